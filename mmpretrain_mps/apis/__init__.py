@@ -1,0 +1,1 @@
+"""Apis of mmpretrain_mps."""

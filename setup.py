@@ -1,0 +1,58 @@
+"""Installation of mmpretrain_mps; versions that were tested are in constraints.txt."""
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def full_mmcv_is_installed():
+    """Whether the target environment already holds the compiled ``mmcv``.
+
+    ``mmcv`` and ``mmcv-lite`` install the same module, so requiring the light one would overwrite the other.
+    Builds run isolated, therefore the environment's own folders are searched instead of ``sys.path``.
+    """
+    folders = {sysconfig.get_paths()[name] for name in ('purelib', 'platlib')}
+    return any((dist.metadata['Name'] or '').lower() == 'mmcv' for dist in metadata.distributions(path=list(folders)))
+
+
+def read_version():
+    """Return the version that ``mmpretrain_mps/version.py`` states."""
+    scope = {}
+    exec((ROOT / 'mmpretrain_mps' / 'version.py').read_text(encoding='utf-8'), scope)
+    return scope['__version__']
+
+
+REQUIREMENTS = [
+    'torch>=2.4',  # torch.amp for every device, load with weights_only and safe globals
+    'torchvision',
+    'mmengine>=0.10.5,<0.11',  # first release that knows numpy 2; 0.10 is the last series with this Runner
+    'mmpretrain>=1.2,<1.3',
+    'open_clip_torch>=3,<4',  # batch-first blocks, `local-dir:` models
+    'numpy',
+    'pillow',
+    'safetensors',
+    'scikit-learn',  # carries the digits of the embedded default
+]
+if not full_mmcv_is_installed():
+    REQUIREMENTS.append('mmcv-lite>=2.0,<2.4')  # the range that mmpretrain 1.2 accepts
+
+EXTRAS = {
+    'tests': ['pytest>=8'],
+}
+
+setup(
+    name='mmpretrain_mps',
+    version=read_version(),
+    description='Few-shot adaptation of CLIP by MPS-Tuning as a plugin of mmpretrain',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['mmpretrain_mps', 'mmpretrain_mps.*']),
+    package_data={'mmpretrain_mps.mini_clip': ['*.json', '*.safetensors', '*.gz', '*.md']},
+    python_requires='>=3.10,<3.13',
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+)
