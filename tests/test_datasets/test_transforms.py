@@ -283,7 +283,8 @@ class TestDualView:
             augmented.append(results['img'].shape)
             return results
 
-        pipeline = [LoadRGBImage(), DualView([count, dict(type='CLIPTrainTransform', architecture='any')]), PackInputs()]
+        views = DualView([count, dict(type='CLIPTrainTransform', architecture='any')])
+        pipeline = [LoadRGBImage(), views, PackInputs()]
         results = dict(img_path=str(tmp_path / 'a.png'), gt_label=3)
         for transform in pipeline:
             results = transform(results)

@@ -59,7 +59,7 @@ class CLIPTestTransform(BaseTransform):
         # open_clip resizes to a short edge that is not square by bicubic whatever the settings say
         interpolation = 'bicubic' if mode == 'shortest' else interpolation
         img = _resize(img, tuple(round(edge / ratio) for edge in img.shape[:2]), interpolation)
-        return _center_crop_or_pad(img, self.size, getattr(self.preprocess, 'fill_color', 0))
+        return _center_crop_or_pad(img, self.size)
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(architecture={self.architecture!r}, pretrained={self.pretrained!r}, '
@@ -139,10 +139,10 @@ def _resize(img, size, interpolation):
     return mmcv.imresize(img, (size[1], size[0]), interpolation=interpolation, backend='pillow')
 
 
-def _center_crop_or_pad(img, size, fill):
-    """Pad edges that are too short, then crop the centre; odd differences round as torchvision rounds them."""
+def _center_crop_or_pad(img, size):
+    """Pad edges that are too short with black, then crop the centre; odd differences round as torchvision rounds them."""
     missing = [max(target - edge, 0) for edge, target in zip(img.shape[:2], size)]
     if any(missing):
-        img = np.pad(img, [*((gap // 2, (gap + 1) // 2) for gap in missing), (0, 0)], constant_values=fill)
+        img = np.pad(img, [*((gap // 2, (gap + 1) // 2) for gap in missing), (0, 0)])
     top, left = (int(round((edge - target) / 2.0)) for edge, target in zip(img.shape[:2], size))
     return img[top:top + size[0], left:left + size[1]]
