@@ -94,8 +94,8 @@ class FewShotDataset(Dataset):
         if subset not in ('train', 'val'):
             raise ValueError(f'FewShotDataset: subset is {subset!r}, expected train or val.')
         if index_file is None and (num_shots is None or seed is None):
-            raise ValueError(f'FewShotDataset: num_shots is {num_shots!r} and seed is {seed!r}, expected whole numbers, '
-                             'or an index_file.')
+            raise ValueError(f'FewShotDataset: num_shots is {num_shots!r} and seed is {seed!r}, expected whole '
+                             'numbers, or an index_file.')
         if templates is not None:
             templates = (templates, ) if isinstance(templates, str) else tuple(templates)
             check_templates(templates, 'FewShotDataset: templates')

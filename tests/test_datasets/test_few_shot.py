@@ -174,7 +174,7 @@ class TestPicks:
         (dict(num_shots=1), 'num_shots is 1 and seed is None'),
         (dict(num_shots=0, seed=1), 'num_shots is 0, expected a whole number of at least 1'),
         (dict(num_shots=1, seed=1, subset='test'), "subset is 'test', expected train or val"),
-        (dict(num_shots=1, seed=1, subset='val'), 'subset is "val", but Animals shows "train"; expected the same'),
+        (dict(num_shots=1, seed=1, subset='val'), 'subset is "val", but Animals shows "train", expected the same'),
         (dict(num_shots=1, seed=1, cache_images='yes'), "cache_images is 'yes', expected True, False or 'auto'"),
         (dict(num_shots=1, seed=1, cache_limit_mb=0), 'cache_limit_mb is 0, expected a number above 0'),
         (dict(num_shots=1, seed=1, templates='no place'), "template 'no place' was found, expected text with one"),
