@@ -122,11 +122,17 @@ def read_lines(path, hint=''):
         FileNotFoundError: If the file is missing.
         ValueError: If it is not UTF-8 text.
     """
-    text = _read_text(path, hint)
+    text = read_text(path, hint)
     return [(number, line.strip()) for number, line in enumerate(text.split('\n'), start=1) if line.strip()]
 
 
-def _read_text(path, hint):
+def read_text(path, hint=''):
+    """Return the text of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        FileNotFoundError: If the file is missing; ``hint`` ends the message.
+        ValueError: If it is not UTF-8 text.
+    """
     try:
         with open(path, encoding='utf-8-sig') as file:
             return file.read()
@@ -137,7 +143,7 @@ def _read_text(path, hint):
 
 
 def _load_json(path, hint):
-    text = _read_text(path, hint)
+    text = read_text(path, hint)
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -169,9 +175,10 @@ def _label_names(rows, path):
             labels_of[subset].add(label)
     if not names:
         raise ValueError(f'{path} lists no pictures.')
-    gaps = sorted(set(range(max(names) + 1)) - set(names))
-    if gaps:
-        raise ValueError(f'{path}: no row has the label {shorten(gaps)}, expected labels 0..{max(names)} without gaps.')
+    if max(names) != len(names) - 1:
+        gap = next(label for label in range(len(names)) if label not in names)
+        raise ValueError(f'{path}: {len(names)} labels up to {max(names)} occur, but none is {gap}; '
+                         'expected labels from 0 without gaps.')
     for subset in ('val', 'test'):
         unseen = sorted(labels_of[subset] - labels_of['train'])
         if unseen:
