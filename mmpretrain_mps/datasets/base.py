@@ -19,6 +19,8 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
     the subset in use exist. ``metainfo`` holds ``classes``, ``templates``, ``dataset_name`` and ``split_id``, the
     SHA-256 of the rows of all subsets, equal for every subset. Entries of the data list have ``img_path`` (or ``img``,
     uint8 RGB ``(H, W, 3)``), ``gt_label``, ``sample_idx``, and ``item``, the path or index as the split gives it.
+    ``split_labels`` (subset -> labels of its rows) and ``split_classes`` tell of all classes, ``label_range`` which of
+    them are in use.
 
     Args:
         data_root (str): The folder that holds the data set's ``FOLDER``. Defaults to ''.
@@ -115,6 +117,8 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
             split_id=self.identify(split))
         # Few-shot picks are drawn from all classes, before base and new are told apart: labels alone say enough.
         self.split_labels = {name: np.array([row[1] for row in getattr(split, name)], np.int64) for name in SUBSETS}
+        self.split_classes = tuple(split.classes)
+        self.label_range = labels
         return [self._entry(path, label - labels.start) for path, label in rows]
 
     def identify(self, split: Split) -> str:

@@ -1,0 +1,300 @@
+"""A few pictures per class out of any data set, always the same ones."""
+import copy
+import logging
+import os
+import os.path as osp
+from collections import Counter
+from typing import Dict, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+import torch
+from mmcv.transforms import LoadImageFromFile
+from mmengine.dataset import Compose
+from mmengine.logging import print_log
+from mmpretrain.registry import DATASETS
+from torch.utils.data import Dataset
+
+from . import index_file as index_files
+from .base import SplitDataset
+from .image_cache import ImageCache
+from .sampling import MAX_VAL_SHOTS, few_shot_picks
+from .seeding import seeded
+from .split import check_templates, hash_rows, shorten
+from .transforms import LoadRGBImage
+
+DEFAULT_TEMPLATES = ('a photo of a {}.', )
+
+
+class _Source(NamedTuple):
+    """What is drawn from.
+
+    Attributes:
+        name (str): Name of the data set.
+        split_id (str): Identity of its split.
+        classes (Sequence[str]): Names of all its classes.
+        labels (dict): 'train' and 'val' -> label of every picture, all classes counted.
+        used_labels (range): Labels that the data set shows.
+        templates (Sequence[str]): Prompt templates.
+    """
+    name: str
+    split_id: str
+    classes: Sequence[str]
+    labels: Dict[str, Sequence[int]]
+    used_labels: range
+    templates: Sequence[str]
+
+
+@DATASETS.register_module()
+class FewShotDataset(Dataset):
+    """Few-shot training or validation pictures of any mmpretrain data set with class names.
+
+    The pictures follow from (data set, ``num_shots``, ``seed``) by the rule of :mod:`.sampling`, or stand in an index
+    file. They are drawn from all classes before ``class_subset`` of the data set chooses among them, as the field
+    does. Classes with too few pictures give all they have and are named in a warning.
+
+    A sample is a function of (``augment_seed``, epoch, index) only: neither workers nor global random state nor what
+    was drawn before have a say. :class:`FewShotSampler` announces the epoch; without it every epoch is like the first.
+
+    ``metainfo`` is the data set's, with ``num_shots``, ``seed`` and ``picks_id``, the SHA-256 of the ordered picks.
+    Where the data set does not come from this package, ``dataset_name``, ``split_id`` (of the rows of its training
+    set) and ``templates`` are added.
+
+    Args:
+        dataset (dict | Dataset): The data set to draw from, with the pipeline to apply.
+        num_shots (int, optional): Pictures per class; for ``val`` as well, which gets ``min(num_shots, 4)``.
+        seed (int, optional): Seed of the picks.
+        subset (str): 'train' or 'val'; of a data set of this package, ``dataset`` must show the same subset. The val
+            picks continue the random stream of the training picks. Defaults to 'train'.
+        index_file (str, optional): Index file that holds the picks, instead of ``num_shots`` and ``seed``.
+        train_dataset (dict | Dataset, optional): For ``subset='val'`` of a data set from elsewhere: its training set,
+            whose labels move the random stream on.
+        templates (str | Sequence[str], optional): Prompt templates instead of the data set's own.
+        augment_seed (int, optional): Seed of the augmentation. Defaults to the seed of the picks.
+        cache_images (bool | str): Keep decoded pictures in memory: True, False or 'auto' (if all fit). Only where the
+            pipeline starts with ``LoadRGBImage`` or ``LoadImageFromFile``. Defaults to 'auto'.
+        cache_limit_mb (float): Limit for it in MiB, per process of a distributed run. Defaults to 1024.
+        lazy_init (bool): Read nothing before it is needed. Defaults to False.
+
+    Raises:
+        ValueError: If arguments contradict each other or the data set, or it has no class names.
+    """
+
+    def __init__(self,
+                 dataset: Union[dict, Dataset],
+                 num_shots: Optional[int] = None,
+                 seed: Optional[int] = None,
+                 subset: str = 'train',
+                 index_file: Optional[str] = None,
+                 train_dataset: Union[dict, Dataset, None] = None,
+                 templates: Union[str, Sequence[str], None] = None,
+                 augment_seed: Optional[int] = None,
+                 cache_images: Union[bool, str] = 'auto',
+                 cache_limit_mb: float = 1024,
+                 lazy_init: bool = False):
+        if subset not in ('train', 'val'):
+            raise ValueError(f'FewShotDataset: subset is {subset!r}, expected train or val.')
+        if index_file is None and (num_shots is None or seed is None):
+            raise ValueError(f'FewShotDataset: num_shots is {num_shots!r} and seed is {seed!r}, expected whole numbers, '
+                             'or an index_file.')
+        if templates is not None:
+            templates = (templates, ) if isinstance(templates, str) else tuple(templates)
+            check_templates(templates, 'FewShotDataset: templates')
+        self.subset, self.num_shots, self.seed, self.augment_seed = subset, num_shots, seed, augment_seed
+        self.index_file, self.templates = index_file, templates
+        self._dataset, self._train_dataset = dataset, train_dataset
+        self._cache = ImageCache(cache_images, cache_limit_mb)
+        # Workers that live on from epoch to epoch hold copies of this object, but not of shared memory.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._fully_initialized = False
+        if not lazy_init:
+            self.full_init()
+
+    def full_init(self) -> None:
+        """Build the data set, draw, and let go of the pictures that were not drawn."""
+        if self._fully_initialized:
+            return
+        dataset = _build(self._dataset)
+        if isinstance(dataset, SplitDataset):
+            source = _describe(dataset, self.subset)
+        else:
+            source = _describe_foreign(dataset, self._train_dataset, self.subset)
+        indices = self._read_picks(dataset, source) if self.index_file else self._draw_picks(source)
+        if not indices:
+            raise ValueError(f'{source.name}: the subset "{self.subset}" gives no picture for the labels '
+                             f'{source.used_labels.start}..{source.used_labels.stop - 1}, expected some.')
+        if self.augment_seed is None:
+            self.augment_seed = self.seed
+        self._entries = [dict(dataset.get_data_info(index), sample_idx=i) for i, index in enumerate(indices)]
+        self.pipeline = dataset.pipeline
+        picks = [(_item(entry, index, dataset), int(entry['gt_label'])) for index, entry in zip(indices, self._entries)]
+        self._metainfo = dict(
+            dataset.metainfo, templates=tuple(self.templates or source.templates), dataset_name=source.name,
+            split_id=source.split_id, num_shots=self.num_shots, seed=self.seed, picks_id=hash_rows(picks))
+        self._index = self._make_index(source, picks)
+        self._dataset = self._train_dataset = None  # the pictures that were not drawn need no memory any more
+        self._fully_initialized = True
+
+    @property
+    def metainfo(self) -> dict:
+        """dict: See the class."""
+        self.full_init()
+        return copy.deepcopy(self._metainfo)
+
+    @property
+    def index(self) -> index_files.IndexFile:
+        """IndexFile: The picks, ready for :func:`.index_file.write`."""
+        self.full_init()
+        return self._index
+
+    @property
+    def CLASSES(self):
+        """Tuple of the class names, under the name that mmpretrain's tools look for."""
+        return self.metainfo['classes']
+
+    def set_epoch(self, epoch: int) -> None:
+        """Augment as in ``epoch`` (counted from 0), in all workers; called in the main process before they start."""
+        self.full_init()
+        self._epoch.fill_(epoch)
+        if self._loads_first() and 'img' not in self._entries[0]:  # what is in memory already needs no second place
+            self._cache.fill(self._entries, self.pipeline.transforms[0])
+
+    def get_data_info(self, index: int) -> dict:
+        """Return what the pipeline is given for sample ``index``."""
+        self.full_init()
+        return copy.deepcopy(self._entries[index])
+
+    def get_gt_labels(self) -> np.ndarray:
+        """Return all labels, int64 ``(N,)``."""
+        self.full_init()
+        return np.array([entry['gt_label'] for entry in self._entries], np.int64)
+
+    def get_cat_ids(self, index: int) -> list:
+        """Return the label of sample ``index`` in a list, as mmengine's wrappers ask for it."""
+        return [int(self.get_data_info(index)['gt_label'])]
+
+    def __len__(self) -> int:
+        self.full_init()
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> dict:
+        entry = self.get_data_info(index)
+        index = entry['sample_idx']  # of negative ones, too
+        loaded = self._cache.get(index) if self._loads_first() else None
+        with seeded(self.augment_seed, int(self._epoch), index):
+            if loaded is None:
+                return self.pipeline(entry)
+            for transform in self.pipeline.transforms[1:]:
+                loaded = transform(loaded)
+            return loaded
+
+    def __repr__(self) -> str:
+        if not self._fully_initialized:
+            return f'{type(self).__name__}(not initialized)'
+        return (f'{type(self).__name__}({self._metainfo["dataset_name"]}, subset={self.subset}, '
+                f'num_shots={self.num_shots}, seed={self.seed}, {len(self)} pictures of '
+                f'{len(self._metainfo["classes"])} classes)')
+
+    def _loads_first(self):
+        """Whether the pipeline starts by loading; tools that put their own kind of pipeline in see every step."""
+        steps = self.pipeline.transforms
+        return type(self.pipeline) is Compose and bool(steps) and isinstance(steps[0], (LoadRGBImage, LoadImageFromFile))
+
+    def _draw_picks(self, source):
+        picks = few_shot_picks(source.labels['train'], self.num_shots, self.seed, source.labels['val'])
+        self._report_short_classes(source)
+        labels = source.labels[self.subset]
+        shown = [position for position, label in enumerate(labels) if label in source.used_labels]
+        index_of = {position: index for index, position in enumerate(shown)}
+        return [index_of[position] for position in getattr(picks, self.subset) if position in index_of]
+
+    def _read_picks(self, dataset, source):
+        index = index_files.read(self.index_file)
+        for name in ('num_shots', 'seed'):
+            if getattr(self, name) not in (None, getattr(index, name)):
+                raise ValueError(
+                    f'{index.path} has {name} {getattr(index, name)}, but the config says {getattr(self, name)}: leave '
+                    'it out, or name the file that fits. (augment_seed changes the augmentation alone.)')
+        self.num_shots, self.seed = index.num_shots, index.seed
+        rows = [(_item(entry, i, dataset), int(entry['gt_label']) + source.used_labels.start)
+                for i, entry in enumerate(map(dataset.get_data_info, range(len(dataset))))]
+        index = index._replace(rows=[row for row in index.rows if row[1] in source.used_labels])
+        return index_files.locate(index, rows, source.name, self.subset, source.split_id, len(source.classes))
+
+    def _make_index(self, source, picks):
+        rows = tuple((item, label + source.used_labels.start) for item, label in picks)
+        return index_files.IndexFile(
+            source.name, self.subset, self.num_shots, self.seed, source.split_id, source.classes, rows)
+
+    def _report_short_classes(self, source):
+        asked = self.num_shots if self.subset == 'train' else min(self.num_shots, MAX_VAL_SHOTS)
+        counts = Counter(int(label) for label in source.labels[self.subset])
+        short = [label for label in source.used_labels if counts[label] < asked]
+        if short:
+            listed = shorten([f'"{source.classes[label]}" ({counts[label]})' for label in short], limit=20)
+            print_log(
+                f'{source.name}: {len(short)} of {len(source.used_labels)} classes have fewer than {asked} pictures in '
+                f'"{self.subset}" and give all they have: {listed}.', logger='current', level=logging.WARNING)
+
+
+def _build(dataset):
+    """Build a data set from its config if need be, and have it read its annotations."""
+    if isinstance(dataset, dict):
+        dataset = dict(dataset)
+        kind = DATASETS.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
+        if isinstance(kind, type) and issubclass(kind, SplitDataset):
+            dataset.setdefault('serialize_data', False)  # few entries are kept, and not for long
+        dataset = DATASETS.build(dataset)
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    return dataset
+
+
+def _describe(dataset, subset):
+    """Describe a data set of this package, which knows its whole split."""
+    name = dataset.dataset_name
+    if dataset.subset != subset:
+        raise ValueError(f'FewShotDataset: subset is "{subset}", but {name} shows "{dataset.subset}"; expected the same.')
+    if len(dataset) != sum(label in dataset.label_range for label in dataset.split_labels[subset].tolist()):
+        raise ValueError(f'FewShotDataset: {name} shows {len(dataset)} pictures, which is not its whole subset '
+                         f'"{subset}"; expected no "indices".')
+    labels = {name: values.tolist() for name, values in dataset.split_labels.items()}
+    return _Source(name, dataset.metainfo['split_id'], dataset.split_classes, labels, dataset.label_range,
+                   dataset.metainfo['templates'])
+
+
+def _describe_foreign(dataset, train_dataset, subset):
+    """Describe a data set from elsewhere by its entries; all its pictures are one subset."""
+    name = type(dataset).__name__
+    classes = dataset.metainfo.get('classes')
+    if not classes:
+        raise ValueError(f'FewShotDataset: {name} has no class names in metainfo["classes"], expected one per label.')
+    if subset == 'val' and train_dataset is None:
+        raise ValueError(f'FewShotDataset: subset "val" of {name} needs train_dataset, whose picks come first.')
+    train_rows = _foreign_rows(dataset if subset == 'train' else _build(train_dataset), classes)
+    val_rows = _foreign_rows(dataset, classes) if subset == 'val' else []
+    labels = dict(train=[row[1] for row in train_rows], val=[row[1] for row in val_rows])
+    return _Source(name, hash_rows(train_rows), tuple(classes), labels, range(len(classes)),
+                   dataset.metainfo.get('templates', DEFAULT_TEMPLATES))
+
+
+def _foreign_rows(dataset, classes):
+    rows = []
+    for index in range(len(dataset)):
+        entry = dataset.get_data_info(index)
+        label = entry.get('gt_label')
+        if not isinstance(label, (int, np.integer)) or not 0 <= label < len(classes):
+            raise ValueError(f'{type(dataset).__name__}: picture {index} has the label {label!r}, expected '
+                             f'0..{len(classes) - 1} for {len(classes)} class names.')
+        rows.append((_item(entry, index, dataset), int(label)))
+    return rows
+
+
+def _item(entry, index, dataset):
+    """Name a picture by its path below the image folder, or by its place in the data set."""
+    if 'item' in entry:
+        return entry['item']
+    path = entry.get('img_path')
+    if path is None:
+        return index
+    prefix = getattr(dataset, 'data_prefix', {}).get('img_path') or getattr(dataset, 'data_root', '')
+    return osp.relpath(path, prefix).replace(os.sep, '/') if prefix else path

@@ -1,0 +1,76 @@
+"""Decoded pictures of a few-shot set, kept in memory because each is decoded again every epoch otherwise."""
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Optional, Sequence, Union
+
+from mmengine.logging import print_log
+
+_BYTES_PER_MB = 2**20
+_NUM_PROBES = 16
+_CHUNK = 64  # pictures decoded ahead of the check against the limit
+
+
+class ImageCache:
+    """Loaded samples by index, bounded, filled once in the main process.
+
+    It is filled before the data loader starts its workers, which then share the memory where they are forked. What is
+    not kept is loaded every time; results are the same either way.
+
+    Args:
+        mode (bool | str): True keeps as many pictures as fit; 'auto' keeps all, or none if all would not fit, judged
+            by 16 of them; False keeps none.
+        limit_mb (float): Limit of the decoded pictures together, in MiB, per process group member.
+
+    Raises:
+        ValueError: If the mode is another, or the limit is not above 0.
+    """
+
+    def __init__(self, mode: Union[bool, str] = 'auto', limit_mb: float = 1024):
+        if mode is not True and mode is not False and mode != 'auto':
+            raise ValueError(f"cache_images is {mode!r}, expected True, False or 'auto'.")
+        if not limit_mb > 0:
+            raise ValueError(f'cache_limit_mb is {limit_mb!r}, expected a number above 0.')
+        self.mode = mode
+        self.limit = limit_mb * _BYTES_PER_MB
+        self.samples = {}
+        self.filled = mode is False
+
+    def fill(self, entries: Sequence[dict], load: Callable[[dict], dict]) -> None:
+        """Load ``entries`` in their order until the limit; does nothing the second time.
+
+        Args:
+            entries (Sequence[dict]): What the loading transform takes; not changed.
+            load (callable): The loading transform; deterministic, may be called from several threads.
+        """
+        if self.filled:
+            return
+        self.filled = True
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow lets other threads run as it decodes
+            if self.mode == 'auto' and self._estimate(entries, load, pool) > self.limit:
+                print_log(f'The {len(entries)} decoded pictures would take more than cache_limit_mb='
+                          f'{self.limit / _BYTES_PER_MB:g}, so they are decoded anew every epoch.', logger='current')
+                return
+            size = self._load_until_limit(entries, load, pool)
+        print_log(f'{len(self.samples)} of {len(entries)} pictures are kept decoded in memory '
+                  f'({size / _BYTES_PER_MB:.1f} MiB).', logger='current')
+
+    def get(self, index: int) -> Optional[dict]:
+        """Return a loaded sample whose picture may be written to, or None if it is not kept."""
+        sample = self.samples.get(index)
+        return None if sample is None else dict(sample, img=sample['img'].copy())
+
+    def _estimate(self, entries, load, pool):
+        probes = entries[::max(1, len(entries) // _NUM_PROBES)]
+        sizes = list(pool.map(lambda entry: load(dict(entry))['img'].nbytes, probes))
+        return sum(sizes) / len(sizes) * len(entries)
+
+    def _load_until_limit(self, entries, load, pool):
+        size = 0
+        for start in range(0, len(entries), _CHUNK):
+            chunk = entries[start:start + _CHUNK]
+            for index, sample in enumerate(pool.map(lambda entry: load(dict(entry)), chunk), start):
+                if size + sample['img'].nbytes > self.limit:
+                    return size
+                self.samples[index] = sample
+                size += sample['img'].nbytes
+        return size
