@@ -27,6 +27,7 @@ class ImageNetFamily(BenchmarkDataset):
     def __init__(self, *args, cache_dir=None, **kwargs):
         self.cache_dir = cache_dir
         self.class_ids = ()
+        kwargs.setdefault('files_checked', False)  # the rows are the listing of the files
         super().__init__(*args, **kwargs)
 
     def load_data_list(self):

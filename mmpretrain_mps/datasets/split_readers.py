@@ -32,8 +32,42 @@ def load_json_split(path, hint=''):
         raise ValueError(f"{path} holds {found}, expected an object with the lists 'train', 'val' and 'test'.")
     rows = {subset: [_check_json_row(row, subset, position, path) for position, row in enumerate(content[subset])]
             for subset in SUBSETS}
-    _label_names(rows, path)
+    label_names(rows, path)
     return rows
+
+
+def label_names(rows, path):
+    """Return the class names in label order, as the file writes them.
+
+    Args:
+        rows (dict[str, list[tuple[str, int, str]]]): Rows of :func:`load_json_split`.
+        path (str): The file they come from; opens every error message.
+
+    Returns:
+        list[str]: One name per label.
+
+    Raises:
+        ValueError: If a label goes by two names, labels have a gap, or one to test on is missing in training.
+    """
+    names = {}
+    labels_of = defaultdict(set)
+    for subset in SUBSETS:
+        for position, (_, label, name) in enumerate(rows[subset]):
+            if names.setdefault(label, name) != name:
+                raise ValueError(f'{path}: row {position} of "{subset}" calls label {label} {name!r}, '
+                                 f'but an earlier row calls it {names[label]!r}.')
+            labels_of[subset].add(label)
+    if not names:
+        raise ValueError(f'{path} lists no pictures.')
+    if max(names) != len(names) - 1:
+        gap = next(label for label in range(len(names)) if label not in names)
+        raise ValueError(f'{path}: {len(names)} labels up to {max(names)} occur, but none is {gap}; '
+                         'expected labels from 0 without gaps.')
+    for subset in ('val', 'test'):
+        unseen = sorted(labels_of[subset] - labels_of['train'])
+        if unseen:
+            raise ValueError(f'{path}: "{subset}" has the label {shorten(unseen)}, which "train" lacks.')
+    return [names[label] for label in range(len(names))]
 
 
 def read_json_split(path, templates, hint=''):
@@ -52,7 +86,7 @@ def read_json_split(path, templates, hint=''):
         ValueError: If it does not hold a split, see :func:`load_json_split`.
     """
     rows = load_json_split(path, hint)
-    names = _label_names(rows, path)
+    names = label_names(rows, path)
     short_rows = {subset: [(item, label) for item, label, _ in rows[subset]] for subset in SUBSETS}
     return Split([readable_name(name) for name in names], templates, source=path, **short_rows)
 
@@ -161,29 +195,6 @@ def _check_json_row(row, subset, position, path):
         raise ValueError(
             f'{path}: row {position} of "{subset}" has the path {row[0]!r}, expected one below the image folder.')
     return tuple(row)
-
-
-def _label_names(rows, path):
-    """Return the class names in label order, after checking that labels have no gap and names do not change."""
-    names = {}
-    labels_of = defaultdict(set)
-    for subset in SUBSETS:
-        for position, (_, label, name) in enumerate(rows[subset]):
-            if names.setdefault(label, name) != name:
-                raise ValueError(f'{path}: row {position} of "{subset}" calls label {label} {name!r}, '
-                                 f'but an earlier row calls it {names[label]!r}.')
-            labels_of[subset].add(label)
-    if not names:
-        raise ValueError(f'{path} lists no pictures.')
-    if max(names) != len(names) - 1:
-        gap = next(label for label in range(len(names)) if label not in names)
-        raise ValueError(f'{path}: {len(names)} labels up to {max(names)} occur, but none is {gap}; '
-                         'expected labels from 0 without gaps.')
-    for subset in ('val', 'test'):
-        unseen = sorted(labels_of[subset] - labels_of['train'])
-        if unseen:
-            raise ValueError(f'{path}: "{subset}" has the label {shorten(unseen)}, which "train" lacks.')
-    return [names[label] for label in range(len(names))]
 
 
 def _fgvc_row(line, labels, where):
