@@ -44,27 +44,41 @@ class BenchmarkDataset(SplitDataset):
         return self.SPEC.name
 
     def read_split(self):
-        """Read the published split.
+        """Read the published split, and warn if it is not the published one after all.
+
+        Returns:
+            Split: The whole split.
+        """
+        split = self.read_published_split()
+        differences = self.differences(split)
+        if differences:
+            print_log(f'{split.source} is not as published: {"; ".join(differences)}.', 'current', WARNING)
+        return split
+
+    def read_published_split(self):
+        """Read the files that define the split.
 
         Returns:
             Split: The whole split.
         """
         path = osp.join(self.folder, self.SPEC.annotation_files[0])
-        return self.warn_of_counts(read_json_split(path, self.SPEC.templates, where_described(self.SPEC)))
+        return read_json_split(path, self.SPEC.templates, where_described(self.SPEC))
 
-    def warn_of_counts(self, split):
-        """Warn if a split has other sizes than the published one, and return it.
+    def differences(self, split):
+        """Compare a split with what is published about it.
 
         Args:
             split (Split): The whole split.
 
         Returns:
-            Split: The same.
+            list[str]: One text per difference in the number of classes or pictures.
         """
-        differences = compare_counts(self.SPEC, split)
-        if differences:
-            print_log(f'{split.source} is not the published split: {"; ".join(differences)}.', 'current', WARNING)
-        return split
+        found = {subset: len(getattr(split, subset)) for subset in self.SPEC.subsets}
+        texts = [f'{found[subset]} {subset} pictures instead of {wanted}'
+                 for subset, wanted in self.SPEC.counts.items() if found[subset] != wanted]
+        if len(split.classes) != self.SPEC.num_classes:
+            texts.insert(0, f'{len(split.classes)} classes instead of {self.SPEC.num_classes}')
+        return texts
 
 
 def locate_folder(spec, data_root):
@@ -91,22 +105,6 @@ def locate_folder(spec, data_root):
 
 def _is_annotated(spec, folder):
     return any(osp.exists(osp.join(folder, name)) for name in spec.annotation_files)
-
-
-def compare_counts(spec, split):
-    """Compare the sizes of a split with the published ones.
-
-    Args:
-        spec (DatasetSpec): Entry of the catalog.
-        split (Split): The whole split.
-
-    Returns:
-        list[str]: One text per difference.
-    """
-    found = {'classes': len(split.classes), **{subset: len(getattr(split, subset)) for subset in spec.subsets}}
-    wanted = {'classes': spec.num_classes, **spec.counts}
-    return [f'{found[key]} {key} {"pictures " if key != "classes" else ""}instead of {wanted[key]}'
-            for key in wanted if found[key] != wanted[key]]
 
 
 @DATASETS.register_module()
@@ -168,10 +166,10 @@ class CLIPFGVCAircraft(BenchmarkDataset):
     """FGVCAircraft: variants of aircraft; 100 classes. The split comes with the pictures, as text files."""
     SPEC = CATALOG['FGVCAircraft']
 
-    def read_split(self):
-        """Read the published split.
+    def read_published_split(self):
+        """Read the files that define the split.
 
         Returns:
             Split: The whole split.
         """
-        return self.warn_of_counts(read_fgvc_split(self.folder, self.SPEC.templates, where_described(self.SPEC)))
+        return read_fgvc_split(self.folder, self.SPEC.templates, where_described(self.SPEC))

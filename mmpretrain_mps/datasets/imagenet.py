@@ -1,8 +1,6 @@
 """ImageNet and its four shifted test sets; classes are told apart by folder, because two pairs of names are equal."""
 import os.path as osp
-from logging import WARNING
 
-from mmengine.logging import print_log
 from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
 from mmpretrain.registry import DATASETS
 
@@ -53,10 +51,19 @@ class ImageNetFamily(BenchmarkDataset):
         if not osp.exists(path) and osp.exists(original):
             path = original
         names = read_class_list(path, where_described(self.SPEC))
-        difference = compare_class_names(names)
-        if difference:
-            print_log(f'{path}: {difference}.', 'current', WARNING)
+        self._unusual_names = compare_class_names(names)
         return names
+
+    def differences(self, split):
+        """Compare a split with what is published about it.
+
+        Args:
+            split (Split): The whole split, just read.
+
+        Returns:
+            list[str]: One text per difference in numbers, and one if the class names are not those in use.
+        """
+        return super().differences(split) + [self._unusual_names] * bool(self._unusual_names)
 
     def list_folders(self, root):
         """List the class folders below ``root``, and refuse a missing or an empty one.
@@ -93,7 +100,7 @@ class CLIPImageNet(ImageNetFamily):
     """
     SPEC = CATALOG['ImageNet']
 
-    def read_split(self):
+    def read_published_split(self):
         """List the pictures.
 
         Returns:
@@ -105,7 +112,7 @@ class CLIPImageNet(ImageNetFamily):
         if self.subset == 'train' or osp.isdir(osp.join(self.folder, self.IMAGE_FOLDER, 'train')):
             rows['train'] = self._rows('train', names)
         source = osp.join(self.folder, self.IMAGE_FOLDER)
-        return self.warn_of_counts(Split(list(names.values()), self.SPEC.templates, source=source, **rows))
+        return Split(list(names.values()), self.SPEC.templates, source=source, **rows)
 
     def _rows(self, part, names):
         root = osp.join(self.folder, self.IMAGE_FOLDER, part)
@@ -135,7 +142,7 @@ class ShiftedImageNet(ImageNetFamily):
         self._metainfo['source_indices'] = tuple(self.source_ids.index(item) for item in self._metainfo['class_ids'])
         return entries
 
-    def read_split(self):
+    def read_published_split(self):
         """List the pictures.
 
         Returns:
@@ -150,7 +157,7 @@ class ShiftedImageNet(ImageNetFamily):
         rows = [(f'{folders[class_id]}/{picture}', label) for label, class_id in enumerate(folders)
                 for picture in listing[folders[class_id]]]
         classes = [names[class_id] for class_id in folders]
-        return self.warn_of_counts(Split(classes, self.SPEC.templates, test=rows, source=root))
+        return Split(classes, self.SPEC.templates, test=rows, source=root)
 
     def folders_of_classes(self, root, listing, names):
         """Tell which folder below ``root`` holds which class.
@@ -226,8 +233,8 @@ def compare_class_names(names):
     if not pairs:
         return ''
     folder, name, usual = pairs[0]
-    return (f'{len(pairs)} of {len(names)} class names are not those in use, {folder} is {name!r} instead of {usual!r};'
-            ' accuracies will not be comparable')
+    return (f'{len(pairs)} of {len(names)} class names of classnames.txt are not those in use, {folder} is {name!r} '
+            f'instead of {usual!r}')
 
 
 def check_folders(root, listing, wanted, list_name):
