@@ -104,7 +104,7 @@ class CLIPTrainTransform(BaseTransform):
                  crop_ratio_range=tuple(scale), aspect_ratio_range=tuple(aspect_ratio), backend='pillow',
                  interpolation=preprocess.interpolation)]
         if flip_prob:
-            steps.append(dict(type='RandomFlip', prob=flip_prob, direction='horizontal'))
+            steps.append(dict(type='RandomFlip', prob=float(flip_prob), direction='horizontal'))
         self.steps = _build(steps)
 
     def transform(self, results: dict) -> dict:

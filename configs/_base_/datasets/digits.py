@@ -1,0 +1,57 @@
+# scikit-learn's handwritten digits: 1,797 real pictures of 8x8 pixels, in memory, nothing to download.
+# Train: num_shots pictures per class from the train pool; val: the val split; test: the test split.
+architecture = 'mps-mini'
+pretrained = 'embedded'
+num_shots = 16
+seed = 1
+
+train_pipeline = [
+    dict(type='LoadRGBImage'),
+    dict(
+        type='DualView',
+        num_views=2,
+        transforms=[
+            dict(
+                type='CLIPTrainTransform',
+                architecture=architecture,
+                pretrained=pretrained,
+                scale=(0.3, 1.0),
+                flip_prob=0)  # a mirrored digit is no digit
+        ]),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadRGBImage'),
+    dict(type='CLIPTestTransform', architecture=architecture, pretrained=pretrained),
+    dict(type='PackInputs'),
+]
+
+# Pictures this small are ready faster than a worker process could hand them over.
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=0,
+    persistent_workers=False,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='FewShotSampler', shuffle=True),
+    dataset=dict(
+        type='FewShotDataset',
+        num_shots=num_shots,
+        seed=seed,
+        dataset=dict(type='Digits', subset='train', pipeline=train_pipeline)))
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=0,
+    persistent_workers=False,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='Digits', subset='val', test_mode=True, pipeline=test_pipeline))
+test_dataloader = dict(
+    batch_size=100,
+    num_workers=0,
+    persistent_workers=False,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='Digits', subset='test', test_mode=True, pipeline=test_pipeline))
+
+val_evaluator = dict(type='BranchAccuracy')
+test_evaluator = val_evaluator
