@@ -173,7 +173,9 @@ class PictureFolder(OwnPictures):
 
     def _read_classes(self, prefix, root):
         """Return class -> sorted paths relative to ``data_root`` of the class folders below ``root``."""
-        found = {name: sorted(_walk(osp.join(root, name), osp.join(prefix, name))) for name in _class_folders(root)}
+        above = (osp.realpath(root), )
+        found = {name: sorted(_walk(osp.join(root, name), osp.join(prefix, name), above))
+                 for name in _class_folders(root)}
         loose = [osp.join(prefix, name) for name in sorted(os.listdir(root))
                  if is_picture_name(name) and osp.isfile(osp.join(root, name))]
         if loose:
@@ -337,10 +339,10 @@ def _is_visible(name):
     return not name.startswith('.') and name.lower() not in _CLUTTER
 
 
-def _walk(folder, prefix, above=()):
+def _walk(folder, prefix, above):
     """Yield the visible files below ``folder`` as paths with ``prefix``; links that lead back up are not followed."""
     real = osp.realpath(folder)
-    if real in above:
+    if any(osp.join(other, '').startswith(osp.join(real, '')) for other in above):
         return
     for name in sorted(os.listdir(folder)):
         path = osp.join(folder, name)
