@@ -76,7 +76,7 @@ class Bench:
         if args.checkpointing:
             options['backbone'] = dict(checkpointing=True)
         model = MPSCLIPClassifier(args.architecture, None, gram_loss=dict(), sculpt_loss=dict(**RECIPES[args.recipe]),
-                                  **options)
+                                  quick_gelu=True, **options)
         model._text_tower.clear()
         model.class_names = tuple(f'class {label}' for label in range(args.classes))
         model.text_prototypes = 8 * torch.nn.functional.normalize(torch.randn(args.classes, model.backbone.embed_dims))
@@ -95,7 +95,7 @@ class Bench:
         size = self.model.image_size
         self.views = [torch.randn(batch, 3, *size, device=self.device) for _ in range(self.args.views)]
         self.labels = torch.randint(0, self.args.classes, (batch, ), device=self.device)
-        self.samples = [DataSample().set_gt_label(label) for label in self.labels]
+        self.samples = [DataSample(gt_label=label) for label in self.labels.split(1)]
 
     def reset(self):
         """Forget gradients and the optimizer's state."""
@@ -140,6 +140,12 @@ class Bench:
                 logits = self.model(self.views[0], mode='tensor')
         self.model.train()
         return logits
+
+    def count_flops(self, task, name):
+        """Return the floating-point operations of a step or a prediction, for the whole batch."""
+        if task == 'predict':
+            return counted_flops(lambda: self.predict(name))
+        return counted_flops(lambda: torch.autograd.grad(sum(self.losses(name).values()), self.parameters))
 
     def check_equal(self):
         """Compare losses and logits; return the largest difference, relative to the largest value.
@@ -222,8 +228,7 @@ def measure(args, argv):
         results[task] = dict(
             seconds={name: statistics.median(times[name]) for name in FORMULATIONS},
             all_seconds=times, ratio=median_ratio(times, 'reference', 'ours'),
-            gflop={} if args.compile else {name: counted_flops(lambda name=name: getattr(bench, task)(name)) / count / 1e9
-                                           for name in FORMULATIONS},
+            gflop={} if args.compile else {name: bench.count_flops(task, name) / count / 1e9 for name in FORMULATIONS},
             gflop_floor=floor / 1e9, share_of_peak=floor * count / median / peak,
             memory={name: memory[name][task] for name in memory})
     if args.largest_batch:
@@ -241,16 +246,16 @@ def format_results(results):
         f"{results['machine']['threads']} threads, {results['machine']['processor']}",
         f"numbers agree to {results['difference']:.1e}; a large matrix product runs at "
         f"{results['matmul_peak_tflops']:.3f} TFLOP/s", '',
-        f"{'':<10}{'':<12}{'seconds':>9}{'GFLOP/picture':>15}{'peak memory':>13}"]
+        f"{'':<11}{'':<12}{'seconds':>9}{'GFLOP/picture':>15}{'peak memory':>13}"]
     for task, label in (('step', 'step'), ('predict', 'prediction')):
         row = results[task]
         for name in FORMULATIONS:
             memory = row['memory'].get(name)
-            lines.append(f"{label:<10}{name:<12}{row['seconds'][name]:>9.3f}{row['gflop'].get(name, float('nan')):>15.2f}"
+            lines.append(f"{label:<11}{name:<12}{row['seconds'][name]:>9.3f}{row['gflop'].get(name, float('nan')):>15.2f}"
                          f"{'' if memory is None else f'{memory / 1e9:.2f} GB':>13}")
         memory = row['memory']
         known = memory and None not in memory.values()
-        lines += [f"{label:<10}{'ratio':<12}{row['ratio']:>8.2f}x"
+        lines += [f"{label:<11}{'ratio':<12}{row['ratio']:>8.2f}x"
                   f"{row['gflop']['reference'] / row['gflop']['ours'] if row['gflop'] else float('nan'):>14.2f}x"
                   f"{memory['ours'] / memory['reference'] if known else float('nan'):>12.2f}x   "
                   f"(floor {row['gflop_floor']:.2f} GFLOP, {100 * row['share_of_peak']:.0f} % of the matrix product's speed)",
