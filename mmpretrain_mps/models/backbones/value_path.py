@@ -5,6 +5,8 @@ The weights stay in open_clip's modules; these functions only decide what is com
 import torch
 import torch.nn.functional as F
 
+from .lean_mlp import run_mlp
+
 
 def run_block(block, tokens, cls_only=False):
     """Run one residual attention block.
@@ -25,7 +27,7 @@ def run_block(block, tokens, cls_only=False):
     else:
         attended = _self_attention(block.attn, normed)
     tokens = tokens + block.ls_1(attended)
-    return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    return tokens + block.ls_2(run_mlp(block.mlp, block.ln_2(tokens)))
 
 
 def value_projection(block, tokens):
@@ -47,7 +49,7 @@ def value_projection(block, tokens):
     attention = block.attn
     values = F.linear(block.ln_1(tokens), attention.in_proj_weight[2 * width:], attention.in_proj_bias[2 * width:])
     tokens = tokens + block.ls_1(attention.out_proj(values))
-    return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    return tokens + block.ls_2(run_mlp(block.mlp, block.ln_2(tokens)))
 
 
 def pseudo_forward(blocks, inputs):
@@ -79,11 +81,20 @@ def _self_attention(attention, normed):
 
 
 def _cls_attention(attention, normed):
-    width = normed.shape[-1]
+    """Attend from [CLS] alone, without keys and values of the other tokens.
+
+    With a single query per head, scores ``q . (W_k x)`` are ``(W_k^T q) . x``, and the weighted sum of ``W_v x`` is
+    ``W_v`` times the weighted sum of ``x``: a vector per head takes the place of two matrix products over all tokens.
+    The bias of the keys adds the same to all scores of a query, to which softmax is blind.
+    """
+    width, heads = normed.shape[-1], attention.num_heads
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
-    queries = F.linear(normed[:, :1], weight[:width], bias[:width])
-    keys, values = F.linear(normed, weight[width:], bias[width:]).chunk(2, dim=-1)
-    return _attend(attention, queries, keys, values)
+    queries = F.linear(normed[:, 0], weight[:width], bias[:width]).unflatten(-1, (heads, -1))
+    to_keys, to_values = (weight[start:start + width].unflatten(0, (heads, -1)) for start in (width, 2 * width))
+    scores = torch.einsum('nhd,hdw->nhw', queries, to_keys) @ normed.mT
+    weights = (scores * queries.shape[-1]**-0.5).softmax(-1)
+    attended = torch.einsum('nhw,hdw->nhd', weights.to(normed.dtype) @ normed, to_values).flatten(1) + bias[2 * width:]
+    return attention.out_proj(attended)[:, None]
 
 
 def _attend(attention, queries, keys, values):
