@@ -23,7 +23,7 @@ def expected_calibration_error(confidences, correct, num_bins=15):
     Returns:
         float: Between 0 and 1; nan without pictures or with a confidence that is no number.
     """
-    confidences, correct = confidences.double(), correct.double()
+    confidences, correct = confidences.double().contiguous(), correct.double()
     edges = torch.arange(1, num_bins, dtype=torch.float64) / num_bins
     bins = torch.bucketize(confidences, edges)
     # |B_m| cancels out: what is left in each bin is a difference of sums.
