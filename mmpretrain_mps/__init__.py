@@ -3,11 +3,16 @@
 Importing the package registers its parts in mmpretrain's registries. Configs ask for that with
 ``custom_imports = dict(imports=['mmpretrain_mps'], allow_failed_imports=False)``.
 """
+import warnings
+
 from ._requirements import check_requirements
 
 check_requirements()
 
-from . import datasets, engine, evaluation, models  # noqa: E402, F401
-from .version import __version__  # noqa: E402
+with warnings.catch_warnings():
+    # mmcv-lite points out at import that it lacks compiled operators; nothing here uses them.
+    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+    from . import datasets, engine, evaluation, models
+from .version import __version__
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']

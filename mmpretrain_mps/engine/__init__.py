@@ -1,1 +1,9 @@
-"""Engine of mmpretrain_mps."""
+"""Engine of mmpretrain_mps: hooks, optimizer wrapper, schedules, start of distributed runs."""
+from .hooks import AtomicCheckpointHook, ClassNamesHook, PlainCheckpointHook, TemperatureHook
+from .optim_wrapper import DeviceAmpOptimWrapper, TrainableOptimWrapperConstructor
+from .schedulers import FirstEpochWarmupLR
+
+__all__ = [
+    'AtomicCheckpointHook', 'ClassNamesHook', 'DeviceAmpOptimWrapper', 'FirstEpochWarmupLR', 'PlainCheckpointHook',
+    'TemperatureHook', 'TrainableOptimWrapperConstructor'
+]

@@ -1,1 +1,4 @@
-"""Evaluation of mmpretrain_mps."""
+"""Metrics of mmpretrain_mps."""
+from .branch_accuracy import BranchAccuracy
+
+__all__ = ['BranchAccuracy']

@@ -1,5 +1,4 @@
 import io
-from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -8,10 +7,9 @@ from mmpretrain.datasets.transforms import PackInputs
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageOps
 
-import mmpretrain_mps.models.utils
 from mmpretrain_mps.datasets import CLIPTestTransform, CLIPTrainTransform, DualView, LoadRGBImage
+from mmpretrain_mps.models.utils import clip_loader
 
-Preprocess = namedtuple('Preprocess', 'image_size mean std interpolation resize_mode')
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (7, 5, 3), dtype=np.uint8)
 SIZES = [(224, 224), (225, 224), (224, 225), (500, 375), (375, 500), (333, 251), (251, 333), (8, 8), (7, 13), (13, 7),
@@ -27,9 +25,8 @@ def model(monkeypatch):
     """Let every model have the preprocessing that the test sets."""
 
     def use(image_size=224, interpolation='bicubic', resize_mode='shortest'):
-        preprocess = Preprocess(image_size, (0.5, ) * 3, (0.5, ) * 3, interpolation, resize_mode)
-        loader = type('Loader', (), dict(clip_preprocess=staticmethod(lambda architecture, pretrained: preprocess)))
-        monkeypatch.setattr(mmpretrain_mps.models.utils, 'clip_loader', loader, raising=False)
+        preprocess = clip_loader.ClipPreprocess(image_size, (0.5, ) * 3, (0.5, ) * 3, interpolation, resize_mode)
+        monkeypatch.setattr(clip_loader, 'clip_preprocess', lambda architecture, pretrained: preprocess)
 
     use()
     return use
@@ -215,9 +212,13 @@ class TestCLIPTestTransform:
             for mode in ('shortest', 'squash', 'longest'):
                 self.assert_equals_open_clip(model, (height, width), 32, mode)
 
-    def test_a_file_normalised_by_mean_and_std_equals_open_clips_whole_preprocessing(self, model, tmp_path):
-        cfg = PreprocessCfg()  # OpenAI's models
-        model(cfg.size, cfg.interpolation, cfg.resize_mode)
+    @pytest.mark.parametrize('interpolation', ['random', 'bicubic'])
+    def test_random_interpolation_is_bicubic_as_in_open_clips_tests(self, model, interpolation):
+        for mode in ('shortest', 'squash', 'longest'):
+            self.assert_equals_open_clip(model, (33, 57), 24, mode, interpolation)
+
+    def test_a_file_normalised_by_mean_and_std_equals_open_clips_whole_preprocessing(self, tmp_path):
+        cfg = PreprocessCfg()  # OpenAI's models; the look-up is the real one
         Image.fromarray(RNG.integers(0, 256, (300, 201, 3), dtype=np.uint8)).save(tmp_path / 'a.jpg')
         results = CLIPTestTransform('ViT-B-16', 'openai')(LoadRGBImage()(dict(img_path=str(tmp_path / 'a.jpg'))))
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (cfg.mean, cfg.std))
@@ -283,7 +284,8 @@ class TestDualView:
             augmented.append(results['img'].shape)
             return results
 
-        pipeline = [LoadRGBImage(), DualView([count, dict(type='CLIPTrainTransform', architecture='any')]), PackInputs()]
+        views = DualView([count, dict(type='CLIPTrainTransform', architecture='any')])
+        pipeline = [LoadRGBImage(), views, PackInputs()]
         results = dict(img_path=str(tmp_path / 'a.png'), gt_label=3)
         for transform in pipeline:
             results = transform(results)

@@ -1,1 +1,5 @@
 """Losses of mmpretrain_mps."""
+from .gram_align_loss import GramAlignLoss, gram_distance
+from .hierarchical_sculpt_loss import HierarchicalSculptLoss, sculpt_loss
+
+__all__ = ['GramAlignLoss', 'HierarchicalSculptLoss', 'gram_distance', 'sculpt_loss']

@@ -1,0 +1,36 @@
+# What every run shares: imports, hooks, logging, processes.
+default_scope = 'mmpretrain'
+custom_imports = dict(imports=['mmpretrain_mps'], allow_failed_imports=False)
+
+# Equal to `seed` of the data set's config, so that `--cfg-options seed=2` changes both.
+randomness = dict(seed=1)
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=10),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    # The last step's model is the result. There is no save_best: it would select on the pictures that it reports on.
+    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1, save_last=True),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='VisualizationHook', enable=False),
+)
+custom_hooks = [
+    dict(type='ClassNamesHook'),
+    dict(type='TemperatureHook'),
+    dict(type='PlainCheckpointHook'),
+]
+
+# Losses and training accuracies are averaged over the window; the rate and the temperatures are shown as they are.
+log_processor = dict(window_size=10, mean_pattern=r'loss|time|grad_norm|^acc_')
+log_level = 'INFO'
+visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    # The tools of this project take gloo instead where there is no GPU.
+    dist_cfg=dict(backend='nccl'),
+)
+
+load_from = None
+resume = False

@@ -1,0 +1,133 @@
+"""From the flags of tools/train.py and tools/test.py to a runner."""
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from ..utils.config import apply_options
+from .launch import LAUNCHERS, set_up_processes
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def add_common_flags(parser):
+    """Add the flags that training and testing share, named as mmpretrain names them.
+
+    Args:
+        parser (ArgumentParser): Changed in place.
+    """
+    parser.add_argument('--work-dir', help='folder for logs and results; by default work_dirs/<name of the config>')
+    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on the CPU')
+    parser.add_argument('--no-pin-memory', action='store_true', help='do not pin the memory of batches')
+    parser.add_argument('--no-persistent-workers', action='store_true', help='start the workers anew in every epoch')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='NAME=VALUE',
+        help='change the config, for example num_shots=4 train_cfg.max_epochs=10; lists as a=1,2 or a="[(1,2),(3,4)]"')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who starts several processes')
+    parser.add_argument('--local_rank', '--local-rank', type=int, help='set by old launchers; torchrun does not use it')
+    parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
+
+
+def read_config(path, arguments):
+    """Read a config file and apply the flags that training and testing share, ``--cfg-options`` last.
+
+    Args:
+        path (str): The config file.
+        arguments (Namespace): With the flags of :func:`add_common_flags`.
+
+    Returns:
+        Config: For :func:`build_runner`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If an option names what does not exist.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'config {path} does not exist (looked from {Path.cwd()})')
+    if arguments.local_rank is not None:
+        os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
+    cfg = Config.fromfile(path)
+    cfg.launcher = arguments.launcher
+    cfg.work_dir = arguments.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
+    for name in LOADERS:
+        if cfg.get(name):
+            _complete_loader(cfg[name], arguments)
+    apply_options(cfg, arguments.cfg_options)
+    return cfg
+
+
+def _complete_loader(loader, arguments):
+    """Fill in what mmpretrain's tools fill in, but persistent workers only where there are workers."""
+    loader.setdefault('collate_fn', dict(type='default_collate'))
+    loader.setdefault('pin_memory', torch.cuda.is_available())
+    loader.setdefault('persistent_workers', True)
+    if arguments.no_pin_memory:
+        loader.pin_memory = False
+    if arguments.no_persistent_workers:
+        loader.persistent_workers = False
+
+
+def build_runner(cfg):
+    """Set the processes up and build the runner of a config.
+
+    Args:
+        cfg (Config): Complete; changed where the machine demands it.
+
+    Returns:
+        Runner: mmengine's, or the one that ``runner_type`` names.
+    """
+    for name in LOADERS:
+        # After all options, since num_workers may be one of them; torch refuses the pair.
+        if cfg.get(name) and not cfg[name].get('num_workers'):
+            cfg[name].persistent_workers = False
+    set_up_processes(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def without_validation(cfg):
+    """Drop validation from a config.
+
+    Args:
+        cfg (Config): Changed in place.
+    """
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+
+
+def resume_from(cfg, checkpoint):
+    """Make the run go on from a checkpoint.
+
+    Args:
+        cfg (Config): Changed in place.
+        checkpoint (str): A file, or 'auto' for the last one in the work folder (a fresh start if there is none).
+    """
+    cfg.resume = True
+    cfg.load_from = None if checkpoint == 'auto' else checkpoint
+
+
+def with_mixed_precision(cfg):
+    """Train in mixed precision, on whatever device there is.
+
+    Args:
+        cfg (Config): Changed in place.
+    """
+    cfg.optim_wrapper.type = 'DeviceAmpOptimWrapper'
+
+
+def with_scaled_learning_rate(cfg):
+    """Scale the learning rate by the ratio of the actual batch size to the one that the schedule was written for.
+
+    Args:
+        cfg (Config): Changed in place.
+
+    Raises:
+        ValueError: If the schedule does not say its batch size.
+    """
+    if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+        raise ValueError('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config')
+    cfg.auto_scale_lr.enable = True

@@ -1,0 +1,6 @@
+"""Hooks of mmpretrain_mps."""
+from .checkpoint_hooks import AtomicCheckpointHook, PlainCheckpointHook
+from .class_names_hook import ClassNamesHook
+from .temperature_hook import TemperatureHook
+
+__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'PlainCheckpointHook', 'TemperatureHook']

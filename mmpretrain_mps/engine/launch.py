@@ -1,0 +1,136 @@
+"""Start of runs, alone or as one of several processes, with or without GPUs."""
+import datetime
+import os
+import re
+import subprocess
+
+import torch
+import torch.distributed as dist
+
+DEFAULT_TIMEOUT = 1800
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def set_up_processes(cfg):
+    """Join the process group that the launcher asks for and fit the config to it; nothing to do for 'none'.
+
+    mmengine's own start calls ``torch.cuda.set_device`` and hands DDP a device id, both of which fail without a GPU. It
+    leaves a process group alone that exists already, therefore this comes before the runner is built. GPUs talk through
+    nccl; CPUs, or more processes than GPUs that are hidden on purpose (``CUDA_VISIBLE_DEVICES=``), through gloo.
+
+    Args:
+        cfg (Config): ``cfg.launcher`` is read; ``cfg.model_wrapper_cfg`` gets what DDP needs on the CPU.
+
+    Raises:
+        ValueError: If the launcher's environment is incomplete or there are fewer GPUs than processes on this machine.
+    """
+    launcher = cfg.get('launcher', 'none')
+    if launcher not in LAUNCHERS:
+        raise ValueError(f'launcher is {launcher!r}, expected one of {LAUNCHERS}')
+    if launcher == 'none' or dist.is_initialized():
+        return
+    os.environ.update({'slurm': slurm_environment, 'mpi': mpi_environment}.get(launcher, dict)(os.environ))
+    _check_environment(launcher)
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        _select_gpu(int(os.environ['LOCAL_RANK']))
+    else:
+        fit_wrapper_to_cpu(cfg)
+    timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', DEFAULT_TIMEOUT)
+    dist.init_process_group('nccl' if on_gpu else 'gloo', timeout=datetime.timedelta(seconds=timeout))
+
+
+def fit_wrapper_to_cpu(cfg):
+    """Make mmengine wrap the model without a device id, which DDP refuses for a model on the CPU.
+
+    Args:
+        cfg (Config): ``model_wrapper_cfg`` is added or completed; other settings in it are kept.
+    """
+    wrapper = dict(cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel', broadcast_buffers=False))
+    wrapper.setdefault('find_unused_parameters', cfg.get('find_unused_parameters', False))
+    wrapper['device_ids'] = None
+    cfg.model_wrapper_cfg = wrapper
+
+
+def slurm_environment(environment):
+    """Translate Slurm's variables of one task per process into those of torch.
+
+    Args:
+        environment (Mapping): With ``SLURM_PROCID``, ``SLURM_NTASKS``, ``SLURM_LOCALID``, ``SLURM_JOB_NODELIST``.
+
+    Returns:
+        dict: ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR``, ``MASTER_PORT``; the last two stay as they are
+        when set already.
+
+    Raises:
+        ValueError: If Slurm's variables are missing.
+    """
+    _require(environment, ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'), 'slurm', 'srun, as tools/slurm_train.sh does')
+    return dict(
+        RANK=environment['SLURM_PROCID'],
+        WORLD_SIZE=environment['SLURM_NTASKS'],
+        LOCAL_RANK=environment['SLURM_LOCALID'],
+        MASTER_ADDR=environment.get('MASTER_ADDR') or _first_slurm_host(environment),
+        MASTER_PORT=environment.get('MASTER_PORT') or str(port_of_job(environment.get('SLURM_JOB_ID', '0'))))
+
+
+def _first_slurm_host(environment):
+    nodes = environment.get('SLURM_JOB_NODELIST') or environment.get('SLURM_NODELIST', '')
+    if not nodes or environment.get('SLURM_JOB_NUM_NODES', environment.get('SLURM_NNODES')) == '1':
+        return '127.0.0.1'
+    if '[' not in nodes:  # `a,b` needs no expansion, `gpu[01-04]` does
+        return nodes.split(',')[0]
+    return subprocess.run(
+        ['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+def port_of_job(job_id):
+    """Return a port that all tasks of a Slurm job agree on and that two jobs on one node do not share as a rule.
+
+    Args:
+        job_id (str): ``SLURM_JOB_ID``; digits count.
+
+    Returns:
+        int: Between 20000 and 39999.
+    """
+    return 20000 + int(re.sub(r'\D', '', job_id) or 0) % 20000
+
+
+def mpi_environment(environment):
+    """Translate Open MPI's variables into those of torch.
+
+    Args:
+        environment (Mapping): With ``OMPI_COMM_WORLD_RANK``, ``_SIZE`` and ``_LOCAL_RANK``.
+
+    Returns:
+        dict: ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, and ``MASTER_ADDR`` and ``MASTER_PORT`` if these are not set.
+
+    Raises:
+        ValueError: If Open MPI's variables are missing.
+    """
+    names = {'RANK': 'OMPI_COMM_WORLD_RANK', 'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE', 'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK'}
+    _require(environment, names.values(), 'mpi', 'mpirun')
+    translated = {name: environment[source] for name, source in names.items()}
+    return dict(
+        translated,
+        MASTER_ADDR=environment.get('MASTER_ADDR', '127.0.0.1'),
+        MASTER_PORT=environment.get('MASTER_PORT', '29500'))
+
+
+def _check_environment(launcher):
+    names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+    _require(os.environ, names, launcher, 'torchrun, as tools/dist_train.sh does')
+
+
+def _require(environment, names, launcher, remedy):
+    missing = [name for name in names if not environment.get(name)]
+    if missing:
+        raise ValueError(f"--launcher {launcher} needs {', '.join(missing)} in the environment; start it through {remedy}")
+
+
+def _select_gpu(local_rank):
+    count = torch.cuda.device_count()
+    if local_rank >= count:
+        raise ValueError(f'process {local_rank} of this machine has no GPU: {count} are visible, counted from 0. Start at most '
+                         f'{count} processes, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to run on CPUs')
+    torch.cuda.set_device(local_rank)

@@ -1,0 +1,79 @@
+"""Accuracy of the fused prediction and of each branch alone."""
+import torch
+from mmengine.evaluator import BaseMetric
+from mmpretrain.registry import METRICS
+
+# Metric name of each prediction and the field of a data sample that holds its scores.
+SCORES = {'fused': 'pred_score', 'tuned': 'tuned_score', 'zero_shot': 'zero_shot_score'}
+
+
+def rank_of_label(scores, label):
+    """Count the classes that come before the true one.
+
+    Args:
+        scores (Tensor): Scores of the classes ``(C,)``.
+        label (int): The true class.
+
+    Returns:
+        int: 0 if the true class is predicted; among equal scores the lower label comes first, as with ``argmax``.
+        ``C`` if the score of the true class is not a number.
+    """
+    own = scores[label]
+    if own.isnan():
+        return len(scores)
+    before = (scores > own) | scores.isnan()
+    before[:label] |= scores[:label] == own
+    return int(before.sum())
+
+
+@METRICS.register_module()
+class BranchAccuracy(BaseMetric):
+    """Top-k accuracy in percent of the fused, tuned and zero-shot predictions of the same pass.
+
+    The figures are named ``accuracy/fused``, ``accuracy/tuned`` and ``accuracy/zero_shot``; for ``k > 1`` with
+    ``_top<k>`` behind. Only the rank of the true class is kept of each picture, so memory does not grow with the
+    number of classes. Every picture is counted once, on any number of processes.
+
+    Args:
+        topk (Sequence[int]): Which k.
+        collect_device (str): ``'cpu'`` or ``'gpu'``: where processes exchange results.
+        prefix (str, optional): Prefix of the names instead of ``accuracy``.
+
+    Raises:
+        ValueError: If a k is below 1.
+    """
+
+    default_prefix = 'accuracy'
+
+    def __init__(self, topk=(1, ), collect_device='cpu', prefix=None):
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.topk = tuple(topk)
+        if not self.topk or min(self.topk) < 1:
+            raise ValueError(f'topk must hold numbers from 1 on, but is {topk!r}')
+
+    def process(self, data_batch, data_samples):
+        """Keep the ranks of the true classes of a batch.
+
+        Args:
+            data_batch (Sequence[dict]): Unused.
+            data_samples (Sequence[dict]): Predictions with the fields of :data:`SCORES`.
+        """
+        for sample in data_samples:
+            label = int(sample['gt_label'])
+            self.results.append({name: rank_of_label(sample[field], label) for name, field in SCORES.items()})
+
+    def compute_metrics(self, results):
+        """Compute the accuracies.
+
+        Args:
+            results (list[dict]): What :meth:`process` kept, of all processes.
+
+        Returns:
+            dict[str, float]: Accuracies in percent.
+        """
+        metrics = {}
+        for name in SCORES:
+            ranks = torch.tensor([result[name] for result in results])
+            for k in self.topk:
+                metrics[name if k == 1 else f'{name}_top{k}'] = 100 * (ranks < k).double().mean().item()
+        return metrics

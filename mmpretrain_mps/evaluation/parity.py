@@ -1,0 +1,339 @@
+"""Comparison with recorded numbers of the method's released trainer.
+
+The numbers are arrays in one ``.npz`` file: a small CLIP vision tower (``frozen.*``), tuned weights (``tuned.*``), two
+views of a batch (``in.*``), and what the released trainer computes from them: features and logits (``out.*``,
+``mid.*``), losses (``loss.*``), gradients (``grad.*``), a training trajectory (``traj.*``) and temperature schedules
+(``sched.*``). Sizes, depths, layers, temperatures and weights are read from the arrays and their names.
+"""
+import json
+import re
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from mmpretrain.structures import DataSample
+from safetensors.torch import save_file
+
+from ..models import MPSCLIPClassifier
+from ..models.losses import sculpt_loss
+from ..models.utils.schedules import CosineValue
+
+SCULPT_WEIGHT = 0.1
+ALPHA = 0.3
+TOLERANCE = 1e-5
+
+
+class Row(NamedTuple):
+    """One recorded array against ours."""
+
+    name: str
+    difference: float
+    """Largest absolute difference."""
+    tolerance: float
+    """``1e-5 * max(1, largest absolute recorded value)``."""
+
+    @property
+    def passed(self):
+        """bool: Whether the difference is within the tolerance; a NaN is not."""
+        return self.difference <= self.tolerance
+
+
+class GoldenFile:
+    """Recorded arrays, and what their names and shapes say.
+
+    Args:
+        path (str | Path): The ``.npz`` file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not readable without unpickling, or arrays that everything hangs on are missing.
+    """
+
+    def __init__(self, path):
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f'{path} does not exist; expected an .npz file of recorded numbers')
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                self.arrays = {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f'{path} is not readable as an .npz file of plain arrays: {error}') from error
+        needed = ['in.images_v1', 'in.images_v2', 'in.labels', 'in.text_features', 'in.logit_scale_log',
+                  'frozen.conv1.weight', 'frozen.proj', 'frozen.positional_embedding', 'tuned.proj',
+                  'out.frozen_cls.v1']
+        missing = [name for name in needed if name not in self.arrays]
+        if missing:
+            raise ValueError(f'{path} lacks the arrays {missing}')
+        self.heads = None
+
+    def tensor(self, name):
+        """Return one array as a tensor."""
+        return torch.from_numpy(np.array(self.arrays[name]))
+
+    def tensors(self, prefix):
+        """Return all arrays below a prefix as tensors, named without it."""
+        return {name[len(prefix):]: self.tensor(name) for name in self.arrays if name.startswith(prefix)}
+
+    def matches(self, pattern):
+        """Yield ``re.Match`` of all array names that match a pattern as a whole."""
+        return filter(None, (re.fullmatch(pattern, name) for name in self.arrays))
+
+    @property
+    def depth(self):
+        """int: Number of blocks."""
+        return 1 + max(int(m[1]) for m in self.matches(r'frozen\.transformer\.resblocks\.(\d+)\.ln_1\.weight'))
+
+    @property
+    def group_depths(self):
+        """tuple[int, int, int]: Blocks of trunk, adapted and tuned part."""
+        tuned = len(list(self.matches(r'tuned\.transformer\.resblocks\.(\d+)\.ln_1\.weight')))
+        adapted = len(list(self.matches(r'tuned\.cross_adapters\.(\d+)\.weight')))
+        return self.depth - adapted - tuned, adapted, tuned
+
+    @property
+    def layers(self):
+        """dict[str, int]: Names of the intermediate layers and the blocks before the end at which they start."""
+        found = {m[1]: self.depth - int(m[2]) for m in self.matches(r'out\.cls_(layer(\d+)\w*)\.v1')}
+        return dict(sorted(found.items(), key=lambda item: item[1]))
+
+    def sculpt_temperatures(self):
+        """Return the temperature of every layer, the output (``'final'``) first, that the summed losses use.
+
+        Only the summed loss's temperatures are recorded for the intermediate layers, in their names; the output has
+        that of the first intermediate layer.
+        """
+        temperatures = {}
+        for layer in self.layers:
+            values = [float(m[1]) for m in self.matches(rf'loss\.supcon_{layer}\.tau([\d.]+)\.rawtext')]
+            if values:
+                temperatures[layer] = values[0]
+        first = next(iter(temperatures.values()), None)
+        return {'final': first, **temperatures} if first is not None else {}
+
+
+def compare(path):
+    """Compare this project's classes with every number in a file.
+
+    Args:
+        path (str | Path): The ``.npz`` file.
+
+    Yields:
+        Row: One per recorded output, loss, gradient, trajectory and schedule.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not one of recorded numbers.
+    """
+    golden = GoldenFile(path)
+    views = [golden.tensor('in.images_v1'), golden.tensor('in.images_v2')]
+    model = build_model(golden)
+    yield from _compare_outputs(golden, model, views)
+    yield from _compare_losses(golden, model, views)
+    yield from _compare_gradients(golden, views)
+    yield from _compare_trajectories(golden, views)
+    for match in golden.matches(r'sched\.tau\.([\d.]+)to([\d.]+)\.E(\d+)'):
+        schedule, epochs = CosineValue(float(match[1]), float(match[2])), int(match[3])
+        yield _row(golden, match[0], torch.tensor([schedule.at(epoch, epochs) for epoch in range(epochs + 1)]))
+
+
+def unused_entries(path):
+    """Name the recorded losses that no part of the method uses and that are therefore not compared."""
+    return [match[0] for match in GoldenFile(path).matches(r'loss\.\w+_unused')]
+
+
+def build_model(golden, gram_weight=0.5, normalize_text=False):
+    """Build the classifier of the recorded model, through a saved open_clip folder like any other base model.
+
+    Args:
+        golden (GoldenFile): The recorded arrays.
+        gram_weight (float): :math:`\\lambda_1`.
+        normalize_text (bool): Whether sculpting sees texts of unit norm.
+
+    Returns:
+        MPSCLIPClassifier: With the recorded tuned weights and prototypes.
+
+    Raises:
+        ValueError: If no number of heads reproduces the recorded features of the frozen tower.
+    """
+    heads = golden.heads or _find_heads(golden)
+    return _build_classifier(golden, heads, gram_weight, normalize_text)
+
+
+def _find_heads(golden):
+    """Find the number of attention heads, which leaves no trace in the shapes of weights; the features tell."""
+    width = golden.tensor('frozen.proj').shape[0]
+    images, recorded = golden.tensor('in.images_v1'), golden.tensor('out.frozen_cls.v1')
+    # The usual width of a head is 64, so that numbers near it are tried first.
+    for heads in sorted((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(width // n - 64)):
+        with torch.no_grad():
+            features = _build_classifier(golden, heads, 0.5, False).backbone(images).zero_shot[:, 0]
+        if (features - recorded).abs().max() < 1e-3:
+            golden.heads = heads
+            return heads
+    raise ValueError(f'with no number of heads that divides the width {width} does the frozen tower give the recorded '
+                     'features out.frozen_cls.v1')
+
+
+def _build_classifier(golden, heads, gram_weight, normalize_text):
+    temperatures = list(golden.sculpt_temperatures().values())
+    starts = list(golden.layers.values())
+    layer_weights = [1.0] + [0.5**index for index in range(len(temperatures) - 1)]
+    if starts != list(range(1, len(starts) + 1)):
+        raise ValueError(f'expected intermediate layers that start 1, 2, ... blocks before the end, but got {starts}')
+    with tempfile.TemporaryDirectory() as folder:
+        _save_open_clip_folder(golden, heads, Path(folder))
+        model = MPSCLIPClassifier(
+            architecture=f'local-dir:{folder}', pretrained=None,
+            backbone=dict(group_depths=golden.group_depths), head=dict(alpha=ALPHA),
+            gram_loss=dict(loss_weight=gram_weight),
+            sculpt_loss=dict(
+                loss_weight=SCULPT_WEIGHT, layer_weights=layer_weights, temperature=temperatures[0],
+                temperature_factors=[value / temperatures[0] for value in temperatures],
+                normalize_text=normalize_text) if temperatures else None)
+    model.text_prototypes = golden.tensor('in.text_features')
+    model.class_names = tuple(f'class {label}' for label in range(len(model.text_prototypes)))
+    with torch.no_grad():
+        for name, parameter in _tuned_parameters(golden, model).items():
+            parameter.copy_(golden.tensor(f'tuned.{name}'))
+    return model
+
+
+def _save_open_clip_folder(golden, heads, folder):
+    """Write the recorded tower as open_clip saves a model, with a text tower that nothing here uses."""
+    vision = golden.tensors('frozen.')
+    width, patch = vision['conv1.weight'].shape[0], vision['conv1.weight'].shape[-1]
+    config = dict(
+        embed_dim=vision['proj'].shape[1], quick_gelu=True,
+        vision_cfg=dict(image_size=golden.tensor('in.images_v1').shape[-1], layers=golden.depth, width=width,
+                        head_width=width // heads, patch_size=patch,
+                        mlp_ratio=vision['transformer.resblocks.0.mlp.c_fc.weight'].shape[0] / width),
+        text_cfg=dict(context_length=8, vocab_size=64, width=8, heads=1, layers=1))
+    with torch.random.fork_rng(devices=[]):
+        state = open_clip.CLIP(**config).state_dict()
+    state.update({f'visual.{name}': value for name, value in vision.items()})
+    state['logit_scale'] = golden.tensor('in.logit_scale_log')
+    (folder / 'open_clip_config.json').write_text(json.dumps(dict(model_cfg=config, preprocess_cfg={})))
+    save_file({name: value.contiguous() for name, value in state.items()}, folder / 'open_clip_model.safetensors')
+
+
+def _tuned_parameters(golden, model):
+    """Return the recorded names of the trainable parameters with ours."""
+    tuned = model.backbone.tuned
+    first = golden.depth - golden.group_depths[2]
+    parameters = {f'cross_adapters.{i}.weight': adapter.weight for i, adapter in enumerate(tuned.adapters)}
+    for index, block in enumerate(tuned.blocks):
+        parameters.update({f'transformer.resblocks.{first + index}.{name}': parameter
+                           for name, parameter in block.named_parameters()})
+    parameters.update({'ln_post.weight': tuned.ln_post.weight, 'ln_post.bias': tuned.ln_post.bias, 'proj': tuned.proj})
+    return parameters
+
+
+@torch.no_grad()
+def _compare_outputs(golden, model, views):
+    starts = tuple(golden.layers.values())
+    ours, branches = {}, []
+    for view, images in enumerate(views, 1):
+        features = model.backbone(images, patch_tokens=True, intermediate_starts=starts)
+        branches.append((features.tuned[:, 0], features.zero_shot[:, 0]))
+        logits = model.head(*branches[-1], model._unit_prototypes(), model.logit_scale)
+        ours.update({
+            f'out.frozen_cls.v{view}': features.zero_shot[:, 0], f'out.cls.v{view}': features.tuned[:, 0],
+            f'out.tokens.v{view}': features.tuned, f'out.frozen_tokens.v{view}': features.zero_shot,
+            f'out.raw_logits.v{view}': logits.zero_shot, f'out.logits_ft.v{view}': logits.tuned})
+        for layer, feature in zip(golden.layers, features.intermediate):
+            ours[f'out.cls_{layer}.v{view}'] = feature
+        trunk, adapted, _ = golden.group_depths
+        stem = model.backbone._run_trunk(images)
+        ours[f'mid.frozen_block{trunk - 1}.v{view}'] = stem
+        ours[f'mid.tuned_block{trunk + adapted - 1}.v{view}'] = model.backbone._run_adapted(
+            stem, model.backbone._run_block_of_entry(stem))
+    tuned, frozen = (torch.stack(branch) for branch in zip(*branches))
+    ours['out.logits'] = model.head(tuned, frozen, model._unit_prototypes(), model.logit_scale).fused.mean(0)
+    # Prediction computes [CLS] alone in the last blocks; this row checks that short cut too.
+    ours['out.test_logits'] = model(views[0], mode='tensor')
+    for name in golden.arrays:
+        if name.startswith(('out.', 'mid.')):
+            yield _row(golden, name, ours.get(name))
+
+
+@torch.no_grad()
+def _compare_losses(golden, model, views):
+    ours = {}
+    features = model._training_features(views)
+    for name, normalize_text in (('rawtext', False), ('normtext', True)):
+        for match in golden.matches(rf'loss\.total\.{name}\.con([\d.]+)'):
+            losses = _losses(golden, build_model(golden, float(match[1]), normalize_text), views)
+            ours[match[0]] = _total(losses)
+            ours['loss.ce'] = losses['loss_ce']
+            ours['loss.mar_global'] = losses['loss_gram_global'] / float(match[1])
+            ours['loss.mar_local'] = losses['loss_gram_local'] / float(match[1])
+            sculpt = [value for key, value in losses.items() if key.startswith('loss_sculpt')]
+            ours[f'loss.supcon_sum.{name}'] = sum(sculpt) / SCULPT_WEIGHT
+    labels, text = golden.tensor('in.labels'), golden.tensor('in.text_features')
+    texts = dict(rawtext=text, normtext=F.normalize(text, dim=-1), notext=None)
+    layers = {'final': features.tuned[:, :, 0], **dict(zip(golden.layers, features.intermediate))}
+    for match in golden.matches(r'loss\.supcon_(\w+)\.tau([\d.]+)\.(rawtext|normtext)'):
+        if match[1] in layers:
+            ours[match[0]] = sculpt_loss(layers[match[1]], labels, texts[match[3]], float(match[2]))
+    for match in golden.matches(r'loss\.supcon_edge\.(one|two)view_(rawtext|normtext|notext)\.tau([\d.]+)'):
+        views_used = layers['final'][:1] if match[1] == 'one' else layers['final']
+        ours[match[0]] = sculpt_loss(views_used, labels, texts[match[2]], float(match[3]))
+    for name in golden.arrays:
+        if name.startswith('loss.') and not name.endswith('_unused'):
+            yield _row(golden, name, ours.get(name))
+
+
+def _compare_gradients(golden, views):
+    for (text, weight), names in _grouped(golden, r'grad\.total\.(rawtext|normtext)\.con(\d+(?:\.\d+)?)\.(\D.*)'):
+        model = build_model(golden, float(weight), text == 'normtext')
+        _total(_losses(golden, model, views)).backward()
+        parameters = _tuned_parameters(golden, model)
+        for match in names:
+            gradient = parameters[match[3]].grad if match[3] in parameters else None
+            yield _row(golden, match[0], gradient)
+
+
+def _compare_trajectories(golden, views):
+    pattern = r'traj\.total\.sgd_lr([\d.e-]+)_m([\d.]+)_wd([\d.e-]+)\.(rawtext|normtext)\.con([\d.]+)'
+    for match in golden.matches(pattern):
+        model = build_model(golden, float(match[5]), match[4] == 'normtext')
+        optimizer = torch.optim.SGD(_tuned_parameters(golden, model).values(), lr=float(match[1]),
+                                    momentum=float(match[2]), weight_decay=float(match[3]))
+        totals = []
+        for _ in range(len(golden.arrays[match[0]])):
+            optimizer.zero_grad()
+            total = _total(_losses(golden, model, views))
+            total.backward()
+            optimizer.step()
+            totals.append(total.detach())
+        yield _row(golden, match[0], torch.stack(totals))
+
+
+def _losses(golden, model, views):
+    samples = [DataSample().set_gt_label(label) for label in golden.tensor('in.labels')]
+    return model(views, samples, mode='loss')
+
+
+def _total(losses):
+    return sum(value for key, value in losses.items() if 'loss' in key)
+
+
+def _grouped(golden, pattern):
+    groups = {}
+    for match in golden.matches(pattern):
+        groups.setdefault((match[1], match[2]), []).append(match)
+    return groups.items()
+
+
+def _row(golden, name, ours):
+    """Compare one array; what this project does not compute, or in another shape, differs infinitely."""
+    recorded = golden.tensor(name).double()
+    tolerance = TOLERANCE * max(1.0, recorded.abs().max().item())
+    if ours is None or ours.shape != recorded.shape:
+        return Row(name, float('inf'), tolerance)
+    return Row(name, (ours.detach().double() - recorded).abs().max().item(), tolerance)

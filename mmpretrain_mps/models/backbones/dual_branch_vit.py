@@ -1,0 +1,234 @@
+"""CLIP's vision transformer with a frozen and a tuned branch on a shared trunk."""
+import copy
+from typing import NamedTuple, Optional
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.registry import MODELS
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import nn
+
+from ..utils.layer_groups import check_partition, set_trainable, split_depth
+from .value_path import pseudo_forward, run_block
+
+
+class BranchFeatures(NamedTuple):
+    """Unit-norm features of a batch, float32.
+
+    ``N`` pictures, ``L`` tokens ([CLS] first; ``L`` is 1 where only [CLS] was asked for), ``D`` embedding dimensions.
+    """
+
+    tuned: torch.Tensor
+    """``(N, L, D)`` of the tuned branch."""
+    zero_shot: Optional[torch.Tensor]
+    """``(N, L, D)`` of the frozen branch, without gradient; None if it was not asked for."""
+    intermediate: tuple
+    """[CLS] of tuned intermediate layers through the pseudo-forward, each ``(N, D)``, in the order asked for."""
+
+
+@MODELS.register_module()
+class DualBranchViT(BaseModule):
+    """A vision transformer of CLIP whose zero-shot and tuned branches share their first blocks.
+
+    `Preserve and Sculpt <https://arxiv.org/abs/2508.12877>`_, Section 3. Blocks are counted from 0. With
+    ``group_depths=(T, A, S)``:
+
+    - blocks ``0 .. T-1`` form the trunk: frozen, run once for both branches, without gradients;
+    - blocks ``T .. T+A-1`` are frozen; in the tuned branch each has a parallel adapter, a bias-free linear map of the
+      block's input that starts at zero: ``x <- block(x) + adapter(x)``;
+    - the last ``S`` blocks, ``ln_post`` and ``proj`` exist twice: frozen, and as trainable copies.
+
+    Both branches are equal until the first update. Block ``T`` sees the same input in both, so it is run once.
+
+    Args:
+        visual (VisionTransformer): The vision tower of open_clip; weights must be loaded, since blocks are copied.
+        group_depths (Sequence[int], optional): ``(T, A, S)``. Defaults to thirds of the depth.
+        adapters (bool): Whether the ``A`` blocks have adapters. Without, they are shared like the trunk.
+
+    Raises:
+        ValueError: If the tower is not a plain ViT with class-token pooling, or the depths do not fit it.
+    """
+
+    def __init__(self, visual, group_depths=None, adapters=True, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
+        check_plain_vit(visual)
+        blocks = visual.transformer.resblocks
+        self.group_depths = split_depth(len(blocks), group_depths)
+        trunk_depth, adapted_depth, tuned_depth = self.group_depths
+        self.zero_shot = visual
+        self.tuned = _TunedPart(visual, adapted_depth if adapters else 0, tuned_depth)
+        if not adapters:
+            trunk_depth, adapted_depth = trunk_depth + adapted_depth, 0
+        self._trunk_depth, self._adapted_depth = trunk_depth, adapted_depth
+        check_partition(self.named_parameters(), self.parameter_groups())
+        set_trainable(self.parameter_groups(), ('adapters', 'tuned'))
+        self.train(self.training)
+
+    @property
+    def embed_dims(self):
+        """int: Dimension of the joint image and text space."""
+        return self.zero_shot.proj.shape[1]
+
+    @property
+    def num_tuned_blocks(self):
+        """int: Number of trainable blocks, the deepest start that the pseudo-forward can have."""
+        return len(self.tuned.blocks)
+
+    def parameter_groups(self):
+        """Partition the parameters.
+
+        Returns:
+            dict[str, list[Parameter]]: ``trunk`` and ``zero_shot`` are frozen, ``adapters`` and ``tuned`` are trained.
+        """
+        visual, tuned = self.zero_shot, self.tuned
+        blocks = visual.transformer.resblocks
+        split = self._trunk_depth
+        return dict(
+            trunk=[visual.class_embedding, visual.positional_embedding, *visual.conv1.parameters(),
+                   *visual.ln_pre.parameters(), *blocks[:split].parameters()],
+            zero_shot=[*blocks[split:].parameters(), *visual.ln_post.parameters(), visual.proj],
+            adapters=list(tuned.adapters.parameters()),
+            tuned=[*tuned.blocks.parameters(), *tuned.ln_post.parameters(), tuned.proj],
+        )
+
+    def train(self, mode=True):
+        """Set the mode of the tuned part; the frozen part always stays in evaluation mode."""
+        super().train(mode)
+        self.zero_shot.eval()
+        return self
+
+    def forward(self, images, patch_tokens=False, zero_shot=True, intermediate_starts=()):
+        """Extract the features that the caller needs, and compute nothing else.
+
+        Args:
+            images (Tensor): Normalised pictures, ``(N, 3, H, W)``.
+            patch_tokens (bool): Return all tokens instead of [CLS] alone.
+            zero_shot (bool): Return the frozen branch too.
+            intermediate_starts (Sequence[int]): For each intermediate feature, how many blocks before the end its
+                pseudo-forward starts: 1 is the input of the last block, i.e. the second-to-last layer's output.
+
+        Returns:
+            BranchFeatures: Unit-norm features.
+
+        Raises:
+            ValueError: If a start lies before the first tuned block.
+        """
+        depth = self.num_tuned_blocks
+        if any(not 1 <= start <= depth for start in intermediate_starts):
+            raise ValueError(f'a pseudo-forward can start 1 to {depth} blocks before the end (the tuned blocks), but '
+                             f'got {tuple(intermediate_starts)}')
+        cls_only = not patch_tokens
+        with torch.no_grad():
+            stem = self._run_trunk(images)
+            entry = self._run_block_of_entry(stem)
+            frozen = self._run_zero_shot(entry, cls_only) if zero_shot else None
+        hidden = self._run_adapted(stem, entry)
+        tuned, inputs = self._run_tuned(hidden, cls_only, {depth - start for start in intermediate_starts})
+        chains = pseudo_forward(self.tuned.blocks, inputs)
+        return BranchFeatures(
+            tuned=embed(tuned, self.tuned.ln_post, self.tuned.proj),
+            zero_shot=frozen,
+            intermediate=tuple(
+                embed(chains[depth - start], self.tuned.ln_post, self.tuned.proj) for start in intermediate_starts))
+
+    def _run_trunk(self, images):
+        # The patch convolution runs in the weights' own type; autocast casts it where it is switched on.
+        tokens = self.zero_shot._embeds(images)
+        for block in self.zero_shot.transformer.resblocks[:self._trunk_depth]:
+            tokens = run_block(block, tokens)
+        return tokens
+
+    def _run_block_of_entry(self, stem):
+        """Run the first adapted block on the trunk's output, for both branches; without adapters there is none."""
+        if not self._adapted_depth:
+            return stem
+        return run_block(self.zero_shot.transformer.resblocks[self._trunk_depth], stem)
+
+    def _run_zero_shot(self, entry, cls_only):
+        visual = self.zero_shot
+        first = self._trunk_depth + (1 if self._adapted_depth else 0)
+        tokens = _run_blocks(visual.transformer.resblocks[first:], entry, cls_only)
+        return embed(tokens, visual.ln_post, visual.proj)
+
+    def _run_adapted(self, stem, entry):
+        if not self._adapted_depth:
+            return entry
+        first = self._trunk_depth
+        adapters = self.tuned.adapters
+        tokens = entry + adapters[0](stem)
+        for offset in range(1, self._adapted_depth):
+            tokens = run_block(self.zero_shot.transformer.resblocks[first + offset], tokens) + adapters[offset](tokens)
+        return tokens
+
+    def _run_tuned(self, tokens, cls_only, positions):
+        """Run the tuned blocks; also return [CLS] at the input of the blocks at ``positions``."""
+        inputs = {}
+        last = len(self.tuned.blocks) - 1
+        for position, block in enumerate(self.tuned.blocks):
+            if position in positions:
+                inputs[position] = tokens[:, 0]
+            tokens = run_block(block, tokens, cls_only and position == last)
+        return tokens, inputs
+
+
+class _TunedPart(nn.Module):
+    """The trainable parameters: zero-initialised adapters, copies of the last blocks and of the output layers."""
+
+    def __init__(self, visual, adapted_depth, tuned_depth):
+        super().__init__()
+        blocks = visual.transformer.resblocks
+        width = visual.ln_post.normalized_shape[0]
+        self.adapters = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(adapted_depth))
+        for adapter in self.adapters:
+            nn.init.zeros_(adapter.weight)
+        self.blocks = copy.deepcopy(blocks[len(blocks) - tuned_depth:])
+        self.ln_post = copy.deepcopy(visual.ln_post)
+        self.proj = nn.Parameter(visual.proj.detach().clone())
+
+
+def embed(tokens, ln_post, proj):
+    """Project tokens into the joint space and scale them to unit norm, in float32.
+
+    Args:
+        tokens (Tensor): ``(..., W)``.
+        ln_post (nn.Module): The last layer norm.
+        proj (Tensor): ``(W, D)``.
+
+    Returns:
+        Tensor: ``(..., D)``, float32, unit norm.
+    """
+    # The norm and what follows (Gram differences near zero) would lose their digits in half precision.
+    features = (ln_post(tokens) @ proj).float()
+    return features / features.norm(dim=-1, keepdim=True)
+
+
+def check_plain_vit(visual):
+    """Raise ValueError unless the tower is a plain ViT of open_clip with class-token pooling.
+
+    Args:
+        visual (nn.Module): Vision tower of a CLIP model.
+
+    Raises:
+        ValueError: Says what was found and what is supported.
+    """
+    supported = ('MPS-Tuning splits plain vision transformers of open_clip with class-token pooling, such as ViT-B-32, '
+                 'ViT-B-16 and ViT-L-14')
+    if not isinstance(visual, VisionTransformer):
+        raise ValueError(f'{supported}, but this vision tower is a {type(visual).__name__}')
+    if visual.attn_pool is not None or visual.pool_type != 'tok' or visual.final_ln_after_pool:
+        pooling = 'attention' if visual.attn_pool is not None else repr(visual.pool_type)
+        raise ValueError(f'{supported}, but this one pools by {pooling} '
+                         f'(final_ln_after_pool={visual.final_ln_after_pool})')
+    if visual.proj is None:
+        raise ValueError(f'{supported}, but this one has no output projection')
+    for index, block in enumerate(visual.transformer.resblocks):
+        if type(block) is not ResidualAttentionBlock:
+            raise ValueError(f'{supported}, but block {index} is a {type(block).__name__}')
+
+
+def _run_blocks(blocks, tokens, cls_only):
+    last = len(blocks) - 1
+    for position, block in enumerate(blocks):
+        tokens = run_block(block, tokens, cls_only and position == last)
+    # Without a single block left there is nothing to spare, but the shape asked for still holds.
+    return tokens[:, :1] if cls_only else tokens

@@ -1,0 +1,338 @@
+"""CLIP tuned on a few pictures per class by MPS-Tuning."""
+import json
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.classifiers import BaseClassifier
+from mmpretrain.registry import MODELS
+
+from mmpretrain_mps import mini_clip
+
+from ..utils.clip_loader import EMBEDDED_ARCHITECTURE, load_clip
+from ..utils.fingerprint import fingerprint
+from ..utils.text_prototypes import encode_prototypes, fill_templates
+
+CHECKPOINT_FORMAT = 'mmpretrain_mps-1'
+DESCRIPTION_KEY = '_extra_state'
+DEFAULT_TEMPLATES = ('a photo of a {}.', )
+
+
+@MODELS.register_module()
+class MPSCLIPClassifier(BaseClassifier):
+    """Few-shot classifier of `Preserve and Sculpt <https://arxiv.org/abs/2508.12877>`_ on a CLIP of open_clip.
+
+    It wires: the backbone computes the features of both branches, the head fuses their logits, the losses constrain
+    (Gram alignment) and separate (hierarchical sculpting) the tuned features. A loss with weight 0 costs nothing.
+
+    Its state holds the trained weights, the class prototypes and a description of the base model; the frozen weights
+    come from the base model again, which loading a checkpoint verifies.
+
+    Args:
+        architecture (str): Model name of open_clip, or ``'mps-mini'``.
+        pretrained (str | None): Tag such as ``'openai'`` or a local file; None for random weights.
+        backbone (dict): Config of the backbone; it gets ``visual``, open_clip's vision tower.
+        head (dict): Config of the fusion head.
+        gram_loss (dict, optional): Config of :class:`GramAlignLoss`.
+        sculpt_loss (dict, optional): Config of :class:`HierarchicalSculptLoss`.
+        class_names (Sequence[str], optional): Readable names, index = label. Without them :class:`ClassNamesHook`
+            takes those of the data set, or :meth:`set_classes` is called.
+        templates (Sequence[str], optional): Prompt templates; they take precedence over the data set's.
+        normalize_templates (bool): Unit norm for each template's text feature before the mean; the released code does
+            not do so.
+        quick_gelu (bool, optional): Overrides the activation that weights are known to need.
+        logit_scale (float, optional): Factor on cosines. Defaults to the one CLIP learned, 100 for OpenAI's.
+        data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
+    """
+
+    def __init__(self, architecture, pretrained, backbone=None, head=None, gram_loss=None, sculpt_loss=None,
+                 class_names=None, templates=None, normalize_templates=True, quick_gelu=None, logit_scale=None,
+                 data_preprocessor=None, init_cfg=None):
+        clip = load_clip(architecture, pretrained, quick_gelu)
+        # Built here, in mmpretrain's registry: the base class would need a default scope to be set.
+        super().__init__(init_cfg=init_cfg,
+                         data_preprocessor=MODELS.build(data_preprocessor or _normalisation(clip.preprocess)))
+        self.architecture, self.pretrained, self.quick_gelu = architecture, pretrained, clip.quick_gelu
+        self.image_size = clip.preprocess.image_size
+        self.normalize_templates = normalize_templates
+        self.logit_scale = clip.model.logit_scale.exp().item() if logit_scale is None else float(logit_scale)
+        self.backbone = MODELS.build({'type': 'DualBranchViT', **(backbone or {}), 'visual': clip.model.visual})
+        self.head = MODELS.build({'type': 'LogitsFusionHead', **(head or {})})
+        self.gram_loss = _build_if_active(gram_loss, 'GramAlignLoss')
+        self.sculpt_loss = _build_if_active(sculpt_loss, 'HierarchicalSculptLoss')
+        self.class_names, self.templates = None, None if templates is None else tuple(templates)
+        self.register_buffer('text_prototypes', torch.zeros(0, self.backbone.embed_dims))
+        self._base_fingerprint = None
+        # A list hides the text tower from the module's parameters, devices and state.
+        self._text_tower = [clip._replace(model=_without_vision(clip.model))]
+        self._register_state_dict_hook(_drop_frozen_weights)
+        self.register_load_state_dict_post_hook(_forgive_frozen_weights)
+        if class_names is not None:
+            self.set_classes(class_names, templates)
+
+    @property
+    def temperature(self):
+        """float: Current temperature of the sculpting loss, None without it."""
+        return None if self.sculpt_loss is None else self.sculpt_loss.temperature
+
+    def set_epoch(self, epoch, max_epochs):
+        """Set what changes over the epochs: the temperature of the sculpting loss.
+
+        Args:
+            epoch (int): Current epoch, from 0.
+            max_epochs (int): Epochs of the whole training.
+        """
+        if self.sculpt_loss is not None:
+            self.sculpt_loss.set_epoch(epoch, max_epochs)
+
+    def set_classes(self, class_names, templates=None):
+        """Compute the class prototypes, then let the text tower go.
+
+        Args:
+            class_names (Sequence[str]): ``C`` readable names, index = label.
+            templates (Sequence[str], optional): Prompt templates. Defaults to the ones of the config, else to
+                ``'a photo of a {}.'``.
+
+        Raises:
+            ValueError: If names or templates are not usable, or unknown to the vocabulary of the embedded model.
+        """
+        templates = tuple(templates or self.templates or DEFAULT_TEMPLATES)
+        device = self.text_prototypes.device
+        # Needed again for other classes, for instance at inference; it is then read anew.
+        clip = self._text_tower.pop() if self._text_tower else load_clip(self.architecture, self.pretrained,
+                                                                         self.quick_gelu)
+        if self.architecture == EMBEDDED_ARCHITECTURE:
+            mini_clip.check_vocabulary(fill_templates(class_names, templates))
+        self.text_prototypes = encode_prototypes(clip.model.to(device), clip.make_tokenizer(), class_names, templates,
+                                                 self.normalize_templates)
+        self.class_names, self.templates = tuple(class_names), templates
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        """Run the model.
+
+        Args:
+            inputs (Tensor | list[Tensor]): Normalised pictures ``(B, 3, H, W)``; for ``mode='loss'`` a list of such
+                tensors, one per view.
+            data_samples (list[DataSample], optional): One per picture; needed with ``mode='loss'``.
+            mode (str): ``'loss'`` returns a dict of weighted losses and diagnostics, ``'predict'`` data samples with
+                predictions, ``'tensor'`` the fused logits ``(B, C)``.
+
+        Raises:
+            ValueError: If there are no class prototypes yet, the picture size is wrong or the mode is unknown.
+        """
+        views = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        self._check_ready(views[0])
+        if mode == 'loss':
+            return self.loss(views, data_samples)
+        if len(views) != 1:
+            raise ValueError(f"mode '{mode}' takes one view of each picture, but got {len(views)}")
+        if mode == 'predict':
+            return self.predict(views[0], data_samples)
+        if mode == 'tensor':
+            return self._logits(views[0]).fused
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', but is {mode!r}")
+
+    def extract_feat(self, inputs):
+        """Return a tuple with the unit-norm [CLS] features of the tuned branch, ``(B, D)``."""
+        return (self.backbone(inputs, zero_shot=False).tuned[:, 0], )
+
+    def loss(self, views, data_samples):
+        """Compute the weighted losses and the accuracies of a batch.
+
+        Args:
+            views (Sequence[Tensor]): ``V`` tensors ``(B, 3, H, W)``.
+            data_samples (list[DataSample]): ``B`` samples with ``gt_label``.
+
+        Returns:
+            dict[str, Tensor]: Scalars; those whose name holds ``loss`` are to be summed.
+        """
+        labels = torch.cat([sample.gt_label for sample in data_samples]).to(views[0].device)
+        features = self._training_features(views)
+        tuned_cls = features.tuned[:, :, 0]
+        zero_shot_cls = None if features.zero_shot is None else features.zero_shot[:, :, 0]
+        logits = self.head(tuned_cls, zero_shot_cls, self._unit_prototypes(), self.logit_scale)
+        losses = self.head.loss(logits, labels)
+        if self.gram_loss is not None:
+            losses.update(self.gram_loss(features.tuned, features.zero_shot))
+        if self.sculpt_loss is not None:
+            losses.update(self.sculpt_loss(tuned_cls, features.intermediate, labels, self.text_prototypes))
+            losses['temperature'] = tuned_cls.new_tensor(self.temperature)
+        return losses
+
+    def predict(self, inputs, data_samples=None):
+        """Classify pictures.
+
+        Args:
+            inputs (Tensor): ``(B, 3, H, W)``.
+            data_samples (list[DataSample], optional): Samples to fill.
+
+        Returns:
+            list[DataSample]: See :meth:`LogitsFusionHead.predict`.
+        """
+        return self.head.predict(self._logits(inputs), data_samples)
+
+    def _logits(self, images):
+        features = self.backbone(images)
+        return self.head(features.tuned[:, 0], features.zero_shot[:, 0], self._unit_prototypes(), self.logit_scale)
+
+    def _training_features(self, views):
+        """Run all views in one batch; return features with a leading axis of views."""
+        gram, sculpt = self.gram_loss, self.sculpt_loss
+        features = self.backbone(
+            torch.cat(list(views)),
+            patch_tokens=gram is not None and gram.uses_patch_tokens,
+            zero_shot=gram is not None or self.head.uses_zero_shot,
+            intermediate_starts=() if sculpt is None else sculpt.intermediate_starts)
+        shape = (len(views), len(views[0]))
+        return features._replace(
+            tuned=features.tuned.unflatten(0, shape),
+            zero_shot=None if features.zero_shot is None else features.zero_shot.unflatten(0, shape),
+            intermediate=tuple(layer.unflatten(0, shape) for layer in features.intermediate))
+
+    def _unit_prototypes(self):
+        return F.normalize(self.text_prototypes, dim=-1)
+
+    def _check_ready(self, images):
+        if self.class_names is None:
+            raise ValueError('the model has no class names: name them in the config (class_names), load a checkpoint, '
+                             "use ClassNamesHook, or call set_classes(['first', ...])")
+        if tuple(images.shape[-2:]) != self.image_size:
+            raise ValueError(f'{self.architecture} takes pictures of {self.image_size} pixels (height, width), but got '
+                             f'a batch of shape {tuple(images.shape)}')
+
+    # What a checkpoint says of itself, and what it must fit.
+
+    def describe(self):
+        """Describe the model and what it was built on.
+
+        Returns:
+            dict: Plain values: format, base model with the SHA-256 of its frozen weights, group depths, class names,
+            templates.
+        """
+        if self._base_fingerprint is None:
+            self._base_fingerprint = fingerprint(dict(self.backbone.zero_shot.named_parameters()))
+        return dict(
+            format=CHECKPOINT_FORMAT,
+            base=dict(architecture=self.architecture, pretrained=self.pretrained, quick_gelu=self.quick_gelu,
+                      sha256=self._base_fingerprint),
+            group_depths=list(self.backbone.group_depths),
+            adapters=len(self.backbone.tuned.adapters),
+            class_names=self.class_names, templates=self.templates)
+
+    def get_extra_state(self):
+        """Return :meth:`describe` as UTF-8 JSON in a uint8 tensor, which every way of saving and loading carries."""
+        return torch.frombuffer(bytearray(json.dumps(self.describe()).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state):
+        """Take over the class names and templates of a checkpoint; the prototypes come with its tensors."""
+        description = read_description(state)
+        self.class_names = None if description['class_names'] is None else tuple(description['class_names'])
+        self.templates = None if description['templates'] is None else tuple(description['templates'])
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        key = prefix + DESCRIPTION_KEY
+        if key not in state_dict:
+            raise ValueError('this checkpoint does not say which base model it belongs to, so it is none of '
+                             f'{type(self).__name__}; entries: {list(state_dict)[:5]}')
+        self._check_fits(read_description(state_dict[key]))
+        prototypes = state_dict.get(prefix + 'text_prototypes')
+        if prototypes is not None and prototypes.shape != self.text_prototypes.shape:
+            self.text_prototypes = self.text_prototypes.new_zeros(prototypes.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _check_fits(self, theirs):
+        ours = self.describe()
+        if theirs['base']['sha256'] != ours['base']['sha256']:
+            raise ValueError(f"the checkpoint was tuned from {_name_base(theirs['base'])}, but this model is built on "
+                             f"{_name_base(ours['base'])}; set architecture and pretrained to the checkpoint's base")
+        if theirs['base']['quick_gelu'] != ours['base']['quick_gelu']:
+            raise ValueError(f"the checkpoint was tuned with quick_gelu={theirs['base']['quick_gelu']}, but this model "
+                             f"has quick_gelu={ours['base']['quick_gelu']}")
+        for key in ('group_depths', 'adapters'):
+            if theirs[key] != ours[key]:
+                raise ValueError(f'the checkpoint was tuned with {key}={theirs[key]}, but this model has {ours[key]}')
+        check_class_names(theirs['class_names'], ours['class_names'], 'the checkpoint', 'this model')
+
+
+def check_class_names(theirs, ours, their_owner, our_owner):
+    """Raise ValueError unless two lists of class names are equal; None on either side fits everything.
+
+    Args:
+        theirs (Sequence[str] | None): Names of one side.
+        ours (Sequence[str] | None): Names of the other side.
+        their_owner (str): What ``theirs`` belong to, for the message.
+        our_owner (str): What ``ours`` belong to, for the message.
+
+    Raises:
+        ValueError: Gives the counts, or the first label whose names differ.
+    """
+    if theirs is None or ours is None or list(theirs) == list(ours):
+        return
+    if len(theirs) != len(ours):
+        raise ValueError(f'{their_owner} has {len(theirs)} classes ({_shorten(theirs)}), but {our_owner} has '
+                         f'{len(ours)} ({_shorten(ours)})')
+    label = next(index for index, (a, b) in enumerate(zip(theirs, ours)) if a != b)
+    raise ValueError(f'class {label} is {theirs[label]!r} in {their_owner}, but {ours[label]!r} in {our_owner}; names '
+                     'and their order must be the same')
+
+
+def read_description(state):
+    """Read what :meth:`MPSCLIPClassifier.get_extra_state` wrote.
+
+    Args:
+        state (Tensor): uint8, UTF-8 JSON.
+
+    Returns:
+        dict: The description.
+
+    Raises:
+        ValueError: If it is no such description, or one of another format.
+    """
+    try:
+        description = json.loads(bytes(state.cpu().tolist()).decode())
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f'the description in this checkpoint is not readable: {error}') from error
+    if not isinstance(description, dict) or description.get('format') != CHECKPOINT_FORMAT:
+        raise ValueError(f'this checkpoint has the format {description.get("format")!r}; expected {CHECKPOINT_FORMAT!r}')
+    return description
+
+
+def _normalisation(preprocess):
+    return dict(type='SelfSupDataPreprocessor', mean=[255 * value for value in preprocess.mean],
+                std=[255 * value for value in preprocess.std])
+
+
+def _build_if_active(config, default_type):
+    """Build a loss, or return None where it is absent or weighs nothing, so that nothing is computed for it."""
+    if config is None:
+        return None
+    loss = MODELS.build({'type': default_type, **config})
+    return loss if loss.active else None
+
+
+def _without_vision(model):
+    """Return the CLIP model without its vision tower, which the backbone owns now."""
+    model.visual = None
+    return model
+
+
+def _drop_frozen_weights(module, state_dict, prefix, local_metadata):
+    for name in _frozen_names(module):
+        state_dict.pop(prefix + name, None)
+
+
+def _forgive_frozen_weights(module, incompatible_keys):
+    # In place, since the caller's own list is what becomes a warning or an error.
+    frozen = set(_frozen_names(module))
+    incompatible_keys.missing_keys[:] = [key for key in incompatible_keys.missing_keys if key not in frozen]
+
+
+def _frozen_names(module):
+    return [f'backbone.zero_shot.{name}' for name in module.backbone.zero_shot.state_dict()]
+
+
+def _name_base(base):
+    return f"{base['architecture']} ({base['pretrained']}, weights {base['sha256'][:12]})"
+
+
+def _shorten(names):
+    return ', '.join(map(str, list(names)[:3])) + (', ...' if len(names) > 3 else '')

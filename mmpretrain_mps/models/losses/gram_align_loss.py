@@ -1,0 +1,100 @@
+"""Manifold alignment: keep the pairwise geometry of features while they are tuned."""
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.registry import MODELS
+
+
+def gram_distance(tuned, zero_shot, p=1.0):
+    r"""Mean p-th power of the difference of two Gram matrices.
+
+    .. math:: d = \mathrm{mean}_{ij} |\langle u_i, u_j \rangle - \langle z_i, z_j \rangle|^p
+
+    Args:
+        tuned (Tensor): Unit-norm features ``(V, ..., N, D)``; the first axis holds the views.
+        zero_shot (Tensor): Same shape; carries no gradient here.
+        p (float): Order of the norm.
+
+    Returns:
+        Tensor: Scalar, float32: the mean over all Gram entries of a view, summed over the views.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if tuned.shape != zero_shot.shape:
+        raise ValueError(f'tuned and zero-shot features must have one shape, but got {tuple(tuned.shape)} and '
+                         f'{tuple(zero_shot.shape)}')
+    # Differences of cosines are small against the cosines themselves: bf16 products would drown them.
+    with torch.autocast(tuned.device.type, enabled=False):
+        tuned, zero_shot = tuned.float(), zero_shot.detach().float()
+        difference = tuned @ tuned.mT - zero_shot @ zero_shot.mT
+        powers = difference.abs() if p == 1 else difference.abs().pow(p)
+        return powers.flatten(1).mean(1).sum()
+
+
+@MODELS.register_module()
+class GramAlignLoss(BaseModule):
+    r"""Manifold alignment (MAR): Gram matrices of the tuned features stay as the frozen model has them.
+
+    .. math:: L = \lambda_1 (w_g\, d(U^{cls}, Z^{cls}) + w_l\, \mathrm{mean}_b\, d(U_b, Z_b))
+
+    with :math:`d` of :func:`gram_distance`: globally over the [CLS] features of the batch (N x N per view), locally
+    over the tokens of each picture (L x L), each summed over the views. It bounds the Gromov-Wasserstein distance with
+    the coupling fixed to the identity. `Preserve and Sculpt <https://arxiv.org/abs/2508.12877>`_, Section 3.2.
+    Differs from the released code: nowhere (``p=1``).
+
+    Args:
+        loss_weight (float): :math:`\lambda_1`, unitless.
+        p (float): Order of the norm, at least 1.
+        global_weight (float): :math:`w_g`; 0 switches the term off.
+        local_weight (float): :math:`w_l`; 0 switches the term off, and patch tokens are then not needed.
+
+    Raises:
+        ValueError: If a weight is negative or ``p`` is below 1.
+    """
+
+    def __init__(self, loss_weight=0.5, p=1.0, global_weight=1.0, local_weight=1.0):
+        super().__init__()
+        if min(loss_weight, global_weight, local_weight) < 0 or p < 1:
+            raise ValueError('GramAlignLoss needs weights >= 0 and p >= 1, but got '
+                             f'{loss_weight=}, {global_weight=}, {local_weight=}, {p=}')
+        self.loss_weight, self.p = loss_weight, p
+        self.global_weight, self.local_weight = global_weight, local_weight
+
+    @property
+    def uses_cls(self):
+        """bool: Whether the global term counts."""
+        return self.loss_weight * self.global_weight > 0
+
+    @property
+    def uses_patch_tokens(self):
+        """bool: Whether the local term counts."""
+        return self.loss_weight * self.local_weight > 0
+
+    @property
+    def active(self):
+        """bool: Whether any term counts."""
+        return self.uses_cls or self.uses_patch_tokens
+
+    def forward(self, tuned, zero_shot):
+        """Compute the terms that are switched on.
+
+        Args:
+            tuned (Tensor): Unit-norm features ``(V, B, L, D)``, [CLS] first; ``L`` may be 1 without the local term.
+            zero_shot (Tensor): Same shape; detached here.
+
+        Returns:
+            dict[str, Tensor]: ``loss_gram_global`` and ``loss_gram_local``, weighted scalars, float32.
+
+        Raises:
+            ValueError: If the shapes differ or are not four-dimensional.
+        """
+        if tuned.ndim != 4:
+            raise ValueError(f'GramAlignLoss takes features of shape (V, B, L, D), but got {tuple(tuned.shape)}')
+        losses = {}
+        if self.uses_cls:
+            distance = gram_distance(tuned[:, :, 0], zero_shot[:, :, 0], self.p)
+            losses['loss_gram_global'] = self.loss_weight * self.global_weight * distance
+        if self.uses_patch_tokens:
+            distance = gram_distance(tuned, zero_shot, self.p)
+            losses['loss_gram_local'] = self.loss_weight * self.local_weight * distance
+        return losses

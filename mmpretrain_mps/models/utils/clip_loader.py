@@ -1,0 +1,279 @@
+"""CLIP models of open_clip: what a name stands for, where its weights are, and how its pictures are prepared."""
+import json
+import os
+import pickle
+import socket
+import textwrap
+import threading
+import zipfile
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Callable, NamedTuple
+from urllib.parse import urlparse
+
+import open_clip
+import torch
+from huggingface_hub import constants as hub
+from huggingface_hub import try_to_load_from_cache
+from mmengine.logging import MMLogger
+from open_clip.factory import _get_hf_config, merge_preprocess_dict, parse_model_name
+from open_clip.pretrained import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.transform import PreprocessCfg
+from safetensors import SafetensorError
+
+from mmpretrain_mps import mini_clip
+
+EMBEDDED_ARCHITECTURE = 'mps-mini'
+EMBEDDED_WEIGHTS = 'embedded'
+# What OpenAI's own archives hold beside the weights.
+OPENAI_ENTRIES = ('input_resolution', 'context_length', 'vocab_size')
+REACH_SECONDS = 5.0
+
+
+class ClipPreprocess(NamedTuple):
+    """How a CLIP model wants its pictures."""
+
+    image_size: tuple
+    """Height and width in pixels."""
+    mean: tuple
+    """Mean per RGB channel, on a scale of 0 to 1."""
+    std: tuple
+    """Standard deviation per RGB channel, on a scale of 0 to 1."""
+    interpolation: str
+    """``'bicubic'`` or ``'bilinear'``."""
+    resize_mode: str
+    """``'shortest'`` (short edge, then centre crop), ``'longest'`` or ``'squash'``."""
+
+
+class ClipModel(NamedTuple):
+    """A CLIP model with its weights, and what is needed to use it."""
+
+    model: torch.nn.Module
+    make_tokenizer: Callable
+    """Builds the tokenizer; reading its vocabulary takes time that not every use needs."""
+    preprocess: ClipPreprocess
+    quick_gelu: bool
+
+
+def clip_preprocess(architecture, pretrained=None):
+    """Look up how a model wants its pictures; needs no weights.
+
+    Args:
+        architecture (str): Name in open_clip (``'ViT-B-16'`` or ``'ViT-B/16'``), ``'local-dir:PATH'``,
+            ``'hf-hub:ORG/REPO'`` or ``'mps-mini'``.
+        pretrained (str, optional): Tag or path of a weights file.
+
+    Returns:
+        ClipPreprocess: Size, normalisation and resizing.
+
+    Raises:
+        ValueError: If the architecture is unknown.
+    """
+    config, overrides = _read_config(architecture, pretrained)
+    preprocess = PreprocessCfg(**merge_preprocess_dict(asdict(PreprocessCfg()), overrides))
+    # The size of the tower counts, whatever the weights were first meant for.
+    size = config['vision_cfg']['image_size']
+    return ClipPreprocess(
+        image_size=(size, size) if isinstance(size, int) else tuple(size),
+        mean=tuple(preprocess.mean), std=tuple(preprocess.std),
+        interpolation=preprocess.interpolation, resize_mode=preprocess.resize_mode)
+
+
+def load_clip(architecture, pretrained, quick_gelu=None):
+    """Build a CLIP model and load its weights, on the CPU in float32.
+
+    Args:
+        architecture (str): As in :func:`clip_preprocess`.
+        pretrained (str | None): A tag such as ``'openai'``, a local file in any format that open_clip reads (state
+            dict, safetensors, training checkpoint, OpenAI's archive), or None for random weights.
+        quick_gelu (bool, optional): Activation of the blocks. Defaults to what the tag or file was trained with:
+            OpenAI's weights need QuickGELU and silently lose accuracy without it.
+
+    Returns:
+        ClipModel: The model in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If weights are neither on disk nor to be had.
+        ValueError: If a name is unknown or a file does not fit the architecture.
+    """
+    name, weights = resolve_names(architecture, pretrained)
+    require_weights(architecture, pretrained)
+    config, _ = _read_config(architecture, pretrained)
+    if quick_gelu is None:
+        quick_gelu = bool(config.get('quick_gelu')) or trained_with_quick_gelu(name, weights)
+    archive = weights is not None and _is_torchscript(weights)
+    is_random = pretrained is None and (architecture == EMBEDDED_ARCHITECTURE or parse_model_name(name)[0] is None)
+    try:
+        model = open_clip.create_model(name, pretrained=None if archive else weights, load_weights=not is_random,
+                                       force_quick_gelu=quick_gelu)
+        if archive:
+            _load_openai_archive(model, weights)
+    except (RuntimeError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
+        reason = textwrap.shorten(str(error), 400)
+        raise ValueError(f'the weights {pretrained!r} could not be loaded into {architecture!r}: {reason}') from error
+    logger = MMLogger.get_current_instance()
+    if is_random:
+        logger.warning(f'{architecture} has random weights, since `pretrained` is None: good for tests only')
+    logger.info(f"CLIP {architecture} ({pretrained}), activation {'QuickGELU' if quick_gelu else 'GELU'}")
+    embedded = architecture == EMBEDDED_ARCHITECTURE
+    make_tokenizer = mini_clip.tokenizer if embedded else partial(open_clip.get_tokenizer, name)
+    return ClipModel(model.eval(), make_tokenizer, clip_preprocess(architecture, pretrained), quick_gelu)
+
+
+def resolve_names(architecture, pretrained):
+    """Translate the names of a config into those of open_clip.
+
+    Returns:
+        tuple[str, str | None]: Model name and ``pretrained`` for ``open_clip.create_model``.
+
+    Raises:
+        ValueError: If the embedded architecture and the embedded weights are not asked for together.
+    """
+    if architecture == EMBEDDED_ARCHITECTURE and pretrained in (EMBEDDED_WEIGHTS, None):
+        return f'local-dir:{mini_clip.folder()}', None
+    if architecture == EMBEDDED_ARCHITECTURE:
+        raise ValueError(f'{EMBEDDED_ARCHITECTURE!r} has the weights {EMBEDDED_WEIGHTS!r} alone, not {pretrained!r}; '
+                         "an own model of this form is named 'local-dir:FOLDER'")
+    if pretrained == EMBEDDED_WEIGHTS:
+        raise ValueError(f"pretrained='{EMBEDDED_WEIGHTS}' belongs to architecture '{EMBEDDED_ARCHITECTURE}', not to "
+                         f'{architecture!r}')
+    scheme, _ = parse_model_name(architecture)
+    return (architecture, None) if scheme else (architecture.replace('/', '-'), pretrained)
+
+
+def trained_with_quick_gelu(name, weights):
+    """Tell whether weights were trained with QuickGELU.
+
+    Args:
+        name (str): Model name of open_clip.
+        weights (str | None): Tag or local file.
+
+    Returns:
+        bool: From open_clip's table for a tag; for a file, whether it is OpenAI's: a TorchScript archive, or one whose
+        name (or whose folder in the cache of downloads) says so.
+    """
+    if weights is None:
+        return False
+    tag = open_clip.get_pretrained_cfg(name, weights)
+    if tag:
+        return bool(tag.get('quick_gelu', False))
+    path = Path(weights)
+    named = [path.name, *(part for part in path.resolve().parts if part.startswith('models--'))]
+    return _is_torchscript(weights) or any('openai' in part.lower() for part in named)
+
+
+def require_weights(architecture, pretrained):
+    """Raise an error at once if the weights of a model are not to be had, instead of after minutes of retries.
+
+    Args:
+        architecture (str): As in :func:`clip_preprocess`.
+        pretrained (str | None): Tag, path or None.
+
+    Raises:
+        FileNotFoundError: Names what is missing, where it was looked for and how to point to it.
+        ValueError: If the architecture or the tag is unknown.
+    """
+    name, weights = resolve_names(architecture, pretrained)
+    _read_config(architecture, pretrained)
+    if weights is None or os.path.isfile(weights):
+        return
+    tag = open_clip.get_pretrained_cfg(name, weights)
+    if not tag:
+        looks_like_path = os.sep in weights or Path(weights).suffix in ('.pt', '.pth', '.bin', '.safetensors', '.npz')
+        if looks_like_path:
+            raise FileNotFoundError(f'the weights file {os.path.abspath(weights)} of {architecture} does not exist; '
+                                    'set `pretrained` to a file that open_clip reads, or to a tag')
+        raise ValueError(f'{weights!r} is neither a file nor a tag of {architecture}; its tags are '
+                         f'{open_clip.list_pretrained_tags_by_model(name)}')
+    looked = _cached_weights(tag)
+    if isinstance(looked, str):
+        return
+    host = _host_of(tag)
+    if not _reachable(host):
+        places = ' and '.join(looked)
+        raise FileNotFoundError(
+            f'the weights {weights!r} of {architecture} are missing: looked for {places}, and {host} cannot be reached '
+            'to fetch them. Run once where it can be, copy that cache folder, or give a local weights file: '
+            '--cfg-options pretrained=/path/to/weights.safetensors')
+
+
+def _read_config(architecture, pretrained):
+    """Return open_clip's model config and what the weights say about preprocessing."""
+    name, weights = resolve_names(architecture, pretrained)
+    scheme, identifier = parse_model_name(name)
+    if scheme == 'hf-hub':
+        whole = _get_hf_config(identifier)
+        return whole['model_cfg'], whole.get('preprocess_cfg', {})
+    if scheme == 'local-dir':
+        file = Path(identifier) / 'open_clip_config.json'
+        if not file.is_file():
+            raise ValueError(f'{file} does not exist; local-dir: needs a folder saved by open_clip')
+        whole = json.loads(file.read_text(encoding='utf-8'))
+        return whole['model_cfg'], whole.get('preprocess_cfg', {})
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise ValueError(f'unknown architecture {architecture!r}; open_clip knows, among others, '
+                         f"{[known for known in open_clip.list_models() if known.startswith('ViT-')][:12]}, and "
+                         f"this project {EMBEDDED_ARCHITECTURE!r}")
+    tag = open_clip.get_pretrained_cfg(name, weights) if weights else {}
+    return config, tag
+
+
+def _is_torchscript(path):
+    """Whether a file is a TorchScript archive, the form in which OpenAI published its weights."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any('/code/' in f'/{entry}' for entry in archive.namelist())
+
+
+def _load_openai_archive(model, path):
+    state = torch.jit.load(path, map_location='cpu').state_dict()
+    state = {name: value.float() for name, value in state.items() if name not in OPENAI_ENTRIES}
+    model.load_state_dict(state, strict=True)
+
+
+def _cached_weights(tag):
+    """Return the path of a tag's weights in the cache of downloads, or the list of places where they are not."""
+    looked = []
+    repository, _, file = tag.get('hf_hub', '').rpartition('/')
+    if repository:
+        for candidate in (file, ) if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME):
+            found = try_to_load_from_cache(repository, candidate)
+            if isinstance(found, str):
+                return found
+        looked.append(f'{repository} in {hub.HF_HUB_CACHE}')
+    elif tag.get('url'):
+        path = Path('~/.cache/clip').expanduser() / tag['url'].rpartition('/')[2]
+        if path.is_file():
+            return str(path)
+        looked.append(str(path))
+    return looked
+
+
+def _host_of(tag):
+    """Return the host from which open_clip would fetch a tag; it prefers the hub where a model has both."""
+    return urlparse(hub.ENDPOINT if tag.get('hf_hub') else tag.get('url', '')).hostname
+
+
+def _reachable(host):
+    """Whether a connection to a host can be opened; with a proxy set, only the download itself can tell."""
+    if hub.HF_HUB_OFFLINE:
+        return False
+    if any(os.environ.get(variable) for variable in ('HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy')):
+        return True
+    reached = threading.Event()
+
+    def connect():
+        try:
+            socket.create_connection((host, 443), timeout=REACH_SECONDS).close()
+            reached.set()
+        except OSError:
+            pass
+
+    # Resolving a name has no time limit of its own, hence the thread.
+    attempt = threading.Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(REACH_SECONDS)
+    return reached.is_set()

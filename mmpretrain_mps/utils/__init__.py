@@ -1,0 +1,9 @@
+"""Helpers that are about neither the model nor the data: configs, checkpoints, errors."""
+from .checkpoint import check_checkpoint, read_checkpoint, to_plain
+from .config import apply_options, check_option_names, propagate
+from .errors import is_user_error, user_errors
+
+__all__ = [
+    'apply_options', 'check_checkpoint', 'check_option_names', 'is_user_error', 'propagate', 'read_checkpoint',
+    'to_plain', 'user_errors'
+]

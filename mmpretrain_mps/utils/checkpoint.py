@@ -1,0 +1,142 @@
+"""Checkpoints of plain data: written so, checked before they are read."""
+import pickle
+import re
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+HISTORY_BUFFER = 'history_buffer'
+
+
+def to_plain(value, where='checkpoint'):
+    """Rebuild a value from types that ``torch.load(weights_only=True)`` reads: containers, tensors, str, numbers.
+
+    numpy scalars become Python numbers, arrays become tensors, paths become str, a mmengine ``HistoryBuffer`` becomes a
+    dict (``from_plain`` turns it back). Tensors are passed on as they are.
+
+    Args:
+        value: Anything.
+        where (str): How the error calls the value.
+
+    Returns:
+        The same content in plain types.
+
+    Raises:
+        TypeError: If a part has no plain form; the message names the part and its type.
+    """
+    if value is None or type(value) in (bool, int, float, complex, str, bytes, torch.Tensor, torch.Size, torch.dtype):
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.detach().as_subclass(torch.Tensor)
+    if isinstance(value, np.generic):
+        return to_plain(value.item(), where)
+    if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
+        return torch.from_numpy(value.copy())
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, HistoryBuffer):
+        return {HISTORY_BUFFER: _history_to_plain(value)}
+    if isinstance(value, Mapping):
+        return _mapping_to_plain(value, where)
+    if isinstance(value, tuple):
+        return tuple(to_plain(item, f'{where}[{i}]') for i, item in enumerate(value))
+    if isinstance(value, (list, deque)):
+        return [to_plain(item, f'{where}[{i}]') for i, item in enumerate(value)]
+    if isinstance(value, (bool, int, float, str)):  # subclasses of these, such as IntEnum
+        return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
+    raise TypeError(f'{where} is a {type(value).__module__}.{type(value).__name__}, which has no plain form; a checkpoint '
+                    'holds tensors, numbers, str, None and containers of these')
+
+
+def _mapping_to_plain(mapping, where):
+    plain = {to_plain(key, f'a key of {where}'): to_plain(item, f'{where}[{key!r}]') for key, item in mapping.items()}
+    if not hasattr(mapping, '_metadata'):
+        return plain
+    # A state dict keeps the versions of its modules in this attribute; only an OrderedDict can carry it.
+    plain = OrderedDict(plain)
+    plain._metadata = OrderedDict(mapping._metadata)
+    return plain
+
+
+def _history_to_plain(history):
+    values, counts = history.data
+    return dict(
+        values=torch.from_numpy(values.copy()), counts=torch.from_numpy(counts.copy()), max_length=history.max_length)
+
+
+def history_from_plain(value):
+    """Rebuild a ``HistoryBuffer`` from what ``to_plain`` made of it; any other value is returned as it is."""
+    if not isinstance(value, dict) or set(value) != {HISTORY_BUFFER}:
+        return value
+    history = value[HISTORY_BUFFER]
+    return HistoryBuffer(history['values'].numpy(), history['counts'].numpy(), history['max_length'])
+
+
+def is_local(path):
+    """Whether a checkpoint's name is a file here, not an address that mmengine fetches (``https://``, ``s3://``)."""
+    return '://' not in str(path)
+
+
+def check_checkpoint(path):
+    """Make sure that a file is a complete checkpoint of plain data, without reading its tensors.
+
+    Args:
+        path (str | Path): A local file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is broken or holds objects that would have to be unpickled with code; says which.
+    """
+    read_checkpoint(path, mmap=True)
+
+
+def read_checkpoint(path, mmap=False):
+    """Read a checkpoint under ``weights_only=True``, with errors that say what is wrong with the file.
+
+    Args:
+        path (str | Path): A local file.
+        mmap (bool): Leave the tensors on disk until they are used.
+
+    Returns:
+        dict: The checkpoint, tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is broken or holds objects that would have to be unpickled with code; says which.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'checkpoint {path} does not exist' + _siblings(path))
+    try:
+        # Only the zip format can be mapped; the older one is read whole.
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and _is_zip(path))
+    except pickle.UnpicklingError as error:
+        raise ValueError(f'checkpoint {path} is refused: it is not plain data (tensors, numbers, text), and reading it '
+                         f'could run code that it brings along. {_reason(error)}') from error
+    except Exception as error:  # garbage makes torch raise whatever its old reader stumbles over
+        raise ValueError(f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it is incomplete or no '
+                         f'checkpoint at all. {_reason(error)}') from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict')
+    return checkpoint
+
+
+def _is_zip(path):
+    with open(path, 'rb') as file:
+        return file.read(4) == b'PK\x03\x04'
+
+
+def _siblings(path):
+    found = sorted(file.name for file in path.parent.glob('*.pth')) if path.parent.is_dir() else []
+    return f"; its folder has {', '.join(found)}" if found else ''
+
+
+def _reason(error):
+    """Cut the sentence that names the fault out of torch's long advice (part of which would undo the check)."""
+    text = ' '.join(str(error).split())
+    fault = re.search(r'WeightsUnpickler error: (.*?)(?: was not an allowed|\. |$)', text) or re.match(r'(.*?)(?:\. |$)', text)
+    return f"torch says: {fault.group(1) or type(error).__name__}"

@@ -1,0 +1,91 @@
+"""What the command line changes in a config, checked and carried to every place that uses it."""
+import difflib
+import inspect
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+# Keys that mmengine or mmpretrain read from a config although Runner's signature does not name them.
+OPTIONAL_KEYS = frozenset({
+    'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
+    'model_wrapper_cfg', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline'
+})
+RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+
+
+def apply_options(cfg, options):
+    """Merge ``--cfg-options`` into a config: names checked, short cuts carried on, explicit nested options last.
+
+    Args:
+        cfg (Config): Changed in place.
+        options (dict | None): Dotted names to values, as mmengine's ``DictAction`` parses them.
+
+    Raises:
+        ValueError: If a name starts with a key that is neither in the config nor known to the runner.
+    """
+    if not options:
+        return
+    check_option_names(cfg, options)
+    propagate(cfg, options)
+    cfg.merge_from_dict(options)
+
+
+def check_option_names(cfg, options):
+    """Refuse options whose first part does not exist, since a misspelt name would otherwise change nothing.
+
+    New keys *below* an existing section are allowed: the part that is built from the section judges them.
+
+    Args:
+        cfg (Config): The config that the options are for.
+        options (dict): Dotted names to values.
+
+    Raises:
+        ValueError: Names every unknown option and the nearest existing names.
+    """
+    known = set(cfg.keys()) | RUNNER_KEYS | OPTIONAL_KEYS
+    faults = [_describe_unknown(name, known) for name in options if name.split('.')[0] not in known]
+    if faults:
+        where = cfg.filename if isinstance(cfg, Config) and cfg.filename else 'the config'
+        raise ValueError(f'--cfg-options names what {where} does not have: ' + '; '.join(faults))
+
+
+def _describe_unknown(name, known):
+    nearest = difflib.get_close_matches(name.split('.')[0], sorted(known), n=3)
+    return f"'{name}'" + (f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else '')
+
+
+def propagate(cfg, options):
+    """Carry overridden top-level values to the nested entries that were written with them.
+
+    A config says ``seed = 1`` once and uses it in several places (``randomness = dict(seed=seed)``); after the file has
+    been read these are separate copies. For every overridden top-level plain value, each nested entry of the same key
+    whose value equals the old one is replaced. Call it before the options are merged, while the old values are known.
+
+    Args:
+        cfg (Config): Changed in place.
+        options (dict): Dotted names to values; only names without a dot are carried on.
+    """
+    for name, new in options.items():
+        if '.' in name or name not in cfg or not _is_plain_value(cfg[name]) or not _is_plain_value(new):
+            continue
+        for key in list(cfg.keys()):
+            if key != name:
+                _replace_nested(cfg[key], name, cfg[name], new)
+        cfg[name] = new
+
+
+def _is_plain_value(value):
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _replace_nested(node, key, old, new):
+    if isinstance(node, dict):
+        for name, value in list(node.items()):
+            # `True == 1` in Python, but a switch is not a number.
+            if name == key and type(value) is type(old) and value == old:
+                node[name] = new
+            else:
+                _replace_nested(value, key, old, new)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            _replace_nested(value, key, old, new)

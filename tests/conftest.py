@@ -1,0 +1,5 @@
+"""Shared by all tests; being here also lets them import the helper modules of this folder."""
+import os
+
+# Several processes on few cores, and sums that do not depend on how many threads there are.
+os.environ.setdefault('OMP_NUM_THREADS', '1')

@@ -1,0 +1,36 @@
+"""Compare this project with recorded numbers of the method's released trainer.
+
+    python tools/check_parity.py tests/data/golden.npz
+
+Prints one row per recorded array; the exit status is 0 only if all of them are within 1e-5 * max(1, max|recorded|).
+"""
+import argparse
+import logging
+import sys
+
+from mmpretrain_mps.evaluation.parity import compare, unused_entries
+
+
+def main():
+    """Parse the arguments, print the rows, return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('file', help='.npz file of recorded numbers')
+    path = parser.parse_args().file
+    logging.disable(logging.WARNING)  # every comparison builds a model, which need not be announced
+    failed = total = 0
+    try:
+        print(f"{'recorded array':<66} {'difference':>11} {'tolerance':>10}")
+        for row in compare(path):
+            total, failed = total + 1, failed + (not row.passed)
+            print(f"{row.name:<66} {row.difference:>11.2e} {row.tolerance:>10.1e} {'ok' if row.passed else 'DIFFERS'}")
+        for name in unused_entries(path):
+            print(f'{name:<66} not compared: the released trainer logs it and does not use it')
+    except (FileNotFoundError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(f'{total - failed} of {total} recorded arrays agree' + (f', {failed} DIFFER' if failed else ''))
+    return 1 if failed or not total else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Test a checkpoint: python tools/test.py CONFIG CHECKPOINT [flags]."""
+import argparse
+
+import mmengine
+from mmengine.dist import is_main_process
+from mmengine.evaluator import DumpResults
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from mmpretrain_mps.engine import command_line
+from mmpretrain_mps.evaluation import accuracy_table
+from mmpretrain_mps.utils.checkpoint import check_checkpoint, is_local
+from mmpretrain_mps.utils.errors import user_errors
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Test a checkpoint.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', metavar='FILE', help='write results to this file')
+    parser.add_argument(
+        '--out-item',
+        choices=['metrics', 'pred'],
+        help='what to write: the metrics (.json or .yml), or every prediction (.pkl); predictions by default')
+    command_line.add_common_flags(parser)
+    arguments = parser.parse_args()
+    if arguments.out_item and not arguments.out:
+        parser.error('--out-item needs --out FILE')
+    return arguments
+
+
+def configure(arguments):
+    """Return the config with all flags applied, after a look at the checkpoint."""
+    if is_local(arguments.checkpoint):
+        check_checkpoint(arguments.checkpoint)
+    cfg = command_line.read_config(arguments.config, arguments)
+    cfg.load_from = arguments.checkpoint
+    cfg.resume = False
+    if arguments.amp:
+        cfg.test_cfg.fp16 = True
+    return cfg
+
+
+def test(arguments):
+    """Test and write what was asked for."""
+    runner = command_line.build_runner(configure(arguments))
+    if arguments.out and arguments.out_item != 'metrics':
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=arguments.out))
+    metrics = runner.test()
+    if not is_main_process():
+        return
+    if arguments.out and arguments.out_item == 'metrics':
+        mmengine.dump(metrics, arguments.out)
+    print(accuracy_table(metrics))
+
+
+@record  # torchrun shows the error of the process that failed first
+def main():
+    """Test."""
+    arguments = parse_arguments()
+    with user_errors(arguments.traceback):
+        test(arguments)
+
+
+if __name__ == '__main__':
+    main()
