@@ -213,6 +213,9 @@ class PictureTable(OwnPictures):
         Returns:
             Split: The whole split.
         """
+        if not osp.isfile(self.table):
+            raise FileNotFoundError(f'The table {self.table} does not exist; expected a CSV file with the header '
+                                    f'path,label or path,label,split in data_root={self.data_root!r}.')
         rows = read_table(self.table)
         divided = rows[0][2] is not None
         subsets = SUBSETS if divided else (None, )

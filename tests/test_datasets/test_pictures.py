@@ -281,7 +281,7 @@ class TestTables:
             PictureTable(data_root=str(tmp_path), skip_invalid=True)
 
     def test_a_missing_table_is_an_error(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match='pictures.csv does not exist'):
+        with pytest.raises(FileNotFoundError, match='pictures.csv does not exist; expected a CSV file with the header path,l'):
             PictureTable(data_root=str(tmp_path))
 
 
