@@ -5,6 +5,7 @@ from pathlib import Path
 from tiny_clip import save_tiny_clip
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIG_FOLDER = ROOT / 'configs'
 
 CONFIG = """
 _base_ = ['{configs}/_base_/datasets/digits.py', '{configs}/_base_/schedules/paper_50e.py',
@@ -46,7 +47,7 @@ def write_config(folder, name='tiny_digits', epochs=2, more=''):
     if not (folder / 'clip').is_dir():
         save_tiny_clip(folder / 'clip')
     path = folder / f'{name}.py'
-    path.write_text(CONFIG.format(configs=ROOT / 'configs', architecture=architecture, epochs=epochs, more=more))
+    path.write_text(CONFIG.format(configs=CONFIG_FOLDER, architecture=architecture, epochs=epochs, more=more))
     return path
 
 

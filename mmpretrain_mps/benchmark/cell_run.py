@@ -59,9 +59,9 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
     if config_key(cfg, cell.select) != cell.key:
         raise ValueError(f'{cell.config} has changed since the grid was started; start the grid again')
     cfg.work_dir = str(work_dir)
-    checkpoint = find_latest_checkpoint(cfg.work_dir) if resume else None
-    if checkpoint:
-        command_line.resume_from(cfg, checkpoint)
+    resumed = resume and find_latest_checkpoint(cfg.work_dir) is not None
+    if resumed:
+        command_line.resume_from(cfg, 'auto')
     check_inputs(cfg, ('train_dataloader', 'test_dataloader'))
     started = time.time()
     runner = command_line.build_runner(cfg)
@@ -72,7 +72,7 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
     result = dict(
         **describe(cell, runner), epoch=epoch, metrics={name: float(value) for name, value in metrics.items()},
         seconds=dict(training=round(trained - started, 2), testing=round(time.time() - trained, 2)),
-        resumed=checkpoint is not None, finished=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+        resumed=resumed, finished=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
         machine=machine(), versions=versions())
     AtomicLocalBackend().put_text(json.dumps(result, indent=2, ensure_ascii=False) + '\n', work_dir / RESULT_FILE)
     if not keep_checkpoints:

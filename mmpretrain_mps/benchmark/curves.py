@@ -3,6 +3,7 @@ import io
 import math
 from pathlib import Path
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from ..engine.file_backend import AtomicLocalBackend
@@ -33,8 +34,9 @@ def write_curves(folder, results):
     files = [Path(folder, 'curves.png'), Path(folder, 'curves.svg')]
     for file in files:
         content = io.BytesIO()
-        # Without a date, equal results give equal files.
-        figure.savefig(content, format=file.suffix[1:], dpi=PNG_DPI, metadata={'Date': None} if file.suffix == '.svg' else {})
+        # Without a date, and with names that are not random, equal results give equal files.
+        with matplotlib.rc_context({'svg.hashsalt': 'curves'}):
+            figure.savefig(content, format=file.suffix[1:], dpi=PNG_DPI, metadata={'Date': None} if file.suffix == '.svg' else {})
         AtomicLocalBackend().put(content.getvalue(), file)
     return files
 
@@ -62,8 +64,9 @@ def draw_curves(summary):
         _draw_panel(axis, summary, panel)
     for axis in axes[len(panels):]:
         axis.set_axis_off()
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc='outside lower center', ncols=columns, frameon=False, fontsize=9)
+    # A method may be missing from some panels.
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=columns, frameon=False, fontsize=9)
     return figure
 
 
@@ -77,7 +80,7 @@ def _draw_panel(axis, summary, panel):
         zero_shot = summary.spreads.get(('zero_shot', method, panel, 0))
         if zero_shot is not None and index == _first_with(summary, panel, zero_shot.mean):
             label = 'zero-shot CLIP' if index == 0 else f'zero-shot CLIP ({method})'
-            axis.plot([0], [zero_shot.mean], linestyle='none', marker='*', markersize=13, label=label,
+            axis.plot([0], [zero_shot.mean], linestyle='none', marker='*', markersize=13 if index == 0 else 9, label=label,
                       color='#000000' if index == 0 else colour, zorder=3)
     ticks = [0, *summary.shots]
     axis.set_xticks(ticks, [str(shots) for shots in ticks])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from mmengine.config import Config
 
 from ..engine import command_line
+from ..utils.config import OPTIONAL_KEYS, RUNNER_KEYS
 from .selection import apply_selection
 
 # What neither changes a result nor belongs to it: where it is written, what it looks like, how many processes load.
@@ -122,7 +123,9 @@ def config_key(cfg, select):
     Returns:
         str: 64 hexadecimal digits; the same for the same content, whatever file, folder or commit it comes from.
     """
-    content = dict(config=_related(cfg.to_dict()), select=select)
+    # Other top-level entries are short cuts; what they stand for is in the places that use them.
+    known = {key: value for key, value in cfg.to_dict().items() if key in RUNNER_KEYS | OPTIONAL_KEYS}
+    content = dict(config=_related(known), select=select)
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()
 
 

@@ -68,18 +68,19 @@ def summarise(results, targets=False):
     Returns:
         Summary: Of them.
     """
-    methods, values = {}, {}
+    names = _method_names(results)
+    values = {}
     for result in results:
-        method = methods.setdefault(_method(result, results), None) or _method(result, results)
+        method = names[result['dataset'], result['config'], result['recipe']]
         for dataset, prefix in _columns(result, targets):
             for branch in (*BRANCHES, 'zero_shot'):
                 figure = result['metrics'].get(f'{prefix}accuracy/{branch}')
                 if figure is not None:
+                    # Zero-shot is one figure, whatever the shots.
                     shots = 0 if branch == 'zero_shot' else result['shots']
                     by_seed = values.setdefault((branch, method, dataset, shots), {})
                     by_seed.setdefault(result['seed'], []).append(figure)
     datasets = list(dict.fromkeys(dataset for _, _, dataset, _ in values))
-    # Zero-shot is one figure, whatever the shots.
     by_seed = {key: {seed: statistics.fmean(figures) for seed, figures in seeds.items()} for key, seeds in values.items()}
     spreads = {key: spread_of(list(seeds.values())) for key, seeds in by_seed.items()}
     for branch, method, shots in dict.fromkeys((branch, method, shots) for branch, method, _, shots in values):
@@ -88,7 +89,7 @@ def summarise(results, targets=False):
         if len(datasets) > 1 and shared:
             means = [statistics.fmean(column[seed] for column in columns) for seed in shared]
             spreads[branch, method, MEAN, shots] = spread_of(means)
-    return Summary(datasets, list(methods), sorted({result['shots'] for result in results}), spreads)
+    return Summary(datasets, list(dict.fromkeys(names.values())), sorted({result['shots'] for result in results}), spreads)
 
 
 def rows_of(summary):
@@ -108,14 +109,18 @@ def rows_of(summary):
     return rows
 
 
-def _method(result, results):
-    """Name what sets a result apart from others on the same data set."""
-    configs = {other['config'] for other in results if other['dataset'] == result['dataset']}
-    stem = result['config'].rsplit('.', 1)[0]
-    if len({(other['config'], other['recipe']) for other in results if other['dataset'] == result['dataset']}) == len(
-            {other['recipe'] for other in results if other['dataset'] == result['dataset']}):
-        return result['recipe'] or 'MPS-Tuning'
-    return f"{stem} {result['recipe']}".strip() if len(configs) > 1 else result['recipe'] or 'MPS-Tuning'
+def _method_names(results):
+    """Name the methods: by their recipe, or by config and recipe where that does not tell those of a data set apart."""
+    variants = {}
+    for result in results:
+        variants.setdefault(result['dataset'], {})[result['config'], result['recipe']] = None
+    names = {}
+    for dataset, pairs in variants.items():
+        told_apart = len({recipe for _, recipe in pairs}) == len(pairs)
+        for config, recipe in pairs:
+            stem = config.rsplit('.', 1)[0]
+            names[dataset, config, recipe] = (recipe or 'MPS-Tuning') if told_apart else f'{stem} {recipe}'.strip()
+    return names
 
 
 def _columns(result, targets):
