@@ -7,9 +7,9 @@ from mmengine.evaluator import DumpResults
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmpretrain_mps.engine import command_line
-from mmpretrain_mps.evaluation import accuracy_table
 from mmpretrain_mps.utils.checkpoint import check_checkpoint, is_local
 from mmpretrain_mps.utils.errors import user_errors
+from mmpretrain_mps.utils.report import accuracy_table
 
 
 def parse_arguments():

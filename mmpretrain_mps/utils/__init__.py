@@ -2,8 +2,9 @@
 from .checkpoint import check_checkpoint, read_checkpoint, to_plain
 from .config import apply_options, check_option_names, propagate
 from .errors import is_user_error, user_errors
+from .report import accuracy_table
 
 __all__ = [
-    'apply_options', 'check_checkpoint', 'check_option_names', 'is_user_error', 'propagate', 'read_checkpoint',
-    'to_plain', 'user_errors'
+    'accuracy_table', 'apply_options', 'check_checkpoint', 'check_option_names', 'is_user_error', 'propagate',
+    'read_checkpoint', 'to_plain', 'user_errors'
 ]

@@ -1,0 +1,64 @@
+"""Options of the command line: misspelt ones are refused, short cuts reach every place."""
+import pytest
+from mmengine.config import Config
+
+from mmpretrain_mps.utils import apply_options, check_option_names, propagate
+
+
+@pytest.fixture
+def cfg():
+    return Config(
+        dict(
+            seed=1,
+            num_shots=16,
+            data_root='data/x',
+            randomness=dict(seed=1),
+            train_dataloader=dict(
+                batch_size=32,
+                dataset=dict(type='Few', num_shots=16, seed=1, dataset=dict(data_root='data/x', split='train'))),
+            test_dataloader=dict(batch_size=100, dataset=dict(data_root='data/other', seed=7)),
+            hooks=[dict(type='A', seed=1), dict(type='B', nested=[dict(seed=True)])]))
+
+
+def test_a_top_level_value_reaches_every_entry_that_was_written_with_it(cfg):
+    apply_options(cfg, {'seed': 3, 'num_shots': 4, 'data_root': '/d'})
+    assert (cfg.seed, cfg.randomness.seed, cfg.train_dataloader.dataset.seed, cfg.hooks[0].seed) == (3, 3, 3, 3)
+    assert cfg.num_shots == cfg.train_dataloader.dataset.num_shots == 4
+    assert cfg.data_root == cfg.train_dataloader.dataset.dataset.data_root == '/d'
+
+
+def test_entries_with_another_value_stay_as_they_are(cfg):
+    propagate(cfg, {'seed': 3, 'data_root': '/d'})
+    assert cfg.test_dataloader.dataset.seed == 7
+    assert cfg.test_dataloader.dataset.data_root == 'data/other'
+    assert cfg.hooks[1].nested[0].seed is True  # equal to 1 in Python, but a switch
+
+
+def test_an_explicit_nested_option_wins_over_the_short_cut(cfg):
+    apply_options(cfg, {'train_dataloader.dataset.seed': 9, 'seed': 3})
+    assert (cfg.seed, cfg.randomness.seed, cfg.train_dataloader.dataset.seed) == (3, 3, 9)
+
+
+def test_a_value_can_be_replaced_by_none_and_back():
+    cfg = Config(dict(data_root=None, loader=dict(data_root=None, other=None)))
+    apply_options(cfg, {'data_root': '/d'})
+    assert (cfg.loader.data_root, cfg.loader.other) == ('/d', None)
+
+
+def test_a_misspelt_option_is_refused_with_the_nearest_names(cfg):
+    with pytest.raises(ValueError, match=r"'num_shot' \(did you mean 'num_shots'\?\)"):
+        check_option_names(cfg, {'num_shot': 4})
+    with pytest.raises(ValueError, match=r"'train_dataloder\.batch_size' \(did you mean 'train_dataloader'"):
+        apply_options(cfg, {'train_dataloder.batch_size': 4})
+    assert cfg.num_shots == 16
+
+
+def test_new_keys_below_a_section_and_keys_of_the_runner_are_allowed(cfg):
+    apply_options(cfg, {'train_dataloader.drop_last': True, 'load_from': 'x.pth', 'find_unused_parameters': True})
+    assert cfg.train_dataloader.drop_last and cfg.load_from == 'x.pth'
+
+
+def test_no_options_change_nothing(cfg):
+    before = cfg.pretty_text
+    apply_options(cfg, None)
+    assert cfg.pretty_text == before

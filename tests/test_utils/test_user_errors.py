@@ -1,0 +1,36 @@
+"""Refused input ends as one message, a fault in the program with its traceback."""
+import pytest
+import torch
+
+from mmpretrain_mps.utils import check_checkpoint, user_errors
+
+
+def test_what_the_package_refuses_ends_with_its_message_and_status_2(capsys):
+    with pytest.raises(SystemExit) as exit_, user_errors():
+        check_checkpoint('nowhere/x.pth')
+    output = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert output.startswith('error: checkpoint nowhere/x.pth does not exist\n') and 'Traceback' not in output
+
+
+def test_in_a_distributed_run_the_message_names_the_process(capsys, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    with pytest.raises(SystemExit), user_errors():
+        check_checkpoint('nowhere/x.pth')
+    assert capsys.readouterr().err.startswith('[process 1] error: ')
+
+
+def test_errors_from_inside_a_library_pass_through():
+    with pytest.raises(ValueError, match='optimizer got an empty parameter list'), user_errors():
+        torch.optim.SGD([], lr=1)
+    with pytest.raises(ZeroDivisionError), user_errors():
+        1 / 0
+
+
+@pytest.mark.parametrize('by_variable', [True, False])
+def test_the_traceback_can_be_asked_for(monkeypatch, by_variable):
+    if by_variable:
+        monkeypatch.setenv('MMPRETRAIN_MPS_TRACEBACK', '1')
+    with pytest.raises(FileNotFoundError), user_errors(show_traceback=not by_variable):
+        check_checkpoint('nowhere/x.pth')
