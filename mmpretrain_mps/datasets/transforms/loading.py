@@ -7,7 +7,7 @@ from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageOps
 
-_ALPHA_MODES = ('RGBA', 'LA', 'PA', 'RGBa', 'La')
+_ALPHA_MODES = ('RGBA', 'LA', 'PA', 'RGBa')
 _LEVELS_PER_8_BIT_LEVEL = 257  # 65535 / 255: full scale of 16 bits is full scale of 8 bits
 
 
