@@ -14,7 +14,8 @@ from mmpretrain_mps.datasets.making_index import registered_name
 # Serialized entries make no difference to these tests, but every serialization collects garbage.
 CLIPCaltech101, CLIPFGVCAircraft, CLIPOxfordPets, CLIPStanfordCars = (
     partial(kind, serialize_data=False) for kind in (
-        benchmarks.CLIPCaltech101, benchmarks.CLIPFGVCAircraft, benchmarks.CLIPOxfordPets, benchmarks.CLIPStanfordCars))
+        benchmarks.CLIPCaltech101, benchmarks.CLIPFGVCAircraft, benchmarks.CLIPOxfordPets,
+        benchmarks.CLIPStanfordCars))
 JSON_SPLITS = [name for name, spec in CATALOG.items() if spec.annotation_files[0].endswith('.json')]
 
 
@@ -139,7 +140,7 @@ def test_a_missing_split_file_is_an_error_that_says_where_it_is_published(tmp_pa
     (lambda content: '{"train": [', 'is no JSON: '),
     (lambda content: '[]', "holds list, expected an object with the lists 'train', 'val' and 'test'"),
     (lambda content: content.pop('val') and None, r"holds an object with \['test', 'train'\], expected"),
-    (lambda content: content['val'].insert(1, ['a.jpg', 0]), r"""row 1 of "val" is \['a.jpg', 0\], expected \[path, l"""),
+    (lambda content: content['val'].insert(1, ['a.jpg', 0]), r"""row 1 of "val" is \['a.jpg', 0\], expected \[p"""),
     (lambda content: content['val'].insert(1, ['a.jpg', True, 'x']), r'row 1 of "val" is .*True'),
     (lambda content: content['val'].insert(1, ['a.jpg', -1, 'x']), r'row 1 of "val" is .*-1'),
     (lambda content: content['val'].insert(0, ['/data/a.jpg', 0, 'Class_0 of Ünits']),

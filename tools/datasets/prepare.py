@@ -16,7 +16,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('name', nargs='?', help=f'one of {", ".join(CATALOG)}, or PictureFolder, PictureTable')
     parser.add_argument('--all', action='store_true', help='check every benchmark data set')
-    parser.add_argument('--root', required=True, metavar='DIR', help='folder that holds the data sets, or your pictures')
+    parser.add_argument('--root', required=True, metavar='DIR', help='folder of the data sets, or of your pictures')
     parser.add_argument('--check-images', action='store_true', help='decode every picture')
     args = parser.parse_args(argv)
     if bool(args.name) == args.all:
