@@ -26,11 +26,12 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 
-# Pictures this small are ready faster than a worker process could hand them over.
+# Pictures this small are ready faster than a worker process could hand them over, or pinned memory be had.
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,
     persistent_workers=False,
+    pin_memory=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='FewShotSampler', shuffle=True),
     dataset=dict(
@@ -42,6 +43,7 @@ val_dataloader = dict(
     batch_size=100,
     num_workers=0,
     persistent_workers=False,
+    pin_memory=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='Digits', subset='val', test_mode=True, pipeline=test_pipeline))
@@ -49,6 +51,7 @@ test_dataloader = dict(
     batch_size=100,
     num_workers=0,
     persistent_workers=False,
+    pin_memory=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='Digits', subset='test', test_mode=True, pipeline=test_pipeline))
