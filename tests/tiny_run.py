@@ -88,7 +88,7 @@ train_dataloader = dict(
 test_dataloader = dict(
     dataset=dict(type='TinyDataset', seed=100, split_id=split_id), sampler=dict(type='DefaultSampler', shuffle=False), **loader)
 val_dataloader = test_dataloader
-val_evaluator = test_evaluator = dict(type='Accuracy')
+val_evaluator = test_evaluator = dict(type='BranchAccuracy')
 val_cfg = dict()
 test_cfg = dict()
 train_cfg = dict(by_epoch=True, max_epochs=4, val_interval=2)

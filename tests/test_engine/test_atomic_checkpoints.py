@@ -91,7 +91,7 @@ def test_killed_at_any_moment_of_the_third_save_the_run_can_be_resumed(tmp_path,
 
 
 def test_best_checkpoints_are_plain_and_complete_too(tmp_path):
-    make_runner(tmp_path, **{'default_hooks.checkpoint.save_best': 'accuracy/top1'}).train()
-    best = [name for name in files_of(tmp_path) if name.startswith('best_accuracy_top1')]
+    make_runner(tmp_path, **{'default_hooks.checkpoint.save_best': 'accuracy/fused'}).train()
+    best = [name for name in files_of(tmp_path) if name.startswith('best_accuracy_fused')]
     assert len(best) == 1
     assert torch.load(tmp_path / 'run' / best[0], weights_only=True)['meta']['origin']['dataset_name'] == 'Tiny'
