@@ -1,4 +1,5 @@
 """scikit-learn's handwritten digits, the data of the embedded default."""
+import functools
 import hashlib
 
 import numpy as np
@@ -9,6 +10,12 @@ from .split import Split
 
 DIGIT_NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 DIGIT_TEMPLATES = ('a photo of the number {}.', 'a handwritten digit {}.', '{}')
+
+
+@functools.lru_cache(maxsize=1)  # a third of a second, for 2 MB
+def _load_digits():
+    from sklearn.datasets import load_digits  # takes a second to import, and only this data set needs it
+    return load_digits()
 
 
 @DATASETS.register_module()
@@ -27,7 +34,7 @@ class Digits(SplitDataset):
 
     def read_split(self) -> Split:
         """Return the fixed split; rows hold the index in scikit-learn's file."""
-        labels = self._load().target.tolist()
+        labels = _load_digits().target.tolist()
         subsets = dict(train=[], val=[], test=[])
         for label in range(len(DIGIT_NAMES)):
             members = [index for index, other in enumerate(labels) if other == label]
@@ -41,18 +48,5 @@ class Digits(SplitDataset):
 
     def read_image(self, index: int) -> np.ndarray:
         """Return digit ``index`` as uint8 RGB ``(8, 8, 3)``; the file's levels 0..16 become 0..255."""
-        levels = np.rint(self._load().images[index] * (255 / 16)).astype(np.uint8)
+        levels = np.rint(_load_digits().images[index] * (255 / 16)).astype(np.uint8)
         return np.repeat(levels[..., None], 3, axis=2)
-
-    def load_data_list(self):
-        """List the subset in use, and let go of scikit-learn's arrays."""
-        try:
-            return super().load_data_list()
-        finally:
-            self._bunch = None
-
-    def _load(self):
-        if getattr(self, '_bunch', None) is None:
-            from sklearn.datasets import load_digits  # takes a second to import, and only this data set needs it
-            self._bunch = load_digits()
-        return self._bunch

@@ -94,8 +94,8 @@ class FewShotDataset(Dataset):
         if subset not in ('train', 'val'):
             raise ValueError(f'FewShotDataset: subset is {subset!r}, expected train or val.')
         if index_file is None and (num_shots is None or seed is None):
-            raise ValueError(f'FewShotDataset: num_shots is {num_shots!r} and seed is {seed!r}, expected whole numbers, '
-                             'or an index_file.')
+            raise ValueError(f'FewShotDataset: num_shots is {num_shots!r} and seed is {seed!r}, expected whole '
+                             'numbers, or an index_file.')
         if templates is not None:
             templates = (templates, ) if isinstance(templates, str) else tuple(templates)
             check_templates(templates, 'FewShotDataset: templates')
@@ -196,8 +196,9 @@ class FewShotDataset(Dataset):
 
     def _loads_first(self):
         """Whether the pipeline starts by loading; tools that put their own kind of pipeline in see every step."""
-        steps = self.pipeline.transforms
-        return type(self.pipeline) is Compose and bool(steps) and isinstance(steps[0], (LoadRGBImage, LoadImageFromFile))
+        if type(self.pipeline) is not Compose or not self.pipeline.transforms:
+            return False
+        return isinstance(self.pipeline.transforms[0], (LoadRGBImage, LoadImageFromFile))
 
     def _draw_picks(self, source):
         picks = few_shot_picks(source.labels['train'], self.num_shots, self.seed, source.labels['val'])
@@ -253,7 +254,8 @@ def _describe(dataset, subset):
     """Describe a data set of this package, which knows its whole split."""
     name = dataset.dataset_name
     if dataset.subset != subset:
-        raise ValueError(f'FewShotDataset: subset is "{subset}", but {name} shows "{dataset.subset}"; expected the same.')
+        raise ValueError(f'FewShotDataset: subset is "{subset}", but {name} shows "{dataset.subset}", expected the '
+                         'same.')
     if len(dataset) != sum(label in dataset.label_range for label in dataset.split_labels[subset].tolist()):
         raise ValueError(f'FewShotDataset: {name} shows {len(dataset)} pictures, which is not its whole subset '
                          f'"{subset}"; expected no "indices".')

@@ -31,13 +31,13 @@ class CLIPTestTransform(BaseTransform):
         self.architecture, self.pretrained = architecture, pretrained
         self.preprocess = _preprocess_of(architecture, pretrained)
         self.size = _height_and_width(self.preprocess.image_size)
-        mode, interpolation = self.preprocess.resize_mode, self.preprocess.interpolation
+        mode, self.interpolation = self.preprocess.resize_mode, _interpolation_of(self.preprocess)
         if mode not in ('shortest', 'squash', 'longest'):
             raise ValueError(f'{architecture}: resize mode {mode!r} was found, expected shortest, squash or longest.')
         self.steps: List[BaseTransform] = []
         if mode == 'shortest' and self.size[0] == self.size[1]:
             self.steps = _build([
-                dict(type='ResizeEdge', scale=self.size[0], backend='pillow', interpolation=interpolation),
+                dict(type='ResizeEdge', scale=self.size[0], backend='pillow', interpolation=self.interpolation),
                 dict(type='CenterCrop', crop_size=self.size[::-1])])
 
     def transform(self, results: dict) -> dict:
@@ -51,15 +51,15 @@ class CLIPTestTransform(BaseTransform):
         return results
 
     def _resize_and_crop(self, img):
-        mode, interpolation = self.preprocess.resize_mode, self.preprocess.interpolation
+        mode = self.preprocess.resize_mode
         if mode == 'squash':
-            return _resize(img, self.size, interpolation)
+            return _resize(img, self.size, self.interpolation)
         ratios = [edge / target for edge, target in zip(img.shape[:2], self.size)]
         ratio = min(ratios) if mode == 'shortest' else max(ratios)
         # open_clip resizes to a short edge that is not square by bicubic whatever the settings say
-        interpolation = 'bicubic' if mode == 'shortest' else interpolation
+        interpolation = 'bicubic' if mode == 'shortest' else self.interpolation
         img = _resize(img, tuple(round(edge / ratio) for edge in img.shape[:2]), interpolation)
-        return _center_crop_or_pad(img, self.size, getattr(self.preprocess, 'fill_color', 0))
+        return _center_crop_or_pad(img, self.size)
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(architecture={self.architecture!r}, pretrained={self.pretrained!r}, '
@@ -102,9 +102,9 @@ class CLIPTrainTransform(BaseTransform):
         steps = [
             dict(type='RandomResizedCrop', scale=_height_and_width(preprocess.image_size),
                  crop_ratio_range=tuple(scale), aspect_ratio_range=tuple(aspect_ratio), backend='pillow',
-                 interpolation=preprocess.interpolation)]
+                 interpolation=_interpolation_of(preprocess))]
         if flip_prob:
-            steps.append(dict(type='RandomFlip', prob=flip_prob, direction='horizontal'))
+            steps.append(dict(type='RandomFlip', prob=float(flip_prob), direction='horizontal'))
         self.steps = _build(steps)
 
     def transform(self, results: dict) -> dict:
@@ -124,6 +124,11 @@ def _preprocess_of(architecture, pretrained):
     return clip_loader.clip_preprocess(architecture, pretrained)
 
 
+def _interpolation_of(preprocess):
+    # 'random' concerns open_clip's training; its tests, and the tuning here, take 'bicubic' for it
+    return 'bilinear' if preprocess.interpolation == 'bilinear' else 'bicubic'
+
+
 def _build(configs):
     return [TRANSFORMS.build(config) for config in configs]
 
@@ -139,10 +144,10 @@ def _resize(img, size, interpolation):
     return mmcv.imresize(img, (size[1], size[0]), interpolation=interpolation, backend='pillow')
 
 
-def _center_crop_or_pad(img, size, fill):
-    """Pad edges that are too short, then crop the centre; odd differences round as torchvision rounds them."""
+def _center_crop_or_pad(img, size):
+    """Pad short edges with black, then crop the centre; odd differences round as torchvision rounds them."""
     missing = [max(target - edge, 0) for edge, target in zip(img.shape[:2], size)]
     if any(missing):
-        img = np.pad(img, [*((gap // 2, (gap + 1) // 2) for gap in missing), (0, 0)], constant_values=fill)
+        img = np.pad(img, [*((gap // 2, (gap + 1) // 2) for gap in missing), (0, 0)])
     top, left = (int(round((edge - target) / 2.0)) for edge, target in zip(img.shape[:2], size))
     return img[top:top + size[0], left:left + size[1]]

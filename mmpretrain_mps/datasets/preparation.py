@@ -1,0 +1,157 @@
+"""Checking a data set on disk before anything is trained on it; nothing is changed, split or deleted."""
+import os
+import os.path as osp
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from mmpretrain.registry import DATASETS
+
+from .benchmarks import locate_folder
+from .catalog import where_described
+from .making_index import find_dataset
+from .split import SUBSETS, check_files, check_split, shorten
+from .transforms import LoadRGBImage
+
+
+class Finding(NamedTuple):
+    """One thing that was found.
+
+    Attributes:
+        level (str): 'error' for what must be mended, 'note' for what may help to, 'ok' for what is in order.
+        text (str): What it is.
+    """
+    level: str
+    text: str
+
+
+def inspect_dataset(name, root, check_images=False):
+    """Check files, folders, counts, class names and, if wanted, every picture of a data set.
+
+    Args:
+        name (str): A name of the catalog, or the registered name of any data set of this package.
+        root (str): ``data_root`` of the data set.
+        check_images (bool): Decode every picture. Defaults to False.
+
+    Returns:
+        list[Finding]: What was found; the data set can be used if no level is 'error'.
+
+    Raises:
+        KeyError: If no data set has the name.
+    """
+    registered, spec = find_dataset(name)
+    root = osp.expanduser(root)
+    findings = [] if spec is None else _look_for_parts(spec, root)
+    if not findings:
+        findings = _inspect_content(registered, spec, root, check_images)
+    if spec and any(finding.level == 'error' for finding in findings):
+        findings += look_for_other_layouts(spec, root)
+        findings.append(Finding('note', where_described(spec)))
+        if spec.note:
+            findings.append(Finding('note', spec.note))
+    return findings
+
+
+def look_for_other_layouts(spec, root):
+    """Look for what mirrors and unpacked archives are known to leave behind.
+
+    Args:
+        spec (DatasetSpec): Entry of the catalog.
+        root (str): ``data_root`` of the data set.
+
+    Returns:
+        list[Finding]: A note per layout that was recognised, with what to do about it.
+    """
+    folder = _folder(spec, root)
+    findings = []
+    for path, advice in spec.other_layouts:
+        found = osp.normpath(osp.join(folder, path))
+        # On file systems that fold case, the other layout may be the wanted one.
+        if osp.exists(found) and not _is_same(found, osp.join(folder, spec.image_root)):
+            findings.append(Finding('note', f'{found} was found: {advice}'))
+    if osp.isdir(folder):
+        wanted = set(spec.annotation_files)
+        others = sorted(name for name in os.listdir(folder)
+                        if name.startswith('split_') and name.endswith('.json') and name not in wanted)
+        if others and not wanted <= set(os.listdir(folder)):
+            findings.append(Finding('note', f'{folder} holds {shorten(others)}, but not {shorten(sorted(wanted))}: '
+                                            'other split files give other results and are not read'))
+    return findings
+
+
+def find_unreadable(paths, workers=8):
+    """Decode pictures as training does, and list those that cannot be.
+
+    Args:
+        paths (Sequence[str]): The pictures.
+        workers (int): Threads. Defaults to 8.
+
+    Returns:
+        list[str]: What is wrong with each unreadable picture; names its path.
+    """
+    load = LoadRGBImage()
+
+    def fault(path):
+        try:
+            load.transform(dict(img_path=path))
+        except (OSError, ValueError) as error:
+            return str(error)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return [text for text in pool.map(fault, paths) if text]
+
+
+def _look_for_parts(spec, root):
+    """Return an error for every folder and annotation file that is not there."""
+    if not osp.isdir(root):
+        return [Finding('error', f'the data root {root} does not exist')]
+    folder = _folder(spec, root)
+    if not osp.isdir(folder):
+        return [Finding('error', f'the folder {folder} does not exist')]
+    missing = [osp.join(folder, name) for name in spec.annotation_files if not osp.exists(osp.join(folder, name))]
+    if spec.annotation_files == ('classnames.txt', ) and osp.exists(osp.join(root, 'imagenet', 'classnames.txt')):
+        missing = []  # ImageNet's own list serves its variants, too
+    findings = [Finding('error', f'{path} does not exist') for path in missing]
+    images = osp.join(folder, spec.image_root)
+    if not osp.isdir(images):
+        findings.append(Finding('error', f'the image folder {images} does not exist'))
+    return findings
+
+
+def _inspect_content(registered, spec, root, check_images):
+    """Check the split, its files and, if wanted, its pictures."""
+    findings = []
+    try:
+        dataset = DATASETS.build(dict(type=registered, data_root=root, lazy_init=True))
+        split = dataset.read_published_split() if spec else dataset.read_split()
+        check_split(split)
+    except (OSError, ValueError, ImportError) as error:
+        return [Finding('error', str(error))]
+    if spec:
+        findings += [Finding('error', f'{split.source}: {text}') for text in dataset.differences(split)]
+    for subset in SUBSETS:
+        paths = [path for path, _ in getattr(split, subset) if isinstance(path, str)]
+        try:
+            check_files(paths, dataset.img_prefix, f'"{subset}" of {split.source}')
+        except FileNotFoundError as error:
+            findings.append(Finding('error', str(error)))
+            continue
+        if check_images:
+            faults = find_unreadable([osp.join(dataset.img_prefix, path) for path in paths])
+            if faults:
+                findings.append(Finding('error', f'{len(faults)} of {len(paths)} pictures of "{subset}" cannot be '
+                                                 f'read: {shorten(faults)}'))
+    counts = ', '.join(f'{len(getattr(split, subset))} {subset}' for subset in SUBSETS if getattr(split, subset))
+    names = shorten([repr(name) for name in split.classes], limit=4)
+    findings.append(Finding('ok', f'{len(split.classes)} classes ({names}); pictures: {counts}'))
+    return findings
+
+
+def _folder(spec, root):
+    try:
+        return osp.join(root, locate_folder(spec, root))
+    except ValueError:  # said again, as an error, when the data set is built
+        return osp.join(root, spec.folder)
+
+
+def _is_same(first, second):
+    return osp.exists(second) and osp.samefile(first, second)

@@ -1,0 +1,64 @@
+import logging
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmpretrain_mps.evaluation.parity import compare
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / 'tests' / 'data' / 'golden.npz'
+
+
+TOOL = ROOT / 'tools' / 'check_parity.py'
+
+
+def test_every_recorded_number_of_the_released_trainer_is_reproduced():
+    done = subprocess.run([sys.executable, str(TOOL), str(GOLDEN)], text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with np.load(GOLDEN) as archive:
+        compared = [name for name in archive.files if name.startswith(('out.', 'mid.', 'loss.', 'grad.', 'traj.', 'sched.'))
+                    and not name.endswith('_unused')]
+    assert len(compared) == 104
+    assert f'{len(compared)} of {len(compared)} recorded arrays agree' in done.stdout
+    assert all(name in done.stdout for name in compared)
+
+
+@pytest.mark.parametrize('name', ['out.test_logits', 'loss.mar_local', 'traj.total.sgd_lr0.002_m0.9_wd5e-4.rawtext.con0.5',
+                                  'grad.total.rawtext.con0.5.cross_adapters.2.weight', 'sched.tau.0.5to0.07.E10'])
+def test_a_number_that_is_off_is_noticed(name, tmp_path):
+    with np.load(GOLDEN) as archive:
+        arrays = dict(archive)
+    arrays[name] = arrays[name] + np.float32(2e-3)
+    np.savez(tmp_path / 'off.npz', **arrays)
+    assert [row.name for row in compare(tmp_path / 'off.npz') if not row.passed] == [name]
+
+
+def test_a_number_of_unknown_name_is_a_failure(tmp_path):
+    with np.load(GOLDEN) as archive:
+        arrays = dict(archive)
+    arrays['out.unheard_of'] = arrays['out.logits']
+    np.savez(tmp_path / 'more.npz', **arrays)
+    assert [row.name for row in compare(tmp_path / 'more.npz') if not row.passed] == ['out.unheard_of']
+
+
+@pytest.mark.parametrize('name, message', [('text.npz', 'not readable'), ('other.npz', 'lacks the arrays'),
+                                           ('pickle.npz', 'not readable'), ('none.npz', 'does not exist')])
+def test_files_that_are_no_recorded_numbers_end_in_one_clear_message(name, message, tmp_path, capsys, monkeypatch):
+    (tmp_path / 'text.npz').write_text('no archive')
+    np.savez(tmp_path / 'other.npz', a=np.zeros(2))
+    np.savez(tmp_path / 'pickle.npz', a=np.array([{}], dtype=object))
+    monkeypatch.setattr(sys, 'argv', ['check_parity.py', str(tmp_path / name)])
+    assert runpy.run_path(str(TOOL))['main']() == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and error.count('\n') == 1
+    assert message in error and name in error
+
+
+@pytest.fixture(autouse=True)
+def keep_logging_on():
+    yield
+    logging.disable(logging.NOTSET)
