@@ -43,7 +43,7 @@ def configure(arguments):
 
 def test(arguments):
     """Test and write what was asked for."""
-    runner = command_line.build_runner(configure(arguments))
+    runner = command_line.build_runner(configure(arguments), ('test_dataloader', ))
     if arguments.out and arguments.out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=arguments.out))
     metrics = runner.test()

@@ -1,7 +1,6 @@
 # scikit-learn's handwritten digits: 1,797 real pictures of 8x8 pixels, in memory, nothing to download.
+# `architecture` and `pretrained` belong to the model's config; overriding them there reaches the transforms here, too.
 # Train: num_shots pictures per class from the train pool; val: the val split; test: the test split.
-architecture = 'mps-mini'
-pretrained = 'embedded'
 num_shots = 16
 seed = 1
 
@@ -13,8 +12,8 @@ train_pipeline = [
         transforms=[
             dict(
                 type='CLIPTrainTransform',
-                architecture=architecture,
-                pretrained=pretrained,
+                architecture='mps-mini',
+                pretrained='embedded',
                 scale=(0.3, 1.0),
                 flip_prob=0)  # a mirrored digit is no digit
         ]),
@@ -22,7 +21,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadRGBImage'),
-    dict(type='CLIPTestTransform', architecture=architecture, pretrained=pretrained),
+    dict(type='CLIPTestTransform', architecture='mps-mini', pretrained='embedded'),
     dict(type='PackInputs'),
 ]
 
