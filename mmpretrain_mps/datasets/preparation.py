@@ -2,6 +2,7 @@
 import os
 import os.path as osp
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import NamedTuple
 
 from mmpretrain.registry import DATASETS
@@ -121,27 +122,23 @@ def find_unreadable(paths, workers=8):
 
 
 def find_renamed(paths, root, limit=3):
-    """Look for missing files that are there under nearly the same name: other case, ending or leading zeros.
+    """Look for missing files that are there with another ending or in another case.
 
     Args:
         paths (Sequence[str]): Paths relative to ``root``.
         root (str): The image folder.
-        limit (int): How many to report at most. Defaults to 3.
+        limit (int): How many to report at most, after a look at the first hundred missing. Defaults to 3.
 
     Returns:
         list[str]: What each is called on disk.
     """
+    missing = islice((path for path in paths if not osp.exists(osp.join(root, path))), 100)
     texts = []
-    for path in paths:
+    for path in missing:
         folder, name = osp.split(osp.join(root, path))
-        if len(texts) == limit:
-            break
-        if osp.exists(osp.join(folder, name)) or not osp.isdir(folder):
-            continue
-        alike = [other for other in sorted(os.listdir(folder)) if _plain_stem(other) == _plain_stem(name)]
-        if alike:
-            texts.append(f'{path} is there as {alike[0]}')
-    return texts
+        others = sorted(os.listdir(folder)) if osp.isdir(folder) else []
+        texts += [f'{path} is there as {other}' for other in others if _plain_stem(other) == _plain_stem(name)][:1]
+    return texts[:limit]
 
 
 def _inspect_content(registered, spec, root, check_images):
@@ -193,7 +190,7 @@ def _decoding_fault(path):
 
 
 def _plain_stem(name):
-    return osp.splitext(name)[0].lower().lstrip('0')
+    return osp.splitext(name)[0].lower()
 
 
 def _is_same(first, second):

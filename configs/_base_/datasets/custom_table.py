@@ -4,7 +4,9 @@
 _base_ = 'few_shot.py'
 
 data_root = ''
-train_dataloader = dict(dataset=dict(dataset=dict(type='PictureTable', data_root=data_root)))
+skip_invalid = False  # True leaves out what is no picture, with a warning
+train_dataloader = dict(
+    dataset=dict(dataset=dict(type='PictureTable', data_root=data_root, skip_invalid=skip_invalid)))
 val_dataloader = None
 val_evaluator = None
-test_dataloader = dict(dataset=dict(type='PictureTable', data_root=data_root))
+test_dataloader = dict(dataset=dict(type='PictureTable', data_root=data_root, skip_invalid=skip_invalid))
