@@ -1,0 +1,8 @@
+# ImageNet: 1000 classes; 1,281,167 pictures to draw from, the 50,000 validation pictures to test on.
+# The protocol has no val split here: a config that builds on this file also says `val_cfg = None`.
+_base_ = 'few_shot.py'
+
+train_dataloader = dict(batch_size=64, dataset=dict(dataset=dict(type='CLIPImageNet')))
+val_dataloader = None
+val_evaluator = None
+test_dataloader = dict(dataset=dict(type='CLIPImageNet'))
