@@ -26,6 +26,9 @@ def parse_arguments():
     arguments = parser.parse_args()
     if arguments.out_item and not arguments.out:
         parser.error('--out-item needs --out FILE')
+    endings = ('.json', '.yml', '.yaml') if arguments.out_item == 'metrics' else ('.pkl', '.pickle')
+    if arguments.out and not arguments.out.endswith(endings):
+        parser.error(f"--out {arguments.out}: expected a name that ends in {' or '.join(endings)}")
     return arguments
 
 

@@ -131,6 +131,10 @@ def test_faults_of_the_program_pass_through(folder):
         call(TRAIN, folder / 'tiny.py', '--work-dir', folder / 'fault', '--cfg-options', 'model.nonsense=1')
 
 
-def test_an_item_without_a_file_is_a_wrong_command(folder, capsys):
-    assert call(TEST, folder / 'tiny.py', 'x.pth', '--out-item', 'pred') == 2
-    assert '--out-item needs --out FILE' in capsys.readouterr().err
+@pytest.mark.parametrize('flags, message', [
+    (['--out-item', 'pred'], '--out-item needs --out FILE'),
+    (['--out', 'x.json'], '--out x.json: expected a name that ends in .pkl or .pickle'),
+    (['--out', 'x.pkl', '--out-item', 'metrics'], 'expected a name that ends in .json or .yml or .yaml')])
+def test_an_output_that_cannot_be_written_is_a_wrong_command(folder, capsys, flags, message):
+    assert call(TEST, folder / 'tiny.py', 'x.pth', *flags) == 2
+    assert message in capsys.readouterr().err
