@@ -17,6 +17,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='ClassNamesHook'),
     dict(type='TemperatureHook'),
+    dict(type='EqualBatchesHook'),
     dict(type='PlainCheckpointHook'),
 ]
 

@@ -85,8 +85,11 @@ def test_own_pictures_need_nothing_but_their_folder(tmp_path, name):
     for i in range(10):
         put(str(root / ('cat', 'dog')[i % 2] / f'{i}.jpg'))
     rows = [f'{("cat", "dog")[i % 2]}/{i}.jpg,{("Katze", "Hund")[i % 2]}' for i in range(10)]
-    put(str(root / 'pictures.csv'), '\n'.join(['path,label', *rows]))
-    cfg = compose(tmp_path, name, data_root=str(root), num_shots=2)
+    put(str(root / 'cat' / 'void.jpg'), '')
+    put(str(root / 'pictures.csv'), '\n'.join(['path,label', *rows, 'cat/void.jpg,Katze']))
+    with pytest.raises(ValueError, match=r'1 of 11 files are no pictures: cat/void.jpg \(empty file\)'):
+        build(compose(tmp_path, name, data_root=str(root), num_shots=2).train_dataloader)
+    cfg = compose(tmp_path, name, data_root=str(root), num_shots=2, skip_invalid=True)
     train, test = build(cfg.train_dataloader).dataset, build(cfg.test_dataloader).dataset
     assert (len(train), len(test)) == (4, 4)
     assert train.metainfo['split_id'] == test.metainfo['split_id']

@@ -4,7 +4,7 @@ import os
 import pytest
 from benchmark_trees import make_tree, put
 
-from mmpretrain_mps.datasets import FewShotDataset, index_file
+from mmpretrain_mps.datasets import FewShotDataset, index_file, making_index
 from mmpretrain_mps.datasets.making_index import find_dataset, index_of_dataset, index_of_split_file
 
 # Labels appear in the order 1, 0. random.Random(3) draws, in this order, sample(range(4), 2) = [1, 2] for label 1 and
@@ -29,6 +29,13 @@ def test_picks_of_a_split_file_equal_those_computed_by_hand(split_file):
     assert val.rows == [('v1', 0), ('v2', 0), ('w0', 1)]
     assert train.dataset == 'OxfordPets' and train.classes == ['A_a', 'b_c']
     assert train.split_id == val.split_id
+
+
+def test_classes_with_too_few_pictures_give_all_and_are_reported(split_file, monkeypatch):
+    messages = []
+    monkeypatch.setattr(making_index, 'print_log', lambda message, *args: messages.append(message))
+    assert len(index_of_split_file(split_file, 4, 1).rows) == 7
+    assert '1 of 2 classes have too few pictures in "train" and give all they have: "A_a" (3).' in messages[0]
 
 
 def test_a_split_file_without_validation_rows_has_no_such_picks(tmp_path):

@@ -142,6 +142,12 @@ class TestPrepare:
         assert '"train" of ' in out and 'names 24 files, of which 24 are missing' in out
         assert advice in out and 'The home page has been offline since 2023' in out
 
+    def test_pictures_under_nearly_the_same_name_are_pointed_out(self, tmp_path, capsys, small_counts):
+        folder = make_tree(tmp_path, 'OxfordPets')
+        os.rename(os.path.join(folder, 'images', 'd', '2_001.jpg'), os.path.join(folder, 'images', 'd', '2_001.JPEG'))
+        status, out = self.check(capsys, 'OxfordPets', '--root', tmp_path)
+        assert status == 1 and 'd/2_001.jpg is there as 2_001.JPEG: expected the names of ' in out
+
     def test_other_layouts_are_recognised_beside_the_wanted_folder(self, tmp_path, capsys):
         os.makedirs(tmp_path / 'fgvc-aircraft-2013b' / 'data')
         status, out = self.check(capsys, 'fgvc_aircraft', '--root', tmp_path)
@@ -188,6 +194,11 @@ class TestPrepare:
         os.remove(tmp_path / 'train' / 'dog' / '0.jpg')
         status, out = self.check(capsys, 'PictureFolder', '--root', tmp_path)
         assert status == 1 and 'the class folders dog hold no pictures' in out
+
+    def test_names_that_are_no_text_can_be_reported(self, tmp_path, capsys):
+        put(os.fsencode(tmp_path) + b'/train/cat/\xff.jpg', 'no picture')
+        status, out = self.check(capsys, 'PictureFolder', '--root', tmp_path)
+        assert status == 1 and '\\udcff.jpg (content of no picture)' in out
 
     def test_an_unknown_name_is_an_error(self, tmp_path, capsys):
         assert prepare.main(['Birds', '--root', str(tmp_path)]) == 1

@@ -1,6 +1,7 @@
 """Hooks of mmpretrain_mps."""
 from .checkpoint_hooks import AtomicCheckpointHook, PlainCheckpointHook
 from .class_names_hook import ClassNamesHook
+from .equal_batches_hook import EqualBatchesHook
 from .temperature_hook import TemperatureHook
 
-__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'PlainCheckpointHook', 'TemperatureHook']
+__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'PlainCheckpointHook', 'TemperatureHook']

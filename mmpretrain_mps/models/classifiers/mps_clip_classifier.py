@@ -1,6 +1,7 @@
 """CLIP tuned on a few pictures per class by MPS-Tuning."""
 import contextlib
 import json
+from typing import NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +12,34 @@ from mmpretrain_mps import mini_clip
 
 from ..utils.clip_loader import EMBEDDED_ARCHITECTURE, load_clip
 from ..utils.fingerprint import fingerprint
+from ..utils.gathering import gather_batch
 from ..utils.text_prototypes import encode_prototypes, fill_templates
 
 CHECKPOINT_FORMAT = 'mmpretrain_mps-1'
 DESCRIPTION_KEY = '_extra_state'
 DEFAULT_TEMPLATES = ('a photo of a {}.', )
+
+
+class LossInputs(NamedTuple):
+    """What the losses see of a batch: ``V`` views of ``B`` pictures, those of all processes once gathered."""
+
+    labels: torch.Tensor
+    """``(B,)``, int64."""
+    tuned: torch.Tensor
+    """[CLS] features of the tuned branch ``(V, B, D)``."""
+    zero_shot: Optional[torch.Tensor]
+    """The same of the frozen branch; None where nothing depends on it."""
+    intermediate: tuple
+    """The same of intermediate layers through the pseudo-forward, each ``(V, B, D)``."""
+    local_distances: Optional[torch.Tensor]
+    """Local Gram distance of each picture ``(B,)``; None where it does not count."""
+
+    def gathered(self, equal_sizes):
+        """Return the batch of all processes; see :func:`gather_batch`."""
+        views_last = [None if x is None else x.movedim(0, 1) for x in (self.tuned, self.zero_shot, *self.intermediate)]
+        labels, distances, *features = gather_batch([self.labels, self.local_distances, *views_last], equal_sizes)
+        tuned, zero_shot, *intermediate = (None if x is None else x.movedim(1, 0) for x in features)
+        return LossInputs(labels, tuned, zero_shot, tuple(intermediate), distances)
 
 
 @MODELS.register_module()
@@ -42,12 +66,25 @@ class MPSCLIPClassifier(BaseClassifier):
             not do so.
         quick_gelu (bool, optional): Overrides the activation that weights are known to need.
         logit_scale (float, optional): Factor on cosines. Defaults to the one CLIP learned, 100 for OpenAI's.
+        gather (str): ``'all'``: processes that train together compute the losses of their common batch, and N processes
+            with batch B equal one with batch N x B. ``'none'``: each computes those of its own pictures; relations
+            between pictures of different processes are then lost, so that the global Gram and the sculpting loss, and
+            with them the result, depend on the number of processes.
         data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
+
+    Attributes:
+        equal_batches (bool): Whether all processes are known to have equally many pictures in every batch, which
+            :class:`EqualBatchesHook` finds out. Otherwise they tell each other first.
+
+    Raises:
+        ValueError: If ``gather`` is unknown.
     """
 
     def __init__(self, architecture, pretrained, backbone=None, head=None, gram_loss=None, sculpt_loss=None,
                  class_names=None, templates=None, normalize_templates=True, quick_gelu=None, logit_scale=None,
-                 data_preprocessor=None, init_cfg=None):
+                 gather='all', data_preprocessor=None, init_cfg=None):
+        if gather not in ('all', 'none'):
+            raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
         clip = load_clip(architecture, pretrained, quick_gelu)
         # Built here, in mmpretrain's registry: the base class would need a default scope to be set.
         super().__init__(init_cfg=init_cfg,
@@ -55,6 +92,7 @@ class MPSCLIPClassifier(BaseClassifier):
         self.architecture, self.pretrained, self.quick_gelu = architecture, pretrained, clip.quick_gelu
         self.image_size = clip.preprocess.image_size
         self.normalize_templates = normalize_templates
+        self.gather, self.equal_batches = gather, False
         self.logit_scale = clip.model.logit_scale.exp().item() if logit_scale is None else float(logit_scale)
         self.backbone = MODELS.build({'type': 'DualBranchViT', **(backbone or {}), 'visual': clip.model.visual})
         self.head = MODELS.build({'type': 'LogitsFusionHead', **(head or {})})
@@ -184,16 +222,16 @@ class MPSCLIPClassifier(BaseClassifier):
             dict[str, Tensor]: Scalars; those whose name holds ``loss`` are to be summed.
         """
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(views[0].device)
-        features = self._training_features(views)
-        tuned_cls = features.tuned[:, :, 0]
-        zero_shot_cls = None if features.zero_shot is None else features.zero_shot[:, :, 0]
-        logits = self.head(tuned_cls, zero_shot_cls, self._unit_prototypes(), self.logit_scale)
-        losses = self.head.loss(logits, labels)
+        batch = self._loss_inputs(self._training_features(views), labels)
+        if self.gather == 'all':
+            batch = batch.gathered(self.equal_batches)
+        logits = self.head(batch.tuned, batch.zero_shot, self._unit_prototypes(), self.logit_scale)
+        losses = self.head.loss(logits, batch.labels)
         if self.gram_loss is not None:
-            losses.update(self.gram_loss(features.tuned, features.zero_shot))
+            losses.update(self.gram_loss.combine(batch.tuned, batch.zero_shot, batch.local_distances))
         if self.sculpt_loss is not None:
-            losses.update(self.sculpt_loss(tuned_cls, features.intermediate, labels, self.text_prototypes))
-            losses['temperature'] = tuned_cls.new_tensor(self.temperature)
+            losses.update(self.sculpt_loss(batch.tuned, batch.intermediate, batch.labels, self.text_prototypes))
+            losses['temperature'] = batch.tuned.new_tensor(self.temperature)
         return losses
 
     def predict(self, inputs, data_samples=None):
@@ -225,6 +263,14 @@ class MPSCLIPClassifier(BaseClassifier):
             tuned=features.tuned.unflatten(0, shape),
             zero_shot=None if features.zero_shot is None else features.zero_shot.unflatten(0, shape),
             intermediate=tuple(layer.unflatten(0, shape) for layer in features.intermediate))
+
+    def _loss_inputs(self, features, labels):
+        """Reduce the features of this process to what the losses see of each picture."""
+        gram = self.gram_loss
+        local = gram is not None and gram.uses_patch_tokens
+        return LossInputs(
+            labels, features.tuned[:, :, 0], None if features.zero_shot is None else features.zero_shot[:, :, 0],
+            features.intermediate, gram.local_distances(features.tuned, features.zero_shot) if local else None)
 
     def _unit_prototypes(self):
         return F.normalize(self.text_prototypes, dim=-1)

@@ -4,18 +4,18 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 
 
-def gram_distance(tuned, zero_shot, p=1.0):
-    r"""Mean p-th power of the difference of two Gram matrices.
+def gram_distances(tuned, zero_shot, p=1.0):
+    r"""Mean p-th power of the difference of two Gram matrices, for each of a stack of feature sets.
 
     .. math:: d = \mathrm{mean}_{ij} |\langle u_i, u_j \rangle - \langle z_i, z_j \rangle|^p
 
     Args:
-        tuned (Tensor): Unit-norm features ``(V, ..., N, D)``; the first axis holds the views.
+        tuned (Tensor): Unit-norm features ``(..., N, D)``.
         zero_shot (Tensor): Same shape; carries no gradient here.
         p (float): Order of the norm.
 
     Returns:
-        Tensor: Scalar, float32: the mean over all Gram entries of a view, summed over the views.
+        Tensor: ``(...)``, float32.
 
     Raises:
         ValueError: If the shapes differ.
@@ -28,7 +28,25 @@ def gram_distance(tuned, zero_shot, p=1.0):
         tuned, zero_shot = tuned.float(), zero_shot.detach().float()
         difference = tuned @ tuned.mT - zero_shot @ zero_shot.mT
         powers = difference.abs() if p == 1 else difference.abs().pow(p)
-        return powers.flatten(1).mean(1).sum()
+        return powers.mean((-2, -1))
+
+
+def gram_distance(tuned, zero_shot, p=1.0):
+    """Sum :func:`gram_distances` over the views, averaged over everything else.
+
+    Args:
+        tuned (Tensor): Unit-norm features ``(V, ..., N, D)``; the first axis holds the views.
+        zero_shot (Tensor): Same shape; carries no gradient here.
+        p (float): Order of the norm.
+
+    Returns:
+        Tensor: Scalar, float32: the mean over all Gram entries of a view, summed over the views.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    distances = gram_distances(tuned, zero_shot, p)
+    return distances.sum() / (distances.numel() // len(distances))
 
 
 @MODELS.register_module()
@@ -90,11 +108,39 @@ class GramAlignLoss(BaseModule):
         """
         if tuned.ndim != 4:
             raise ValueError(f'GramAlignLoss takes features of shape (V, B, L, D), but got {tuple(tuned.shape)}')
+        local = self.local_distances(tuned, zero_shot) if self.uses_patch_tokens else None
+        return self.combine(tuned[:, :, 0], zero_shot[:, :, 0], local)
+
+    def local_distances(self, tuned, zero_shot):
+        """Compute the local distance of each picture, which does not depend on the others.
+
+        Args:
+            tuned (Tensor): Unit-norm features of all tokens ``(V, B, L, D)``.
+            zero_shot (Tensor): Same shape; detached here.
+
+        Returns:
+            Tensor: ``(B,)``, float32, summed over the views.
+
+        Raises:
+            ValueError: If the shapes differ.
+        """
+        return gram_distances(tuned, zero_shot, self.p).sum(0)
+
+    def combine(self, tuned_cls, zero_shot_cls, local_distances=None):
+        """Compute the weighted terms of a batch, which may come from several processes.
+
+        Args:
+            tuned_cls (Tensor): Unit-norm [CLS] features ``(V, B, D)``.
+            zero_shot_cls (Tensor): Same shape; detached here.
+            local_distances (Tensor, optional): Of :meth:`local_distances`, ``(B,)``; needed where that term counts.
+
+        Returns:
+            dict[str, Tensor]: As :meth:`forward`.
+        """
         losses = {}
         if self.uses_cls:
-            distance = gram_distance(tuned[:, :, 0], zero_shot[:, :, 0], self.p)
+            distance = gram_distance(tuned_cls, zero_shot_cls, self.p)
             losses['loss_gram_global'] = self.loss_weight * self.global_weight * distance
         if self.uses_patch_tokens:
-            distance = gram_distance(tuned, zero_shot, self.p)
-            losses['loss_gram_local'] = self.loss_weight * self.local_weight * distance
+            losses['loss_gram_local'] = self.loss_weight * self.local_weight * local_distances.mean()
         return losses
