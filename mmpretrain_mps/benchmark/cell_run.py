@@ -64,7 +64,7 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
         command_line.resume_from(cfg, 'auto')
     check_inputs(cfg, ('train_dataloader', 'test_dataloader'))
     started = time.time()
-    runner = command_line.build_runner(cfg)
+    runner = command_line.build_runner(cfg, ('train_dataloader', 'val_dataloader', 'test_dataloader'))
     runner.train()
     trained = time.time()
     epoch = load_best(runner) if cell.select == 'val' else runner.epoch
