@@ -10,6 +10,8 @@ TINY_CONFIG = dict(
     vision_cfg=dict(image_size=16, layers=6, width=16, head_width=8, patch_size=8),
     text_cfg=dict(context_length=77, vocab_size=49408, width=8, heads=1, layers=1))
 
+NAMES = ('cat', 'dog', 'sparrow')
+
 
 def save_tiny_clip(folder, seed=0, **vision):
     """Save a random tiny CLIP and return the name under which open_clip finds it.
@@ -28,3 +30,13 @@ def save_tiny_clip(folder, seed=0, **vision):
     (folder / 'open_clip_config.json').write_text(json.dumps(dict(model_cfg=config, preprocess_cfg={})))
     save_file({name: value.contiguous() for name, value in state.items()}, folder / 'open_clip_model.safetensors')
     return f'local-dir:{folder}'
+
+
+@torch.no_grad()
+def shake(model, seed=0, scale=0.05):
+    """Move the trainable weights away from their start, so that both branches differ."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter += scale * torch.randn(parameter.shape, generator=generator)
+    return model

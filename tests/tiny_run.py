@@ -1,9 +1,11 @@
 """A classifier, a data set and a config so small that whole runs, with their tools and processes, fit into tests."""
 import os
+import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 from mmengine.model import BaseModel
@@ -76,6 +78,8 @@ class TinyDataset(Dataset):
 CONFIG = """
 _base_ = ['{root}/configs/default_runtime.py']
 custom_imports = dict(imports=['mmpretrain_mps', 'tiny_run'], allow_failed_imports=False)
+# mmengine shares logs and histories between runs of one name, and names runs by the second.
+experiment_name = __import__('uuid').uuid4().hex
 num_workers = 0
 seed = 1
 model = dict(type='TinyClassifier')
@@ -88,7 +92,7 @@ train_dataloader = dict(
 test_dataloader = dict(
     dataset=dict(type='TinyDataset', seed=100, split_id=split_id), sampler=dict(type='DefaultSampler', shuffle=False), **loader)
 val_dataloader = test_dataloader
-val_evaluator = test_evaluator = dict(type='Accuracy')
+val_evaluator = test_evaluator = dict(type='BranchAccuracy')
 val_cfg = dict()
 test_cfg = dict()
 train_cfg = dict(by_epoch=True, max_epochs=4, val_interval=2)
@@ -109,6 +113,16 @@ def write_config(folder):
     path = Path(folder) / 'tiny.py'
     path.write_text(CONFIG.replace('{root}', str(ROOT)))
     return path
+
+
+def call(script, *arguments):
+    """Run a Python script in this process and return its exit status; a crash passes through."""
+    with mock.patch.object(sys, 'argv', [str(script), *map(str, arguments)]):
+        try:
+            runpy.run_path(str(script), run_name='__main__')
+        except SystemExit as end:
+            return end.code
+    return 0
 
 
 def run(*command, **environment):

@@ -39,7 +39,7 @@ fingerprint() {
 }
 
 is_installed() {
-  [[ -f .venv/installed-$1 && $(<".venv/installed-$1") == "$(fingerprint "$1")" ]]
+  [[ -f .venv/installed-${1:-base} && $(<".venv/installed-${1:-base}") == "$(fingerprint "$1")" ]]
 }
 
 # prepare_environment [EXTRA]: install this checkout, with an extra of setup.py, into .venv of the project's root.
@@ -51,7 +51,7 @@ prepare_environment() {
   else
     echo "Installing into .venv (torch is large: this takes minutes and some GB)"
     .venv/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e ".${extra:+[$extra]}" || return
-    fingerprint "$extra" >".venv/installed-$extra"
+    fingerprint "$extra" >".venv/installed-${extra:-base}"
   fi
   export VIRTUAL_ENV=$PWD/.venv PATH=$PWD/.venv/bin:$PATH
   unset PYTHONHOME

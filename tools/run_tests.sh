@@ -5,4 +5,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/_environment.sh
 prepare_environment tests
 
-python -m pytest "${@:-tests}"
+python -m pytest "$@"

@@ -26,6 +26,9 @@ def parse_arguments():
     arguments = parser.parse_args()
     if arguments.out_item and not arguments.out:
         parser.error('--out-item needs --out FILE')
+    endings = ('.json', '.yml', '.yaml') if arguments.out_item == 'metrics' else ('.pkl', '.pickle')
+    if arguments.out and not arguments.out.endswith(endings):
+        parser.error(f"--out {arguments.out}: expected a name that ends in {' or '.join(endings)}")
     return arguments
 
 
@@ -43,7 +46,7 @@ def configure(arguments):
 
 def test(arguments):
     """Test and write what was asked for."""
-    runner = command_line.build_runner(configure(arguments))
+    runner = command_line.build_runner(configure(arguments), ('test_dataloader', ))
     if arguments.out and arguments.out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=arguments.out))
     metrics = runner.test()

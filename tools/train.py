@@ -43,7 +43,7 @@ def main():
     """Train."""
     arguments = parse_arguments()
     with user_errors(arguments.traceback):
-        command_line.build_runner(configure(arguments)).train()
+        command_line.build_runner(configure(arguments), ('train_dataloader', 'val_dataloader')).train()
 
 
 if __name__ == '__main__':

@@ -1,1 +1,4 @@
-"""Apis of mmpretrain_mps."""
+"""Use of tuned models in programs."""
+from .inferencer import MPSInferencer
+
+__all__ = ['MPSInferencer']

@@ -108,7 +108,8 @@ _SPECS = (
              '`cars_train`, and those of `cars_test/cars_test` to `cars_test`'),
             ('stanford_cars/cars_train', 'move `stanford_cars/cars_train` and `stanford_cars/cars_test` one level up'),
             ('car_ims', 'this is the combined archive: its numbering (000001.jpg ... 016185.jpg) is not that of '
-             '`cars_train` and `cars_test` (00001.jpg ...), so renaming does not help; fetch the two separate archives'),
+             '`cars_train` and `cars_test` (00001.jpg ...), so renaming does not help; fetch the two '
+             'separate archives'),
             ('cars_train/000001.jpg', 'six-digit names are those of the combined archive, in another order: fetch the '
              'two separate archives'),
             ('train', 'a folder `train` is not read: wanted are `cars_train` and `cars_test` with the original names'),

@@ -128,7 +128,8 @@ class FewShotDataset(Dataset):
         self.pipeline = dataset.pipeline
         picks = [(_item(entry, index, dataset), int(entry['gt_label'])) for index, entry in zip(indices, self._entries)]
         self._metainfo = dict(
-            dataset.metainfo, templates=tuple(self.templates or source.templates), dataset_name=source.name,
+            dataset.metainfo, classes=tuple(source.classes[label] for label in source.used_labels),
+            templates=tuple(self.templates or source.templates), dataset_name=source.name,
             split_id=source.split_id, num_shots=self.num_shots, seed=self.seed, picks_id=hash_rows(picks))
         self._index = self._make_index(source, picks)
         self._dataset = self._train_dataset = None  # the pictures that were not drawn need no memory any more

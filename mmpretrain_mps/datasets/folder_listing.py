@@ -10,7 +10,8 @@ from logging import WARNING
 
 from mmengine.logging import print_log
 
-PICTURE_ENDINGS = ('.jpeg', '.jpg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.pbm')
+PICTURE_ENDINGS = ('.jpeg', '.jpg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.avif', '.jp2',
+                   '.tga', '.ppm', '.pgm', '.pbm')
 CACHE_VERSION = 1
 # A folder that changed this shortly before it was listed may change again without a new time stamp.
 _SETTLING_NS = 2_000_000_000

@@ -146,11 +146,12 @@ def locate(index: IndexFile, rows: Sequence[tuple], dataset: str, subset: str, s
 
 def _read_json(path):
     try:
-        with open(path, encoding='utf-8') as file:
+        # names that are no UTF-8 stay what they are, here, in the writing and in the hash
+        with open(path, encoding='utf-8', errors='surrogateescape') as file:
             return json.load(file)
     except FileNotFoundError:
         raise FileNotFoundError(f'Index file {path} does not exist.') from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except json.JSONDecodeError as error:
         raise ValueError(f'{path} is no index file: it does not hold JSON ({error}).') from None
 
 

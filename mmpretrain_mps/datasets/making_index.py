@@ -1,6 +1,8 @@
 """Making index files: of a split file alone, or of a data set on disk."""
 import os.path as osp
+from logging import WARNING
 
+from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
 from .benchmarks import locate_folder
@@ -8,7 +10,7 @@ from .catalog import CATALOG, find_spec
 from .few_shot import FewShotDataset
 from .index_file import IndexFile
 from .sampling import few_shot_picks
-from .split import SUBSETS, Split, check_split, hash_split
+from .split import SUBSETS, Split, check_split, hash_split, shorten
 from .split_readers import label_names, load_json_split
 
 
@@ -36,6 +38,11 @@ def index_of_split_file(path, num_shots, seed, subset='train'):
     if not labels[subset]:
         raise ValueError(f'{path}: "{subset}" is empty, expected pictures to draw from.')
     picks = few_shot_picks(labels['train'], num_shots, seed, labels['val'])
+    short = picks.short_classes if subset == 'train' else picks.short_val_classes
+    if short:
+        listed = shorten([f'"{names[label]}" ({count})' for label, count in short.items()], limit=20)
+        print_log(f'{path}: {len(short)} of {len(names)} classes have too few pictures in "{subset}" and give all they '
+                  f'have: {listed}.', 'current', WARNING)
     drawn = [getattr(split, subset)[position] for position in getattr(picks, subset)]
     return IndexFile(_name_of_split_file(path), subset, num_shots, seed, hash_split(split), names, drawn)
 

@@ -158,8 +158,10 @@ class PictureFolder(OwnPictures):
             raise FileNotFoundError(f'The picture folder data_root={root!r} does not exist; expected a folder with '
                                     'train/<class>/ and test/<class>/, or with one folder per class.')
         folders = _class_folders(root)
-        if 'train' not in folders:
-            if 'test' in folders or 'val' in folders:
+        # Vehicles have a class of that name: its folder holds pictures and no folders.
+        is_divided = 'train' in folders and (folders == ['train'] or _class_folders(osp.join(root, 'train')))
+        if not is_divided:
+            if 'train' not in folders and ('test' in folders or 'val' in folders):
                 raise ValueError(f'{root} holds {" and ".join(sorted(set(folders) & {"val", "test"}))} but no train; '
                                  'expected train/<class>/, or one folder per class.')
             return self.make_split({None: self._read_classes('', root)}, root)
@@ -213,6 +215,9 @@ class PictureTable(OwnPictures):
         Returns:
             Split: The whole split.
         """
+        if not osp.isfile(self.table):
+            raise FileNotFoundError(f'The table {self.table} does not exist; expected a CSV file with the header '
+                                    f'path,label or path,label,split in data_root={self.data_root!r}.')
         rows = read_table(self.table)
         divided = rows[0][2] is not None
         subsets = SUBSETS if divided else (None, )
@@ -319,7 +324,8 @@ def read_table(path):
             raise ValueError(f'{where} is {cells!r}, expected a path and a label.')
         if len(values) == 3 and values[2] not in SUBSETS:
             raise ValueError(f'{where} has the split {values[2]!r}, expected one of {", ".join(SUBSETS)}.')
-        rows.append((values[0], values[1], values[2] if len(values) == 3 else None))
+        # `./a.jpg` and `a.jpg` are one picture, and must not be trained and tested on.
+        rows.append((osp.normpath(values[0]), values[1], values[2] if len(values) == 3 else None))
     if not rows:
         raise ValueError(f'{path} has a header but no rows.')
     return rows

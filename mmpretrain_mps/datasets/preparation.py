@@ -2,6 +2,7 @@
 import os
 import os.path as osp
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import NamedTuple
 
 from mmpretrain.registry import DATASETS
@@ -11,6 +12,8 @@ from .catalog import where_described
 from .making_index import find_dataset
 from .split import SUBSETS, check_files, check_split, shorten
 from .transforms import LoadRGBImage
+
+_DECODED_AT_ONCE = 4096
 
 
 class Finding(NamedTuple):
@@ -40,7 +43,7 @@ def inspect_dataset(name, root, check_images=False):
     """
     registered, spec = find_dataset(name)
     root = osp.expanduser(root)
-    findings = [] if spec is None else _look_for_parts(spec, root)
+    findings = [] if spec is None else [Finding('error', text) for text in find_missing_parts(spec, root)]
     if not findings:
         findings = _inspect_content(registered, spec, root, check_images)
     if spec and any(finding.level == 'error' for finding in findings):
@@ -49,6 +52,29 @@ def inspect_dataset(name, root, check_images=False):
         if spec.note:
             findings.append(Finding('note', spec.note))
     return findings
+
+
+def find_missing_parts(spec, root):
+    """Look for the folders and annotation files of a data set, not at what they hold.
+
+    Args:
+        spec (DatasetSpec): Entry of the catalog.
+        root (str): ``data_root`` of the data set.
+
+    Returns:
+        list[str]: What is missing; empty if the data set can be looked at more closely.
+    """
+    if not osp.isdir(root):
+        return [f'the data root {root} does not exist']
+    folder = _folder(spec, root)
+    if not osp.isdir(folder):
+        return [f'the folder {folder} does not exist']
+    missing = [osp.join(folder, name) for name in spec.annotation_files if not osp.exists(osp.join(folder, name))]
+    if spec.annotation_files == ('classnames.txt', ) and osp.exists(osp.join(root, 'imagenet', 'classnames.txt')):
+        missing = []  # ImageNet's own list serves its variants, too
+    images = osp.join(folder, spec.image_root)
+    return [f'{path} does not exist' for path in missing] + [
+        f'the image folder {images} does not exist'] * (not osp.isdir(images))
 
 
 def look_for_other_layouts(spec, root):
@@ -88,33 +114,31 @@ def find_unreadable(paths, workers=8):
     Returns:
         list[str]: What is wrong with each unreadable picture; names its path.
     """
-    load = LoadRGBImage()
-
-    def fault(path):
-        try:
-            load.transform(dict(img_path=path))
-        except (OSError, ValueError) as error:
-            return str(error)
-
+    faults = []
     with ThreadPoolExecutor(workers) as pool:
-        return [text for text in pool.map(fault, paths) if text]
+        for start in range(0, len(paths), _DECODED_AT_ONCE):  # the pool takes in all that it is given
+            faults += filter(None, pool.map(_decoding_fault, paths[start:start + _DECODED_AT_ONCE]))
+    return faults
 
 
-def _look_for_parts(spec, root):
-    """Return an error for every folder and annotation file that is not there."""
-    if not osp.isdir(root):
-        return [Finding('error', f'the data root {root} does not exist')]
-    folder = _folder(spec, root)
-    if not osp.isdir(folder):
-        return [Finding('error', f'the folder {folder} does not exist')]
-    missing = [osp.join(folder, name) for name in spec.annotation_files if not osp.exists(osp.join(folder, name))]
-    if spec.annotation_files == ('classnames.txt', ) and osp.exists(osp.join(root, 'imagenet', 'classnames.txt')):
-        missing = []  # ImageNet's own list serves its variants, too
-    findings = [Finding('error', f'{path} does not exist') for path in missing]
-    images = osp.join(folder, spec.image_root)
-    if not osp.isdir(images):
-        findings.append(Finding('error', f'the image folder {images} does not exist'))
-    return findings
+def find_renamed(paths, root, limit=3):
+    """Look for missing files that are there with another ending or in another case.
+
+    Args:
+        paths (Sequence[str]): Paths relative to ``root``.
+        root (str): The image folder.
+        limit (int): How many to report at most, after a look at the first hundred missing. Defaults to 3.
+
+    Returns:
+        list[str]: What each is called on disk.
+    """
+    missing = islice((path for path in paths if not osp.exists(osp.join(root, path))), 100)
+    texts = []
+    for path in missing:
+        folder, name = osp.split(osp.join(root, path))
+        others = sorted(os.listdir(folder)) if osp.isdir(folder) else []
+        texts += [f'{path} is there as {other}' for other in others if _plain_stem(other) == _plain_stem(name)][:1]
+    return texts[:limit]
 
 
 def _inspect_content(registered, spec, root, check_images):
@@ -134,6 +158,9 @@ def _inspect_content(registered, spec, root, check_images):
             check_files(paths, dataset.img_prefix, f'"{subset}" of {split.source}')
         except FileNotFoundError as error:
             findings.append(Finding('error', str(error)))
+            renamed = find_renamed(paths, dataset.img_prefix)
+            if renamed:
+                findings.append(Finding('note', f'{"; ".join(renamed)}: expected the names of {split.source}'))
             continue
         if check_images:
             faults = find_unreadable([osp.join(dataset.img_prefix, path) for path in paths])
@@ -151,6 +178,19 @@ def _folder(spec, root):
         return osp.join(root, locate_folder(spec, root))
     except ValueError:  # said again, as an error, when the data set is built
         return osp.join(root, spec.folder)
+
+
+def _decoding_fault(path):
+    """Return why a picture cannot be decoded as training decodes it, or None."""
+    try:
+        LoadRGBImage().transform(dict(img_path=path))
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _plain_stem(name):
+    return osp.splitext(name)[0].lower()
 
 
 def _is_same(first, second):

@@ -24,7 +24,6 @@ class FewShotSampler(DefaultSampler):
         if seed is None:
             seed = getattr(dataset, 'augment_seed', None)
         super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=round_up)
-        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Use the order of ``epoch``, counted from 0, and let the data set use its augmentations."""

@@ -79,7 +79,10 @@ def check_split(split: Split, allow_duplicates: bool = False) -> None:
     used_labels = set()
     for subset in SUBSETS:
         for position, row in enumerate(getattr(split, subset)):
-            path, label = _check_row(row, f'{split.source}: row {position} of "{subset}"', len(split.classes))
+            problem = _find_problem(row, len(split.classes))
+            if problem:
+                raise ValueError(f'{split.source}: row {position} of "{subset}" {problem}.')
+            path, label = row
             used_labels.add(label)
             if not allow_duplicates and path in first_seen:
                 other_subset, other_position = first_seen[path]
@@ -174,19 +177,20 @@ def shorten(values: Sequence, limit: int = 5) -> str:
     return text if len(values) <= limit else f'{text} and {len(values) - limit} more'
 
 
-def _check_row(row, where, num_classes):
+def _find_problem(row, num_classes):
+    """Say what is wrong with a row, or return None; short, because ImageNet has 1.3 million of them."""
     if not isinstance(row, (tuple, list)) or len(row) != 2:
-        raise ValueError(f'{where} is {row!r}, expected (path, label).')
+        return f'is {row!r}, expected (path, label)'
     path, label = row
     if isinstance(label, bool) or not isinstance(label, int):
-        raise ValueError(f'{where} has the label {label!r}, expected a whole number.')
+        return f'has the label {label!r}, expected a whole number'
     if not 0 <= label < num_classes:
-        raise ValueError(f'{where} has the label {label}, expected 0..{num_classes - 1} for {num_classes} class names.')
+        return f'has the label {label}, expected 0..{num_classes - 1} for {num_classes} class names'
     if isinstance(path, str) and (not path or osp.isabs(path)):
-        raise ValueError(f'{where} has the path {path!r}, expected a path relative to the image folder.')
+        return f'has the path {path!r}, expected a path relative to the image folder'
     if not isinstance(path, (str, int)) or isinstance(path, bool):
-        raise ValueError(f'{where} has the path {path!r}, expected a relative path or an index.')
-    return path, label
+        return f'has the path {path!r}, expected a relative path or an index'
+    return None
 
 
 def _list_folder(folder):

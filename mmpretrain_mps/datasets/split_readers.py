@@ -150,7 +150,7 @@ def read_class_list(path, hint=''):
 
 
 def read_lines(path, hint=''):
-    """Yield the number (from 1) and the stripped text of every line that is not blank.
+    """Return the number (from 1) and the stripped text of every line that is not blank.
 
     Raises:
         FileNotFoundError: If the file is missing.

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from ..utils.config import apply_options
 from .launch import LAUNCHERS, set_up_processes
+from .preflight import check_inputs
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -73,15 +74,21 @@ def _complete_loader(loader, arguments):
         loader.persistent_workers = False
 
 
-def build_runner(cfg):
-    """Set the processes up and build the runner of a config.
+def build_runner(cfg, loaders):
+    """Look at what the run needs, set the processes up and build the runner of a config.
 
     Args:
         cfg (Config): Complete; changed where the machine demands it.
+        loaders (Sequence[str]): The data loaders that the run uses, for instance ``('test_dataloader', )``.
 
     Returns:
         Runner: mmengine's, or the one that ``runner_type`` names.
+
+    Raises:
+        FileNotFoundError: If weights or data are missing.
+        ValueError: If the launcher's environment or the model's name is not usable.
     """
+    check_inputs(cfg, loaders)
     for name in LOADERS:
         # After all options, since num_workers may be one of them; torch refuses the pair.
         if cfg.get(name) and not cfg[name].get('num_workers'):

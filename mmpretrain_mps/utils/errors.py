@@ -23,7 +23,8 @@ def user_errors(show_traceback=False):
     except Exception as error:
         if show_traceback or os.environ.get(TRACEBACK_VARIABLE, '0') not in ('', '0') or not is_user_error(error):
             raise
-        print(f'{_who()}error: {error}\n(--traceback shows where it was raised)', file=sys.stderr, flush=True)
+        gap = '\n' if '\n' in str(error) else ' '
+        print(f'{_who()}error:{gap}{error}\n(--traceback shows where it was raised)', file=sys.stderr, flush=True)
         sys.exit(2)
 
 

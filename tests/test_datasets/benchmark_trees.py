@@ -28,7 +28,7 @@ def put(path, content=JPEG):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, 'wb') as file:
         file.write(content.encode() if isinstance(content, str) else content)
-    return str(path)
+    return os.fsdecode(path)
 
 
 def split_rows(prefixes=('train', 'val', 'test'), seed=5):

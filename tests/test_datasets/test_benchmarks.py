@@ -14,7 +14,8 @@ from mmpretrain_mps.datasets.making_index import registered_name
 # Serialized entries make no difference to these tests, but every serialization collects garbage.
 CLIPCaltech101, CLIPFGVCAircraft, CLIPOxfordPets, CLIPStanfordCars = (
     partial(kind, serialize_data=False) for kind in (
-        benchmarks.CLIPCaltech101, benchmarks.CLIPFGVCAircraft, benchmarks.CLIPOxfordPets, benchmarks.CLIPStanfordCars))
+        benchmarks.CLIPCaltech101, benchmarks.CLIPFGVCAircraft, benchmarks.CLIPOxfordPets,
+        benchmarks.CLIPStanfordCars))
 JSON_SPLITS = [name for name, spec in CATALOG.items() if spec.annotation_files[0].endswith('.json')]
 
 
@@ -28,7 +29,8 @@ def logged(monkeypatch):
 
 
 def build(name, root, **kwargs):
-    return DATASETS.build(dict(type=registered_name(CATALOG[name]), data_root=str(root), serialize_data=False, **kwargs))
+    kind = registered_name(CATALOG[name])
+    return DATASETS.build(dict(type=kind, data_root=str(root), serialize_data=False, **kwargs))
 
 
 def rewrite_split(folder, change):
@@ -46,6 +48,25 @@ def test_the_table_has_the_eleven_data_sets_and_four_shifted_ones():
     assert [spec.num_classes for spec in CATALOG.values()] == [
         1000, 100, 37, 196, 102, 101, 100, 397, 47, 10, 101, 1000, 1000, 200, 200]
     assert all(template.count('{}') == 1 for spec in CATALOG.values() for template in spec.templates)
+
+
+@pytest.mark.parametrize('name, folder, image_root, file, template', [
+    ('Caltech101', 'caltech-101', '101_ObjectCategories', 'split_zhou_Caltech101.json', 'a photo of a {}.'),
+    ('OxfordPets', 'oxford_pets', 'images', 'split_zhou_OxfordPets.json', 'a photo of a {}, a type of pet.'),
+    ('StanfordCars', 'stanford_cars', '', 'split_zhou_StanfordCars.json', 'a photo of a {}.'),
+    ('Flowers102', 'oxford_flowers', 'jpg', 'split_zhou_OxfordFlowers.json', 'a photo of a {}, a type of flower.'),
+    ('Food101', 'food-101', 'images', 'split_zhou_Food101.json', 'a photo of {}, a type of food.'),
+    ('FGVCAircraft', 'fgvc_aircraft', 'images', 'variants.txt', 'a photo of a {}, a type of aircraft.'),
+    ('SUN397', 'sun397', 'SUN397', 'split_zhou_SUN397.json', 'a photo of a {}.'),
+    ('DTD', 'dtd', 'images', 'split_zhou_DescribableTextures.json', '{} texture.'),
+    ('EuroSAT', 'eurosat', '2750', 'split_zhou_EuroSAT.json', 'a centered satellite photo of {}.'),
+    ('UCF101', 'ucf101', 'UCF-101-midframes', 'split_zhou_UCF101.json', 'a photo of a person doing {}.'),
+    ('ImageNet', 'imagenet', 'images', 'classnames.txt', 'itap of a {}.'),
+])
+def test_the_table_states_the_layout_and_prompts_of_the_field(name, folder, image_root, file, template):
+    spec = CATALOG[name]
+    assert (spec.folder, spec.image_root, spec.annotation_files[0]) == (folder, image_root, file)
+    assert spec.templates[0] == template and len(spec.templates) == (7 if name == 'ImageNet' else 1)
 
 
 def test_every_data_set_of_the_table_is_registered_beside_those_of_mmpretrain():
@@ -139,7 +160,7 @@ def test_a_missing_split_file_is_an_error_that_says_where_it_is_published(tmp_pa
     (lambda content: '{"train": [', 'is no JSON: '),
     (lambda content: '[]', "holds list, expected an object with the lists 'train', 'val' and 'test'"),
     (lambda content: content.pop('val') and None, r"holds an object with \['test', 'train'\], expected"),
-    (lambda content: content['val'].insert(1, ['a.jpg', 0]), r"""row 1 of "val" is \['a.jpg', 0\], expected \[path, l"""),
+    (lambda content: content['val'].insert(1, ['a.jpg', 0]), r"""row 1 of "val" is \['a.jpg', 0\], expected \[p"""),
     (lambda content: content['val'].insert(1, ['a.jpg', True, 'x']), r'row 1 of "val" is .*True'),
     (lambda content: content['val'].insert(1, ['a.jpg', -1, 'x']), r'row 1 of "val" is .*-1'),
     (lambda content: content['val'].insert(0, ['/data/a.jpg', 0, 'Class_0 of Ünits']),

@@ -412,6 +412,15 @@ class TestCache:
         for _ in range(2):
             assert torch.equal(dataset[0]['inputs'], before)
 
+    def test_nothing_is_decoded_before_the_first_epoch_is_announced(self, folder, opened):
+        dataset = FewShotDataset(CustomDataset(data_root=str(folder), pipeline=random_pipeline()), 3, 1)
+        FewShotSampler(dataset)
+        assert not opened
+        dataset.set_epoch(0)
+        assert len(opened) == 18
+        dataset.set_epoch(1)
+        assert len(opened) == 18
+
     def test_pictures_in_memory_are_not_kept_twice(self):
         dataset = FewShotDataset(Animals(pipeline=random_pipeline()), 3, 1, cache_images=True)
         dataset.set_epoch(0)

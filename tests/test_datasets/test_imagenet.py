@@ -53,7 +53,7 @@ def test_imagenet_picks_follow_the_rule_on_the_sorted_listing(tmp_path):
 
 def test_there_is_no_validation_subset(tmp_path):
     make_tree(tmp_path, 'ImageNet')
-    with pytest.raises(ValueError, match="ImageNet has no subset 'val' in the few-shot protocol, expected 'train' or 't"):
+    with pytest.raises(ValueError, match="ImageNet has no subset 'val' in the few-shot protocol, expected 'train' or"):
         CLIPImageNet(data_root=str(tmp_path), subset='val')
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 
 import pytest
 
@@ -42,6 +43,12 @@ def test_the_file_has_the_documented_form(path):
         split_id='a' * 64, sha256=hashlib.sha256(text.encode('utf-8')).hexdigest(), classes=['dog', 'cat'],
         items=[dict(path='katzen/größe.jpg', label=1, classname='cat'),
                dict(path='dogs/1.jpg', label=0, classname='dog')])
+
+
+def test_a_name_that_is_no_utf_8_survives(tmp_path):
+    name = os.fsdecode(b'dogs/\xff.jpg')
+    index_file.write(str(tmp_path / 'a.json'), INDEX._replace(rows=((name, 0), )))
+    assert index_file.read(str(tmp_path / 'a.json')).rows == ((name, 0), )
 
 
 def test_an_empty_list_of_picks_is_still_json(tmp_path):

@@ -92,7 +92,7 @@ class TestFolders:
         os.symlink('nowhere', os.path.join(root, 'train', 'cat', 'gone.jpg'))
         with pytest.raises(ValueError) as info:
             PictureFolder(data_root=root)
-        assert '4 of 6 files are no pictures: train/cat/gone.jpg (broken link), train/cat/notes.txt (ending of no pict' \
+        assert '4 of 6 files are no pictures: train/cat/gone.jpg (broken link), train/cat/notes.txt (ending of no p' \
             in str(info.value)
         assert 'train/cat/page.jpg (content of no picture), train/cat/void.jpg (empty file)' in str(info.value)
         assert str(info.value).endswith('skip_invalid=True.')
@@ -127,19 +127,23 @@ class TestFolders:
 
     def test_subset_folders_of_other_names_are_not_passed_over_in_silence(self, tmp_path):
         root = fill(tmp_path, train__cat=1, validation__cat=1)
-        with pytest.raises(ValueError, match='holds validation beside train; expected no other folders than train, val'):
+        with pytest.raises(ValueError, match='holds validation beside train; expected no other folders than train'):
             PictureFolder(data_root=root)
 
     def test_a_test_folder_without_a_training_folder_is_an_error(self, tmp_path):
         with pytest.raises(ValueError, match='holds test but no train'):
             PictureFolder(data_root=fill(tmp_path, test__cat=1))
 
+    def test_train_may_be_a_class_of_vehicles(self, tmp_path):
+        root = fill(tmp_path, bus=3, train=3)
+        assert PictureFolder(data_root=root).metainfo['classes'] == ('bus', 'train')
+
     def test_a_missing_test_set_is_an_error(self, tmp_path):
         with pytest.raises(ValueError, match='subset "test"'):
             PictureFolder(data_root=fill(tmp_path, train__cat=1), subset='test')
 
     def test_a_missing_root_is_an_error(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="data_root='.*nowhere' does not exist; expected a folder with train/"):
+        with pytest.raises(FileNotFoundError, match="data_root='.*nowhere' does not exist; expected a folder with"):
             PictureFolder(data_root=str(tmp_path / 'nowhere'))
 
     @pytest.mark.parametrize('fractions', [dict(test_fraction=0), dict(test_fraction=1.), dict(val_fraction=-.1),
@@ -169,7 +173,8 @@ class TestNames:
 
     def test_accents_may_be_composed_in_one_place_and_not_in_the_other(self, tmp_path):
         root = fill(tmp_path, **{unicodedata.normalize('NFD', 'café'): 2, 'bar': 2})
-        path = put(str(tmp_path / 'names.yaml'), unicodedata.normalize('NFC', 'classes: {café: coffee house, bar: bar}'))
+        text = unicodedata.normalize('NFC', 'classes: {café: coffee house, bar: bar}')
+        path = put(str(tmp_path / 'names.yaml'), text)
         assert PictureFolder(data_root=root, class_file=path).metainfo['classes'] == ('bar', 'coffee house')
         assert PictureFolder(data_root=root).metainfo['classes'] == ('bar', unicodedata.normalize('NFC', 'café'))
 
@@ -248,6 +253,12 @@ class TestTables:
         with pytest.raises(ValueError, match='is no UTF-8 text'):
             read_table(path)
 
+    def test_one_picture_under_two_spellings_is_a_duplicate(self, tmp_path):
+        fill(tmp_path, x=1)
+        self.write(tmp_path, 'path,label,split', 'x/0.jpg,a,train', './x/0.jpg,a,test')
+        with pytest.raises(ValueError, match="repeats 'x/0.jpg'"):
+            PictureTable(data_root=str(tmp_path))
+
     def test_missing_files_duplicates_and_absolute_paths_are_errors(self, tmp_path):
         fill(tmp_path, x=4)
         self.write(tmp_path, 'path,label', 'x/0.jpg,a', 'x/1.jpg,a', 'x/7.jpg,b', 'x/8.jpg,b')
@@ -274,14 +285,13 @@ class TestTables:
         with pytest.raises(ValueError, match=r'1 of 4 files are no pictures: x/3.jpg \(content of no picture\)'):
             PictureTable(data_root=str(tmp_path))
         assert items(PictureTable(data_root=str(tmp_path), skip_invalid=True)) == ['x/0.jpg', 'x/1.jpg']
-        self.write(tmp_path, 'path,label,split', *lines, 'x/3.jpg,b,train')
         put(str(tmp_path / 'x' / '4.jpg'), 'text')
         self.write(tmp_path, 'path,label,split', *lines, 'x/4.jpg,b,train')
         with pytest.raises(ValueError, match='no picture is left of the classes b'):
             PictureTable(data_root=str(tmp_path), skip_invalid=True)
 
     def test_a_missing_table_is_an_error(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match='pictures.csv does not exist'):
+        with pytest.raises(FileNotFoundError, match='pictures.csv does not exist; expected a CSV file with the'):
             PictureTable(data_root=str(tmp_path))
 
 

@@ -73,6 +73,11 @@ class TestLoadRGBImage:
         assert not recwarn.list
         assert load(tmp_path / 'a.png', background=(1, 2, 3))[0, 1].tolist() == [1, 2, 3]
 
+    @pytest.mark.parametrize('mode, transparent', [('L', 7), ('RGB', (1, 2, 3)), ('1', 0)])
+    def test_a_transparent_colour_is_kept_as_it_is(self, tmp_path, mode, transparent):
+        Image.fromarray(NOISE).convert(mode).save(tmp_path / 'a.png', transparency=transparent)
+        np.testing.assert_array_equal(load(tmp_path / 'a.png'), np.array(Image.open(tmp_path / 'a.png').convert('RGB')))
+
     @pytest.mark.parametrize('name', ['a.png', 'a.tif'])
     def test_sixteen_bits_are_scaled_and_not_clipped(self, tmp_path, name):
         levels = np.array([[0, 128, 129, 256, 257], [32768, 65534, 65535, 65407, 65406]], np.uint16)

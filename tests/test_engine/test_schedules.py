@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Runner
+from mmpretrain.registry import PARAM_SCHEDULERS
 from tiny_run import write_config
 
 from mmpretrain_mps.engine import FirstEpochWarmupLR

@@ -2,11 +2,9 @@
 import pytest
 import torch
 from mmpretrain.structures import DataSample
-from tiny_clip import save_tiny_clip
+from tiny_clip import NAMES, save_tiny_clip
 
 from mmpretrain_mps.models import MPSCLIPClassifier
-
-NAMES = ('cat', 'dog', 'sparrow')
 
 
 @pytest.fixture(scope='session')
@@ -32,13 +30,3 @@ def batch():
     generator = torch.Generator().manual_seed(3)
     views = [torch.randn(4, 3, 16, 16, generator=generator) for _ in range(2)]
     return views, [DataSample().set_gt_label(label) for label in (0, 1, 1, 2)]
-
-
-@torch.no_grad()
-def shake(model, seed=0, scale=0.05):
-    """Move the trainable weights away from their start, so that both branches differ."""
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter += scale * torch.randn(parameter.shape, generator=generator)
-    return model

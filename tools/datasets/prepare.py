@@ -16,8 +16,8 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('name', nargs='?', help=f'one of {", ".join(CATALOG)}, or PictureFolder, PictureTable')
     parser.add_argument('--all', action='store_true', help='check every benchmark data set')
-    parser.add_argument('--root', required=True, metavar='DIR', help='folder that holds the data sets, or your pictures')
-    parser.add_argument('--check-images', action='store_true', help='decode every picture')
+    parser.add_argument('--root', required=True, metavar='DIR', help='folder of the data sets, or of your pictures')
+    parser.add_argument('--check-images', action='store_true', help='decode every picture (hours for ImageNet)')
     args = parser.parse_args(argv)
     if bool(args.name) == args.all:
         parser.error('name one data set, or give --all')
@@ -36,7 +36,8 @@ def main(argv=None):
             return 1
         print(f'{name}:')
         for level, text in findings:
-            print(f'  {level:6}{text}')
+            # Names of files may hold bytes that are no text.
+            print(f'  {level:6}{text.encode("utf-8", "backslashreplace").decode()}')
         if any(level == 'error' for level, _ in findings):
             unusable.append(name)
     print(f'Not usable yet: {", ".join(unusable)}' if unusable else 'Ready for training.')

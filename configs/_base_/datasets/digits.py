@@ -1,7 +1,6 @@
 # scikit-learn's handwritten digits: 1,797 real pictures of 8x8 pixels, in memory, nothing to download.
+# `architecture` and `pretrained` belong to the model's config; overriding them there reaches the transforms here, too.
 # Train: num_shots pictures per class from the train pool; val: the val split; test: the test split.
-architecture = 'mps-mini'
-pretrained = 'embedded'
 num_shots = 16
 seed = 1
 
@@ -13,8 +12,8 @@ train_pipeline = [
         transforms=[
             dict(
                 type='CLIPTrainTransform',
-                architecture=architecture,
-                pretrained=pretrained,
+                architecture='mps-mini',
+                pretrained='embedded',
                 scale=(0.3, 1.0),
                 flip_prob=0)  # a mirrored digit is no digit
         ]),
@@ -22,15 +21,16 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadRGBImage'),
-    dict(type='CLIPTestTransform', architecture=architecture, pretrained=pretrained),
+    dict(type='CLIPTestTransform', architecture='mps-mini', pretrained='embedded'),
     dict(type='PackInputs'),
 ]
 
-# Pictures this small are ready faster than a worker process could hand them over.
+# Pictures this small are ready faster than a worker process could hand them over, or pinned memory be had.
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,
     persistent_workers=False,
+    pin_memory=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='FewShotSampler', shuffle=True),
     dataset=dict(
@@ -42,6 +42,7 @@ val_dataloader = dict(
     batch_size=100,
     num_workers=0,
     persistent_workers=False,
+    pin_memory=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='Digits', subset='val', test_mode=True, pipeline=test_pipeline))
@@ -49,6 +50,7 @@ test_dataloader = dict(
     batch_size=100,
     num_workers=0,
     persistent_workers=False,
+    pin_memory=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='Digits', subset='test', test_mode=True, pipeline=test_pipeline))

@@ -1,4 +1,6 @@
 # CLIP ViT-B/16 with the weights of OpenAI; recipe "paper" of MPS-Tuning.
+# The data set's config names the same ones, since pictures are prepared as the model wants them; both change together
+# by --cfg-options architecture=... pretrained=...
 architecture = 'ViT-B-16'
 pretrained = 'openai'
 

@@ -7,7 +7,7 @@ from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageOps
 
-_ALPHA_MODES = ('RGBA', 'LA', 'PA', 'RGBa', 'La')
+_ALPHA_MODES = ('RGBA', 'LA', 'PA', 'RGBa')
 _LEVELS_PER_8_BIT_LEVEL = 257  # 65535 / 255: full scale of 16 bits is full scale of 8 bits
 
 
@@ -20,7 +20,8 @@ class LoadRGBImage(BaseTransform):
     8 bits (Pillow's own conversion would clip them).
 
     Required keys: ``img_path``, or ``img``: the bytes of an image file, or an array ``(H, W)``, ``(H, W, 1)``,
-    ``(H, W, 3)`` or ``(H, W, 4)`` of bool, uint8 or uint16 in RGB order. ``img`` wins where both are given.
+    ``(H, W, 3)`` or ``(H, W, 4)`` of bool, uint8 or uint16 in RGB order. ``img`` wins where both are given. An array
+    that comes with ``ori_shape`` has been loaded by mmcv before (mmpretrain's inferencer does so), hence is BGR.
     Added keys: ``img``, ``img_shape`` and ``ori_shape``, both ``(H, W)``.
 
     Args:
@@ -57,7 +58,8 @@ class LoadRGBImage(BaseTransform):
     def _read(self, results):
         source = results.get('img')
         if isinstance(source, np.ndarray):
-            return self._to_rgb(_image_from_array(source))
+            loaded_by_mmcv = 'ori_shape' in results and source.ndim == 3 and source.shape[2] == 3
+            return self._to_rgb(_image_from_array(source[..., ::-1] if loaded_by_mmcv else source))
         with (io.BytesIO(source) if source is not None else open(results['img_path'], 'rb')) as file:
             with Image.open(file) as image:
                 image.load()

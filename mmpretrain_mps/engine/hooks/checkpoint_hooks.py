@@ -2,6 +2,7 @@
 from mmengine.dist import is_main_process
 from mmengine.fileio import get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import find_latest_checkpoint
 from mmpretrain.registry import HOOKS
 
@@ -111,13 +112,16 @@ class PlainCheckpointHook(Hook):
             check_checkpoint(path)
 
     def before_save_checkpoint(self, runner, checkpoint):
-        """Make the checkpoint plain and note its origin.
+        """Make the checkpoint plain and note its origin and, if the model tells, the base model.
 
         Args:
             runner (Runner): The runner of the training.
             checkpoint (dict): Changed in place.
         """
-        checkpoint['meta']['origin'] = origin_of(built_datasets(runner)[0])
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        checkpoint['meta']['origin'] = origin_of(runner.train_dataloader.dataset)
+        if hasattr(model, 'describe'):
+            checkpoint['meta']['base'] = model.describe()['base']
         hub = checkpoint.get('message_hub')
         if hub is not None:
             hub['runtime_info'] = _plain_entries(hub['runtime_info'], runner)

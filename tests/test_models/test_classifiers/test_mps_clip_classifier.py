@@ -5,8 +5,7 @@ import mmengine.runner.checkpoint as mmengine_checkpoint
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import NAMES, shake
-from tiny_clip import save_tiny_clip
+from tiny_clip import NAMES, save_tiny_clip, shake
 
 from mmpretrain_mps.models import GramAlignLoss, HierarchicalSculptLoss, MPSCLIPClassifier
 from mmpretrain_mps.models.classifiers.mps_clip_classifier import check_class_names, read_description

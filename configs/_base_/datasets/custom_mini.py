@@ -1,0 +1,28 @@
+# One's own pictures as in custom.py, made ready for the embedded model (32x32 pixels).
+_base_ = 'custom.py'
+
+train_pipeline = [
+    dict(type='LoadRGBImage'),
+    dict(
+        type='DualView',
+        num_views=2,
+        transforms=[
+            dict(
+                type='CLIPTrainTransform',
+                architecture='mps-mini',
+                pretrained='embedded',
+                scale=(0.3, 1.0),
+                flip_prob=0)  # the embedded model knows glyphs and digits, which are not what they were when mirrored
+        ]),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadRGBImage'),
+    dict(type='CLIPTestTransform', architecture='mps-mini', pretrained='embedded'),
+    dict(type='PackInputs'),
+]
+
+# Pictures this small are ready faster than a worker process could hand them over.
+train_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(dataset=dict(pipeline=train_pipeline)))
+test_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))

@@ -1,0 +1,62 @@
+# What the benchmark data sets share: pipelines and loaders. The files that build on this one name the data set.
+# Train: num_shots pictures per class; val: min(num_shots, 4) per class from the val split; test: the whole test split.
+# `architecture` and `pretrained` belong to the model's config; overriding them there reaches the transforms here, too.
+data_root = 'data'  # the folder that holds caltech-101, oxford_pets, ..., or the data set's own folder
+num_shots = 16
+seed = 1
+
+# The field reads these pictures without a look at their EXIF orientation, and so its published figures are reproduced.
+train_pipeline = [
+    dict(type='LoadRGBImage', exif=False),
+    dict(
+        type='DualView',
+        num_views=2,
+        transforms=[
+            dict(
+                type='CLIPTrainTransform',
+                architecture='ViT-B-16',
+                pretrained='openai',
+                scale=(0.3, 1.0),
+                flip_prob=0.5)
+        ]),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadRGBImage', exif=False),
+    dict(type='CLIPTestTransform', architecture='ViT-B-16', pretrained='openai'),
+    dict(type='PackInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=4,
+    persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='FewShotSampler', shuffle=True),
+    dataset=dict(
+        type='FewShotDataset',
+        num_shots=num_shots,
+        seed=seed,
+        dataset=dict(data_root=data_root, subset='train', pipeline=train_pipeline)))
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=4,
+    persistent_workers=False,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='FewShotDataset',
+        subset='val',
+        num_shots=num_shots,
+        seed=seed,
+        dataset=dict(data_root=data_root, subset='val', test_mode=True, pipeline=test_pipeline)))
+test_dataloader = dict(
+    batch_size=100,
+    num_workers=4,
+    persistent_workers=False,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(data_root=data_root, subset='test', test_mode=True, pipeline=test_pipeline))
+
+val_evaluator = dict(type='BranchAccuracy')
+test_evaluator = val_evaluator

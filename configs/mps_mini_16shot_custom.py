@@ -1,0 +1,19 @@
+# MPS-Tuning of the embedded mini CLIP on one's own pictures of glyphs, 16 per class: needs nothing but the pictures.
+#
+#   python tools/train.py configs/mps_mini_16shot_custom.py --cfg-options data_root=/my/pictures
+#   python tools/test.py configs/mps_mini_16shot_custom.py work_dirs/mps_mini_16shot_custom/epoch_50.pth \
+#       --cfg-options data_root=/my/pictures
+#
+# The embedded model knows digits, letters, symbols and simple shapes; other class names are refused. Folders are given
+# known names in data_root/classes.yaml.
+_base_ = [
+    './_base_/models/mini_clip.py',
+    './_base_/datasets/custom_mini.py',
+    './_base_/schedules/paper_50e.py',
+    './default_runtime.py',
+]
+
+# Chosen for the embedded model on the digits' validation split, see mps_mini_16shot_digits.py.
+model = dict(head=dict(alpha=0.7))
+optim_wrapper = dict(optimizer=dict(lr=0.01))
+val_cfg = None

@@ -1,0 +1,61 @@
+"""Classify single pictures, with the classes of the checkpoint or with any others."""
+from mmengine.dataset import default_collate
+from mmpretrain.apis import ImageClassificationInferencer
+
+
+class MPSInferencer(ImageClassificationInferencer):
+    """mmpretrain's inferencer on pictures that are read and prepared exactly as in training and testing.
+
+        >>> from mmpretrain_mps.apis import MPSInferencer
+        >>> classify = MPSInferencer('configs/mps_mini_16shot_digits.py', 'epoch_50.pth')
+        >>> classify('three.png')[0]['pred_class']
+        'three'
+        >>> classify.set_classes(['small letter a', 'small letter b'])  # other classes, without training
+
+    Args:
+        model (str | Config | MPSCLIPClassifier): Config file, config, or a model that was built from one.
+        pretrained (str): The checkpoint.
+        class_names (Sequence[str], optional): Classes to predict instead of the checkpoint's.
+        templates (Sequence[str], optional): Prompt templates for ``class_names``. Defaults to the checkpoint's.
+        **kwargs: ``device`` and others of mmpretrain's ``ImageClassificationInferencer``.
+
+    Raises:
+        ValueError: If ``class_names`` are not usable, or the checkpoint does not belong to the model.
+    """
+
+    def __init__(self, model, pretrained, class_names=None, templates=None, **kwargs):
+        super().__init__(model=model, pretrained=pretrained, **kwargs)
+        self.classes = self.model.class_names
+        if class_names is not None:
+            self.set_classes(class_names, templates)
+
+    def set_classes(self, class_names, templates=None):
+        """Predict other classes from now on; both branches meet the new texts, the tuned weights stay.
+
+        Args:
+            class_names (Sequence[str]): Readable names.
+            templates (Sequence[str], optional): Prompt templates. Defaults to those in use.
+
+        Raises:
+            ValueError: If names or templates are not usable.
+        """
+        self.model.set_classes(class_names, templates)
+        self.classes = self.model.class_names
+
+    def preprocess(self, inputs, batch_size=1):
+        """Read and prepare pictures by the config's test pipeline.
+
+        Args:
+            inputs (Sequence[str | Path | bytes | ndarray]): Paths, bytes of picture files, or RGB arrays
+                ``(H, W, 3)``, uint8.
+            batch_size (int): Pictures that are classified at a time.
+
+        Yields:
+            dict: Collated batches for the model's ``test_step``.
+        """
+        prepared = map(self._prepare, inputs)
+        yield from map(default_collate, self._get_chunk_data(prepared, batch_size))
+
+    def _prepare(self, picture):
+        is_path = isinstance(picture, str) or hasattr(picture, '__fspath__')
+        return self.pipeline({'img_path': str(picture)} if is_path else {'img': picture, 'img_path': None})

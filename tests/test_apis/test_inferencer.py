@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain import ImageClassificationInferencer, get_model
+from PIL import Image
+from tiny_clip import NAMES, save_tiny_clip, shake
+
+from mmpretrain_mps.apis import MPSInferencer
+from mmpretrain_mps.models import MPSCLIPClassifier
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A config, a checkpoint as a run leaves it, the model itself, and a colourful picture."""
+    folder = tmp_path_factory.mktemp('trained')
+    architecture = save_tiny_clip(folder / 'clip')
+    model = shake(MPSCLIPClassifier(architecture, None, class_names=NAMES), scale=0.3).eval()
+    torch.save(dict(meta={}, state_dict=model.state_dict()), folder / 'epoch_1.pth')
+    cfg = Config(dict(
+        default_scope='mmpretrain', custom_imports=dict(imports=['mmpretrain_mps'], allow_failed_imports=False),
+        model=dict(type='MPSCLIPClassifier', architecture=architecture, pretrained=None),
+        test_dataloader=dict(dataset=dict(type='Digits', pipeline=[
+            dict(type='LoadRGBImage'), dict(type='CLIPTestTransform', architecture=architecture, pretrained=None),
+            dict(type='PackInputs')]))))
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    pixels[..., 0] //= 4  # red and blue must not be exchanged unnoticed
+    Image.fromarray(pixels).save(folder / 'picture.png')
+    return cfg, str(folder / 'epoch_1.pth'), model, folder / 'picture.png', pixels
+
+
+@torch.no_grad()
+def scores_of(model, pixels):
+    data = dict(inputs=torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous(), data_samples=None)
+    return model(model.data_preprocessor(data)['inputs'], mode='predict')[0].pred_score.numpy()
+
+
+def test_paths_bytes_and_arrays_give_the_models_own_scores(trained):
+    cfg, checkpoint, model, path, pixels = trained
+    classify = MPSInferencer(cfg, checkpoint)
+    expected = scores_of(model, pixels)
+    for picture in (str(path), path, path.read_bytes(), pixels):
+        result, = classify([picture])
+        np.testing.assert_allclose(result['pred_scores'], expected, rtol=1e-4, atol=1e-6)
+        assert result['pred_class'] == NAMES[int(expected.argmax())]
+
+
+def test_mmpretrains_own_inferencer_and_get_model_work_too(trained):
+    cfg, checkpoint, model, path, pixels = trained
+    result, = ImageClassificationInferencer(cfg, checkpoint)(str(path))
+    np.testing.assert_allclose(result['pred_scores'], scores_of(model, pixels), rtol=1e-4, atol=1e-6)
+    loaded = get_model(cfg, pretrained=checkpoint).eval()
+    assert loaded.class_names == NAMES
+    np.testing.assert_allclose(scores_of(loaded, pixels), scores_of(model, pixels), rtol=1e-5, atol=1e-7)
+
+
+def test_classes_can_be_swapped_for_others(trained):
+    cfg, checkpoint, _, path, _ = trained
+    classify = MPSInferencer(cfg, checkpoint, class_names=['wolf', 'cat'], templates=['one {}'])
+    result, = classify(str(path))
+    assert result['pred_class'] in ('wolf', 'cat') and len(result['pred_scores']) == 2
+    classify.set_classes(['a', 'b', 'c', 'd'])
+    assert len(classify(str(path))[0]['pred_scores']) == 4
+
+
+def test_an_unreadable_picture_is_named(trained, tmp_path):
+    cfg, checkpoint, *_ = trained
+    (tmp_path / 'text.png').write_text('no picture')
+    with pytest.raises(ValueError, match='text.png cannot be read as a picture'):
+        MPSInferencer(cfg, checkpoint)(str(tmp_path / 'text.png'))

@@ -1,0 +1,77 @@
+"""The embedded default through both kinds of tools, in a run of two epochs."""
+import json
+from pathlib import Path
+
+import mmpretrain
+import pytest
+import torch
+from tiny_run import ROOT, call
+
+from mmpretrain_mps.engine import TemperatureHook
+
+CONFIG = ROOT / 'configs' / 'mps_mini_16shot_digits.py'
+STOCK = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
+# mmpretrain's tools do not carry a short cut such as num_shots=2 to where it is used.
+TWO_EPOCHS = ('--cfg-options', 'train_dataloader.dataset.num_shots=2', 'train_cfg.max_epochs=2', 'train_cfg.val_interval=2')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A folder with a finished run: our tools, both epochs at once."""
+    folder = tmp_path_factory.mktemp('mini')
+    assert call(ROOT / 'tools' / 'train.py', CONFIG, '--work-dir', folder / 'ours', *TWO_EPOCHS) == 0
+    return folder
+
+
+def test_the_checkpoint_holds_tuned_weights_and_says_what_they_belong_to(folder):
+    checkpoint = torch.load(folder / 'ours' / 'epoch_2.pth', weights_only=True)
+    assert not any('zero_shot' in name for name in checkpoint['state_dict'])
+    assert checkpoint['meta']['base']['architecture'] == 'mps-mini'
+    origin = checkpoint['meta']['origin']
+    assert (origin['dataset_name'], origin['num_shots'], origin['seed']) == ('Digits', 2, 1)
+    momenta = checkpoint['optimizer']['state']
+    assert len(momenta) == len(checkpoint['optimizer']['param_groups'][0]['params'])
+
+
+def test_mmpretrains_own_tools_interrupted_and_resumed_give_the_same_weights(folder, monkeypatch):
+    command = (STOCK / 'train.py', CONFIG, '--work-dir', folder / 'stock')
+
+    set_temperature = TemperatureHook.before_train_epoch
+
+    def interrupted(hook, runner):
+        if runner.epoch == 1:
+            raise KeyboardInterrupt
+        set_temperature(hook, runner)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TemperatureHook, 'before_train_epoch', interrupted)
+        call(*command, *TWO_EPOCHS)
+    assert not (folder / 'stock' / 'epoch_2.pth').exists()
+    assert call(*command, '--resume', *TWO_EPOCHS) == 0
+    ours, theirs = (torch.load(folder / name / 'epoch_2.pth', weights_only=True)['state_dict'] for name in ('ours', 'stock'))
+    assert list(ours) == list(theirs) and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_both_test_tools_agree(folder):
+    for name, tool in (('ours', ROOT / 'tools' / 'test.py'), ('stock', STOCK / 'test.py')):
+        assert call(tool, CONFIG, folder / 'ours' / 'epoch_2.pth', '--work-dir', folder / 'test', '--out',
+                    folder / f'{name}.json', '--out-item', 'metrics') == 0
+    ours, theirs = (json.loads((folder / f'{name}.json').read_text()) for name in ('ours', 'stock'))
+    assert set(ours) == {'accuracy/fused', 'accuracy/tuned', 'accuracy/zero_shot'} and ours == theirs
+
+
+@pytest.mark.parametrize('option, message', [
+    ('model.class_names=[nine,eight]', 'classes'),
+    ('model.backbone.group_depths=(4,5,3)', 'group_depths'),
+])
+def test_a_checkpoint_that_does_not_fit_is_refused_in_one_message(folder, capsys, option, message):
+    command = (ROOT / 'tools' / 'test.py', CONFIG, folder / 'ours' / 'epoch_2.pth', '--work-dir', folder / 'refused')
+    assert call(*command, '--cfg-options', option) == 2
+    output = capsys.readouterr().err
+    assert output.count('error: ') == 1 and message in output
+
+
+def test_resuming_with_other_pictures_is_refused(folder, capsys):
+    command = (ROOT / 'tools' / 'train.py', CONFIG, '--work-dir', folder / 'ours', '--resume', '--cfg-options')
+    assert call(*command, 'num_shots=4') == 2
+    assert 'the checkpoint was trained on other pictures: ' in capsys.readouterr().err
