@@ -32,13 +32,23 @@ def _processor_name():
     return f'{len(names)} x {names[0]}' if names else platform.processor()
 
 
-def seconds(function, device):
-    """Run a function once and return how long it took, the device's work included."""
+CLOCKS = {'wall': time.perf_counter, 'process': time.process_time}
+
+
+def seconds(function, device, clock='wall'):
+    """Run a function once and return how long it took, the device's work included.
+
+    Args:
+        function (Callable): What to time.
+        device (torch.device): Where it runs.
+        clock (str): ``'wall'``, or ``'process'``: processor time, which on a busy machine and with one thread says what
+            the wall clock says on a quiet one.
+    """
     synchronize(device)
-    start = time.perf_counter()
+    start = CLOCKS[clock]()
     function()
     synchronize(device)
-    return time.perf_counter() - start
+    return CLOCKS[clock]() - start
 
 
 def synchronize(device):
@@ -47,13 +57,14 @@ def synchronize(device):
         torch.cuda.synchronize(device)
 
 
-def alternate(functions, repeats, device):
+def alternate(functions, repeats, device, clock='wall'):
     """Time functions in turn, so that what else the machine does meets all of them.
 
     Args:
         functions (dict[str, Callable]): What to time.
         repeats (int): How often each is timed, after one run that is not.
         device (torch.device): Where they run.
+        clock (str): As in :func:`seconds`.
 
     Returns:
         dict[str, list[float]]: Seconds.
@@ -63,7 +74,7 @@ def alternate(functions, repeats, device):
         function()
     for _ in range(repeats):
         for name, function in functions.items():
-            times[name].append(seconds(function, device))
+            times[name].append(seconds(function, device, clock))
     return times
 
 
@@ -72,7 +83,7 @@ def median_ratio(times, slow, fast):
     return statistics.median(a / b for a, b in zip(times[slow], times[fast]))
 
 
-def matmul_peak(device, dtype, size=None, repeats=8):
+def matmul_peak(device, dtype, size=None, repeats=8, clock='wall'):
     """Measure operations per second of one large matrix product, the best of several runs.
 
     Args:
@@ -80,13 +91,14 @@ def matmul_peak(device, dtype, size=None, repeats=8):
         dtype (torch.dtype): Of the matrices.
         size (int, optional): Rows and columns; 8192 on a GPU, else 2048.
         repeats (int): Timed runs.
+        clock (str): As in :func:`seconds`.
 
     Returns:
         float: Floating-point operations per second.
     """
     size = size or (8192 if device.type == 'cuda' else 2048)
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    best = min(alternate(dict(product=lambda: left @ right), repeats, device)['product'])
+    best = min(alternate(dict(product=lambda: left @ right), repeats, device, clock)['product'])
     return 2 * size**3 / best
 
 
