@@ -3,6 +3,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmpretrain_mps.models.backbones.linear import force_onednn
+
 
 def block_flops(width, tokens, mlp_ratio=4.0):
     """Return the operations of one transformer block for one picture, two per multiplication with addition."""
@@ -59,7 +61,8 @@ def counted_flops(function):
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+        # Nor are oneDNN's products.
+        with force_onednn(False), FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
             function()
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from mmpretrain_mps.models.backbones.linear import applies_to, multiply
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ('torch', 'mmengine', 'mmpretrain', 'open_clip_torch', 'numpy')
 
@@ -84,7 +86,7 @@ def median_ratio(times, slow, fast):
 
 
 def matmul_peak(device, dtype, size=None, repeats=8, clock='wall'):
-    """Measure operations per second of one large matrix product, the best of several runs.
+    """Measure operations per second of one large matrix product, the best of several runs and libraries.
 
     Args:
         device (torch.device): Where.
@@ -98,8 +100,11 @@ def matmul_peak(device, dtype, size=None, repeats=8, clock='wall'):
     """
     size = size or (8192 if device.type == 'cuda' else 2048)
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    best = min(alternate(dict(product=lambda: left @ right), repeats, device, clock)['product'])
-    return 2 * size**3 / best
+    products = dict(default=lambda: left @ right)
+    if applies_to(left, right):
+        products['onednn'] = lambda: multiply(left, right)
+    times = alternate(products, repeats, device, clock)
+    return 2 * size**3 / min(min(seconds) for seconds in times.values())
 
 
 class PeakMemory:

@@ -23,6 +23,7 @@ from mmpretrain.structures import DataSample
 from reference import ReferenceFormulation
 
 from mmpretrain_mps.models import MPSCLIPClassifier
+from mmpretrain_mps.models.backbones.linear import force_onednn
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # Losses of the two formulations may differ by this share: rounding.
@@ -49,6 +50,7 @@ def parse_arguments(argv=None):
     parser.add_argument('--threads', type=int, help="of the CPU; default: PyTorch's")
     parser.add_argument('--clock', choices=CLOCKS, default='wall',
                         help='process: processor time; with --threads 1 for machines that others use too')
+    parser.add_argument('--no-onednn', action='store_true', help='ours through the same matrix library as the reference')
     parser.add_argument('--compile', action='store_true', help='ours through torch.compile')
     parser.add_argument('--checkpointing', action='store_true', help='ours with gradient checkpointing')
     parser.add_argument('--largest-batch', action='store_true', help='also search the largest batch that fits (GPU)')
@@ -283,15 +285,22 @@ def main(argv=None):
     """Measure, print, write."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse_arguments(argv)
-    if args.memory_of:
-        print(json.dumps(measure_memory(args, args.memory_of)))
-        return
-    results, bench = measure(args, argv)
-    print(format_results(results))
-    if args.profile:
-        print_profile(bench)
-    name = f"step-{args.architecture}-{torch.device(args.device).type}-{args.dtype}-batch{args.batch}"
-    write_results(results, args.out or ROOT / 'results' / 'benchmark' / f"{name}{'-compiled' if args.compile else ''}.json")
+    with force_onednn(False if args.no_onednn else None):
+        if args.memory_of:
+            print(json.dumps(measure_memory(args, args.memory_of)))
+            return
+        results, bench = measure(args, argv)
+        print(format_results(results))
+        if args.profile:
+            print_profile(bench)
+    write_results(results, args.out or ROOT / 'results' / 'benchmark' / f'{name_of(args)}.json')
+
+
+def name_of(args):
+    """Return the name of a result file: what was run, and the switches that are not at their default."""
+    parts = ['step', Path(args.architecture).name, torch.device(args.device).type, args.dtype, f'batch{args.batch}']
+    parts += [name for name in ('compile', 'checkpointing', 'no_onednn') if getattr(args, name)]
+    return '-'.join(parts)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
 from ..utils.layer_groups import check_partition, set_trainable, split_depth
+from .linear import linear
 from .value_path import pseudo_forward, run_block
 
 
@@ -155,9 +156,10 @@ class DualBranchViT(BaseModule):
             return entry
         first = self._trunk_depth
         adapters = self.tuned.adapters
-        tokens = entry + adapters[0](stem)
+        tokens = entry + linear(stem, adapters[0].weight)
         for offset in range(1, self._adapted_depth):
-            tokens = run_block(self.zero_shot.transformer.resblocks[first + offset], tokens) + adapters[offset](tokens)
+            block = self.zero_shot.transformer.resblocks[first + offset]
+            tokens = run_block(block, tokens) + linear(tokens, adapters[offset].weight)
         return tokens
 
     def _run_tuned(self, tokens, cls_only, positions):
@@ -198,7 +200,7 @@ def embed(tokens, ln_post, proj):
         Tensor: ``(..., D)``, float32, unit norm.
     """
     # The norm and what follows (Gram differences near zero) would lose their digits in half precision.
-    features = (ln_post(tokens) @ proj).float()
+    features = linear(ln_post(tokens), proj.t()).float()
     return features / features.norm(dim=-1, keepdim=True)
 
 

@@ -5,7 +5,8 @@ The weights stay in open_clip's modules; these functions only decide what is com
 import torch
 import torch.nn.functional as F
 
-from .lean_mlp import run_mlp
+from .lean_mlp import add_mlp
+from .linear import linear
 
 
 def run_block(block, tokens, cls_only=False):
@@ -26,8 +27,7 @@ def run_block(block, tokens, cls_only=False):
         attended = _cls_attention(block.attn, normed)
     else:
         attended = _self_attention(block.attn, normed)
-    tokens = tokens + block.ls_1(attended)
-    return tokens + block.ls_2(run_mlp(block.mlp, block.ln_2(tokens)))
+    return add_mlp(block, tokens + block.ls_1(attended))
 
 
 def value_projection(block, tokens):
@@ -47,9 +47,8 @@ def value_projection(block, tokens):
     """
     width = tokens.shape[-1]
     attention = block.attn
-    values = F.linear(block.ln_1(tokens), attention.in_proj_weight[2 * width:], attention.in_proj_bias[2 * width:])
-    tokens = tokens + block.ls_1(attention.out_proj(values))
-    return tokens + block.ls_2(run_mlp(block.mlp, block.ln_2(tokens)))
+    values = linear(block.ln_1(tokens), attention.in_proj_weight[2 * width:], attention.in_proj_bias[2 * width:])
+    return add_mlp(block, tokens + block.ls_1(_project(attention, values)))
 
 
 def pseudo_forward(blocks, inputs):
@@ -76,7 +75,7 @@ def pseudo_forward(blocks, inputs):
 
 
 def _self_attention(attention, normed):
-    queries, keys, values = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
+    queries, keys, values = linear(normed, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
     return _attend(attention, queries, keys, values)
 
 
@@ -89,16 +88,20 @@ def _cls_attention(attention, normed):
     """
     width, heads = normed.shape[-1], attention.num_heads
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
-    queries = F.linear(normed[:, 0], weight[:width], bias[:width]).unflatten(-1, (heads, -1))
+    queries = linear(normed[:, 0], weight[:width], bias[:width]).unflatten(-1, (heads, -1))
     to_keys, to_values = (weight[start:start + width].unflatten(0, (heads, -1)) for start in (width, 2 * width))
     scores = torch.einsum('nhd,hdw->nhw', queries, to_keys) @ normed.mT
     weights = (scores * queries.shape[-1]**-0.5).softmax(-1)
     attended = torch.einsum('nhw,hdw->nhd', weights.to(normed.dtype) @ normed, to_values).flatten(1) + bias[2 * width:]
-    return attention.out_proj(attended)[:, None]
+    return _project(attention, attended)[:, None]
 
 
 def _attend(attention, queries, keys, values):
     heads = attention.num_heads
     queries, keys, values = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (queries, keys, values))
     attended = F.scaled_dot_product_attention(queries, keys, values)
-    return attention.out_proj(attended.transpose(1, 2).flatten(2))
+    return _project(attention, attended.transpose(1, 2).flatten(2))
+
+
+def _project(attention, values):
+    return linear(values, attention.out_proj.weight, attention.out_proj.bias)
