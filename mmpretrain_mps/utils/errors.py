@@ -38,7 +38,8 @@ def is_user_error(error):
         bool: False for errors that come from deeper inside a library: these are not understood, hence not hidden.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, USER_ERRORS) and bool(frames) and PACKAGE_ROOT in Path(frames[-1].filename).resolve().parents
+    raised_here = bool(frames) and PACKAGE_ROOT in Path(frames[-1].filename).resolve().parents
+    return raised_here and isinstance(error, USER_ERRORS)
 
 
 def _who():

@@ -12,9 +12,9 @@ def accuracy_table(metrics):
     Returns:
         str: One line per number; values that are no numbers are left out.
     """
-    rows = {label: metrics[f'accuracy/{name}'] for name, label in BRANCHES.items() if f'accuracy/{name}' in metrics}
-    shown = {f'accuracy/{name}' for name in BRANCHES}
-    rows.update({name: value for name, value in metrics.items() if name not in shown and isinstance(value, (int, float))})
+    names = {f'accuracy/{name}': label for name, label in BRANCHES.items() if f'accuracy/{name}' in metrics}
+    others = [name for name, value in metrics.items() if name not in names and isinstance(value, (int, float))]
+    rows = {**{label: metrics[name] for name, label in names.items()}, **{name: metrics[name] for name in others}}
     width = max((len(name) for name in rows), default=0)
     lines = [f'{name:<{width}}  {value:7.2f}' for name, value in rows.items()]
-    return '\n'.join([f"{'accuracy':<{width}}        %", *lines] if shown & set(metrics) else lines)
+    return '\n'.join([f"{'accuracy':<{width}}        %", *lines] if names else lines)

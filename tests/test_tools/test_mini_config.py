@@ -12,7 +12,8 @@ from mmpretrain_mps.engine import TemperatureHook
 CONFIG = ROOT / 'configs' / 'mps_mini_16shot_digits.py'
 STOCK = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
 # mmpretrain's tools do not carry a short cut such as num_shots=2 to where it is used.
-TWO_EPOCHS = ('--cfg-options', 'train_dataloader.dataset.num_shots=2', 'train_cfg.max_epochs=2', 'train_cfg.val_interval=2')
+TWO_EPOCHS = ('--cfg-options', 'train_dataloader.dataset.num_shots=2', 'train_cfg.max_epochs=2',
+              'train_cfg.val_interval=2')
 
 
 @pytest.fixture(scope='module')
@@ -48,7 +49,8 @@ def test_mmpretrains_own_tools_interrupted_and_resumed_give_the_same_weights(fol
         call(*command, *TWO_EPOCHS)
     assert not (folder / 'stock' / 'epoch_2.pth').exists()
     assert call(*command, '--resume', *TWO_EPOCHS) == 0
-    ours, theirs = (torch.load(folder / name / 'epoch_2.pth', weights_only=True)['state_dict'] for name in ('ours', 'stock'))
+    files = [folder / name / 'epoch_2.pth' for name in ('ours', 'stock')]
+    ours, theirs = (torch.load(file, weights_only=True)['state_dict'] for file in files)
     assert list(ours) == list(theirs) and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
