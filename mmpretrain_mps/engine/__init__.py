@@ -1,9 +1,10 @@
 """Engine of mmpretrain_mps: hooks, optimizer wrapper, schedules, start of distributed runs."""
 from .hooks import AtomicCheckpointHook, ClassNamesHook, PlainCheckpointHook, TemperatureHook
+from .loops import DomainGeneralizationLoop
 from .optim_wrapper import DeviceAmpOptimWrapper, TrainableOptimWrapperConstructor
 from .schedulers import FirstEpochWarmupLR
 
 __all__ = [
-    'AtomicCheckpointHook', 'ClassNamesHook', 'DeviceAmpOptimWrapper', 'FirstEpochWarmupLR', 'PlainCheckpointHook',
-    'TemperatureHook', 'TrainableOptimWrapperConstructor'
+    'AtomicCheckpointHook', 'ClassNamesHook', 'DeviceAmpOptimWrapper', 'DomainGeneralizationLoop', 'FirstEpochWarmupLR',
+    'PlainCheckpointHook', 'TemperatureHook', 'TrainableOptimWrapperConstructor'
 ]

@@ -72,8 +72,9 @@ class GoldenFile:
         self.heads = None
 
     def tensor(self, name):
-        """Return one array as a tensor."""
-        return torch.from_numpy(np.array(self.arrays[name]))
+        """Return one array as a tensor, numbers with a fraction in float32."""
+        tensor = torch.from_numpy(np.array(self.arrays[name]))
+        return tensor.float() if tensor.is_floating_point() else tensor
 
     def tensors(self, prefix):
         """Return all arrays below a prefix as tensors, named without it."""
@@ -96,10 +97,18 @@ class GoldenFile:
         return self.depth - adapted - tuned, adapted, tuned
 
     @property
+    def views(self):
+        """list[Tensor]: The views of the batch, ``(B, 3, H, W)`` each."""
+        return [self.tensor(name) for name in sorted(m[0] for m in self.matches(r'in\.images_v\d+'))]
+
+    @property
     def layers(self):
-        """dict[str, int]: Names of the intermediate layers and the blocks before the end at which they start."""
-        found = {m[1]: self.depth - int(m[2]) for m in self.matches(r'out\.cls_(layer(\d+)\w*)\.v1')}
-        return dict(sorted(found.items(), key=lambda item: item[1]))
+        """dict[str, int]: Names of the intermediate layers and the blocks before the end at which they start.
+
+        The number in a name is the block where the pseudo-forward starts; the largest is the last block.
+        """
+        numbers = {m[1]: int(m[2]) for m in self.matches(r'out\.cls_(layer(\d+)\w*)\.v1')}
+        return {name: start for start, name in enumerate(sorted(numbers, key=numbers.get, reverse=True), 1)}
 
     def sculpt_temperatures(self):
         """Return the temperature of every layer, the output (``'final'``) first, that the summed losses use.
@@ -130,7 +139,7 @@ def compare(path):
         ValueError: If the file is not one of recorded numbers.
     """
     golden = GoldenFile(path)
-    views = [golden.tensor('in.images_v1'), golden.tensor('in.images_v2')]
+    views = golden.views
     model = build_model(golden)
     yield from _compare_outputs(golden, model, views)
     yield from _compare_losses(golden, model, views)
@@ -181,10 +190,7 @@ def _find_heads(golden):
 
 def _build_classifier(golden, heads, gram_weight, normalize_text):
     temperatures = list(golden.sculpt_temperatures().values())
-    starts = list(golden.layers.values())
     layer_weights = [1.0] + [0.5**index for index in range(len(temperatures) - 1)]
-    if starts != list(range(1, len(starts) + 1)):
-        raise ValueError(f'expected intermediate layers that start 1, 2, ... blocks before the end, but got {starts}')
     with tempfile.TemporaryDirectory() as folder:
         _save_open_clip_folder(golden, heads, Path(folder))
         model = MPSCLIPClassifier(
@@ -209,7 +215,7 @@ def _save_open_clip_folder(golden, heads, folder):
     width, patch = vision['conv1.weight'].shape[0], vision['conv1.weight'].shape[-1]
     config = dict(
         embed_dim=vision['proj'].shape[1], quick_gelu=True,
-        vision_cfg=dict(image_size=golden.tensor('in.images_v1').shape[-1], layers=golden.depth, width=width,
+        vision_cfg=dict(image_size=tuple(golden.views[0].shape[-2:]), layers=golden.depth, width=width,
                         head_width=width // heads, patch_size=patch,
                         mlp_ratio=vision['transformer.resblocks.0.mlp.c_fc.weight'].shape[0] / width),
         text_cfg=dict(context_length=8, vocab_size=64, width=8, heads=1, layers=1))
@@ -247,11 +253,11 @@ def _compare_outputs(golden, model, views):
             f'out.raw_logits.v{view}': logits.zero_shot, f'out.logits_ft.v{view}': logits.tuned})
         for layer, feature in zip(golden.layers, features.intermediate):
             ours[f'out.cls_{layer}.v{view}'] = feature
-        trunk, adapted, _ = golden.group_depths
         stem = model.backbone._run_trunk(images)
-        ours[f'mid.frozen_block{trunk - 1}.v{view}'] = stem
-        ours[f'mid.tuned_block{trunk + adapted - 1}.v{view}'] = model.backbone._run_adapted(
-            stem, model.backbone._run_block_of_entry(stem))
+        hidden = model.backbone._run_adapted(stem, model.backbone._run_block_of_entry(stem))
+        # The recorded states are the ends of the trunk and of the adapted blocks, whatever their numbers.
+        ours.update({m[0]: stem for m in golden.matches(rf'mid\.frozen_block\d+\.v{view}')})
+        ours.update({m[0]: hidden for m in golden.matches(rf'mid\.tuned_block\d+\.v{view}')})
     tuned, frozen = (torch.stack(branch) for branch in zip(*branches))
     ours['out.logits'] = model.head(tuned, frozen, model._unit_prototypes(), model.logit_scale).fused.mean(0)
     # Prediction computes [CLS] alone in the last blocks; this row checks that short cut too.
@@ -274,7 +280,7 @@ def _compare_losses(golden, model, views):
             ours['loss.mar_local'] = losses['loss_gram_local'] / float(match[1])
             sculpt = [value for key, value in losses.items() if key.startswith('loss_sculpt')]
             ours[f'loss.supcon_sum.{name}'] = sum(sculpt) / SCULPT_WEIGHT
-    labels, text = golden.tensor('in.labels'), golden.tensor('in.text_features')
+    labels, text = golden.tensor('in.labels').long(), golden.tensor('in.text_features')
     texts = dict(rawtext=text, normtext=F.normalize(text, dim=-1), notext=None)
     layers = {'final': features.tuned[:, :, 0], **dict(zip(golden.layers, features.intermediate))}
     for match in golden.matches(r'loss\.supcon_(\w+)\.tau([\d.]+)\.(rawtext|normtext)'):
@@ -315,7 +321,7 @@ def _compare_trajectories(golden, views):
 
 
 def _losses(golden, model, views):
-    samples = [DataSample().set_gt_label(label) for label in golden.tensor('in.labels')]
+    samples = [DataSample().set_gt_label(label) for label in golden.tensor('in.labels').long()]
     return model(views, samples, mode='loss')
 
 

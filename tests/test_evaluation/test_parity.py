@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import naive_trainer
 import numpy as np
 import pytest
 
@@ -43,6 +44,15 @@ def test_a_number_of_unknown_name_is_a_failure(tmp_path):
     arrays['out.unheard_of'] = arrays['out.logits']
     np.savez(tmp_path / 'more.npz', **arrays)
     assert [row.name for row in compare(tmp_path / 'more.npz') if not row.passed] == ['out.unheard_of']
+
+
+@pytest.mark.parametrize('sizes', [
+    dict(), dict(depth=12, adapted=4, copied=4, width=32, heads=1, batch=3, classes=4, size=(16, 16), seed=1),
+    dict(depth=6, adapted=1, copied=4, width=64, heads=8, batch=4, classes=3, taus=(0.2, 0.2, 0.4), gram_weight=2, seed=2)])
+def test_files_of_other_sizes_recorded_by_a_naive_trainer_agree(sizes, tmp_path):
+    naive_trainer.record(tmp_path / 'naive.npz', **sizes)
+    rows = list(compare(tmp_path / 'naive.npz'))
+    assert len(rows) > 60 and all(row.passed for row in rows), [row for row in rows if not row.passed]
 
 
 @pytest.mark.parametrize('name, message', [('text.npz', 'not readable'), ('other.npz', 'lacks the arrays'),

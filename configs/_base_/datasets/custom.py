@@ -2,12 +2,7 @@
 # data_root/<class>/*.jpg of which 30 % per class are kept for testing.
 # Readable names and templates: data_root/classes.yaml.
 # The model of the last epoch is the result: a config that builds on this file also says `val_cfg = None`.
-_base_ = 'few_shot.py'
+_base_ = 'own_pictures.py'
 
-data_root = ''
-skip_invalid = False  # True leaves out what is no picture, with a warning
-train_dataloader = dict(
-    dataset=dict(dataset=dict(type='PictureFolder', data_root=data_root, skip_invalid=skip_invalid)))
-val_dataloader = None
-val_evaluator = None
-test_dataloader = dict(dataset=dict(type='PictureFolder', data_root=data_root, skip_invalid=skip_invalid))
+train_dataloader = dict(dataset=dict(dataset=dict(type='PictureFolder')))
+test_dataloader = dict(dataset=dict(type='PictureFolder'))

@@ -5,8 +5,9 @@ data_root = 'data'  # the folder that holds caltech-101, oxford_pets, ..., or th
 num_shots = 16
 seed = 1
 
+# The field reads these pictures without a look at their EXIF orientation, and so its published figures are reproduced.
 train_pipeline = [
-    dict(type='LoadRGBImage'),
+    dict(type='LoadRGBImage', exif=False),
     dict(
         type='DualView',
         num_views=2,
@@ -21,7 +22,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadRGBImage'),
+    dict(type='LoadRGBImage', exif=False),
     dict(type='CLIPTestTransform', architecture='ViT-B-16', pretrained='openai'),
     dict(type='PackInputs'),
 ]

@@ -1,4 +1,5 @@
 """CLIP tuned on a few pictures per class by MPS-Tuning."""
+import contextlib
 import json
 from typing import NamedTuple, Optional
 
@@ -134,15 +135,52 @@ class MPSCLIPClassifier(BaseClassifier):
             ValueError: If names or templates are not usable, or unknown to the vocabulary of the embedded model.
         """
         templates = tuple(templates or self.templates or DEFAULT_TEMPLATES)
-        device = self.text_prototypes.device
+        self.text_prototypes, = self.encode_classes([(class_names, templates)])
+        self.class_names, self.templates = tuple(class_names), templates
+
+    def encode_classes(self, class_lists):
+        """Compute the prototypes of other classes; the model's own stay as they are. The text tower is let go after.
+
+        Args:
+            class_lists (Sequence[tuple]): Pairs of class names and prompt templates, for one text tower to encode all.
+
+        Returns:
+            list[Tensor]: Prototypes ``(C, D)`` of each pair, float32, not of unit norm.
+
+        Raises:
+            ValueError: If names or templates are not usable, or unknown to the vocabulary of the embedded model.
+        """
+        if self.architecture == EMBEDDED_ARCHITECTURE:
+            for class_names, templates in class_lists:
+                mini_clip.check_vocabulary(fill_templates(class_names, templates))
         # Needed again for other classes, for instance at inference; it is then read anew.
         clip = self._text_tower.pop() if self._text_tower else load_clip(self.architecture, self.pretrained,
                                                                          self.quick_gelu)
-        if self.architecture == EMBEDDED_ARCHITECTURE:
-            mini_clip.check_vocabulary(fill_templates(class_names, templates))
-        self.text_prototypes = encode_prototypes(clip.model.to(device), clip.make_tokenizer(), class_names, templates,
-                                                 self.normalize_templates)
-        self.class_names, self.templates = tuple(class_names), templates
+        model, tokenizer = clip.model.to(self.text_prototypes.device), clip.make_tokenizer()
+        return [encode_prototypes(model, tokenizer, class_names, templates, self.normalize_templates)
+                for class_names, templates in class_lists]
+
+    @contextlib.contextmanager
+    def with_prototypes(self, prototypes, class_names, templates=None):
+        """Predict other classes for a while; the model's own come back at the end, also after an error.
+
+        Args:
+            prototypes (Tensor): ``(C, D)``, of :meth:`encode_classes` or rows of ``text_prototypes``.
+            class_names (Sequence[str]): ``C`` names.
+            templates (Sequence[str], optional): What the prototypes were made with. Defaults to the model's.
+
+        Raises:
+            ValueError: If the numbers of prototypes and names differ.
+        """
+        if len(prototypes) != len(class_names):
+            raise ValueError(f'{len(prototypes)} prototypes were given for {len(class_names)} class names')
+        own = self.text_prototypes, self.class_names, self.templates
+        self.text_prototypes = prototypes.to(own[0].device)
+        self.class_names, self.templates = tuple(class_names), tuple(templates or own[2] or DEFAULT_TEMPLATES)
+        try:
+            yield self
+        finally:
+            self.text_prototypes, self.class_names, self.templates = own
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         """Run the model.

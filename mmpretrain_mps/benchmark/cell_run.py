@@ -1,0 +1,158 @@
+"""One cell of a grid: trained, tested, and its result written down."""
+import json
+import os
+import platform
+import shutil
+import time
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from mmengine.runner import find_latest_checkpoint
+
+from .. import __version__
+from ..engine import command_line
+from ..engine.file_backend import AtomicLocalBackend
+from ..engine.preflight import check_inputs
+from .grid import config_key, read_cell_config
+
+RESULT_FORMAT = 'mmpretrain_mps-benchmark-1'
+RESULT_FILE = 'result.json'
+PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmpretrain', 'mmcv', 'mmcv-lite', 'open_clip_torch', 'numpy')
+
+
+def read_result(folder, cell):
+    """Return the result of a cell.
+
+    Args:
+        folder (str | Path): Of the grid.
+        cell (Cell): Of the grid.
+
+    Returns:
+        dict | None: None if the cell is not done, or what lies there belongs to another config.
+    """
+    try:
+        result = json.loads(Path(folder, cell.folder, RESULT_FILE).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return None
+    fits = isinstance(result, dict) and result.get('format') == RESULT_FORMAT and result.get('hash') == cell.key
+    return result if fits else None
+
+
+def run_cell(folder, cell, resume=True, keep_checkpoints=False):
+    """Train and test a cell in this process and write its result, complete or not at all.
+
+    Args:
+        folder (str | Path): Of the grid.
+        cell (Cell): Of the grid.
+        resume (bool): Go on from the last checkpoint if there is one; otherwise start over.
+        keep_checkpoints (bool): Keep them once the result is written.
+
+    Returns:
+        dict: The result.
+
+    Raises:
+        ValueError: If the config file has changed since the grid was laid out.
+    """
+    work_dir = Path(folder, cell.folder)
+    cfg = read_cell_config(cell)
+    if config_key(cfg, cell.select) != cell.key:
+        raise ValueError(f'{cell.config} has changed since the grid was started; start the grid again')
+    cfg.work_dir = str(work_dir)
+    resumed = resume and find_latest_checkpoint(cfg.work_dir) is not None
+    if resumed:
+        command_line.resume_from(cfg, 'auto')
+    check_inputs(cfg, ('train_dataloader', 'test_dataloader'))
+    started = time.time()
+    runner = command_line.build_runner(cfg)
+    runner.train()
+    trained = time.time()
+    epoch = load_best(runner) if cell.select == 'val' else runner.epoch
+    metrics = runner.test()
+    result = dict(
+        **describe(cell, runner), epoch=epoch, metrics={name: float(value) for name, value in metrics.items()},
+        seconds=dict(training=round(trained - started, 2), testing=round(time.time() - trained, 2)),
+        resumed=resumed, finished=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+        machine=machine(), versions=versions())
+    AtomicLocalBackend().put_text(json.dumps(result, indent=2, ensure_ascii=False) + '\n', work_dir / RESULT_FILE)
+    if not keep_checkpoints:
+        for file in work_dir.glob('*.pth'):
+            file.unlink()
+        (work_dir / 'last_checkpoint').unlink(missing_ok=True)
+    return result
+
+
+def load_best(runner):
+    """Load the best checkpoint on the validation split into the model.
+
+    Args:
+        runner (Runner): After training with ``save_best``.
+
+    Returns:
+        int: The number of epochs that it was trained for.
+    """
+    checkpoint = runner.load_checkpoint(runner.message_hub.get_info('best_ckpt'))
+    return checkpoint['meta']['epoch']
+
+
+def describe(cell, runner):
+    """Return what a result is about: the cell, the data, the pictures.
+
+    Args:
+        cell (Cell): Of the grid.
+        runner (Runner): After testing.
+
+    Returns:
+        dict: Plain values.
+    """
+    train, test = (getattr(loader.dataset, 'metainfo', {}) for loader in (runner.train_dataloader, runner.test_dataloader))
+    return dict(
+        format=RESULT_FORMAT, hash=cell.key, config=Path(cell.config).name, recipe=cell.recipe, shots=cell.shots,
+        seed=cell.seed, options={name: value for name, value in cell.options.items()}, select=cell.select,
+        dataset=test.get('dataset_name', type(runner.test_dataloader.dataset).__name__),
+        split_id=test.get('split_id'), picks_id=train.get('picks_id'),
+        train_pictures=len(runner.train_dataloader.dataset), test_pictures=len(runner.test_dataloader.dataset))
+
+
+def machine():
+    """Return what a run ran on.
+
+    Returns:
+        dict: System, processor, cores, threads, GPU.
+    """
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return dict(system=platform.platform(), processor=_processor(), cores=os.cpu_count(), threads=torch.get_num_threads(),
+                gpu=gpu)
+
+
+def versions():
+    """Return the versions of what a result depends on.
+
+    Returns:
+        dict[str, str]: Package to version, absent ones left out.
+    """
+    found = {'python': platform.python_version(), 'mmpretrain_mps': __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            pass
+    return found
+
+
+def clear(folder, cell):
+    """Remove what an unfinished run of a cell left behind.
+
+    Args:
+        folder (str | Path): Of the grid.
+        cell (Cell): Of the grid.
+    """
+    shutil.rmtree(Path(folder, cell.folder), ignore_errors=True)
+
+
+def _processor():
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        return next(line.split(':', 1)[1].strip() for line in lines if line.startswith('model name'))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,110 @@
+"""Accuracy over shots, drawn as the papers draw it."""
+import io
+import math
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from ..engine.file_backend import AtomicLocalBackend
+from .summary import MEAN, summarise
+
+# Okabe and Ito: told apart by all common kinds of colour vision; the markers help in print.
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
+COLUMNS = 4
+PANEL_INCHES = (3.4, 2.8)
+LONE_PANEL_INCHES = (5.2, 4.0)
+PNG_DPI = 150
+
+
+def write_curves(folder, results):
+    """Write ``curves.png`` and ``curves.svg``, each in one step.
+
+    Args:
+        folder (str | Path): Of the grid.
+        results (Sequence[dict]): Of the cells that are done.
+
+    Returns:
+        list[Path]: The files; none without results.
+    """
+    if not results:
+        return []
+    figure = draw_curves(summarise(results))
+    files = [Path(folder, 'curves.png'), Path(folder, 'curves.svg')]
+    for file in files:
+        content = io.BytesIO()
+        # Without a date, and with names that are not random, equal results give equal files.
+        with matplotlib.rc_context({'svg.hashsalt': 'curves'}):
+            figure.savefig(content, format=file.suffix[1:], dpi=PNG_DPI, metadata={'Date': None} if file.suffix == '.svg' else {})
+        AtomicLocalBackend().put(content.getvalue(), file)
+    return files
+
+
+def draw_curves(summary):
+    """Draw a panel per data set, and one for their mean.
+
+    A line is the fused accuracy of a method with the 95 % interval of its mean over seeds as a band; with a single
+    method, a dashed one is its tuned branch. Zero-shot is the star at 0 shots.
+
+    Args:
+        summary (Summary): Of a grid.
+
+    Returns:
+        Figure: Of matplotlib.
+    """
+    panels = summary.datasets + ([MEAN] if len(summary.datasets) > 1 else [])
+    columns = min(COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    # A single panel has no neighbours whose size it must fit.
+    width, height = LONE_PANEL_INCHES if len(panels) == 1 else PANEL_INCHES
+    figure = Figure(figsize=(width * columns, height * rows + 0.3 * len(summary.methods) / columns), layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel, axis in zip(panels, axes):
+        _draw_panel(axis, summary, panel)
+    for axis in axes[len(panels):]:
+        axis.set_axis_off()
+    # A method may be missing from some panels.
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=columns, frameon=False, fontsize=9)
+    return figure
+
+
+def _draw_panel(axis, summary, panel):
+    for index, method in enumerate(summary.methods):
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        _draw_line(axis, summary, ('fused', method, panel), method, color=colour, marker=marker)
+        if len(summary.methods) == 1:
+            _draw_line(axis, summary, ('tuned', method, panel), f'{method}, tuned branch alone', color=COLOURS[1],
+                       marker=MARKERS[1], linestyle='--')
+        zero_shot = summary.spreads.get(('zero_shot', method, panel, 0))
+        if zero_shot is not None and index == _first_with(summary, panel, zero_shot.mean):
+            label = 'zero-shot CLIP' if index == 0 else f'zero-shot CLIP ({method})'
+            axis.plot([0], [zero_shot.mean], linestyle='none', marker='*', markersize=13 if index == 0 else 9, label=label,
+                      color='#000000' if index == 0 else colour, zorder=3)
+    ticks = [0, *summary.shots]
+    axis.set_xticks(ticks, [str(shots) for shots in ticks])
+    axis.set_title('mean of all data sets' if panel == MEAN else panel, fontsize=11)
+    axis.set_xlabel('labelled pictures per class')
+    axis.set_ylabel('accuracy (%)')
+    axis.grid(alpha=0.3)
+
+
+def _draw_line(axis, summary, key, label, **style):
+    points = [(shots, summary.spreads.get((*key, shots))) for shots in summary.shots]
+    points = [(shots, spread) for shots, spread in points if spread is not None]
+    if not points:
+        return
+    shots, spreads = zip(*points)
+    axis.plot(shots, [spread.mean for spread in spreads], label=label, markersize=5, linewidth=1.6, **style)
+    halves = [spread.half_width or 0 for spread in spreads]
+    # An interval of two seeds can be wider than the scale.
+    low = [max(0, spread.mean - half) for spread, half in zip(spreads, halves)]
+    high = [min(100, spread.mean + half) for spread, half in zip(spreads, halves)]
+    axis.fill_between(shots, low, high, color=style['color'], alpha=0.15, linewidth=0)
+
+
+def _first_with(summary, panel, mean):
+    """Return the first method with this zero-shot accuracy, so that equal stars are drawn once."""
+    figures = [summary.spreads.get(('zero_shot', method, panel, 0)) for method in summary.methods]
+    return next(index for index, spread in enumerate(figures) if spread is not None and abs(spread.mean - mean) < 0.005)

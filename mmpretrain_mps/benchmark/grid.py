@@ -1,0 +1,207 @@
+"""What a grid of few-shot runs consists of, and what each of its cells is."""
+import argparse
+import hashlib
+import itertools
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from mmengine.config import Config
+
+from ..engine import command_line
+from ..utils.config import OPTIONAL_KEYS, RUNNER_KEYS
+from .selection import apply_selection
+
+# What neither changes a result nor belongs to it: where it is written, what it looks like, how many processes load.
+UNRELATED_KEYS = frozenset({
+    'work_dir', 'load_from', 'resume', 'launcher', 'log_level', 'log_processor', 'visualizer', 'env_cfg', 'num_workers',
+    'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb'
+})
+GRID_KEYS = ('configs', 'datasets', 'shots', 'seeds', 'recipes', 'cfg_options')
+
+
+class Cell(NamedTuple):
+    """One run of a grid."""
+
+    config: str
+    """Path of the config file."""
+    recipe: str
+    """Name of the variant; '' for the config as it is."""
+    shots: int
+    seed: int
+    options: dict
+    """Every change to the config, shots and seed included."""
+    select: str
+    """``'last'`` or ``'val'``: which checkpoint is reported."""
+    with_targets: bool
+    """Whether the targets of the config's test loop are tested too."""
+    key: str = ''
+    """SHA-256 of the whole config: cells of equal keys give equal results."""
+
+    @property
+    def name(self):
+        """str: As progress lines call the cell."""
+        recipe = f' {self.recipe}' if self.recipe else ''
+        return f'{Path(self.config).stem}{recipe}, {self.shots} shots, seed {self.seed}'
+
+    @property
+    def folder(self):
+        """Path: Below the folder of the grid. Another config gets another folder, therefore nothing stale is found."""
+        group = Path(self.config).stem + (f'-{self.recipe}' if self.recipe else '')
+        return Path(group, f'{self.shots}shots_seed{self.seed}-{self.key[:10]}')
+
+
+def make_cells(configs, shots, seeds, recipes=None, options=None, select='last', with_targets=False):
+    """Lay out a grid and check every cell before anything runs.
+
+    Args:
+        configs (Sequence[str | tuple[str, str]]): Config files, or pairs of the name of a recipe and its config file.
+        shots (Sequence[int]): Pictures per class.
+        seeds (Sequence[int]): Seeds of picks, order, augmentation and weights.
+        recipes (dict[str, dict], optional): Name to changes of the config, each run in its own right.
+        options (dict, optional): Changes to every config.
+        select (str): ``'last'`` reports the last epoch, ``'val'`` the best one on the validation split.
+        with_targets (bool): Test on the config's targets, too.
+
+    Returns:
+        list[Cell]: Config by config, recipe by recipe; few shots first.
+
+    Raises:
+        FileNotFoundError: If a config does not exist.
+        ValueError: If the grid is empty or has an entry twice, a number is not one of pictures or a seed, an option is
+            unknown, or selection would be on test pictures.
+    """
+    configs = [entry if isinstance(entry, tuple) else ('', str(entry)) for entry in configs]
+    _check_axis('shots', shots, 1)
+    _check_axis('seeds', seeds, 0)
+    if not configs:
+        raise ValueError('the grid has no config and no data set')
+    cells = []
+    for (variant, config), (recipe, changes), num_shots, seed in itertools.product(
+            configs, (recipes or {'': {}}).items(), shots, seeds):
+        # Shots and seed go first: a recipe may have the last word on anything but these.
+        changed = {**(options or {}), **changes, 'num_shots': num_shots, 'seed': seed}
+        label = '-'.join(part for part in (variant, recipe) if part)
+        cell = Cell(str(config), label, num_shots, seed, changed, select, with_targets)
+        cells.append(cell._replace(key=config_key(read_cell_config(cell), select)))
+    _check_folders(cells)
+    return cells
+
+
+def read_cell_config(cell):
+    """Read and complete the config of a cell, as ``tools/train.py`` would.
+
+    Args:
+        cell (Cell): Its ``key`` is not used.
+
+    Returns:
+        Config: Without ``work_dir``.
+
+    Raises:
+        FileNotFoundError: If the config file does not exist.
+        ValueError: If an option is unknown or selection would be on test pictures.
+    """
+    parser = argparse.ArgumentParser()
+    command_line.add_common_flags(parser)
+    arguments = parser.parse_args([])
+    arguments.cfg_options = dict(cell.options)
+    cfg = command_line.read_config(cell.config, arguments)
+    if not cell.with_targets and cfg.get('test_cfg') and cfg.test_cfg.get('targets'):
+        cfg.test_cfg.targets = None
+        cfg.test_cfg.pop('requested', None)
+    apply_selection(cfg, cell.select)
+    return cfg
+
+
+def config_key(cfg, select):
+    """Hash what a config says about the result.
+
+    Args:
+        cfg (Config): Complete.
+        select (str): Which checkpoint is reported.
+
+    Returns:
+        str: 64 hexadecimal digits; the same for the same content, whatever file, folder or commit it comes from.
+    """
+    # Other top-level entries are short cuts; what they stand for is in the places that use them.
+    known = {key: value for key, value in cfg.to_dict().items() if key in RUNNER_KEYS | OPTIONAL_KEYS}
+    content = dict(config=_related(known), select=select)
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def find_config(dataset, recipe, folder):
+    """Find the config of a data set.
+
+    Args:
+        dataset (str): Its name; case, ``-`` and ``_`` do not matter.
+        recipe (str): ``'paper'``, or what the file's name ends with, such as ``'official'``.
+        folder (str | Path): With files named ``<method>_<model>_<n>shot_<data set>[_<recipe>].py``.
+
+    Returns:
+        str: Path of the file.
+
+    Raises:
+        ValueError: If there is none, or more than one; lists what there is.
+    """
+    found = {}
+    for path in sorted(Path(folder).glob('*shot_*.py')):
+        found.setdefault(_plain(path.stem.split('shot_', 1)[1]), []).append(path)
+    wanted = _plain(dataset) + ('' if recipe in ('', 'paper') else _plain(recipe))
+    paths = found.get(wanted, [])
+    if len(paths) != 1:
+        what = 'no config' if not paths else f"several configs ({', '.join(path.name for path in paths)})"
+        raise ValueError(f'{folder} has {what} for data set {dataset!r} with recipe {recipe or "paper"!r}; '
+                         f"expected one of {', '.join(sorted(found)) or 'none'}, or give the path of a config")
+    return str(paths[0])
+
+
+def read_grid_file(path):
+    """Read a grid from a file.
+
+    Args:
+        path (str): ``.yaml``, ``.json`` or ``.py`` with any of ``configs``, ``datasets``, ``shots``, ``seeds``,
+            ``recipes`` (names, or names with changes to the config) and ``cfg_options``.
+
+    Returns:
+        dict: What it holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds anything else.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'grid file {path} does not exist (looked from {Path.cwd()})')
+    grid = Config.fromfile(path).to_dict()
+    unknown = [key for key in grid if key not in GRID_KEYS]
+    if unknown:
+        raise ValueError(f"{path} holds {', '.join(map(repr, unknown))}; expected {', '.join(GRID_KEYS)}")
+    return grid
+
+
+def _related(value):
+    if isinstance(value, dict):
+        return {str(key): _related(item) for key, item in value.items() if key not in UNRELATED_KEYS}
+    if isinstance(value, (list, tuple)):
+        return [_related(item) for item in value]
+    return value
+
+
+def _check_axis(name, values, least):
+    bad = [value for value in values if not isinstance(value, int) or isinstance(value, bool) or value < least]
+    if bad or not values:
+        raise ValueError(f'{name} are {list(values)!r}; expected whole numbers from {least} on')
+    if len(set(values)) < len(values):
+        raise ValueError(f'{name} are {list(values)!r}; expected each number once')
+
+
+def _check_folders(cells):
+    seen = {}
+    for cell in cells:
+        other = seen.setdefault(cell.folder, cell)
+        if other is not cell:
+            raise ValueError(f'two cells of the grid are the same: {other.name} ({other.config}) and {cell.name} '
+                             f'({cell.config})')
+
+
+def _plain(name):
+    return name.lower().replace('-', '').replace('_', '')

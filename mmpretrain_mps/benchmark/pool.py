@@ -1,0 +1,262 @@
+"""Processes for the cells of a grid: as many at a time as asked for, each on its own, none able to harm another."""
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from multiprocessing import connection
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from .cell_run import clear, read_result, run_cell
+from .progress import Progress
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing guards against two grids in one folder there
+    fcntl = None
+
+LOG_FILE = 'log.txt'
+TAIL_LINES = 15
+HEARTBEAT_SECONDS = 60
+GRACE_SECONDS = 5
+
+
+class Failure(NamedTuple):
+    """A cell that gave no result."""
+
+    cell: object
+    reason: str
+    log_tail: str
+
+
+class GridInterrupted(Exception):
+    """The grid was told to stop; what is done is done."""
+
+
+def run_cells(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None):
+    """Run all cells that are not done yet.
+
+    Each runs in a process of its own that ends with this one, however this one ends. On the CPU the processes are
+    forked from one that has imported everything, which takes seconds; on GPUs each starts afresh, for a device that was
+    touched before a fork is lost.
+
+    Args:
+        folder (str | Path): Of the grid.
+        cells (Sequence[Cell]): From :func:`make_cells`.
+        devices (Sequence[str]): GPU numbers, or ``'cpu'``; given to the processes in turn.
+        jobs (int): Processes at a time.
+        resume (bool): Go on from the checkpoint of a run that was cut off.
+        keep_checkpoints (bool): Keep the checkpoints of finished cells.
+        report (Callable[[str], None], optional): Gets lines of progress.
+
+    Returns:
+        list[Failure]: Cells without a result.
+
+    Raises:
+        GridInterrupted: After Ctrl-C or SIGTERM, when all processes have ended.
+        ValueError: If another grid runs in the same folder, or there are no jobs or no such devices.
+    """
+    slots = deque(make_slots(devices, jobs))
+    todo = deque(cell for cell in cells if read_result(folder, cell) is None)
+    progress = Progress(cells, [read_result(folder, cell) for cell in cells], len(slots), report or (lambda line: None))
+    threads = max(1, available_cores() // len(slots))
+    running, failures = {}, []
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with _only_one(folder), _interruptible():
+        try:
+            while todo or running:
+                while todo and slots:
+                    cell, device = todo.popleft(), slots.popleft()
+                    if not resume:
+                        clear(folder, cell)
+                    process = _start(folder, cell, device, threads, keep_checkpoints)
+                    running[process.sentinel] = process, cell, device, time.time()
+                ended = connection.wait(list(running), timeout=HEARTBEAT_SECONDS)
+                if not ended:
+                    progress.alive(len(running), len(todo))
+                for sentinel in ended:
+                    process, cell, device, started = running.pop(sentinel)
+                    process.join()
+                    slots.append(device)
+                    result = read_result(folder, cell)
+                    if result is None:
+                        failures.append(_failure(folder, cell, process.exitcode))
+                    progress.ended(cell, result, time.time() - started, failures[-1].reason if result is None else None)
+        except KeyboardInterrupt:
+            # A second Ctrl-C must not cut this short.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            _stop([process for process, *_ in running.values()])
+            raise GridInterrupted(f'{len(running)} running cells were stopped, {len(todo)} were not started; the same '
+                                  'command goes on') from None
+    return failures
+
+
+def make_slots(devices, jobs):
+    """Assign devices to processes.
+
+    Args:
+        devices (Sequence[str]): GPU numbers, or ``'cpu'``.
+        jobs (int): Processes at a time.
+
+    Returns:
+        list[str]: Of length ``jobs``: ``''`` for the CPU, else what ``CUDA_VISIBLE_DEVICES`` calls the GPU.
+
+    Raises:
+        ValueError: If a device is not there, or jobs is not positive.
+    """
+    if jobs < 1:
+        raise ValueError(f'jobs is {jobs}, expected 1 or more')
+    if not devices:
+        raise ValueError("there are no devices; expected GPU numbers, or 'cpu'")
+    count = torch.cuda.device_count()
+    # Numbers count the visible GPUs, whichever of the machine's they are.
+    visible = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name] or list(map(str, range(count)))
+    names = []
+    for device in devices:
+        if device == 'cpu':
+            names.append('')
+        elif device.isdigit() and int(device) < count:
+            names.append(visible[int(device)])
+        else:
+            raise ValueError(f"device {device!r} is not there: expected 'cpu'"
+                             + (f' or a number below {count}' if count else '; no GPU is visible'))
+    return [names[index % len(names)] for index in range(jobs)]
+
+
+def available_cores():
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def log_tail(folder, cell, lines=TAIL_LINES):
+    """Return the last lines that a cell logged.
+
+    Args:
+        folder (str | Path): Of the grid.
+        cell (Cell): Of the grid.
+        lines (int): How many.
+
+    Returns:
+        str: '' if there is no log.
+    """
+    try:
+        text = Path(folder, cell.folder, LOG_FILE).read_text(encoding='utf-8', errors='replace')
+    except OSError:
+        return ''
+    return '\n'.join(text.splitlines()[-lines:])
+
+
+def _start(folder, cell, device, threads, keep_checkpoints):
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context('forkserver' if not device and 'forkserver' in methods else 'spawn')
+    if context.get_start_method() == 'forkserver':
+        context.set_forkserver_preload(['mmpretrain_mps.benchmark.pool'])
+    # Libraries read these once, at import: they must be right before the process exists.
+    variables = dict(CUDA_VISIBLE_DEVICES=device,
+                     **{name: str(threads) for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')})
+    process = context.Process(target=_run_in_child, args=(str(folder), cell, variables, threads, keep_checkpoints))
+    with _environment(variables):
+        process.start()
+    return process
+
+
+def _run_in_child(folder, cell, variables, threads, keep_checkpoints):
+    """Run a cell; everything it prints, and why it fails, goes to its log."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _die_with_parent()
+    os.environ.update(variables)
+    torch.set_num_threads(threads)
+    work_dir = Path(folder, cell.folder)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    log = os.open(work_dir / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    # A grid that was killed a moment ago may still have a process in here.
+    with _locked(work_dir / '.lock'):
+        try:
+            run_cell(folder, cell, resume=True, keep_checkpoints=keep_checkpoints)
+        except BaseException:
+            traceback.print_exc()
+            sys.exit(1)
+
+
+def _die_with_parent():
+    def watch():
+        connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _failure(folder, cell, exit_code):
+    how = f'ended by signal {-exit_code}' if exit_code < 0 else f'exit status {exit_code}'
+    tail = log_tail(folder, cell)
+    last = tail.splitlines()[-1].strip() if tail and exit_code > 0 else ''
+    return Failure(cell, f'{how}; {last}' if last else how, tail)
+
+
+def _stop(processes):
+    for process in processes:
+        process.terminate()
+    deadline = time.time() + GRACE_SECONDS
+    for process in processes:
+        process.join(max(0, deadline - time.time()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+@contextlib.contextmanager
+def _environment(variables):
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _interruptible():
+    """Treat SIGTERM as Ctrl-C; only the main thread may ask for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _locked(path, wait=True):
+    """Hold a lock that the system releases when the process ends, however it ends."""
+    with open(path, 'a') as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+@contextlib.contextmanager
+def _only_one(folder):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(Path(folder, '.lock'), wait=False))
+        except BlockingIOError:
+            raise ValueError(f'another grid runs in {folder}; wait for it or name another --work-dir') from None
+        yield

@@ -1,0 +1,84 @@
+"""Which checkpoint of a run is reported, and the refusal to choose it on test pictures."""
+from ..engine import command_line
+
+MONITORED = 'accuracy/fused'
+# Two configs of one data set may differ in these and still show the same pictures.
+PRESENTATION_KEYS = frozenset({'pipeline', 'test_mode', 'lazy_init', 'serialize_data', 'max_refetch', 'templates',
+                               'class_names', 'cache_images', 'cache_limit_mb'})
+
+
+def apply_selection(cfg, select):
+    """Make a config train for the checkpoint that is to be reported.
+
+    Args:
+        cfg (Config): Changed in place. For ``'last'`` validation is dropped: nobody looks at it. For ``'val'`` every
+            epoch is validated, unless the config says how often, and the best one is kept.
+        select (str): ``'last'`` or ``'val'``.
+
+    Raises:
+        ValueError: If selection is on test pictures, asked for or through the config; if there is no validation split;
+            or if ``select`` is unknown.
+    """
+    if select == 'test':
+        raise ValueError("selection on the test split is refused: it reports what it was chosen by. Use 'last', or 'val' "
+                         'with a validation split')
+    if select not in ('last', 'val'):
+        raise ValueError(f"select is {select!r}, expected 'last' or 'val'")
+    chooser = _chooser(cfg)
+    if (chooser or select == 'val') and shows_test_pictures(cfg.get('val_dataloader'), cfg.get('test_dataloader')):
+        raise ValueError(f"selection on the test split is refused: {chooser or 'select=val'} chooses by val_dataloader, "
+                         'which shows the test pictures. Give it a validation split, or report the last epoch')
+    if select == 'last':
+        _checkpoint_hook(cfg).pop('save_best', None)
+        command_line.without_validation(cfg)
+        return
+    if not cfg.get('val_dataloader'):
+        raise ValueError('select=val needs val_dataloader, val_cfg and val_evaluator in the config; this one has no '
+                         'validation split')
+    _checkpoint_hook(cfg).update(save_best=MONITORED, rule='greater')
+    if cfg.train_cfg.get('val_interval', 1) >= cfg.train_cfg.max_epochs:
+        cfg.train_cfg.val_interval = 1
+
+
+def shows_test_pictures(val_dataloader, test_dataloader):
+    """Tell from the configs whether validation would see the test pictures.
+
+    Args:
+        val_dataloader (dict | None): Config of the validation loader.
+        test_dataloader (dict | None): Config of the test loader.
+
+    Returns:
+        bool: Whether the data sets are equal but for how pictures are presented, or validation names a test subset.
+    """
+    if not val_dataloader:
+        return False
+    val = val_dataloader['dataset']
+    if 'test' in _subsets(val):
+        return True
+    return bool(test_dataloader) and _pictures(val) == _pictures(test_dataloader['dataset'])
+
+
+def _chooser(cfg):
+    """Return what in a config acts upon validation results, None if nothing does."""
+    if _checkpoint_hook(cfg).get('save_best'):
+        return 'save_best'
+    hooks = [*(cfg.get('custom_hooks') or ()), *(hook for hook in (cfg.get('default_hooks') or {}).values() if hook)]
+    return next((hook['type'] for hook in hooks if hook.get('type') == 'EarlyStoppingHook'), None)
+
+
+def _checkpoint_hook(cfg):
+    return (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+
+
+def _subsets(node):
+    """Return all values under ``subset`` and ``split`` in a data set's config, wrapped ones included."""
+    if isinstance(node, dict):
+        own = {value for key, value in node.items() if key in ('subset', 'split') and isinstance(value, str)}
+        return own.union(*map(_subsets, node.values()))
+    return set().union(*map(_subsets, node)) if isinstance(node, (list, tuple)) else set()
+
+
+def _pictures(node):
+    if isinstance(node, dict):
+        return {key: _pictures(value) for key, value in node.items() if key not in PRESENTATION_KEYS}
+    return [_pictures(value) for value in node] if isinstance(node, (list, tuple)) else node

@@ -1,0 +1,4 @@
+"""Loops of mmpretrain_mps."""
+from .domain_generalization_loop import DomainGeneralizationLoop
+
+__all__ = ['DomainGeneralizationLoop']

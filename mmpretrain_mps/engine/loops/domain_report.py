@@ -1,0 +1,194 @@
+"""The table of a test on several data sets: accuracy, calibration, sensitivity to alpha."""
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Dict, NamedTuple
+
+from ...evaluation.alpha_sweep import SELECTION_WARNING
+from ..file_backend import AtomicLocalBackend
+
+FILE_STEM = 'domain_generalization'
+BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
+UNITS = ('Accuracy and expected calibration error (ECE) in percent. ECE: {bins} bins of equal width over the confidence, '
+         'which is the largest softmax probability; |accuracy - mean confidence| of each bin, weighted by its pictures.')
+
+
+class SetResult(NamedTuple):
+    """The results on one data set, all in percent."""
+
+    name: str
+    dataset: str
+    pictures: int
+    classes: int
+    head: str
+    """Where the prototypes came from: ``'source'``, ``'cut'`` or ``'encoded'``."""
+    accuracy: Dict[str, float]
+    ece: Dict[str, float]
+    alpha_sweep: Dict[str, float]
+
+
+class DomainReport:
+    """Collects the results of all sets and writes them; the first one is the source.
+
+    Args:
+        skipped (dict[str, str]): Targets that were missing, with the reason.
+        checkpoint (str, optional): The tested file.
+        alpha (float, optional): Share of the tuned branch in the fused predictions.
+        num_bins (int): Bins of the calibration error.
+    """
+
+    def __init__(self, skipped, checkpoint=None, alpha=None, num_bins=15):
+        self.skipped, self.checkpoint, self.alpha = skipped, checkpoint, alpha
+        self.units = UNITS.format(bins=num_bins)
+        self.sets = []
+
+    def add(self, result):
+        """Add the results of one set.
+
+        Args:
+            result (SetResult): Of the source first.
+        """
+        self.sets.append(result)
+
+    def means(self):
+        """Average over sets, each with the same weight.
+
+        Returns:
+            dict[str, float]: ``mean_of_targets/...`` and ``mean_of_all/...``; empty without targets.
+        """
+        if len(self.sets) < 2:
+            return {}
+        return {
+            f'{group}/{metric}/{branch}': _mean([getattr(result, metric)[branch] for result in results])
+            for group, results in (('mean_of_targets', self.sets[1:]), ('mean_of_all', self.sets))
+            for metric in ('accuracy', 'ece') for branch in BRANCHES}
+
+    def json(self):
+        """Return everything as JSON text."""
+        content = dict(
+            checkpoint=self.checkpoint,
+            alpha=self.alpha,
+            units=self.units,
+            source=self.sets[0].name,
+            sets=[_without(result._asdict(), 'alpha_sweep') for result in self.sets],
+            means=self.means(),
+            skipped=self.skipped,
+            alpha_sweep=dict(
+                use=SELECTION_WARNING,
+                accuracy={result.name: result.alpha_sweep for result in self.sets}))
+        return json.dumps(_finite(content), indent=2, ensure_ascii=False) + '\n'
+
+    def csv(self):
+        """Return one line per set, and the means, as CSV text."""
+        columns = [f'{metric}_{branch}' for metric in ('accuracy', 'ece') for branch in BRANCHES]
+        lines = [['set', 'role', 'dataset', 'pictures', 'classes', 'head', *columns]]
+        for role, result in zip(self._roles(), self.sets):
+            figures = [getattr(result, metric)[branch] for metric in ('accuracy', 'ece') for branch in BRANCHES]
+            lines.append([result.name, role, result.dataset, result.pictures, result.classes, result.head, *figures])
+        means = self.means()
+        for group in ('mean_of_targets', 'mean_of_all') if means else ():
+            figures = [means[f'{group}/{metric}/{branch}'] for metric in ('accuracy', 'ece') for branch in BRANCHES]
+            lines.append([group, 'mean', '', '', '', '', *figures])
+        return _csv_text(lines)
+
+    def alpha_csv(self):
+        """Return the alpha sweep as CSV text; every line says what it must not be used for."""
+        lines = [['use', 'set', 'alpha', 'accuracy']]
+        lines += [[SELECTION_WARNING, result.name, alpha, accuracy]
+                  for result in self.sets for alpha, accuracy in result.alpha_sweep.items()]
+        return _csv_text(lines)
+
+    def markdown(self):
+        """Return the tables as Markdown text: rows are predictions, columns are sets, as papers have it."""
+        parts = [self.units, self._table('accuracy', 'Accuracy'), self._table('ece', 'ECE'),
+                 f'Not for selection ({SELECTION_WARNING}):', self._alpha_table()]
+        if self.skipped:
+            parts.append('\n'.join(['Skipped, because missing:', '',
+                                    *(f'- {name}: {reason}' for name, reason in self.skipped.items())]))
+        return '\n\n'.join(parts) + '\n'
+
+    def write(self, folder):
+        """Write all files, each in one step.
+
+        Args:
+            folder (str | Path): The work folder.
+        """
+        files, folder = AtomicLocalBackend(), Path(folder)
+        files.put_text(self.json(), folder / f'{FILE_STEM}.json')
+        files.put_text(self.csv(), folder / f'{FILE_STEM}.csv')
+        files.put_text(self.alpha_csv(), folder / f'{FILE_STEM}_alpha_sweep.csv')
+        files.put_text(self.markdown(), folder / f'{FILE_STEM}.md')
+
+    def _roles(self):
+        return ['source', *['target'] * (len(self.sets) - 1)]
+
+    def _table(self, metric, title):
+        names = {**BRANCHES, 'fused': 'fused' if self.alpha is None else f'fused (alpha {self.alpha:g})'}
+        rows = []
+        for branch, label in names.items():
+            values = [getattr(result, metric)[branch] for result in self.sets]
+            rows.append([label, *values, *_two_means(values)])
+        return markdown_table([title, *self._headings()], rows)
+
+    def _alpha_table(self):
+        rows = []
+        for alpha in self.sets[0].alpha_sweep:
+            values = [result.alpha_sweep[alpha] for result in self.sets]
+            rows.append([f'alpha {alpha}', *values, *_two_means(values)])
+        return markdown_table(['Accuracy', *self._headings()], rows)
+
+    def _headings(self):
+        headings = [f'{self.sets[0].dataset} (source)', *(result.name for result in self.sets[1:])]
+        return headings + (['mean of targets', 'mean of all'] if len(self.sets) > 1 else [])
+
+
+def markdown_table(headings, rows):
+    """Lay out a Markdown table whose columns line up, so that it reads well in a terminal too.
+
+    Args:
+        headings (Sequence[str]): One per column.
+        rows (Sequence[Sequence]): Texts as they are, numbers with two decimals.
+
+    Returns:
+        str: The lines.
+    """
+    texts = [[cell if isinstance(cell, str) else f'{cell:.2f}' for cell in row] for row in rows]
+    widths = [max(3, *(len(row[column]) for row in (headings, *texts))) for column in range(len(headings))]
+    lines = [_line(headings, widths), '|' + '|'.join(
+        '-' * (width + 2) if column == 0 else '-' * (width + 1) + ':' for column, width in enumerate(widths)) + '|']
+    return '\n'.join(lines + [_line(row, widths) for row in texts])
+
+
+def _line(cells, widths):
+    padded = [cell.ljust(width) if column == 0 else cell.rjust(width)
+              for column, (cell, width) in enumerate(zip(cells, widths))]
+    return f"| {' | '.join(padded)} |"
+
+
+def _two_means(values):
+    return [_mean(values[1:]), _mean(values)] if len(values) > 1 else []
+
+
+def _mean(values):
+    return sum(values) / len(values)
+
+
+def _without(dictionary, key):
+    return {name: value for name, value in dictionary.items() if name != key}
+
+
+def _finite(value):
+    """Replace what JSON cannot express: a figure that is no number becomes null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _csv_text(lines):
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,70 @@
+"""Accuracy for every share of the tuned branch, from one pass."""
+import torch
+from mmengine.evaluator import BaseMetric
+from mmpretrain.registry import METRICS
+
+TENTHS = tuple(tenth / 10 for tenth in range(11))
+SELECTION_WARNING = 'alpha sweep on test pictures: shows sensitivity, must not be used to select alpha'
+
+
+@METRICS.register_module()
+class AlphaSweep(BaseMetric):
+    r"""Accuracy in percent of :math:`\alpha\, \ell_{tuned} + (1 - \alpha)\, \ell_{zero-shot}` for several alpha.
+
+    The figures are named ``alpha_sweep/0.0``, ``alpha_sweep/0.1``, ... They are for studying how much depends on alpha.
+    On test pictures they must not choose it: a choice needs pictures of its own, such as the validation split.
+
+    Only whether each alpha is right is kept of each picture, so memory does not grow with the number of classes.
+
+    Args:
+        alphas (Sequence[float]): Shares of the tuned branch. Defaults to 0, 0.1, ... 1.
+        collect_device (str): ``'cpu'`` or ``'gpu'``: where processes exchange results.
+        prefix (str, optional): Prefix of the names instead of ``alpha_sweep``.
+
+    Raises:
+        ValueError: If there is no alpha, or one lies outside [0, 1].
+    """
+
+    default_prefix = 'alpha_sweep'
+
+    def __init__(self, alphas=TENTHS, collect_device='cpu', prefix=None):
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.alphas = tuple(float(alpha) for alpha in alphas)
+        if not self.alphas or not all(0 <= alpha <= 1 for alpha in self.alphas):
+            raise ValueError(f'alphas must hold numbers between 0 and 1, but is {alphas!r}')
+
+    def process(self, data_batch, data_samples):
+        """Keep which alphas predict a batch rightly.
+
+        Args:
+            data_batch (Sequence[dict]): Unused.
+            data_samples (Sequence[dict]): Predictions with ``gt_label``, ``tuned_logits`` and ``zero_shot_logits``
+                ``(C,)``.
+
+        Raises:
+            ValueError: If the model gives no logits of both branches.
+        """
+        missing = [name for name in ('tuned_logits', 'zero_shot_logits') if name not in data_samples[0]]
+        if missing:
+            raise ValueError(f'AlphaSweep fuses the logits of both branches, but the predictions have no '
+                             f"{' and no '.join(missing)}; the model must be one with both, as MPSCLIPClassifier is")
+        labels = torch.cat([sample['gt_label'] for sample in data_samples])
+        tuned, zero_shot = (torch.stack([sample[name] for sample in data_samples])
+                            for name in ('tuned_logits', 'zero_shot_logits'))
+        labels = labels.to(tuned.device)
+        # One alpha at a time: all at once would be as many copies of (B, C).
+        correct = [(alpha * tuned + (1 - alpha) * zero_shot).argmax(1) == labels for alpha in self.alphas]
+        self.results.extend(map(tuple, torch.stack(correct, dim=1).tolist()))
+
+    def compute_metrics(self, results):
+        """Compute the accuracies.
+
+        Args:
+            results (list[tuple[bool]]): What :meth:`process` kept, of all processes.
+
+        Returns:
+            dict[str, float]: Alpha to accuracy in percent.
+        """
+        accuracies = 100 * torch.tensor(results, dtype=torch.float64).mean(0)
+        return {f'{alpha:.12g}' if alpha % 1 else f'{alpha:.1f}': accuracy
+                for alpha, accuracy in zip(self.alphas, accuracies.tolist())}

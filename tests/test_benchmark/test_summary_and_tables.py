@@ -1,0 +1,140 @@
+import csv
+import io
+import json
+import xml.etree.ElementTree
+
+import pytest
+from PIL import Image
+
+from mmpretrain_mps.benchmark.curves import draw_curves, write_curves
+from mmpretrain_mps.benchmark.grid import Cell
+from mmpretrain_mps.benchmark.pool import Failure
+from mmpretrain_mps.benchmark.summary import spread_of, summarise
+from mmpretrain_mps.benchmark.tables import write_results
+
+
+def result(dataset, shots, seed, fused, tuned=50., zero_shot=40., recipe='', config=None, **more):
+    metrics = {'accuracy/fused': fused, 'accuracy/tuned': tuned, 'accuracy/zero_shot': zero_shot, **more}
+    return dict(dataset=dataset, config=config or f'mps_{dataset}.py', recipe=recipe, shots=shots, seed=seed, select='last',
+                epoch=50, train_pictures=10 * shots, test_pictures=100, hash=f'{dataset}{recipe}{shots}{seed}',
+                metrics=metrics, seconds=dict(training=10., testing=1.))
+
+
+# Computed by hand: mean 80, deviations -2, 0, 2, std 2; Student's t for 2 degrees of freedom at 97.5 % is 4.302653,
+# so the interval is 80 -+ 4.302653 * 2 / sqrt(3) = 4.968275.
+THREE_SEEDS = [result('A', 4, seed, fused) for seed, fused in ((1, 78.), (2, 80.), (3, 82.))]
+
+
+def cells_of(results):
+    return [Cell(item['config'], item['recipe'], item['shots'], item['seed'], {}, 'last', False, item['hash'])
+            for item in results]
+
+
+def test_the_spread_of_three_seeds_is_the_one_computed_by_hand():
+    spread = spread_of([78., 80., 82.])
+    assert spread.count == 3 and spread.mean == 80 and spread.std == 2
+    assert spread.half_width == pytest.approx(4.968275, abs=1e-5)
+    assert spread.interval == pytest.approx((75.031725, 84.968275), abs=1e-5)
+
+
+def test_one_seed_has_a_mean_but_no_spread():
+    assert spread_of([80.]) == (1, 80., None, None) and spread_of([80.]).interval is None
+
+
+def test_the_mean_over_data_sets_is_taken_seed_by_seed():
+    # Seeds that are high on A and low on B: each varies, their mean does not.
+    results = [result('A', 1, 1, 70.), result('A', 1, 2, 80.), result('B', 1, 1, 60.), result('B', 1, 2, 50.)]
+    spreads = summarise(results).spreads
+    assert spreads['fused', 'MPS-Tuning', 'A', 1].std == pytest.approx(7.0710678)
+    assert spreads['fused', 'MPS-Tuning', 'mean', 1][:3] == (2, 65., 0.)
+
+
+def test_a_seed_that_a_data_set_lacks_does_not_enter_the_mean():
+    results = [result('A', 1, 1, 70.), result('A', 1, 2, 90.), result('B', 1, 1, 60.)]
+    assert summarise(results).spreads['fused', 'MPS-Tuning', 'mean', 1] == (1, 65., None, None)
+    assert ('fused', 'MPS-Tuning', 'mean', 2) not in summarise([*results, result('A', 2, 1, 75.)]).spreads
+
+
+def test_zero_shot_is_one_figure_whatever_the_shots():
+    spreads = summarise([result('A', shots, seed, 50.) for shots in (1, 2) for seed in (1, 2)]).spreads
+    assert spreads['zero_shot', 'MPS-Tuning', 'A', 0].mean == 40
+    assert ('zero_shot', 'MPS-Tuning', 'A', 1) not in spreads
+
+
+def test_configs_of_one_data_set_are_told_apart_by_recipe_or_else_by_name():
+    by_recipe = [result('A', 1, 1, 50., recipe='paper'), result('A', 1, 1, 60., recipe='official', config='other.py')]
+    assert summarise(by_recipe).methods == ['paper', 'official']
+    by_name = [result('A', 1, 1, 50., config='mini.py'), result('A', 1, 1, 60., config='large.py')]
+    assert summarise(by_name).methods == ['mini', 'large']
+
+
+def test_targets_are_summarised_apart_from_data_sets():
+    results = [result('A', 1, 1, 50., **{'V2/accuracy/fused': 30., 'mean_of_targets/accuracy/fused': 30.})]
+    assert summarise(results).datasets == ['A']
+    assert summarise(results, targets=True).datasets == ['V2']
+    assert summarise(results, targets=True).spreads['fused', 'MPS-Tuning', 'V2', 1].mean == 30
+
+
+def test_all_files_hold_the_figures_computed_by_hand(tmp_path):
+    missing = result('A', 8, 1, 0.)
+    cells = cells_of([*THREE_SEEDS, missing])
+    write_results(tmp_path, cells, THREE_SEEDS, [Failure(cells[-1], 'exit status 1; ValueError: no', 'ValueError: no')])
+
+    content = json.loads((tmp_path / 'results.json').read_text())
+    fused = next(row for row in content['summary'] if row['branch'] == 'fused')
+    assert (fused['mean'], fused['std'], fused['seeds'], fused['shots']) == (80, 2, 3, 4)
+    assert (fused['interval_low'], fused['interval_high']) == pytest.approx((75.031725, 84.968275), abs=1e-5)
+    assert content['cells'] == THREE_SEEDS and content['missing'] == ['mps_A, 8 shots, seed 1']
+    assert content['failed'] == [dict(cell='mps_A, 8 shots, seed 1', reason='exit status 1; ValueError: no')]
+
+    rows = list(csv.DictReader((tmp_path / 'results.csv').open()))
+    assert [(row['seed'], row['accuracy/fused']) for row in rows] == [('1', '78.0'), ('2', '80.0'), ('3', '82.0')]
+    summary = list(csv.DictReader((tmp_path / 'results_summary.csv').open()))
+    assert [(row['branch'], row['mean'], row['std']) for row in summary] == [
+        ('fused', '80.0', '2.0'), ('tuned', '50.0', '0.0'), ('zero_shot', '40.0', '0.0')]
+
+    markdown = (tmp_path / 'results.md').read_text()
+    assert '| MPS-Tuning |     4 | 80.00 ± 2.00 [75.03, 84.97] |' in markdown
+    assert '| MPS-Tuning |     0 |                       40.00 |' in markdown
+    assert '1 of 4 cells are missing.' in markdown and 'model of the last epoch' in markdown
+
+    latex = (tmp_path / 'results.tex').read_text()
+    assert r'MPS-Tuning & 4 & $80.00 \pm 2.00$ {\scriptsize $[75.03, 84.97]$} \\' in latex
+    assert r'MPS-Tuning & 0 & $40.00$ \\' in latex
+    assert latex.count(r'\begin{tabular}{lrc}') == latex.count(r'\end{tabular}') == 2 and '±' not in latex
+
+
+def test_latex_gets_no_special_characters_from_names(tmp_path):
+    results = [result('my_set & 50%', 1, 1, 50., recipe='no_mar')]
+    write_results(tmp_path, cells_of(results), results)
+    assert r'method & shots & my\_set \& 50\% \\' in (tmp_path / 'results.tex').read_text()
+
+
+def test_a_grid_without_any_result_gives_files_that_say_so(tmp_path):
+    write_results(tmp_path, cells_of(THREE_SEEDS), [])
+    assert '3 of 3 cells are missing.' in (tmp_path / 'results.md').read_text()
+    assert list(csv.reader(io.StringIO((tmp_path / 'results_summary.csv').read_text())))[1:] == []
+    assert write_curves(tmp_path, []) == []
+
+
+def test_curves_have_a_star_for_zero_shot_and_points_at_the_means(tmp_path):
+    results = [*THREE_SEEDS, *(result('B', 4, seed, 60.) for seed in (1, 2, 3)), result('A', 16, 1, 90.)]
+    figure = draw_curves(summarise(results))
+    titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
+    assert titles == ['A', 'B', 'mean of all data sets']
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    assert lines['MPS-Tuning'].get_xydata().tolist() == [[4, 80], [16, 90]]
+    star = lines['zero-shot CLIP']
+    assert star.get_marker() == '*' and star.get_xydata().tolist() == [[0, 40]]
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ['0', '4', '16']
+
+
+def test_curves_are_written_as_png_and_svg_and_alike_each_time(tmp_path):
+    files = write_curves(tmp_path, THREE_SEEDS)
+    assert [file.name for file in files] == ['curves.png', 'curves.svg']
+    with Image.open(files[0]) as image:
+        assert image.size[0] > 500
+    assert xml.etree.ElementTree.parse(files[1]).getroot().tag.endswith('svg')
+    first = files[1].read_bytes()
+    write_curves(tmp_path, THREE_SEEDS)
+    assert files[1].read_bytes() == first

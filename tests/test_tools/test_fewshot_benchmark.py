@@ -1,0 +1,168 @@
+"""The grid with its processes: kills, failures, files. Cells run in processes of their own; the grid itself does so only
+where it is killed, since each start imports everything anew."""
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from tiny_digits import CONFIG_FOLDER, ROOT, environment, write_config
+
+from mmpretrain_mps.benchmark import command
+
+TOOL = str(ROOT / 'tools' / 'fewshot_benchmark.py')
+
+
+def run(config, work_dir, **flags):
+    """Run a grid from this process as the tool does; return its exit status and what it told."""
+    lines = []
+    defaults = dict(configs=[str(config)], datasets=[], grid=None, shots=[1], seeds=[1], recipes=None, jobs=1, devices=['cpu'],
+                    select='last', targets=False, resume=True, keep_checkpoints=False, cfg_options=None)
+    arguments = argparse.Namespace(work_dir=str(work_dir), **{**defaults, **flags})
+    return command.run(arguments, CONFIG_FOLDER, lines.append), '\n'.join(lines)
+
+
+def results_of(folder):
+    return {path.parent.name: json.loads(path.read_text()) for path in folder.glob('*/*/result.json')}
+
+
+def wait_for(condition, what, process, seconds=120):
+    deadline = time.time() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.time() < deadline, what
+        time.sleep(0.02)
+
+
+def alive_processes_of(session):
+    """Return the processes of a session, without those that have ended."""
+    alive = []
+    for entry in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{entry}/stat') as file:
+                state, _, _, its_session = file.read().rsplit(')', 1)[1].split()[:4]
+        except OSError:
+            continue
+        if int(its_session) == session and state != 'Z':
+            alive.append(int(entry))
+    return alive
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc'), reason='looks at /proc')
+def test_a_killed_grid_leaves_no_process_goes_on_and_gives_what_an_undisturbed_one_gives(tmp_path):
+    config, work_dir = write_config(tmp_path, epochs=30), tmp_path / 'killed'
+    grid = [sys.executable, TOOL, str(config), '--shots', '1', '--seeds', '1', '--jobs', '1', '--devices', 'cpu',
+            '--work-dir', str(work_dir)]
+    process = subprocess.Popen(grid, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
+                               start_new_session=True)
+    wait_for(lambda: list(work_dir.glob('*/*/last_checkpoint')), 'no checkpoint', process)
+    process.kill()
+    process.communicate()
+    deadline = time.time() + 30
+    while alive_processes_of(process.pid) and time.time() < deadline:
+        time.sleep(0.05)
+    assert alive_processes_of(process.pid) == [] and results_of(work_dir) == {}
+
+    status, _ = run(config, work_dir)
+    assert status == 0
+    result, = results_of(work_dir).values()
+    assert result['resumed'] and not list(work_dir.glob('*/*/*.pth'))
+    assert run(config, tmp_path / 'undisturbed')[0] == 0
+    undisturbed, = results_of(tmp_path / 'undisturbed').values()
+    assert not undisturbed['resumed'] and undisturbed['metrics'] == result['metrics']
+
+    before = next(work_dir.glob('*/*/result.json')).stat().st_mtime_ns
+    status, told = run(config, work_dir)
+    assert status == 0 and '1 cells, 1 done before, 0 to run' in told
+    assert next(work_dir.glob('*/*/result.json')).stat().st_mtime_ns == before
+
+
+def test_a_grid_writes_tables_and_curves_and_keeps_config_and_log_of_each_run(tmp_path):
+    config, work_dir = write_config(tmp_path, epochs=1), tmp_path / 'out'
+    status, told = run(config, work_dir, shots=[1, 2], seeds=[3], jobs=2)
+    assert status == 0
+    assert '2 cells, 0 done before, 2 to run, 2 at a time' in told and '[1/2] tiny_digits' in told and ' left' in told
+    for name in ('results.json', 'results.csv', 'results_summary.csv', 'results.md', 'results.tex', 'curves.png', 'curves.svg'):
+        assert (work_dir / name).stat().st_size > 100
+    result = next(result for result in results_of(work_dir).values() if result['shots'] == 2)
+    assert (result['dataset'], result['seed'], result['epoch']) == ('Digits', 3, 1)
+    assert (result['train_pictures'], result['test_pictures']) == (20, 896)
+    assert result['versions']['torch'] and result['machine']['threads'] >= 1 and len(result['picks_id']) == 64
+    folder = next(work_dir.glob('*/2shots_seed3-*'))
+    assert 'num_shots = 2' in (folder / 'tiny_digits.py').read_text()
+    assert 'Epoch(train) [1][2/2]' in (folder / 'log.txt').read_text()
+
+
+def test_failing_and_dying_cells_are_reported_and_the_others_are_done(tmp_path, monkeypatch):
+    (tmp_path / 'dying.py').write_text('\n'.join([
+        'import os, signal', 'from mmengine.hooks import Hook', 'from mmpretrain.registry import HOOKS',
+        '@HOOKS.register_module()', 'class Die(Hook):', '    def before_train(self, runner):',
+        '        os.kill(os.getpid(), signal.SIGKILL)']))
+    monkeypatch.syspath_prepend(tmp_path)
+    config = write_config(tmp_path, epochs=1, more="custom_imports = dict(imports=['mmpretrain_mps', 'dying'])")
+    grid = tmp_path / 'grid.json'
+    grid.write_text(json.dumps(dict(recipes={
+        'faulty': {'model.head.supervise': 'nothing'}, 'dying': {'custom_hooks': [dict(type='Die')]}, 'sound': {}})))
+    status, told = run(config, tmp_path / 'out', grid=str(grid), jobs=3)
+    assert status == 1
+    assert [result['recipe'] for result in results_of(tmp_path / 'out').values()] == ['sound']
+    assert 'FAILED: tiny_digits faulty, 1 shots, seed 1 (exit status 1; ValueError: supervise must be' in told
+    assert "    ValueError: supervise must be 'fused' or 'tuned', but is 'nothing'" in told  # the end of its log
+    assert 'FAILED: tiny_digits dying, 1 shots, seed 1 (ended by signal 9)' in told
+    assert '2 of 3 cells are missing.' in told
+    content = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert sorted(failure['cell'] for failure in content['failed']) == [
+        'tiny_digits dying, 1 shots, seed 1', 'tiny_digits faulty, 1 shots, seed 1']
+
+
+def test_validation_chooses_the_checkpoint_when_asked(tmp_path):
+    config = write_config(tmp_path, epochs=3)
+    status, told = run(config, tmp_path / 'out', shots=[2], select='val', keep_checkpoints=True)
+    assert status == 0 and 'best epoch on the validation split' in told
+    result, = results_of(tmp_path / 'out').values()
+    best, = (tmp_path / 'out').glob('*/*/best_*.pth')
+    assert best.stem.endswith(f"epoch_{result['epoch']}") and result['select'] == 'val'
+
+
+def test_the_tool_refuses_selection_on_test_in_one_line(tmp_path):
+    command_line = [sys.executable, TOOL, write_config(tmp_path), '--select', 'test', '--work-dir', tmp_path / 'out']
+    process = subprocess.run(command_line, capture_output=True, text=True, env=environment(), timeout=120)
+    assert process.returncode == 2 and 'error: selection on the test split is refused' in process.stderr
+    assert 'Traceback' not in process.stderr and not (tmp_path / 'out').exists()
+
+
+def test_ctrl_c_stops_the_cells_writes_the_tables_and_two_grids_do_not_share_a_folder(tmp_path):
+    config, work_dir = write_config(tmp_path, epochs=100000), tmp_path / 'out'
+    refusals = []
+
+    def interrupt():
+        deadline = time.time() + 120
+        while not list(work_dir.glob('*/*/last_checkpoint')) and time.time() < deadline:
+            time.sleep(0.05)
+        try:
+            run(config, work_dir)
+        except ValueError as error:
+            refusals.append(str(error))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    status, told = run(config, work_dir, seeds=[1, 2])
+    thread.join()
+    assert status == 130 and '1 running cells were stopped, 1 were not started' in told
+    assert '2 of 2 cells are missing' in told and (work_dir / 'results.json').is_file()
+    assert refusals == [f'another grid runs in {work_dir}; wait for it or name another --work-dir']
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize('flags, message', [
+    (dict(devices=['7']), "device '7' is not there: expected 'cpu'"), (dict(jobs=0), 'jobs is 0, expected 1 or more'),
+    (dict(recipes=['official']), "recipes 'official' are looked up for named data sets")])
+def test_flags_that_do_not_fit_are_refused_before_anything_runs(tmp_path, flags, message):
+    with pytest.raises(ValueError, match=message):
+        run(write_config(tmp_path), tmp_path / 'out', **flags)
+    assert not (tmp_path / 'out').exists()

@@ -1,0 +1,60 @@
+"""Floating-point operations of the method: the least that it needs, and what a run multiplies."""
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def block_flops(width, tokens, mlp_ratio=4.0):
+    """Return the operations of one transformer block for one picture, two per multiplication with addition."""
+    linear = (4 + 2 * mlp_ratio) * width**2 * tokens
+    attention = 2 * tokens**2 * width
+    return 2 * (linear + attention)
+
+
+def least_flops(visual, group_depths, training):
+    """Count the operations that the method cannot do without, for one picture (and view, in training).
+
+    Forward: the patches; the trunk once; the first adapted block once for both branches; the other blocks of each
+    branch; adapters; in training the projection of all tokens. Prediction needs [CLS] of the last blocks alone, for
+    which keys and values need not be computed: scores and weighted sums can be taken of the block's input. Backward:
+    twice the forward of what is tuned, once that of frozen blocks that a gradient crosses.
+
+    Args:
+        visual (VisionTransformer): The vision tower of open_clip.
+        group_depths (Sequence[int]): Blocks of trunk, adapted and tuned part.
+        training (bool): A training step, or a prediction.
+
+    Returns:
+        float: Floating-point operations.
+    """
+    width, embed = visual.proj.shape
+    tokens = visual.positional_embedding.shape[0]
+    mlp_ratio = visual.transformer.resblocks[0].mlp.c_fc.out_features / width
+    block, adapter = block_flops(width, tokens, mlp_ratio), 2 * width**2 * tokens
+    patches = 2 * visual.conv1.weight.numel() * (tokens - 1)
+    trunk, adapted, tuned = group_depths
+    later = max(adapted - 1, 0)
+    shared = patches + (trunk + min(adapted, 1)) * block + adapted * adapter
+    if not training:
+        heads = visual.transformer.resblocks[0].attn.num_heads
+        last = 2 * (2 + 2 + 2 * mlp_ratio) * width**2 + 4 * heads * tokens * width
+        return shared + 2 * ((later + tuned - 1) * block + last + 2 * width * embed)
+    projection = 2 * tokens * width * embed
+    forward = shared + 2 * ((later + tuned) * block + projection)
+    # A frozen block or adapter input costs one product per weight on the way back, a tuned one two.
+    backward = 2 * tuned * block + later * block + (adapted + later) * adapter + 2 * projection
+    return forward + backward
+
+
+def counted_flops(function):
+    """Return the operations that PyTorch counts while a function runs, backward included.
+
+    The fused attention module of PyTorch's inference is not in its tables, so that it is switched off meanwhile.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            function()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return counter.get_total_flops()

@@ -1,0 +1,138 @@
+"""What the benchmark tools share: the machine, its clock and memory, and result files."""
+import ctypes
+import gc
+import json
+import platform
+import statistics
+import time
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ('torch', 'mmengine', 'mmpretrain', 'open_clip_torch', 'numpy')
+
+
+def describe_machine(device):
+    """Return processor, accelerator, threads and versions as plain values."""
+    cuda = device.type == 'cuda'
+    return dict(
+        processor=_processor_name(), threads=torch.get_num_threads(), system=f'{platform.system()} {platform.machine()}',
+        device=torch.cuda.get_device_name(device) if cuda else 'cpu', python=platform.python_version(),
+        versions={name: metadata.version(name) for name in PACKAGES}, cuda=torch.version.cuda if cuda else None)
+
+
+def _processor_name():
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
+    return f'{len(names)} x {names[0]}' if names else platform.processor()
+
+
+def seconds(function, device):
+    """Run a function once and return how long it took, the device's work included."""
+    synchronize(device)
+    start = time.perf_counter()
+    function()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device):
+    """Wait for an accelerator."""
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def alternate(functions, repeats, device):
+    """Time functions in turn, so that what else the machine does meets all of them.
+
+    Args:
+        functions (dict[str, Callable]): What to time.
+        repeats (int): How often each is timed, after one run that is not.
+        device (torch.device): Where they run.
+
+    Returns:
+        dict[str, list[float]]: Seconds.
+    """
+    times = {name: [] for name in functions}
+    for function in functions.values():
+        function()
+    for _ in range(repeats):
+        for name, function in functions.items():
+            times[name].append(seconds(function, device))
+    return times
+
+
+def median_ratio(times, slow, fast):
+    """Return the median over the rounds of how many times longer ``slow`` took than ``fast`` in the same round."""
+    return statistics.median(a / b for a, b in zip(times[slow], times[fast]))
+
+
+def matmul_peak(device, dtype, size=None, repeats=8):
+    """Measure operations per second of one large matrix product, the best of several runs.
+
+    Args:
+        device (torch.device): Where.
+        dtype (torch.dtype): Of the matrices.
+        size (int, optional): Rows and columns; 8192 on a GPU, else 2048.
+        repeats (int): Timed runs.
+
+    Returns:
+        float: Floating-point operations per second.
+    """
+    size = size or (8192 if device.type == 'cuda' else 2048)
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = min(alternate(dict(product=lambda: left @ right), repeats, device)['product'])
+    return 2 * size**3 / best
+
+
+class PeakMemory:
+    """Peak memory of a stretch of work above what was in use before it, in bytes.
+
+    On a GPU PyTorch's own count; elsewhere the resident set of this process, whose peak Linux lets one reset. Gives
+    None where neither is to be had.
+    """
+
+    def __init__(self, device):
+        self.device = device
+        self.above = None
+
+    def __enter__(self):
+        gc.collect()
+        if self.device.type == 'cuda':
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.before = torch.cuda.memory_allocated(self.device)
+            return self
+        try:
+            ctypes.CDLL('libc.so.6').malloc_trim(0)
+            Path('/proc/self/clear_refs').write_text('5')
+        except (OSError, AttributeError):
+            self.before = None
+            return self
+        self.before = _resident('VmRSS')
+        return self
+
+    def __exit__(self, *_):
+        if self.before is None:
+            return
+        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == 'cuda' else _resident('VmHWM')
+        self.above = peak - self.before
+
+
+def _resident(entry):
+    for line in Path('/proc/self/status').read_text().splitlines():
+        if line.startswith(entry + ':'):
+            return int(line.split()[1]) * 1024
+    raise OSError(f'/proc/self/status has no {entry}')
+
+
+def write_results(results, path):
+    """Write results as JSON and say where."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=2) + '\n', encoding='utf-8')
+    print(f'written to {path}')
