@@ -1,7 +1,144 @@
-"""The embedded CLIP."""
+"""A tiny CLIP that comes with the package, so that everything runs offline.
+
+The folder of this module is an open_clip ``local-dir`` model: 12 vision
+blocks on 32 x 32 pictures, pre-trained on rendered glyphs, drawn digits and
+coloured shapes only.  See ``NOTICE.md`` beside this file for what it was
+made from and what it is not.
+
+    >>> import open_clip
+    >>> from mmpretrain_mps import mini_clip
+    >>> model = open_clip.create_model(
+    ...     f'local-dir:{mini_clip.folder()}', require_pretrained=True)
+    >>> tokens = mini_clip.tokenizer()(['a photo of the number three.'])
+"""
+import json
+from functools import lru_cache
 from pathlib import Path
+from typing import Iterable, List
+
+__all__ = [
+    'DIGIT_TEMPLATES', 'check_vocabulary', 'folder', 'tokenizer', 'vocabulary'
+]
+
+# Chosen on the train half of scikit-learn's digits, never on the test half;
+# results/mini_clip_card.json has the scores of every set that was compared.
+DIGIT_TEMPLATES = (
+    'a photo of the number {}.',
+    'a photo of the digit {}.',
+    'a handwritten digit {}.',
+    'an image of the number {}.',
+)
+
+_CONFIG_NAME = 'open_clip_config.json'
+_MERGES_NAME = 'bpe_merges.txt.gz'
+_VOCABULARY_NAME = 'vocabulary.json'
 
 
-def folder():
-    """Return the folder of the model."""
-    return Path(__file__).parent
+def folder() -> Path:
+    """Folder to give to open_clip as ``local-dir:<folder>``.
+
+    Returns:
+        Path: Absolute path of the installed model.
+    """
+    return Path(__file__).resolve().parent
+
+
+@lru_cache(maxsize=None)
+def _vocabulary(model_folder: Path) -> dict:
+    with open(model_folder / _VOCABULARY_NAME, encoding='utf-8') as file:
+        return json.load(file)
+
+
+def vocabulary() -> dict:
+    """What the text tower knows.
+
+    Returns:
+        dict: ``words``, every word and punctuation mark of the pre-training
+        captions, sorted; ``concepts``, the class names by group (``digits``,
+        ``letters``, ``symbols``, ``shapes``, ``colours``).
+    """
+    known = _vocabulary(folder())
+    return {
+        'words': list(known['words']),
+        'concepts': {k: list(v) for k, v in known['concepts'].items()},
+    }
+
+
+@lru_cache(maxsize=None)
+def _tokenizer(model_folder: Path):
+    from open_clip.tokenizer import SimpleTokenizer
+    with open(model_folder / _CONFIG_NAME, encoding='utf-8') as file:
+        text_cfg = json.load(file)['model_cfg']['text_cfg']
+    made = SimpleTokenizer(
+        bpe_path=str(model_folder / _MERGES_NAME),
+        context_length=text_cfg['context_length'])
+    if made.vocab_size != text_cfg['vocab_size']:
+        raise ValueError(
+            f'{_MERGES_NAME} gives {made.vocab_size} tokens but {_CONFIG_NAME}'
+            f" says {text_cfg['vocab_size']}; the folder {model_folder} mixes "
+            'files of two models')
+    return made
+
+
+def tokenizer():
+    """open_clip tokenizer with the vocabulary and context of this model.
+
+    Returns:
+        open_clip.tokenizer.SimpleTokenizer: Call it on texts to get token
+        ids ``(N, context_length)``; unused places hold 0.
+    """
+    return _tokenizer(folder())
+
+
+def _words(text: str, made) -> List[str]:
+    """Split a text as the tokenizer does before byte pairs come in."""
+    return made.pat.findall(made.clean_fn(text))
+
+
+def _sample(names: List[str], count: int = 4) -> str:
+    return ', '.join(repr(name) for name in names[:count])
+
+
+def check_vocabulary(texts: Iterable[str]) -> None:
+    """Refuse texts that the text tower cannot understand.
+
+    A class name made of words that pre-training never saw gets an arbitrary
+    vector, and a text longer than the context loses its end token, from
+    which the text feature is read.  Both look like low accuracy, not like a
+    mistake, hence this check.
+
+    Args:
+        texts (Iterable[str]): Captions, i.e. templates already filled with
+            class names, or bare class names.
+
+    Raises:
+        TypeError: If ``texts`` is one string instead of several.
+        ValueError: If a word never occurred in pre-training (the message
+            names every such word and examples of known class names), or a
+            text does not fit the context (the message quotes both lengths).
+    """
+    if isinstance(texts, str):
+        raise TypeError(
+            f'texts must be several strings, got the single string {texts!r}')
+    texts = list(texts)
+    made = tokenizer()
+    known = _vocabulary(folder())
+    words = set(known['words'])
+    unknown = sorted(
+        {word for text in texts for word in _words(text, made)} - words)
+    if unknown:
+        concepts = known['concepts']
+        examples = '; '.join(f'{group}: {_sample(names)}'
+                             for group, names in concepts.items())
+        raise ValueError(
+            'the mini CLIP has no meaning for '
+            f'{", ".join(repr(word) for word in unknown)}: never part of a '
+            f'pre-training caption. Known class names, for example, {examples}'
+            '; mini_clip.vocabulary() lists all')
+    for text in texts:
+        # Start and end of text take a place each.
+        needed = len(made.encode(text)) + 2
+        if needed > made.context_length:
+            raise ValueError(
+                f'{text!r} needs {needed} tokens but the context of the mini '
+                f'CLIP holds {made.context_length}; shorten the template')

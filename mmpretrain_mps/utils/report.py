@@ -4,7 +4,7 @@ BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 
 
 def accuracy_table(metrics):
-    """Lay the results of a test out as a small table: the branches first, then every other number.
+    """Lay the results of a test out as a small table: one line per branch, or every number where there are no branches.
 
     Args:
         metrics (dict): Names to values, as a runner's test returns them.
@@ -12,9 +12,9 @@ def accuracy_table(metrics):
     Returns:
         str: One line per number; values that are no numbers are left out.
     """
-    names = {f'accuracy/{name}': label for name, label in BRANCHES.items() if f'accuracy/{name}' in metrics}
-    others = [name for name, value in metrics.items() if name not in names and isinstance(value, (int, float))]
-    rows = {**{label: metrics[name] for name, label in names.items()}, **{name: metrics[name] for name in others}}
+    rows = {label: metrics[f'accuracy/{name}'] for name, label in BRANCHES.items() if f'accuracy/{name}' in metrics}
+    heading = bool(rows)
+    rows = rows or {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     width = max((len(name) for name in rows), default=0)
     lines = [f'{name:<{width}}  {value:7.2f}' for name, value in rows.items()]
-    return '\n'.join([f"{'accuracy':<{width}}        %", *lines] if names else lines)
+    return '\n'.join([f"{'accuracy':<{width}}        %", *lines] if heading else lines)

@@ -6,3 +6,10 @@ train_dataloader = dict(batch_size=64, dataset=dict(dataset=dict(type='CLIPImage
 val_dataloader = None
 val_evaluator = None
 test_dataloader = dict(dataset=dict(type='CLIPImageNet'))
+
+# The shifted test sets, for test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}}).
+targets = dict(
+    imagenet_v2=dict(type='CLIPImageNetV2', data_root={{_base_.data_root}}, subset='test'),
+    imagenet_sketch=dict(type='CLIPImageNetSketch', data_root={{_base_.data_root}}, subset='test'),
+    imagenet_a=dict(type='CLIPImageNetA', data_root={{_base_.data_root}}, subset='test'),
+    imagenet_r=dict(type='CLIPImageNetR', data_root={{_base_.data_root}}, subset='test'))

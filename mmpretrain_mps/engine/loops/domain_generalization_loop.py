@@ -11,8 +11,8 @@ from mmengine.runner import TestLoop
 from mmpretrain.registry import LOOPS
 from torch.utils.data import DataLoader
 
+from ...datasets.split import shorten
 from ...evaluation import AlphaSweep, BranchAccuracy, CalibrationError
-from ..hooks.class_names_hook import describe_difference
 from .domain_report import DomainReport, SetResult
 from .targets import build_targets
 
@@ -174,8 +174,8 @@ class DomainGeneralizationLoop(TestLoop):
                 return ClassHead('cut', classes, None, self._prototypes(target)[list(indices)]) if cut else ClassHead(
                     'source', classes, None, None)
             self.runner.logger.warning(
-                f'target {target.name}: its source_indices belong to another source; its own names are used. '
-                + describe_difference('the model, so indexed,', ours, 'the target', classes))
+                f'target {target.name}: its source_indices belong to another source; the model has there {shorten(ours)}, the '
+                f'target {shorten(classes)}. The names of the target are used')
         if classes == tuple(model.class_names):
             return ClassHead('source', classes, None, None)
         self._prototypes(target)
