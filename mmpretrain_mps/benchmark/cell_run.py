@@ -64,13 +64,13 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
         command_line.resume_from(cfg, 'auto')
     check_inputs(cfg, ('train_dataloader', 'test_dataloader'))
     started = time.time()
-    runner = command_line.build_runner(cfg)
+    runner = command_line.build_runner(cfg, ('train_dataloader', 'val_dataloader', 'test_dataloader'))
     runner.train()
     trained = time.time()
     epoch = load_best(runner) if cell.select == 'val' else runner.epoch
     metrics = runner.test()
     result = dict(
-        **describe(cell, runner), epoch=epoch, metrics={name: float(value) for name, value in metrics.items()},
+        **describe(cell, runner), epoch=epoch, metrics=figures_of(metrics),
         seconds=dict(training=round(trained - started, 2), testing=round(time.time() - trained, 2)),
         resumed=resumed, finished=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
         machine=machine(), versions=versions())
@@ -80,6 +80,19 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
             file.unlink()
         (work_dir / 'last_checkpoint').unlink(missing_ok=True)
     return result
+
+
+def figures_of(metrics):
+    """Keep the metrics that are numbers; a config may also ask for matrices.
+
+    Args:
+        metrics (dict): As a test returns them.
+
+    Returns:
+        dict[str, float]: Those of one number.
+    """
+    return {name: float(value) for name, value in metrics.items()
+            if isinstance(value, (int, float)) or getattr(value, 'shape', None) == ()}
 
 
 def load_best(runner):

@@ -126,7 +126,7 @@ def config_key(cfg, select):
     # Other top-level entries are short cuts; what they stand for is in the places that use them.
     known = {key: value for key, value in cfg.to_dict().items() if key in RUNNER_KEYS | OPTIONAL_KEYS}
     content = dict(config=_related(known), select=select)
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=_name).encode()).hexdigest()
 
 
 def find_config(dataset, recipe, folder):
@@ -184,6 +184,11 @@ def _related(value):
     if isinstance(value, (list, tuple)):
         return [_related(item) for item in value]
     return value
+
+
+def _name(value):
+    """Name a class or function by where it lives; its usual text holds an address that changes with every run."""
+    return f'{value.__module__}.{value.__qualname__}' if hasattr(value, '__qualname__') else repr(value)
 
 
 def _check_axis(name, values, least):

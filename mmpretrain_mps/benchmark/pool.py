@@ -66,7 +66,7 @@ def run_cells(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkp
     slots = deque(make_slots(devices, jobs))
     todo = deque(cell for cell in cells if read_result(folder, cell) is None)
     progress = Progress(cells, [read_result(folder, cell) for cell in cells], len(slots), report or (lambda line: None))
-    threads = max(1, available_cores() // len(slots))
+    threads = threads_per_process(len(slots))
     running, failures = {}, []
     Path(folder).mkdir(parents=True, exist_ok=True)
     with _only_one(folder), _interruptible():
@@ -133,6 +133,19 @@ def make_slots(devices, jobs):
 def available_cores():
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def threads_per_process(jobs):
+    """Return how many threads each process computes with: what OMP_NUM_THREADS says, else its share of the cores.
+
+    Args:
+        jobs (int): Processes at a time.
+
+    Returns:
+        int: At least 1. More threads in all than cores would wait for each other most of the time.
+    """
+    asked = os.environ.get('OMP_NUM_THREADS', '')
+    return int(asked) if asked.isdigit() and int(asked) else max(1, available_cores() // jobs)
 
 
 def log_tail(folder, cell, lines=TAIL_LINES):

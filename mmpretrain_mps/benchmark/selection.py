@@ -2,6 +2,7 @@
 from ..engine import command_line
 
 MONITORED = 'accuracy/fused'
+EARLY_STOPPING = 'EarlyStoppingHook'
 # Two configs of one data set may differ in these and still show the same pictures.
 PRESENTATION_KEYS = frozenset({'pipeline', 'test_mode', 'lazy_init', 'serialize_data', 'max_refetch', 'templates',
                                'class_names', 'cache_images', 'cache_limit_mb'})
@@ -11,8 +12,9 @@ def apply_selection(cfg, select):
     """Make a config train for the checkpoint that is to be reported.
 
     Args:
-        cfg (Config): Changed in place. For ``'last'`` validation is dropped: nobody looks at it. For ``'val'`` every
-            epoch is validated, unless the config says how often, and the best one is kept.
+        cfg (Config): Changed in place. For ``'last'`` validation is dropped, for nobody looks at it, unless it can end
+            the training. For ``'val'`` every epoch is validated, unless the config says how often, and the best one is
+            kept.
         select (str): ``'last'`` or ``'val'``.
 
     Raises:
@@ -30,13 +32,14 @@ def apply_selection(cfg, select):
                          'which shows the test pictures. Give it a validation split, or report the last epoch')
     if select == 'last':
         _checkpoint_hook(cfg).pop('save_best', None)
-        command_line.without_validation(cfg)
+        if chooser != EARLY_STOPPING:
+            command_line.without_validation(cfg)
         return
     if not cfg.get('val_dataloader'):
         raise ValueError('select=val needs val_dataloader, val_cfg and val_evaluator in the config; this one has no '
                          'validation split')
     _checkpoint_hook(cfg).update(save_best=MONITORED, rule='greater')
-    if cfg.train_cfg.get('val_interval', 1) >= cfg.train_cfg.max_epochs:
+    if cfg.train_cfg.get('val_interval', 1) >= cfg.train_cfg.get('max_epochs', float('inf')):
         cfg.train_cfg.val_interval = 1
 
 
@@ -60,10 +63,10 @@ def shows_test_pictures(val_dataloader, test_dataloader):
 
 def _chooser(cfg):
     """Return what in a config acts upon validation results, None if nothing does."""
-    if _checkpoint_hook(cfg).get('save_best'):
-        return 'save_best'
     hooks = [*(cfg.get('custom_hooks') or ()), *(hook for hook in (cfg.get('default_hooks') or {}).values() if hook)]
-    return next((hook['type'] for hook in hooks if hook.get('type') == 'EarlyStoppingHook'), None)
+    if any(hook.get('type') == EARLY_STOPPING for hook in hooks):
+        return EARLY_STOPPING
+    return 'save_best' if _checkpoint_hook(cfg).get('save_best') else None
 
 
 def _checkpoint_hook(cfg):

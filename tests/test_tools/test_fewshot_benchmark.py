@@ -137,11 +137,14 @@ def test_the_tool_refuses_selection_on_test_in_one_line(tmp_path):
 
 def test_ctrl_c_stops_the_cells_writes_the_tables_and_two_grids_do_not_share_a_folder(tmp_path):
     config, work_dir = write_config(tmp_path, epochs=100000), tmp_path / 'out'
-    refusals = []
+    refusals, thread_may_interrupt = [], threading.Event()
+    thread_may_interrupt.set()
 
     def interrupt():
         deadline = time.time() + 120
         while not list(work_dir.glob('*/*/last_checkpoint')) and time.time() < deadline:
+            if not thread_may_interrupt.is_set():
+                return
             time.sleep(0.05)
         try:
             run(config, work_dir)
@@ -152,6 +155,7 @@ def test_ctrl_c_stops_the_cells_writes_the_tables_and_two_grids_do_not_share_a_f
     thread = threading.Thread(target=interrupt)
     thread.start()
     status, told = run(config, work_dir, seeds=[1, 2])
+    thread_may_interrupt.clear()  # should the run have ended by itself
     thread.join()
     assert status == 130 and '1 running cells were stopped, 1 were not started' in told
     assert '2 of 2 cells are missing' in told and (work_dir / 'results.json').is_file()

@@ -1,0 +1,12 @@
+# MPS-Tuning of CLIP ViT-B/16 on Caltech101, 16 pictures per class, recipe "paper".
+#
+#   python tools/train.py configs/mps_vitb16_16shot_caltech101.py --cfg-options data_root=/data
+#   python tools/fewshot_benchmark.py --datasets Caltech101 --cfg-options data_root=/data
+#
+# Not measured by this project.
+_base_ = [
+    './_base_/models/clip_vitb16.py',
+    './_base_/datasets/caltech101.py',
+    './_base_/schedules/paper_50e.py',
+    './default_runtime.py',
+]

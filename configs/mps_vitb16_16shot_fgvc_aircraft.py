@@ -1,0 +1,12 @@
+# MPS-Tuning of CLIP ViT-B/16 on FGVCAircraft, 16 pictures per class, recipe "paper".
+#
+#   python tools/train.py configs/mps_vitb16_16shot_fgvc_aircraft.py --cfg-options data_root=/data
+#   python tools/fewshot_benchmark.py --datasets FGVCAircraft --cfg-options data_root=/data
+#
+# Not measured by this project.
+_base_ = [
+    './_base_/models/clip_vitb16.py',
+    './_base_/datasets/fgvc_aircraft.py',
+    './_base_/schedules/paper_50e.py',
+    './default_runtime.py',
+]

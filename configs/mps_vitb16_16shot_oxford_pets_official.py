@@ -1,0 +1,15 @@
+# The same as the released code trains it: 100 epochs, the first at 1e-5; alignment weighted by 2; temperatures
+# from 0.5 to 0.07, twice that for the deepest sculpted layer.
+#
+#   python tools/train.py configs/mps_vitb16_16shot_oxford_pets_official.py --cfg-options data_root=/data
+#   python tools/fewshot_benchmark.py --datasets OxfordPets --recipes official --cfg-options data_root=/data
+#
+# Not measured by this project.
+_base_ = [
+    './_base_/models/clip_vitb16_official.py',
+    './_base_/datasets/oxford_pets.py',
+    './_base_/schedules/official_100e.py',
+    './default_runtime.py',
+]
+
+model = dict(sculpt_loss=dict(temperature=dict(start=0.5, end=0.07)))

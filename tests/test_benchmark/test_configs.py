@@ -1,0 +1,36 @@
+import pytest
+from tiny_digits import CONFIG_FOLDER
+
+from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config
+
+# Of the released code: epochs, weight of alignment, temperature at start and end.
+OFFICIAL = {
+    'ImageNet': (50, 2, 0.1, 0.05), 'Caltech101': (100, 0.5, 0.1, 0.05), 'OxfordPets': (100, 2, 0.5, 0.07),
+    'StanfordCars': (200, 0.5, 0.1, 0.05), 'Flowers102': (200, 0.5, 0.1, 0.05), 'Food101': (50, 2, 0.5, 0.07),
+    'FGVCAircraft': (200, 0.5, 0.1, 0.05), 'SUN397': (50, 2, 0.1, 0.05), 'DTD': (100, 0.5, 0.5, 0.07),
+    'EuroSAT': (200, 0.5, 0.5, 0.07), 'UCF101': (100, 0.5, 0.5, 0.07)}
+
+
+def read(name, recipe, **flags):
+    cells = make_cells([(recipe, find_config(name, recipe, CONFIG_FOLDER))], [4], [2], **flags)
+    return read_cell_config(cells[0])
+
+
+@pytest.mark.parametrize('name', OFFICIAL)
+def test_each_data_set_has_a_config_by_both_recipes(name):
+    paper, official = read(name, 'paper'), read(name, 'official')
+    for cfg in (paper, official):
+        assert cfg.test_dataloader.dataset.type == cfg.train_dataloader.dataset.dataset.type
+        assert (cfg.train_dataloader.dataset.num_shots, cfg.train_dataloader.dataset.seed) == (4, 2)
+        assert cfg.train_dataloader.batch_size == (64 if name == 'ImageNet' else 32)
+        assert cfg.param_scheduler[1].T_max == cfg.train_cfg.max_epochs
+    assert (paper.train_cfg.max_epochs, paper.model.gram_loss.loss_weight) == (50, 0.5)
+    temperature = official.model.sculpt_loss.temperature
+    assert OFFICIAL[name] == (official.train_cfg.max_epochs, official.model.gram_loss.loss_weight, temperature.start,
+                              temperature.end)
+
+
+def test_selection_by_validation_works_where_there_is_a_validation_split_and_is_refused_where_not():
+    assert read('EuroSAT', 'paper', select='val').val_dataloader.dataset.subset == 'val'
+    with pytest.raises(ValueError, match='has no validation split'):
+        read('ImageNet', 'paper', select='val')
