@@ -90,7 +90,7 @@ class PlainCheckpointHook(Hook):
         allow_other_split (bool): Warn instead of refusing a checkpoint of other pictures.
     """
 
-    # Saving: after every hook that adds something. Loading: before anything reads what was loaded.
+    # After every hook that adds something to the checkpoint, such as the averaged weights of EMAHook.
     priority = 'LOWEST'
 
     def __init__(self, allow_other_split=False):
