@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 
 from mmpretrain_mps import mini_clip
 
+from ..utils import data_preprocessor as _  # noqa: F401  (registers the preprocessor)
 from ..utils.clip_loader import EMBEDDED_ARCHITECTURE, load_clip
 from ..utils.fingerprint import fingerprint
 from ..utils.gathering import gather_batch
@@ -70,6 +71,8 @@ class MPSCLIPClassifier(BaseClassifier):
             with batch B equal one with batch N x B. ``'none'``: each computes those of its own pictures; relations
             between pictures of different processes are then lost, so that the global Gram and the sculpting loss, and
             with them the result, depend on the number of processes.
+        compile (bool | dict, optional): Run the backbone through ``torch.compile``, with these arguments. Worth its start-up
+            of a minute on GPUs and long runs; shapes should stay the same, so that ``drop_last`` helps.
         data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
 
     Attributes:
@@ -82,7 +85,7 @@ class MPSCLIPClassifier(BaseClassifier):
 
     def __init__(self, architecture, pretrained, backbone=None, head=None, gram_loss=None, sculpt_loss=None,
                  class_names=None, templates=None, normalize_templates=True, quick_gelu=None, logit_scale=None,
-                 gather='all', data_preprocessor=None, init_cfg=None):
+                 gather='all', compile=None, data_preprocessor=None, init_cfg=None):
         if gather not in ('all', 'none'):
             raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
         clip = load_clip(architecture, pretrained, quick_gelu)
@@ -95,6 +98,9 @@ class MPSCLIPClassifier(BaseClassifier):
         self.gather, self.equal_batches = gather, False
         self.logit_scale = clip.model.logit_scale.exp().item() if logit_scale is None else float(logit_scale)
         self.backbone = MODELS.build({'type': 'DualBranchViT', **(backbone or {}), 'visual': clip.model.visual})
+        if compile:
+            # In place: names of parameters, and with them checkpoints, stay what they are.
+            self.backbone.compile(**(compile if isinstance(compile, dict) else {}))
         self.head = MODELS.build({'type': 'LogitsFusionHead', **(head or {})})
         self.gram_loss = _build_if_active(gram_loss, 'GramAlignLoss')
         self.sculpt_loss = _build_if_active(sculpt_loss, 'HierarchicalSculptLoss')
@@ -221,7 +227,7 @@ class MPSCLIPClassifier(BaseClassifier):
         Returns:
             dict[str, Tensor]: Scalars; those whose name holds ``loss`` are to be summed.
         """
-        labels = torch.cat([sample.gt_label for sample in data_samples]).to(views[0].device)
+        labels = torch.cat([sample.gt_label for sample in data_samples]).to(views[0].device, non_blocking=True)
         batch = self._loss_inputs(self._training_features(views), labels)
         if self.gather == 'all':
             batch = batch.gathered(self.equal_batches)
@@ -231,7 +237,8 @@ class MPSCLIPClassifier(BaseClassifier):
             losses.update(self.gram_loss.combine(batch.tuned, batch.zero_shot, batch.local_distances))
         if self.sculpt_loss is not None:
             losses.update(self.sculpt_loss(batch.tuned, batch.intermediate, batch.labels, self.text_prototypes))
-            losses['temperature'] = batch.tuned.new_tensor(self.temperature)
+            # Filled on the device: a tensor made of a number would be copied there, and waited for.
+            losses['temperature'] = batch.tuned.new_full((), self.temperature)
         return losses
 
     def predict(self, inputs, data_samples=None):
@@ -381,7 +388,7 @@ def read_description(state):
 
 
 def _normalisation(preprocess):
-    return dict(type='SelfSupDataPreprocessor', mean=[255 * value for value in preprocess.mean],
+    return dict(type='CLIPDataPreprocessor', non_blocking=True, mean=[255 * value for value in preprocess.mean],
                 std=[255 * value for value in preprocess.std])
 
 
