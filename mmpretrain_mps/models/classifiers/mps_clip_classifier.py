@@ -14,6 +14,7 @@ from ..utils import data_preprocessor as _  # noqa: F401  (registers the preproc
 from ..utils.clip_loader import EMBEDDED_ARCHITECTURE, load_clip
 from ..utils.fingerprint import fingerprint
 from ..utils.gathering import gather_batch
+from ..utils.prototype_cache import cached_prototypes
 from ..utils.text_prototypes import encode_prototypes, fill_templates
 
 CHECKPOINT_FORMAT = 'mmpretrain_mps-1'
@@ -73,6 +74,7 @@ class MPSCLIPClassifier(BaseClassifier):
             with them the result, depend on the number of processes.
         compile (bool | dict, optional): Run the backbone through ``torch.compile``, with these arguments. Worth its start-up
             of a minute on GPUs and long runs; shapes should stay the same, so that ``drop_last`` helps.
+        cache_prototypes (bool): Keep class prototypes on disk; :mod:`..utils.prototype_cache` says where.
         data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
 
     Attributes:
@@ -85,7 +87,7 @@ class MPSCLIPClassifier(BaseClassifier):
 
     def __init__(self, architecture, pretrained, backbone=None, head=None, gram_loss=None, sculpt_loss=None,
                  class_names=None, templates=None, normalize_templates=True, quick_gelu=None, logit_scale=None,
-                 gather='all', compile=None, data_preprocessor=None, init_cfg=None):
+                 gather='all', compile=None, cache_prototypes=True, data_preprocessor=None, init_cfg=None):
         if gather not in ('all', 'none'):
             raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
         clip = load_clip(architecture, pretrained, quick_gelu)
@@ -96,6 +98,7 @@ class MPSCLIPClassifier(BaseClassifier):
         self.image_size = clip.preprocess.image_size
         self.normalize_templates = normalize_templates
         self.gather, self.equal_batches = gather, False
+        self.cache_prototypes = cache_prototypes
         self.logit_scale = clip.model.logit_scale.exp().item() if logit_scale is None else float(logit_scale)
         self.backbone = MODELS.build({'type': 'DualBranchViT', **(backbone or {}), 'visual': clip.model.visual})
         if compile:
@@ -163,7 +166,8 @@ class MPSCLIPClassifier(BaseClassifier):
         clip = self._text_tower.pop() if self._text_tower else load_clip(self.architecture, self.pretrained,
                                                                          self.quick_gelu)
         model, tokenizer = clip.model.to(self.text_prototypes.device), clip.make_tokenizer()
-        return [encode_prototypes(model, tokenizer, class_names, templates, self.normalize_templates)
+        encode = cached_prototypes if self.cache_prototypes else encode_prototypes
+        return [encode(model, tokenizer, class_names, templates, self.normalize_templates)
                 for class_names, templates in class_lists]
 
     @contextlib.contextmanager

@@ -11,9 +11,15 @@ class CLIPDataPreprocessor(SelfSupDataPreprocessor):
     batch at once, and metrics read them on the host anyway. Arguments as in mmpretrain.
     """
 
-    def cast_data(self, data):
-        """Copy the pictures to the device."""
-        if not isinstance(data, dict) or 'data_samples' not in data:
-            return super().cast_data(data)
-        pictures = {key: value for key, value in data.items() if key != 'data_samples'}
-        return dict(super().cast_data(pictures), data_samples=data['data_samples'])
+    def forward(self, data, training=False):
+        """Copy the pictures to the device and normalise them.
+
+        Args:
+            data (dict): ``inputs``, a tensor or a list of one per view, and ``data_samples``.
+            training (bool): Makes no difference.
+
+        Returns:
+            dict: With both entries.
+        """
+        pictures = super().forward(dict(inputs=data['inputs'], data_samples=None), training)
+        return dict(pictures, data_samples=data.get('data_samples'))
