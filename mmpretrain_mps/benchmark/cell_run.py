@@ -18,6 +18,7 @@ from .grid import config_key, read_cell_config
 
 RESULT_FORMAT = 'mmpretrain_mps-benchmark-1'
 RESULT_FILE = 'result.json'
+CHECKPOINTS_PER_RUN = 10
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmpretrain', 'mmcv', 'mmcv-lite', 'open_clip_torch', 'numpy')
 
 
@@ -59,6 +60,7 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
     if config_key(cfg, cell.select) != cell.key:
         raise ValueError(f'{cell.config} has changed since the grid was started; start the grid again')
     cfg.work_dir = str(work_dir)
+    _save_rarely(cfg)
     resumed = resume and find_latest_checkpoint(cfg.work_dir) is not None
     if resumed:
         command_line.resume_from(cfg, 'auto')
@@ -161,6 +163,15 @@ def clear(folder, cell):
         cell (Cell): Of the grid.
     """
     shutil.rmtree(Path(folder, cell.folder), ignore_errors=True)
+
+
+def _save_rarely(cfg):
+    """Save about ten times per run: with each checkpoint mmengine formats the whole config anew, which takes longer than
+    an epoch of a small model."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
+    epochs = cfg.train_cfg.get('max_epochs')
+    if hook and epochs and hook.get('by_epoch', True):
+        hook.interval = max(hook.get('interval', 1), epochs // CHECKPOINTS_PER_RUN)
 
 
 def _processor():

@@ -54,7 +54,7 @@ def alive_processes_of(session):
 
 @pytest.mark.skipif(not os.path.isdir('/proc'), reason='looks at /proc')
 def test_a_killed_grid_leaves_no_process_goes_on_and_gives_what_an_undisturbed_one_gives(tmp_path):
-    config, work_dir = write_config(tmp_path, epochs=30), tmp_path / 'killed'
+    config, work_dir = write_config(tmp_path, epochs=60), tmp_path / 'killed'
     grid = [sys.executable, TOOL, str(config), '--shots', '1', '--seeds', '1', '--jobs', '1', '--devices', 'cpu',
             '--work-dir', str(work_dir)]
     process = subprocess.Popen(grid, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
@@ -142,7 +142,7 @@ def test_ctrl_c_stops_the_cells_writes_the_tables_and_two_grids_do_not_share_a_f
 
     def interrupt():
         deadline = time.time() + 120
-        while not list(work_dir.glob('*/*/last_checkpoint')) and time.time() < deadline:
+        while not any('Epoch(train)' in log.read_text() for log in work_dir.glob('*/*/log.txt')) and time.time() < deadline:
             if not thread_may_interrupt.is_set():
                 return
             time.sleep(0.05)
