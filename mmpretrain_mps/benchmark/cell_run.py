@@ -120,7 +120,8 @@ def describe(cell, runner):
     Returns:
         dict: Plain values.
     """
-    train, test = (getattr(loader.dataset, 'metainfo', {}) for loader in (runner.train_dataloader, runner.test_dataloader))
+    train, test = (getattr(loader.dataset, 'metainfo', {})
+                   for loader in (runner.train_dataloader, runner.test_dataloader))
     return dict(
         format=RESULT_FORMAT, hash=cell.key, config=Path(cell.config).name, recipe=cell.recipe, shots=cell.shots,
         seed=cell.seed, options={name: value for name, value in cell.options.items()}, select=cell.select,
@@ -136,7 +137,10 @@ def machine():
         dict: System, processor, cores, threads, GPU.
     """
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return dict(system=platform.platform(), processor=_processor(), cores=os.cpu_count(), threads=torch.get_num_threads(),
+    return dict(system=platform.platform(),
+                processor=_processor(),
+                cores=os.cpu_count(),
+                threads=torch.get_num_threads(),
                 gpu=gpu)
 
 
@@ -166,8 +170,7 @@ def clear(folder, cell):
 
 
 def _save_rarely(cfg):
-    """Save about ten times per run: with each checkpoint mmengine formats the whole config anew, which takes longer than
-    an epoch of a small model."""
+    """Save about ten times per run: for each checkpoint mmengine formats the whole config anew, slower than an epoch."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint')
     epochs = cfg.train_cfg.get('max_epochs')
     if hook and epochs and hook.get('by_epoch', True):

@@ -118,7 +118,8 @@ def make_slots(devices, jobs):
         raise ValueError("there are no devices; expected GPU numbers, or 'cpu'")
     count = torch.cuda.device_count()
     # Numbers count the visible GPUs, whichever of the machine's they are.
-    visible = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name] or list(map(str, range(count)))
+    visible = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name] or list(
+        map(str, range(count)))
     names = []
     for device in devices:
         if device == 'cpu':
