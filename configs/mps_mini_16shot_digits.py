@@ -11,6 +11,8 @@ _base_ = [
 
 model = dict(head=dict(alpha=0.7))
 optim_wrapper = dict(optimizer=dict(lr=0.01))
+# An epoch takes less than a second; to write a checkpoint after each would take as long again.
+default_hooks = dict(checkpoint=dict(interval=10))
 
 # Other pictures of the same ten classes, tested after the held-out digits. MNIST needs the extra "targets".
 test_cfg = dict(

@@ -64,7 +64,8 @@ class TinyDataset(Dataset):
         self.labels = torch.arange(length) % 3
         corners = torch.eye(8)[self.labels]
         self.points = 3 * corners + torch.randn(length, 8, generator=generator)
-        self.metainfo = dict(classes=classes, templates=templates, dataset_name=dataset_name, split_id=split_id, seed=seed)
+        self.metainfo = dict(
+            classes=classes, templates=templates, dataset_name=dataset_name, split_id=split_id, seed=seed)
         if picks_id:
             self.metainfo.update(picks_id=picks_id, num_shots=4)
 
@@ -90,7 +91,8 @@ train_dataloader = dict(
     dataset=dict(type='TinyDataset', seed=seed, split_id=split_id, picks_id=picks_id),
     sampler=dict(type='DefaultSampler', shuffle=True), **loader)
 test_dataloader = dict(
-    dataset=dict(type='TinyDataset', seed=100, split_id=split_id), sampler=dict(type='DefaultSampler', shuffle=False), **loader)
+    dataset=dict(type='TinyDataset', seed=100, split_id=split_id),
+    sampler=dict(type='DefaultSampler', shuffle=False), **loader)
 val_dataloader = test_dataloader
 val_evaluator = test_evaluator = dict(type='BranchAccuracy')
 val_cfg = dict()
@@ -129,7 +131,8 @@ def run(*command, **environment):
     """Run a command with this checkout and this folder importable; return the finished process with its output."""
     command = [str(part) for part in command]
     search = os.pathsep.join([str(ROOT), str(ROOT / 'tests'), os.environ.get('PYTHONPATH', '')])
-    environment = {**os.environ, 'PYTHONPATH': search, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1', **environment}
+    ours = {'PYTHONPATH': search, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
+    environment = {**os.environ, **ours, **environment}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From a clean checkout to a tuned model: makes .venv, trains the embedded mini CLIP on 16 digits per class, tests it.
-# Needs no data and, after the first time, no network. Flags go to tools/train.py, for example --cfg-options num_shots=4.
+# Needs no data and, after the first time, no network. Flags go to tools/train.py: --cfg-options num_shots=4, say.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/_environment.sh

@@ -2,8 +2,9 @@
 import numpy as np
 from mmpretrain.registry import DATASETS
 
+from ..mini_clip import DIGIT_TEMPLATES
 from .base import SplitDataset
-from .digits import DIGIT_NAMES, DIGIT_TEMPLATES, Digits
+from .digits import DIGIT_NAMES, Digits
 from .split import Split, class_range
 
 # Standard deviations for the severities 1 ... 5: grey levels of 0..255, and pixels of the 8x8 scan.

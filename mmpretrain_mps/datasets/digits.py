@@ -5,11 +5,11 @@ import hashlib
 import numpy as np
 from mmpretrain.registry import DATASETS
 
+from ..mini_clip import DIGIT_TEMPLATES
 from .base import SplitDataset
 from .split import Split
 
 DIGIT_NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
-DIGIT_TEMPLATES = ('a photo of the number {}.', 'a handwritten digit {}.', '{}')
 
 
 @functools.lru_cache(maxsize=1)  # a third of a second, for 2 MB

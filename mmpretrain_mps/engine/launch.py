@@ -65,7 +65,7 @@ def slurm_environment(environment):
     Raises:
         ValueError: If Slurm's variables are missing.
     """
-    _require(environment, ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'), 'slurm', 'srun, as tools/slurm_train.sh does')
+    _require(environment, ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'), 'slurm', 'srun, one task per process')
     return dict(
         RANK=environment['SLURM_PROCID'],
         WORLD_SIZE=environment['SLURM_NTASKS'],
@@ -108,7 +108,8 @@ def mpi_environment(environment):
     Raises:
         ValueError: If Open MPI's variables are missing.
     """
-    names = {'RANK': 'OMPI_COMM_WORLD_RANK', 'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE', 'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK'}
+    names = dict(
+        RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE', LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK')
     _require(environment, names.values(), 'mpi', 'mpirun')
     translated = {name: environment[source] for name, source in names.items()}
     return dict(
@@ -125,12 +126,13 @@ def _check_environment(launcher):
 def _require(environment, names, launcher, remedy):
     missing = [name for name in names if not environment.get(name)]
     if missing:
-        raise ValueError(f"--launcher {launcher} needs {', '.join(missing)} in the environment; start it through {remedy}")
+        raise ValueError(f"--launcher {launcher} needs {', '.join(missing)} in the environment; start it through "
+                         f'{remedy}')
 
 
 def _select_gpu(local_rank):
     count = torch.cuda.device_count()
     if local_rank >= count:
-        raise ValueError(f'process {local_rank} of this machine has no GPU: {count} are visible, counted from 0. Start at most '
-                         f'{count} processes, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to run on CPUs')
+        raise ValueError(f'process {local_rank} of this machine has no GPU: {count} are visible, counted from 0. Start '
+                         f'at most {count} processes, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to run on CPUs')
     torch.cuda.set_device(local_rank)

@@ -14,8 +14,8 @@ class DeviceAmpOptimWrapper(AmpOptimWrapper):
     Args:
         dtype (str | None): 'float16' or 'bfloat16'; by default float16 on a GPU and bfloat16 on the CPU, which has no
             float16 autocast.
-        loss_scale (str | float | dict): Initial loss scale, as in mmengine's ``AmpOptimWrapper``. Used for float16 alone:
-            bfloat16 has the exponents of float32 and needs none.
+        loss_scale (str | float | dict): Initial loss scale, as in mmengine's ``AmpOptimWrapper``. Used for float16
+            alone: bfloat16 has the exponents of float32 and needs none.
         **kwargs: Of mmengine's ``OptimWrapper``.
 
     Raises:
@@ -39,8 +39,8 @@ class DeviceAmpOptimWrapper(AmpOptimWrapper):
         """Load the optimizer and the loss scale.
 
         Args:
-            state_dict (dict): From this class on any device, or from a plain ``OptimWrapper``. A state without loss scale
-                (saved on the CPU) leaves the scale at its start.
+            state_dict (dict): From this class on any device, or from a plain ``OptimWrapper``. A state without loss
+                scale (saved on the CPU) leaves the scale at its start.
         """
         state_dict = dict(state_dict)
         if not state_dict.get('loss_scaler'):
@@ -84,5 +84,5 @@ class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             group['params'] = [parameter for parameter in group['params'] if parameter.requires_grad]
         groups[:] = [group for group in groups if group['params']]
         if not groups:
-            raise ValueError(f'{type(model).__name__} has no parameter that requires a gradient; nothing can be trained')
+            raise ValueError(f'{type(model).__name__} has no parameter that requires a gradient; nothing can be tuned')
         return wrapper

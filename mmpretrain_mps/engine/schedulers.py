@@ -9,8 +9,8 @@ class FirstEpochWarmupLR(LinearLR):
 
     .. math:: \eta_i = \eta \left(f + (1 - f) \frac{i}{n}\right), \qquad 0 \le i \le n
 
-    with :math:`n` iterations per epoch and the start factor :math:`f`. The full rate is reached when the epoch ends, from
-    where a schedule by epoch takes over.
+    with :math:`n` iterations per epoch and the start factor :math:`f`. The full rate is reached when the epoch ends,
+    from where a schedule by epoch takes over.
 
     mmengine's ``LinearLR(end=1, convert_to_iter_based=True)`` reaches the full rate one iteration earlier, at
     :math:`i = n - 1`. With one iteration per epoch, usual with few shots, it never leaves the start: the whole training

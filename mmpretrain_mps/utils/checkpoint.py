@@ -48,8 +48,8 @@ def to_plain(value, where='checkpoint'):
         return [to_plain(item, f'{where}[{i}]') for i, item in enumerate(value)]
     if isinstance(value, (bool, int, float, str)):  # subclasses of these, such as IntEnum
         return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
-    raise TypeError(f'{where} is a {type(value).__module__}.{type(value).__name__}, which has no plain form; a checkpoint '
-                    'holds tensors, numbers, str, None and containers of these')
+    raise TypeError(f'{where} is a {type(value).__module__}.{type(value).__name__}, which has no plain form; a '
+                    'checkpoint holds tensors, numbers, str, None and containers of these')
 
 
 def _mapping_to_plain(mapping, where):
@@ -137,6 +137,5 @@ def _siblings(path):
 
 def _reason(error):
     """Cut the sentence that names the fault out of torch's long advice (part of which would undo the check)."""
-    text = ' '.join(str(error).split())
-    fault = re.search(r'WeightsUnpickler error: (.*?)(?: was not an allowed|\. |$)', text) or re.match(r'(.*?)(?:\. |$)', text)
-    return f"torch says: {fault.group(1) or type(error).__name__}"
+    fault = ' '.join(str(error).split()).rpartition('WeightsUnpickler error: ')[-1]
+    return f"torch says: {re.split(r' was not an allowed|[.] ', fault)[0] or type(error).__name__}"

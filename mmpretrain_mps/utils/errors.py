@@ -1,12 +1,14 @@
 """Errors that a user can mend end as one message; everything else keeps its traceback."""
 import contextlib
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 TRACEBACK_VARIABLE = 'MMPRETRAIN_MPS_TRACEBACK'
+WORKER_FRAME = re.compile(r'^  File "(.+?)", line \d+.*$', re.MULTILINE)
 USER_ERRORS = (ValueError, FileNotFoundError, NotADirectoryError, ImportError)
 
 
@@ -21,24 +23,34 @@ def user_errors(show_traceback=False):
     try:
         yield
     except Exception as error:
-        if show_traceback or os.environ.get(TRACEBACK_VARIABLE, '0') not in ('', '0') or not is_user_error(error):
+        message = user_message(error)
+        if show_traceback or os.environ.get(TRACEBACK_VARIABLE, '0') not in ('', '0') or message is None:
             raise
-        gap = '\n' if '\n' in str(error) else ' '
-        print(f'{_who()}error:{gap}{error}\n(--traceback shows where it was raised)', file=sys.stderr, flush=True)
+        gap = '\n' if '\n' in message else ' '
+        print(f'{_who()}error:{gap}{message}\n(--traceback shows where it was raised)', file=sys.stderr, flush=True)
         sys.exit(2)
 
 
-def is_user_error(error):
-    """Whether this package itself raised the error, with a type it uses for input that it refuses.
+def user_message(error):
+    """Return the message of an error that this package itself raised about what it was given.
 
     Args:
-        error (BaseException): Caught, with its traceback.
+        error (BaseException): Caught, with its traceback; it may have come from a worker of a data loader, which hands
+            the original traceback on as text.
 
     Returns:
-        bool: False for errors that come from deeper inside a library: these are not understood, hence not hidden.
+        str | None: None for errors from deeper inside a library: these are not understood, hence not hidden.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, USER_ERRORS) and bool(frames) and PACKAGE_ROOT in Path(frames[-1].filename).resolve().parents
+    if not isinstance(error, USER_ERRORS):
+        return None
+    message = str(error)
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if message.startswith('Caught ') and WORKER_FRAME.search(message):
+        *_, last = WORKER_FRAME.finditer(message)
+        files = [last[1]]
+        # The lines of code under the frame are indented, the error's own are not; the first names its type.
+        message = re.sub(r'\A(?: .*\n)*\w+: ', '', message[last.end():].lstrip('\n')).strip()
+    return message if files and PACKAGE_ROOT in Path(files[-1]).resolve().parents else None
 
 
 def _who():

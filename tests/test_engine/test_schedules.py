@@ -19,8 +19,9 @@ def rates_of(name, iterations):
     cfg = Config.fromfile(SCHEDULES / f'{name}.py')
     epochs = cfg.train_cfg.max_epochs
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.optim_wrapper.optimizer.lr)
+    arguments = dict(optimizer=optimizer, epoch_length=iterations)
     schedulers = [
-        PARAM_SCHEDULERS.build({'end': epochs, **scheduler}, default_args=dict(optimizer=optimizer, epoch_length=iterations))
+        PARAM_SCHEDULERS.build({'end': epochs, **scheduler}, default_args=arguments)
         for scheduler in cfg.param_scheduler]
     rates = []
     for _ in range(epochs):

@@ -12,7 +12,8 @@ from mmpretrain_mps.engine import TemperatureHook
 CONFIG = ROOT / 'configs' / 'mps_mini_16shot_digits.py'
 STOCK = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
 # mmpretrain's tools do not carry a short cut such as num_shots=2 to where it is used.
-TWO_EPOCHS = ('--cfg-options', 'train_dataloader.dataset.num_shots=2', 'train_cfg.max_epochs=2', 'train_cfg.val_interval=2')
+TWO_EPOCHS = ('--cfg-options', 'train_dataloader.dataset.num_shots=2', 'train_cfg.max_epochs=2',
+              'train_cfg.val_interval=2')
 
 
 @pytest.fixture(scope='module')
@@ -48,16 +49,17 @@ def test_mmpretrains_own_tools_interrupted_and_resumed_give_the_same_weights(fol
         call(*command, *TWO_EPOCHS)
     assert not (folder / 'stock' / 'epoch_2.pth').exists()
     assert call(*command, '--resume', *TWO_EPOCHS) == 0
-    ours, theirs = (torch.load(folder / name / 'epoch_2.pth', weights_only=True)['state_dict'] for name in ('ours', 'stock'))
+    files = [folder / name / 'epoch_2.pth' for name in ('ours', 'stock')]
+    ours, theirs = (torch.load(file, weights_only=True)['state_dict'] for file in files)
     assert list(ours) == list(theirs) and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_both_test_tools_agree(folder):
     for name, tool in (('ours', ROOT / 'tools' / 'test.py'), ('stock', STOCK / 'test.py')):
         assert call(tool, CONFIG, folder / 'ours' / 'epoch_2.pth', '--work-dir', folder / 'test', '--out',
-                    folder / f'{name}.json', '--out-item', 'metrics') == 0
+                    folder / f'{name}.json', '--out-item', 'metrics', '--cfg-options', 'test_cfg.targets=None') == 0
     ours, theirs = (json.loads((folder / f'{name}.json').read_text()) for name in ('ours', 'stock'))
-    assert set(ours) == {'accuracy/fused', 'accuracy/tuned', 'accuracy/zero_shot'} and ours == theirs
+    assert {'accuracy/fused', 'accuracy/tuned', 'accuracy/zero_shot'} <= set(ours) and ours == theirs
 
 
 @pytest.mark.parametrize('option, message', [
@@ -66,7 +68,7 @@ def test_both_test_tools_agree(folder):
 ])
 def test_a_checkpoint_that_does_not_fit_is_refused_in_one_message(folder, capsys, option, message):
     command = (ROOT / 'tools' / 'test.py', CONFIG, folder / 'ours' / 'epoch_2.pth', '--work-dir', folder / 'refused')
-    assert call(*command, '--cfg-options', option) == 2
+    assert call(*command, '--cfg-options', option, 'test_cfg.targets=None') == 2
     output = capsys.readouterr().err
     assert output.count('error: ') == 1 and message in output
 

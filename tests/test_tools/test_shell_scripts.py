@@ -24,7 +24,8 @@ def bash(script, *arguments, **environment):
 
 
 def test_two_processes_train_and_validate_one_model_without_a_gpu(folder):
-    process = bash('dist_train.sh', folder / 'tiny.py', 2, '--work-dir', folder / 'two', '--cfg-options', 'train_cfg.max_epochs=2')
+    short = ('--cfg-options', 'train_cfg.max_epochs=2')
+    process = bash('dist_train.sh', folder / 'tiny.py', 2, '--work-dir', folder / 'two', *short)
     assert process.returncode == 0, process.stderr[-3000:]
     # 20 pictures in batches of 2 x 4 are 3 iterations.
     assert 'Epoch(train) [2][3/3]' in process.stdout
@@ -41,8 +42,8 @@ def test_a_process_that_fails_ends_the_others_and_shows_its_error(folder):
 
 
 @pytest.mark.parametrize('script, arguments', [
-    ('dist_train.sh', ['config.py']), ('dist_test.sh', ['config.py', 'x.pth']), ('slurm_train.sh', ['part', 'job', 'c.py']),
-    ('slurm_test.sh', ['part', 'job', 'c.py'])])
+    ('dist_train.sh', ['config.py']), ('dist_test.sh', ['config.py', 'x.pth']),
+    ('slurm_train.sh', ['part', 'job', 'c.py']), ('slurm_test.sh', ['part', 'job', 'c.py'])])
 def test_too_few_arguments_print_the_usage(script, arguments):
     process = bash(script, *arguments)
     assert process.returncode == 2 and f'{script} ' in process.stderr and 'usage' in process.stderr
@@ -60,7 +61,7 @@ def test_several_machines_need_to_know_the_first(folder):
 
 @pytest.fixture
 def fake_slurm(tmp_path):
-    """A PATH with an srun that notes its arguments and runs the task as node 1 of 2, and a python3 that notes its own."""
+    """A PATH with an srun that notes its arguments and runs the task as node 1 of 2; python3 notes its own."""
     scripts = dict(
         srun='printf "%s\\n" "$@" >"$NOTES/srun"\n'
         'while [ "$1" != bash ]; do shift; done\n'
@@ -79,8 +80,8 @@ def test_slurm_starts_one_torchrun_per_node(fake_slurm, tmp_path):
                    SRUN_ARGS='--time=1:00 --exclusive', **fake_slurm)
     assert process.returncode == 0, process.stderr
     asked = (tmp_path / 'srun').read_text().split('\n')
-    assert {'--partition=part', '--job-name=job', '--nodes=2', '--ntasks-per-node=1', '--gres=gpu:4', '--cpus-per-task=20',
-            '--kill-on-bad-exit=1', '--time=1:00', '--exclusive'} <= set(asked)
+    assert {'--partition=part', '--job-name=job', '--nodes=2', '--ntasks-per-node=1', '--gres=gpu:4',
+            '--cpus-per-task=20', '--kill-on-bad-exit=1', '--time=1:00', '--exclusive'} <= set(asked)
     ran = (tmp_path / 'python').read_text().split()
     assert {'--nnodes=2', '--node-rank=1', '--nproc-per-node=4', '--master-addr=n1', '--master-port=20007'} <= set(ran)
     assert ran[-7:] == [f'{TOOLS}/train.py', 'c.py', '--work-dir', 'work', '--amp', '--launcher', 'pytorch']

@@ -49,8 +49,8 @@ def test_mmpretrains_own_tools_train_resume_and_test(folder):
     assert [path.name for path in (folder / 'stock').glob('*.pth')] == ['epoch_3.pth']
     assert call(STOCK / 'train.py', *command, '--resume') == 0
     assert_same_weights(folder / 'whole', folder / 'stock')
-    call(STOCK / 'test.py', folder / 'tiny.py', folder / 'stock' / 'epoch_4.pth', '--work-dir', folder / 'stock', '--out',
-         folder / 'stock.json', '--out-item', 'metrics')
+    call(STOCK / 'test.py', folder / 'tiny.py', folder / 'stock' / 'epoch_4.pth', '--work-dir', folder / 'stock',
+         '--out', folder / 'stock.json', '--out-item', 'metrics')
     assert json.loads((folder / 'stock.json').read_text())['accuracy/fused'] > 50
 
 

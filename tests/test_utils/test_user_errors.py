@@ -21,6 +21,29 @@ def test_in_a_distributed_run_the_message_names_the_process(capsys, monkeypatch)
     assert capsys.readouterr().err.startswith('[process 1] error: ')
 
 
+class Reads(torch.utils.data.Dataset):
+    """Reads a missing file, or fails on its own, in whatever process it is asked."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.function()
+
+
+def test_what_is_refused_in_a_worker_ends_with_its_message_too(capsys):
+    loader = torch.utils.data.DataLoader(Reads(lambda: check_checkpoint('nowhere/x.pth')), num_workers=1)
+    with pytest.raises(SystemExit), user_errors():
+        next(iter(loader))
+    assert capsys.readouterr().err.startswith('error: checkpoint nowhere/x.pth does not exist\n(--traceback')
+    faulty = torch.utils.data.DataLoader(Reads(lambda: int('x')), num_workers=1)
+    with pytest.raises(ValueError, match='Caught ValueError in DataLoader worker'), user_errors():
+        next(iter(faulty))
+
+
 def test_errors_from_inside_a_library_pass_through():
     with pytest.raises(ValueError, match='optimizer got an empty parameter list'), user_errors():
         torch.optim.SGD([], lr=1)

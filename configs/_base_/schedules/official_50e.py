@@ -6,7 +6,7 @@ optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4))
 
 param_scheduler = [
-    # end=2 is one epoch: mmengine restores the full rate at the last step *before* the end, so with end=1 it never would.
+    # end=2 is one epoch: mmengine restores the full rate at the last step *before* the end; with end=1 it never does.
     dict(type='ConstantLR', factor=0.005, begin=0, end=2, by_epoch=True),
     dict(type='CosineAnnealingLR', T_max=50, begin=1, end=50, by_epoch=True),
 ]

@@ -1,6 +1,6 @@
 # Recipe "paper": 50 epochs of SGD. The rate of epoch e >= 1 is lr * (1 + cos(pi * e / 50)) / 2; within epoch 0 it rises
-# linearly, iteration by iteration, from 1e-5 to lr = 0.002. The paper states neither momentum nor weight decay; these are
-# the released code's.
+# linearly, iteration by iteration, from 1e-5 to lr = 0.002. The paper states neither momentum nor weight decay; these
+# are the released code's.
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TrainableOptimWrapperConstructor',

@@ -29,8 +29,9 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def __init__(self, *args, backend_args=None, **kwargs):
         # A remote back end brings its own guarantees.
-        local = is_local(kwargs.get('out_dir') or '')
-        super().__init__(*args, backend_args=backend_args or (dict(backend='atomic_local') if local else None), **kwargs)
+        if backend_args is None and is_local(kwargs.get('out_dir') or ''):
+            backend_args = dict(backend='atomic_local')
+        super().__init__(*args, backend_args=backend_args, **kwargs)
 
     def _save_checkpoint_with_step(self, runner, step, meta):
         outdated = self._keep(step) if self.max_keep_ckpts > 0 else []
@@ -89,7 +90,7 @@ class PlainCheckpointHook(Hook):
         allow_other_split (bool): Warn instead of refusing a checkpoint of other pictures.
     """
 
-    # Saving: after every hook that adds something. Loading: before anything reads what was loaded.
+    # After every hook that adds something to the checkpoint, such as the averaged weights of EMAHook.
     priority = 'LOWEST'
 
     def __init__(self, allow_other_split=False):
@@ -180,7 +181,7 @@ def _differ(first, second, key):
 
 
 def _describe_origins(keys, origin, here):
-    what = {'dataset_name': 'another data set', 'split_id': 'another split of the data set', 'picks_id': 'other pictures'}
+    what = dict(dataset_name='another data set', split_id='another split of the data set', picks_id='other pictures')
     return (f'the checkpoint was trained on {what[keys[0]]}: {_describe_origin(origin)}; this run uses '
             f'{_describe_origin(here)}')
 

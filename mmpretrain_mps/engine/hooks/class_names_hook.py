@@ -46,5 +46,5 @@ class ClassNamesHook(Hook):
             model.set_classes(classes, model.templates or metainfo.get('templates'))
             runner.logger.info(f'{len(classes)} classes of {owner} with the templates {model.templates}')
         else:
-            raise ValueError(f"the model has no class names, and {owner} gives it none; set model.class_names or the data "
-                             "set's metainfo=dict(classes=...)")
+            raise ValueError(f"the model has no class names, and {owner} gives it none; set model.class_names or the "
+                             "data set's metainfo=dict(classes=...)")

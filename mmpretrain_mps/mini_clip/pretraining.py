@@ -1,0 +1,514 @@
+"""Contrastive pre-training of the mini CLIP on rendered pictures."""
+import json
+import math
+import time
+from pathlib import Path
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import augmentation, handwriting, rendering
+from . import concepts as _concepts
+
+MASK_SIZE = 40
+CONTEXT_LENGTH = 24
+
+
+class Masks(NamedTuple):
+    """Ink masks of one source, kept in memory for the whole run.
+
+    Attributes:
+        ink (Tensor): ``(N, 40, 40)`` uint8.
+        concept (np.ndarray): ``(N,)`` position in the source's names.
+        names (list[str]): Concept names.
+    """
+    ink: Tensor
+    concept: np.ndarray
+    names: List[str]
+
+    def draw(self, count: int, rng: np.random.Generator):
+        """Positions of masks and their concepts, each concept equally likely.
+
+        Args:
+            count (int): How many.
+            rng (np.random.Generator): Source of randomness.
+
+        Returns:
+            tuple[Tensor, np.ndarray]: Masks ``(count, 40, 40)`` and concepts
+            ``(count,)``.
+        """
+        # Masks are stored sorted by concept.
+        bounds = np.searchsorted(self.concept, np.arange(len(self.names) + 1))
+        concept = rng.integers(len(self.names), size=count)
+        low, high = bounds[concept], bounds[concept + 1]
+        rows = low + (rng.random(count) * (high - low)).astype(int)
+        return self.ink[torch.from_numpy(rows)], concept
+
+
+class Recipe(NamedTuple):
+    """Hyper-parameters of a run.
+
+    Attributes:
+        steps (int): Optimiser steps.
+        drawn_digits (int): Pictures per batch of drawn digits.
+        font_digits (int): Pictures per batch of digits from fonts.
+        letters (int): Pictures per batch of letters.
+        symbols (int): Pictures per batch of symbols.
+        shapes (int): Pictures per batch of coloured shapes.
+        drawn_per_digit (int): Drawn masks rendered per digit.
+        learning_rate (float): Peak of the cosine schedule.
+        weight_decay (float): For matrices only.
+        warmup (int): Steps of linear warm-up.
+        seed (int): Seeds data, augmentation and weights.
+    """
+    steps: int = 3400
+    drawn_digits: int = 40
+    font_digits: int = 12
+    letters: int = 26
+    symbols: int = 24
+    shapes: int = 26
+    drawn_per_digit: int = 4000
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 0.05
+    warmup: int = 300
+    seed: int = 0
+
+
+class Batch(NamedTuple):
+    """One step's data.
+
+    Attributes:
+        pictures (Tensor): ``(B, 3, 32, 32)`` in -1..1.
+        captions (list[str]): ``T`` captions, one per distinct concept.
+        positives (Tensor): ``(B, T)`` bool, which captions fit a picture.
+    """
+    pictures: Tensor
+    captions: List[str]
+    positives: Tensor
+
+
+def model_config(vocab_size: int) -> dict:
+    """open_clip configuration of the mini CLIP.
+
+    Args:
+        vocab_size (int): Number of token ids.
+
+    Returns:
+        dict: Content of ``open_clip_config.json``.
+    """
+    return {
+        'model_cfg': {
+            'embed_dim': 64,
+            'quick_gelu': True,
+            'vision_cfg': {
+                'image_size': rendering.IMAGE_SIZE,
+                'layers': 12,
+                'width': 96,
+                'head_width': 32,
+                'patch_size': 8,
+            },
+            'text_cfg': {
+                'context_length': CONTEXT_LENGTH,
+                'vocab_size': vocab_size,
+                'width': 64,
+                'heads': 2,
+                'layers': 3,
+            },
+        },
+        'preprocess_cfg': {
+            'mean': [0.5, 0.5, 0.5],
+            'std': [0.5, 0.5, 0.5],
+            'interpolation': 'bicubic',
+            'resize_mode': 'shortest',
+        },
+    }
+
+
+def drawn_masks(per_digit: int, seed: int) -> Masks:
+    """Drawn digits, ``per_digit`` of each.
+
+    Args:
+        per_digit (int): Masks per digit.
+        seed (int): Seed of a local generator.
+
+    Returns:
+        Masks: ``10 * per_digit`` masks.
+    """
+    rng = np.random.default_rng([seed, 1])
+    ink = np.stack([
+        handwriting.draw_digit(digit, rng, MASK_SIZE) for digit in range(10)
+        for _ in range(per_digit)
+    ])
+    return Masks(
+        torch.from_numpy(ink), np.repeat(np.arange(10), per_digit),
+        list(_concepts.DIGIT_NAMES))
+
+
+def font_masks(group: str) -> Masks:
+    """One mask per character and training face that has it.
+
+    Args:
+        group (str): ``digits``, ``letters`` or ``symbols``.
+
+    Returns:
+        Masks: A few thousand at most.
+    """
+    faces = rendering.font_faces('train')
+    ink, concept, names = [], [], []
+    for name, characters in _concepts.glyph_characters(group).items():
+        for face in faces:
+            for character in characters:
+                if rendering.can_draw(face, character):
+                    ink.append(
+                        rendering.render_glyph(face, character, MASK_SIZE,
+                                               .92))
+                    concept.append(len(names))
+        names.append(name)
+    return Masks(torch.from_numpy(np.stack(ink)), np.array(concept), names)
+
+
+def shape_masks(per_shape: int, seed: int) -> Masks:
+    """Shapes without colour.
+
+    Args:
+        per_shape (int): Masks per shape.
+        seed (int): Seed of a local generator.
+
+    Returns:
+        Masks: ``16 * per_shape`` masks.
+    """
+    rng = np.random.default_rng([seed, 2])
+    names = list(_concepts.SHAPE_NAMES)
+    ink = np.stack([
+        rendering.render_shape(name, rng, MASK_SIZE, .92) for name in names
+        for _ in range(per_shape)
+    ])
+    return Masks(
+        torch.from_numpy(ink), np.repeat(np.arange(len(names)), per_shape),
+        names)
+
+
+class BatchMaker:
+    """Draws pre-training batches from masks held in memory.
+
+    Args:
+        recipe (Recipe): Batch composition and seed.
+        start (int): Step to start from; batches depend on seed and step only,
+            so a resumed run sees the batches it would have seen.
+    """
+
+    def __init__(self, recipe: Recipe, start: int = 0) -> None:
+        self.recipe = recipe
+        self.step = start
+        self.sources = {
+            'drawn': drawn_masks(recipe.drawn_per_digit, recipe.seed),
+            'digits': font_masks('digits'),
+            'letters': font_masks('letters'),
+            'symbols': font_masks('symbols'),
+            'shapes': shape_masks(60, recipe.seed),
+        }
+        self._colours = torch.tensor(
+            list(_concepts.COLOURS.values()), dtype=torch.float32) / 255
+        self._colour_names = list(_concepts.COLOURS)
+        self._aliases = _concepts.digit_aliases()
+
+    def counts(self) -> Dict[str, int]:
+        """Number of masks by source."""
+        return {name: len(m.ink) for name, m in self.sources.items()}
+
+    def next(self) -> Batch:
+        """Draw the next batch.
+
+        Returns:
+            Batch: Of the size that the recipe adds up to.
+        """
+        rng = np.random.default_rng([self.recipe.seed, 3, self.step])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        self.step += 1
+        pictures, names = self._glyphs(rng, generator)
+        shape_pictures, shape_names, shapes = self._shapes(rng, generator)
+        parents = [None] * len(names) + shapes
+        return self._with_captions(
+            torch.cat(pictures + [shape_pictures]), names + shape_names,
+            parents, rng)
+
+    def _glyphs(self, rng: np.random.Generator,
+                generator: torch.Generator) -> Tuple[List[Tensor], List[str]]:
+        """Pictures by source, and the concept of each picture."""
+        recipe = self.recipe
+        pictures, names = [], []
+        for source, count in (('drawn', recipe.drawn_digits),
+                              ('digits', recipe.font_digits),
+                              ('letters', recipe.letters),
+                              ('symbols', recipe.symbols)):
+            masks = self.sources[source]
+            ink, concept = masks.draw(count, rng)
+            pictures.append(
+                augmentation.augment_glyphs(ink, source == 'drawn',
+                                            generator))
+            names += [masks.names[c] for c in concept]
+        return pictures, names
+
+    def _shapes(self, rng: np.random.Generator, generator: torch.Generator
+                ) -> Tuple[Tensor, List[str], List[str]]:
+        """Pictures, names with the colour and names without it."""
+        count, masks = self.recipe.shapes, self.sources['shapes']
+        ink, concept = masks.draw(count, rng)
+        colour = rng.integers(len(self._colour_names), size=count)
+        pictures = augmentation.augment_shapes(
+            ink, self._colours[torch.from_numpy(colour)], generator)
+        shapes = [masks.names[c] for c in concept]
+        names = [f'{self._colour_names[c]} {shape}'
+                 for c, shape in zip(colour, shapes)]
+        return pictures, names, shapes
+
+    def _with_captions(self, pictures: Tensor, names: List[str],
+                       parents: List[Optional[str]],
+                       rng: np.random.Generator) -> Batch:
+        """One caption per distinct concept, and which pictures it fits."""
+        # A coloured shape is captioned by its shape alone now and then.
+        spoken = [
+            parent if parent and rng.random() < .3 else name
+            for name, parent in zip(names, parents)
+        ]
+        distinct = list(dict.fromkeys(spoken))
+        column = {name: i for i, name in enumerate(distinct)}
+        positives = torch.zeros(len(names), len(distinct), dtype=torch.bool)
+        for row, (name, parent) in enumerate(zip(names, parents)):
+            for fitting in (name, parent):
+                if fitting in column:
+                    positives[row, column[fitting]] = True
+        return Batch(pictures, [self._caption(n, rng) for n in distinct],
+                     positives)
+
+    def _caption(self, name: str, rng: np.random.Generator) -> str:
+        if name in self._aliases:
+            templates = _concepts.TEMPLATES['digits']
+            if rng.random() < .15:
+                name = self._aliases[name]
+        elif name.split()[-1] in _concepts.SHAPE_NAMES:
+            templates = _concepts.TEMPLATES['shapes']
+        else:
+            templates = _concepts.TEMPLATES['letters']
+        return templates[rng.integers(len(templates))].format(name)
+
+
+def contrastive_loss(image_features: Tensor, text_features: Tensor,
+                     logit_scale: Tensor, positives: Tensor) -> Tensor:
+    r"""Symmetric contrastive loss with several positives.
+
+    .. math:: L = -\tfrac12 \Big(\mathrm{mean}_i \sum_j p_{ij} \log q_{ij}
+        + \mathrm{mean}_j \sum_i p'_{ij} \log q'_{ij}\Big)
+
+    with :math:`q` (:math:`q'`) the softmax of the scaled cosines over texts
+    (pictures) and :math:`p` (:math:`p'`) uniform over the positives.
+
+    Args:
+        image_features (Tensor): Unit-norm ``(B, D)``.
+        text_features (Tensor): Unit-norm ``(T, D)``.
+        logit_scale (Tensor): Scalar factor on cosines.
+        positives (Tensor): ``(B, T)`` bool; every row and column has one.
+
+    Returns:
+        Tensor: Scalar.
+    """
+    logits = logit_scale * image_features @ text_features.T
+    target = positives.float()
+    over_texts = target / target.sum(1, keepdim=True)
+    over_images = target / target.sum(0, keepdim=True)
+    image_loss = -(over_texts * logits.log_softmax(1)).sum(1).mean()
+    text_loss = -(over_images * logits.log_softmax(0)).sum(0).mean()
+    return (image_loss + text_loss) / 2
+
+
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Linear warm-up, then cosine to zero.
+
+    Args:
+        step (int): 0-based step.
+        recipe (Recipe): Peak, warm-up and length.
+
+    Returns:
+        float: Learning rate of the step.
+    """
+    warmup = min(recipe.warmup, recipe.steps // 4)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, recipe.steps - warmup)
+    return recipe.learning_rate * .5 * (1 + math.cos(math.pi * done))
+
+
+def build_optimizer(model, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW that decays matrices but no gains, biases or embeddings.
+
+    Args:
+        model (nn.Module): The CLIP model.
+        recipe (Recipe): Learning rate and weight decay.
+
+    Returns:
+        torch.optim.Optimizer: Over all parameters.
+    """
+    decayed, plain = [], []
+    for name, parameter in model.named_parameters():
+        matrix = parameter.ndim > 1 and 'embedding' not in name
+        (decayed if matrix else plain).append(parameter)
+    return torch.optim.AdamW(
+        [{'params': decayed, 'weight_decay': recipe.weight_decay},
+         {'params': plain, 'weight_decay': 0.}],
+        lr=recipe.learning_rate, betas=(.9, .98))
+
+
+def build_model(config: dict, seed: int):
+    """A fresh open_clip CLIP from a configuration.
+
+    Args:
+        config (dict): Result of :func:`model_config`.
+        seed (int): Seed of the initial weights.
+
+    Returns:
+        open_clip.CLIP: In training mode.
+    """
+    from open_clip.model import CLIP
+    # open_clip draws initial weights from the global generator; fork it so
+    # that the caller's stays untouched.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CLIP(**config['model_cfg'])
+
+
+class Progress(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        steps (int): Optimiser steps done.
+        seconds (float): Wall time spent on them.
+        data_seconds (float): Part of it spent on preparing batches.
+        rejoined (list): ``[step, steps of the schedule]`` of every resume.
+    """
+    steps: int = 0
+    seconds: float = 0.
+    data_seconds: float = 0.
+    rejoined: List[List[int]] = []
+
+
+def save_checkpoint(path: Path, model, optimizer, progress: Progress) -> None:
+    """Write a resumable checkpoint; a crash leaves the old one whole.
+
+    Args:
+        path (Path): File to write.
+        model (nn.Module): The CLIP model.
+        optimizer (torch.optim.Optimizer): Its optimiser.
+        progress (Progress): What has been done.
+    """
+    part = path.with_suffix('.part')
+    torch.save({'model': model.state_dict(),
+                'optimizer': optimizer.state_dict(),
+                'progress': progress._asdict()}, part)
+    part.replace(path)
+
+
+def load_checkpoint(path: Path, model, optimizer, steps: int) -> Progress:
+    """Restore a run.
+
+    Args:
+        path (Path): File that :func:`save_checkpoint` wrote.
+        model (nn.Module): Filled in place.
+        optimizer (torch.optim.Optimizer): Filled in place.
+        steps (int): Length of the schedule from here on, for the record.
+
+    Returns:
+        Progress: Where to go on.
+    """
+    state = torch.load(path, map_location='cpu')
+    model.load_state_dict(state['model'])
+    optimizer.load_state_dict(state['optimizer'])
+    progress = Progress(**state['progress'])
+    return progress._replace(
+        rejoined=progress.rejoined + [[progress.steps, steps]])
+
+
+def train(model, tokenize: Callable, batches: BatchMaker, recipe: Recipe,
+          report: Callable[[int, float, float], None],
+          checkpoint: Optional[Path] = None, stop: Optional[int] = None,
+          use_compile: bool = True) -> Progress:
+    """Run the pre-training, resuming from a checkpoint where there is one.
+
+    Args:
+        model (open_clip.CLIP): Trained in place.
+        tokenize (callable): Texts to token ids.
+        batches (BatchMaker): Source of batches; moved to the resumed step.
+        recipe (Recipe): Hyper-parameters.
+        report (callable): Called after every step with the number of steps
+            done, the loss and the seconds left.
+        checkpoint (Path, optional): Written every 250 steps and at the end.
+        stop (int, optional): Step to end at although the schedule of
+            ``recipe.steps`` goes on, in order to resume later.
+        use_compile (bool): Whether to compile the image tower.
+
+    Returns:
+        Progress: Of the whole run, earlier parts included.
+    """
+    optimizer = build_optimizer(model, recipe)
+    earlier = Progress(rejoined=[])
+    if checkpoint is not None and checkpoint.exists():
+        earlier = load_checkpoint(checkpoint, model, optimizer, recipe.steps)
+    batches.step = earlier.steps
+    encode = torch.compile(model.encode_image) if use_compile else \
+        model.encode_image
+    end = recipe.steps if stop is None else min(stop, recipe.steps)
+    began, data_seconds, now = time.perf_counter(), 0., earlier
+    for step in range(earlier.steps, end):
+        before = time.perf_counter()
+        batch = batches.next()
+        data_seconds += time.perf_counter() - before
+        loss = _step(model, encode, tokenize, optimizer, batch,
+                     learning_rate(step, recipe))
+        spent = time.perf_counter() - began
+        now = Progress(step + 1, earlier.seconds + spent,
+                       earlier.data_seconds + data_seconds, earlier.rejoined)
+        report(now.steps, loss,
+               spent / (now.steps - earlier.steps) * (end - now.steps))
+        if checkpoint is not None and (now.steps % 250 == 0
+                                       or now.steps == end):
+            save_checkpoint(checkpoint, model, optimizer, now)
+    return now
+
+
+def _step(model, encode, tokenize, optimizer, batch: Batch,
+          rate: float) -> float:
+    """One optimiser step; returns the loss."""
+    for group in optimizer.param_groups:
+        group['lr'] = rate
+    image = F.normalize(encode(batch.pictures), dim=-1)
+    text = F.normalize(model.encode_text(tokenize(batch.captions)), dim=-1)
+    loss = contrastive_loss(image, text, model.logit_scale.exp(),
+                            batch.positives)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.)
+    optimizer.step()
+    with torch.no_grad():
+        # As in CLIP: a factor above 100 makes training unstable.
+        model.logit_scale.clamp_(0, math.log(100))
+    return float(loss.detach())
+
+
+def save_model(model, config: dict, folder: Path) -> None:
+    """Write configuration and fp16 weights in open_clip's layout.
+
+    Args:
+        model (open_clip.CLIP): Trained model.
+        config (dict): Its configuration.
+        folder (Path): Model folder; must exist.
+    """
+    from safetensors.torch import save_file
+    weights = {
+        name: value.detach().half().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    save_file(weights, str(folder / 'open_clip_model.safetensors'))
+    (folder / 'open_clip_config.json').write_text(
+        json.dumps(config, indent=2) + '\n', encoding='utf-8')
