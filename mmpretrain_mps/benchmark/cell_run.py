@@ -13,7 +13,6 @@ from mmengine.runner import find_latest_checkpoint
 from .. import __version__
 from ..engine import command_line
 from ..engine.file_backend import AtomicLocalBackend
-from ..engine.preflight import check_inputs
 from .grid import config_key, read_cell_config
 
 RESULT_FORMAT = 'mmpretrain_mps-benchmark-1'
@@ -64,7 +63,6 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
     resumed = resume and find_latest_checkpoint(cfg.work_dir) is not None
     if resumed:
         command_line.resume_from(cfg, 'auto')
-    check_inputs(cfg, ('train_dataloader', 'test_dataloader'))
     started = time.time()
     runner = command_line.build_runner(cfg, ('train_dataloader', 'val_dataloader', 'test_dataloader'))
     runner.train()
