@@ -35,6 +35,9 @@ REQUIREMENTS = [
     'pillow',
     'safetensors',
     'scikit-learn',  # carries the digits of the embedded default
+    'scipy',
+    'matplotlib',
+    'pyyaml',
 ]
 if not full_mmcv_is_installed():
     REQUIREMENTS.append('mmcv-lite>=2.0,<2.4')  # the range that mmpretrain 1.2 accepts

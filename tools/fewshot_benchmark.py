@@ -14,18 +14,27 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 def parse_arguments():
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description='Train and test data sets x shots x seeds x recipes. What is done is skipped, what was cut off goes on; '
+        description=
+        'Train and test data sets x shots x seeds x recipes. What is done is skipped, what was cut off goes on; '
         'tables and curves are written to the work folder.')
     parser.add_argument('configs', nargs='*', help='config files')
     parser.add_argument('--datasets', nargs='+', default=[], metavar='NAME', help='data sets, instead of their configs')
-    parser.add_argument('--grid', metavar='FILE', help='a .yaml, .json or .py file with configs, datasets, shots, seeds, '
+    parser.add_argument('--grid',
+                        metavar='FILE',
+                        help='a .yaml, .json or .py file with configs, datasets, shots, seeds, '
                         'recipes, cfg_options; flags take precedence')
     parser.add_argument('--shots', nargs='+', type=int, help='labelled pictures per class; by default 1 2 4 8 16')
     parser.add_argument('--seeds', nargs='+', type=int, help='by default 1 2 3')
-    parser.add_argument('--recipes', nargs='+', metavar='NAME', help='of the data sets or of the grid file; by default paper')
+    parser.add_argument('--recipes',
+                        nargs='+',
+                        metavar='NAME',
+                        help='of the data sets or of the grid file; by default paper')
     parser.add_argument('--work-dir', default='work_dirs/fewshot_benchmark', help='folder of runs, tables and curves')
     parser.add_argument('--jobs', type=int, help='runs at a time; by default one per GPU, or up to 4 on the CPU')
-    parser.add_argument('--devices', nargs='+', metavar='DEVICE', help='GPU numbers, or cpu; by default all GPUs, else cpu')
+    parser.add_argument('--devices',
+                        nargs='+',
+                        metavar='DEVICE',
+                        help='GPU numbers, or cpu; by default all GPUs, else cpu')
     parser.add_argument('--select', default='last', metavar='{last,val}',
                         help='report the last epoch, or the best one on the validation split')
     parser.add_argument('--targets', action='store_true', help="test on the targets of the configs' test loops, too")

@@ -13,11 +13,11 @@ from mmengine.runner import find_latest_checkpoint
 from .. import __version__
 from ..engine import command_line
 from ..engine.file_backend import AtomicLocalBackend
-from ..engine.preflight import check_inputs
 from .grid import config_key, read_cell_config
 
 RESULT_FORMAT = 'mmpretrain_mps-benchmark-1'
 RESULT_FILE = 'result.json'
+CHECKPOINTS_PER_RUN = 10
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmpretrain', 'mmcv', 'mmcv-lite', 'open_clip_torch', 'numpy')
 
 
@@ -59,10 +59,10 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
     if config_key(cfg, cell.select) != cell.key:
         raise ValueError(f'{cell.config} has changed since the grid was started; start the grid again')
     cfg.work_dir = str(work_dir)
+    _save_rarely(cfg)
     resumed = resume and find_latest_checkpoint(cfg.work_dir) is not None
     if resumed:
         command_line.resume_from(cfg, 'auto')
-    check_inputs(cfg, ('train_dataloader', 'test_dataloader'))
     started = time.time()
     runner = command_line.build_runner(cfg, ('train_dataloader', 'val_dataloader', 'test_dataloader'))
     runner.train()
@@ -118,7 +118,8 @@ def describe(cell, runner):
     Returns:
         dict: Plain values.
     """
-    train, test = (getattr(loader.dataset, 'metainfo', {}) for loader in (runner.train_dataloader, runner.test_dataloader))
+    train, test = (getattr(loader.dataset, 'metainfo', {})
+                   for loader in (runner.train_dataloader, runner.test_dataloader))
     return dict(
         format=RESULT_FORMAT, hash=cell.key, config=Path(cell.config).name, recipe=cell.recipe, shots=cell.shots,
         seed=cell.seed, options={name: value for name, value in cell.options.items()}, select=cell.select,
@@ -134,7 +135,10 @@ def machine():
         dict: System, processor, cores, threads, GPU.
     """
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return dict(system=platform.platform(), processor=_processor(), cores=os.cpu_count(), threads=torch.get_num_threads(),
+    return dict(system=platform.platform(),
+                processor=_processor(),
+                cores=os.cpu_count(),
+                threads=torch.get_num_threads(),
                 gpu=gpu)
 
 
@@ -161,6 +165,14 @@ def clear(folder, cell):
         cell (Cell): Of the grid.
     """
     shutil.rmtree(Path(folder, cell.folder), ignore_errors=True)
+
+
+def _save_rarely(cfg):
+    """Save about ten times per run: for each checkpoint mmengine formats the whole config anew, slower than an epoch."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
+    epochs = cfg.train_cfg.get('max_epochs')
+    if hook and epochs and hook.get('by_epoch', True):
+        hook.interval = max(hook.get('interval', 1), epochs // CHECKPOINTS_PER_RUN)
 
 
 def _processor():

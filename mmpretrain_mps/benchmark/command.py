@@ -69,8 +69,9 @@ def cells_of(arguments, config_folder):
     datasets = arguments.datasets or grid.get('datasets') or []
     changes, names = _split_recipes(grid.get('recipes') or {}, arguments.recipes)
     if names and configs:
-        raise ValueError(f"recipes {', '.join(map(repr, names))} are looked up for named data sets, but config files are "
-                         'given; name the config file of the recipe, or describe the recipe in a grid file')
+        raise ValueError(
+            f"recipes {', '.join(map(repr, names))} are looked up for named data sets, but config files are "
+            'given; name the config file of the recipe, or describe the recipe in a grid file')
     variants = names or ['paper']
     # A single recipe needs no mention in tables and folders.
     named = [(name if len(variants) > 1 else '', find_config(dataset, name, config_folder))

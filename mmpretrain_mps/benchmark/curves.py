@@ -36,7 +36,10 @@ def write_curves(folder, results):
         content = io.BytesIO()
         # Without a date, and with names that are not random, equal results give equal files.
         with matplotlib.rc_context({'svg.hashsalt': 'curves'}):
-            figure.savefig(content, format=file.suffix[1:], dpi=PNG_DPI, metadata={'Date': None} if file.suffix == '.svg' else {})
+            figure.savefig(content,
+                           format=file.suffix[1:],
+                           dpi=PNG_DPI,
+                           metadata={'Date': None} if file.suffix == '.svg' else {})
         AtomicLocalBackend().put(content.getvalue(), file)
     return files
 
@@ -58,7 +61,8 @@ def draw_curves(summary):
     rows = math.ceil(len(panels) / columns)
     # A single panel has no neighbours whose size it must fit.
     width, height = LONE_PANEL_INCHES if len(panels) == 1 else PANEL_INCHES
-    figure = Figure(figsize=(width * columns, height * rows + 0.3 * len(summary.methods) / columns), layout='constrained')
+    figure = Figure(figsize=(width * columns, height * rows + 0.3 * len(summary.methods) / columns),
+                    layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel, axis in zip(panels, axes):
         _draw_panel(axis, summary, panel)
@@ -66,7 +70,12 @@ def draw_curves(summary):
         axis.set_axis_off()
     # A method may be missing from some panels.
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=columns, frameon=False, fontsize=9)
+    figure.legend(handles.values(),
+                  handles.keys(),
+                  loc='outside lower center',
+                  ncols=columns,
+                  frameon=False,
+                  fontsize=9)
     return figure
 
 
@@ -80,8 +89,13 @@ def _draw_panel(axis, summary, panel):
         zero_shot = summary.spreads.get(('zero_shot', method, panel, 0))
         if zero_shot is not None and index == _first_with(summary, panel, zero_shot.mean):
             label = 'zero-shot CLIP' if index == 0 else f'zero-shot CLIP ({method})'
-            axis.plot([0], [zero_shot.mean], linestyle='none', marker='*', markersize=13 if index == 0 else 9, label=label,
-                      color='#000000' if index == 0 else colour, zorder=3)
+            axis.plot([0], [zero_shot.mean],
+                      linestyle='none',
+                      marker='*',
+                      markersize=13 if index == 0 else 9,
+                      label=label,
+                      color='#000000' if index == 0 else colour,
+                      zorder=3)
     ticks = [0, *summary.shots]
     axis.set_xticks(ticks, [str(shots) for shots in ticks])
     axis.set_title('mean of all data sets' if panel == MEAN else panel, fontsize=11)

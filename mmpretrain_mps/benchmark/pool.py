@@ -23,6 +23,7 @@ except ImportError:  # Windows: nothing guards against two grids in one folder t
     fcntl = None
 
 LOG_FILE = 'log.txt'
+PRELOADED = ['mmpretrain_mps.benchmark.pool', 'sklearn.datasets']  # the latter brings the digits, and is slow to import
 TAIL_LINES = 15
 HEARTBEAT_SECONDS = 60
 GRACE_SECONDS = 5
@@ -117,7 +118,8 @@ def make_slots(devices, jobs):
         raise ValueError("there are no devices; expected GPU numbers, or 'cpu'")
     count = torch.cuda.device_count()
     # Numbers count the visible GPUs, whichever of the machine's they are.
-    visible = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name] or list(map(str, range(count)))
+    visible = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name] or list(
+        map(str, range(count)))
     names = []
     for device in devices:
         if device == 'cpu':
@@ -170,7 +172,7 @@ def _start(folder, cell, device, threads, keep_checkpoints):
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context('forkserver' if not device and 'forkserver' in methods else 'spawn')
     if context.get_start_method() == 'forkserver':
-        context.set_forkserver_preload(['mmpretrain_mps.benchmark.pool'])
+        context.set_forkserver_preload(PRELOADED)
     # Libraries read these once, at import: they must be right before the process exists.
     variables = dict(CUDA_VISIBLE_DEVICES=device,
                      **{name: str(threads) for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')})

@@ -33,7 +33,7 @@ class Progress:
         if result is None:
             outcome = f'FAILED ({reason})'
         else:
-            self.seconds[cell.config, cell.shots].append(seconds)
+            self.seconds[cell.config, cell.shots].append((seconds, min(seconds, result['seconds']['training'])))
             fused = result['metrics'].get('accuracy/fused')
             outcome = 'done' if fused is None else f'{fused:.2f} %'
         count = self.total - len(self.left)
@@ -64,15 +64,14 @@ class Progress:
         return sum(map(self._expected, self.left)) / min(self.jobs, max(1, len(self.left)))
 
     def _expected(self, cell):
-        """Return the expected seconds of a cell: as its like, else in proportion to the shots, as training mostly is."""
+        """Return the expected seconds of a cell: as its like, else with the training in proportion to the shots."""
         like = self.seconds.get((cell.config, cell.shots))
         if like:
-            return statistics.mean(like)
-        known = [(shots, second) for (config, shots), values in self.seconds.items() for second in values
-                 if config == cell.config or not any(other == cell.config for other, _ in self.seconds)]
-        nearest = min(abs(shots - cell.shots) for shots, _ in known)
-        return statistics.mean(second * max(1, cell.shots / shots) for shots, second in known
-                               if abs(shots - cell.shots) == nearest)
+            return statistics.mean(seconds for seconds, _ in like)
+        same_config = [key for key in self.seconds if key[0] == cell.config] or list(self.seconds)
+        nearest = min(same_config, key=lambda key: abs(key[1] - cell.shots))
+        factor = max(1, cell.shots / nearest[1])
+        return statistics.mean(seconds + training * (factor - 1) for seconds, training in self.seconds[nearest])
 
 
 def in_words(seconds):

@@ -22,14 +22,16 @@ def apply_selection(cfg, select):
             or if ``select`` is unknown.
     """
     if select == 'test':
-        raise ValueError("selection on the test split is refused: it reports what it was chosen by. Use 'last', or 'val' "
-                         'with a validation split')
+        raise ValueError(
+            "selection on the test split is refused: it reports what it was chosen by. Use 'last', or 'val' "
+            'with a validation split')
     if select not in ('last', 'val'):
         raise ValueError(f"select is {select!r}, expected 'last' or 'val'")
     chooser = _chooser(cfg)
     if (chooser or select == 'val') and shows_test_pictures(cfg.get('val_dataloader'), cfg.get('test_dataloader')):
-        raise ValueError(f"selection on the test split is refused: {chooser or 'select=val'} chooses by val_dataloader, "
-                         'which shows the test pictures. Give it a validation split, or report the last epoch')
+        raise ValueError(
+            f"selection on the test split is refused: {chooser or 'select=val'} chooses by val_dataloader, "
+            'which shows the test pictures. Give it a validation split, or report the last epoch')
     if select == 'last':
         _checkpoint_hook(cfg).pop('save_best', None)
         if chooser != EARLY_STOPPING:

@@ -35,7 +35,7 @@ class Summary(NamedTuple):
     """Names of the recipes; where several configs share a data set, of these."""
     shots: list
     spreads: dict
-    """(branch, method, data set or ``'mean'``, shots) -> :class:`Spread`. Zero-shot has branch ``'zero_shot'``, shots 0."""
+    """(branch, method, data set or ``'mean'``, shots) -> :class:`Spread`; zero-shot is ``'zero_shot'`` with shots 0."""
 
 
 def spread_of(values):
@@ -81,7 +81,13 @@ def summarise(results, targets=False):
                     by_seed = values.setdefault((branch, method, dataset, shots), {})
                     by_seed.setdefault(result['seed'], []).append(figure)
     datasets = list(dict.fromkeys(dataset for _, _, dataset, _ in values))
-    by_seed = {key: {seed: statistics.fmean(figures) for seed, figures in seeds.items()} for key, seeds in values.items()}
+    by_seed = {
+        key: {
+            seed: statistics.fmean(figures)
+            for seed, figures in seeds.items()
+        }
+        for key, seeds in values.items()
+    }
     spreads = {key: spread_of(list(seeds.values())) for key, seeds in by_seed.items()}
     for branch, method, shots in dict.fromkeys((branch, method, shots) for branch, method, _, shots in values):
         columns = [by_seed.get((branch, method, dataset, shots), {}) for dataset in datasets]
@@ -89,7 +95,8 @@ def summarise(results, targets=False):
         if len(datasets) > 1 and shared:
             means = [statistics.fmean(column[seed] for column in columns) for seed in shared]
             spreads[branch, method, MEAN, shots] = spread_of(means)
-    return Summary(datasets, list(dict.fromkeys(names.values())), sorted({result['shots'] for result in results}), spreads)
+    return Summary(datasets, list(dict.fromkeys(names.values())), sorted({result['shots']
+                                                                          for result in results}), spreads)
 
 
 def rows_of(summary):
@@ -104,8 +111,16 @@ def rows_of(summary):
     rows = []
     for (branch, method, dataset, shots), spread in summary.spreads.items():
         low, high = spread.interval or (None, None)
-        rows.append(dict(method=method, dataset=dataset, shots=shots, branch=branch, seeds=spread.count, mean=spread.mean,
-                         std=spread.std, interval_low=low, interval_high=high))
+        rows.append(
+            dict(method=method,
+                 dataset=dataset,
+                 shots=shots,
+                 branch=branch,
+                 seeds=spread.count,
+                 mean=spread.mean,
+                 std=spread.std,
+                 interval_low=low,
+                 interval_high=high))
     return rows
 
 

@@ -10,9 +10,11 @@ from .summary import MEAN, rows_of, summarise
 
 TITLES = {'fused': 'Accuracy in percent (fused: the prediction that the method reports)',
           'tuned': 'Accuracy in percent of the tuned branch alone'}
-EXPLANATION = ('Mean ± standard deviation over seeds (n - 1) [95 % interval of the mean, Student\'s t]; 0 shots is zero-shot '
-               'CLIP. The mean over data sets is taken seed by seed.')
-CELL_COLUMNS = ('dataset', 'config', 'recipe', 'shots', 'seed', 'select', 'epoch', 'train_pictures', 'test_pictures', 'hash')
+EXPLANATION = (
+    'Mean ± standard deviation over seeds (n - 1) [95 % interval of the mean, Student\'s t]; 0 shots is zero-shot '
+    'CLIP. The mean over data sets is taken seed by seed.')
+CELL_COLUMNS = ('dataset', 'config', 'recipe', 'shots', 'seed', 'select', 'epoch', 'train_pictures', 'test_pictures',
+                'hash')
 SUMMARY_COLUMNS = ('method', 'dataset', 'shots', 'branch', 'seeds', 'mean', 'std', 'interval_low', 'interval_high')
 LATEX_SPECIALS = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#', '_': r'\_', '{': r'\{',
                   '}': r'\}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}'}
@@ -65,8 +67,10 @@ def results_csv(results):
     metrics = list(dict.fromkeys(name for result in results for name in result['metrics']))
     lines = [[*CELL_COLUMNS, *metrics, 'seconds_training', 'seconds_testing']]
     for result in results:
-        lines.append([*(result[column] for column in CELL_COLUMNS), *(result['metrics'].get(name, '') for name in metrics),
-                      result['seconds']['training'], result['seconds']['testing']])
+        lines.append([
+            *(result[column] for column in CELL_COLUMNS), *(result['metrics'].get(name, '') for name in metrics),
+            result['seconds']['training'], result['seconds']['testing']
+        ])
     return _csv_text(lines)
 
 
@@ -103,8 +107,11 @@ def results_latex(results):
     parts = ['% Needs \\usepackage{booktabs}.']
     for heading, branch, summary in _tables(results):
         headings = [_escape(heading) for heading in _headings(summary)]
-        lines = [r'\begin{table}', r'\centering', rf'\caption{{{_escape(heading)}. {_latex_explanation()}}}',
-                 rf"\begin{{tabular}}{{lr{'c' * (len(headings) - 2)}}}", r'\toprule', ' & '.join(headings) + r' \\', r'\midrule']
+        lines = [
+            r'\begin{table}', r'\centering', rf'\caption{{{_escape(heading)}. {_latex_explanation()}}}',
+            rf"\begin{{tabular}}{{lr{'c' * (len(headings) - 2)}}}", r'\toprule', ' & '.join(headings) + r' \\',
+            r'\midrule'
+        ]
         for method, shots, spreads in _lines(summary, branch):
             cells = [_escape(method), str(shots), *(_latex(spread) for spread in spreads)]
             lines.append(' & '.join(cells) + r' \\')

@@ -13,7 +13,8 @@ workers = 0
 randomness = dict(seed=seed)
 model = dict(type='Anything', weight=1.0)
 train_dataloader = dict(
-    num_workers=workers, dataset=dict(type='FewShotDataset', num_shots=num_shots, seed=seed, dataset=dict(subset='train')))
+    num_workers=workers,
+    dataset=dict(type='FewShotDataset', num_shots=num_shots, seed=seed, dataset=dict(subset='train')))
 val_dataloader = dict(num_workers=workers, dataset=dict(type='Digits', subset='val', pipeline=[]))
 test_dataloader = dict(num_workers=workers, dataset=dict(type='Digits', subset='test', pipeline=[]))
 val_evaluator = test_evaluator = dict(type='BranchAccuracy')
@@ -61,7 +62,10 @@ def test_the_key_follows_the_content_and_not_the_file(config, tmp_path):
 
 def test_keys_differ_by_shots_seed_recipe_selection_and_targets(config):
     keys = {cell.key for cell in make_cells([config], [1, 2], [1, 2], {'a': {}, 'b': {'model.weight': 2.0}})}
-    keys |= {make_cells([config], [1], [1], select='val')[0].key, make_cells([config], [1], [1], with_targets=True)[0].key}
+    keys |= {
+        make_cells([config], [1], [1], select='val')[0].key,
+        make_cells([config], [1], [1], with_targets=True)[0].key
+    }
     assert len(keys) == 10
 
 
@@ -127,8 +131,9 @@ def test_the_same_annotation_file_is_the_same_pictures_and_a_wrapper_hides_nothi
 
 
 def test_selection_by_validation_needs_a_validation_split(config):
-    changed(config, ("val_dataloader = dict(num_workers=workers, dataset=dict(type='Digits', subset='val', pipeline=[]))",
-                     'val_dataloader = None'))
+    changed(config,
+            ("val_dataloader = dict(num_workers=workers, dataset=dict(type='Digits', subset='val', pipeline=[]))",
+             'val_dataloader = None'))
     with pytest.raises(ValueError, match='has no validation split'):
         make_cells([config], [1], [1], select='val')
 

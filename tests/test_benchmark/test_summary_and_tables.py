@@ -15,9 +15,18 @@ from mmpretrain_mps.benchmark.tables import write_results
 
 def result(dataset, shots, seed, fused, tuned=50., zero_shot=40., recipe='', config=None, **more):
     metrics = {'accuracy/fused': fused, 'accuracy/tuned': tuned, 'accuracy/zero_shot': zero_shot, **more}
-    return dict(dataset=dataset, config=config or f'mps_{dataset}.py', recipe=recipe, shots=shots, seed=seed, select='last',
-                epoch=50, train_pictures=10 * shots, test_pictures=100, hash=f'{dataset}{recipe}{shots}{seed}',
-                metrics=metrics, seconds=dict(training=10., testing=1.))
+    return dict(dataset=dataset,
+                config=config or f'mps_{dataset}.py',
+                recipe=recipe,
+                shots=shots,
+                seed=seed,
+                select='last',
+                epoch=50,
+                train_pictures=10 * shots,
+                test_pictures=100,
+                hash=f'{dataset}{recipe}{shots}{seed}',
+                metrics=metrics,
+                seconds=dict(training=10., testing=1.))
 
 
 # Computed by hand: mean 80, deviations -2, 0, 2, std 2; Student's t for 2 degrees of freedom at 97.5 % is 4.302653,

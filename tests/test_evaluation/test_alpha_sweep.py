@@ -7,7 +7,9 @@ from mmpretrain_mps.evaluation import AlphaSweep
 
 
 def sample(label, tuned, zero_shot):
-    return dict(gt_label=torch.tensor([label]), tuned_logits=torch.tensor(tuned), zero_shot_logits=torch.tensor(zero_shot))
+    return dict(gt_label=torch.tensor([label]),
+                tuned_logits=torch.tensor(tuned),
+                zero_shot_logits=torch.tensor(zero_shot))
 
 
 def test_a_sweep_computed_by_hand():

@@ -1,5 +1,7 @@
-"""The grid with its processes: kills, failures, files. Cells run in processes of their own; the grid itself does so only
-where it is killed, since each start imports everything anew."""
+"""The grid with its processes: kills, failures, files.
+
+The grid itself runs in a process of its own only where it is killed, since each start imports everything anew.
+"""
 import argparse
 import json
 import os
@@ -20,8 +22,19 @@ TOOL = str(ROOT / 'tools' / 'fewshot_benchmark.py')
 def run(config, work_dir, **flags):
     """Run a grid from this process as the tool does; return its exit status and what it told."""
     lines = []
-    defaults = dict(configs=[str(config)], datasets=[], grid=None, shots=[1], seeds=[1], recipes=None, jobs=1, devices=['cpu'],
-                    select='last', targets=False, resume=True, keep_checkpoints=False, cfg_options=None)
+    defaults = dict(configs=[str(config)],
+                    datasets=[],
+                    grid=None,
+                    shots=[1],
+                    seeds=[1],
+                    recipes=None,
+                    jobs=1,
+                    devices=['cpu'],
+                    select='last',
+                    targets=False,
+                    resume=True,
+                    keep_checkpoints=False,
+                    cfg_options=None)
     arguments = argparse.Namespace(work_dir=str(work_dir), **{**defaults, **flags})
     return command.run(arguments, CONFIG_FOLDER, lines.append), '\n'.join(lines)
 
@@ -54,7 +67,7 @@ def alive_processes_of(session):
 
 @pytest.mark.skipif(not os.path.isdir('/proc'), reason='looks at /proc')
 def test_a_killed_grid_leaves_no_process_goes_on_and_gives_what_an_undisturbed_one_gives(tmp_path):
-    config, work_dir = write_config(tmp_path, epochs=30), tmp_path / 'killed'
+    config, work_dir = write_config(tmp_path, epochs=60), tmp_path / 'killed'
     grid = [sys.executable, TOOL, str(config), '--shots', '1', '--seeds', '1', '--jobs', '1', '--devices', 'cpu',
             '--work-dir', str(work_dir)]
     process = subprocess.Popen(grid, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
@@ -86,7 +99,8 @@ def test_a_grid_writes_tables_and_curves_and_keeps_config_and_log_of_each_run(tm
     status, told = run(config, work_dir, shots=[1, 2], seeds=[3], jobs=2)
     assert status == 0
     assert '2 cells, 0 done before, 2 to run, 2 at a time' in told and '[1/2] tiny_digits' in told and ' left' in told
-    for name in ('results.json', 'results.csv', 'results_summary.csv', 'results.md', 'results.tex', 'curves.png', 'curves.svg'):
+    for name in ('results.json', 'results.csv', 'results_summary.csv', 'results.md', 'results.tex', 'curves.png',
+                 'curves.svg'):
         assert (work_dir / name).stat().st_size > 100
     result = next(result for result in results_of(work_dir).values() if result['shots'] == 2)
     assert (result['dataset'], result['seed'], result['epoch']) == ('Digits', 3, 1)
@@ -142,7 +156,8 @@ def test_ctrl_c_stops_the_cells_writes_the_tables_and_two_grids_do_not_share_a_f
 
     def interrupt():
         deadline = time.time() + 120
-        while not list(work_dir.glob('*/*/last_checkpoint')) and time.time() < deadline:
+        while not any('Epoch(train)' in log.read_text()
+                      for log in work_dir.glob('*/*/log.txt')) and time.time() < deadline:
             if not thread_may_interrupt.is_set():
                 return
             time.sleep(0.05)

@@ -106,6 +106,8 @@ class PlainCheckpointHook(Hook):
             FileNotFoundError: If the file is missing.
             ValueError: If the file is incomplete or not plain data.
         """
+        if runner._has_loaded:  # the runner trains, then tests: the file it came from may be gone by now
+            return
         path = runner._load_from
         if path is None and runner._resume:
             path = find_latest_checkpoint(runner.work_dir)

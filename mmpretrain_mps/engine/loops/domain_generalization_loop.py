@@ -95,7 +95,8 @@ class DomainGeneralizationLoop(TestLoop):
         self.test_loss.clear()
         heads = self._make_heads()  # before the first picture: unusable class names are no surprise at the end then
         own = ClassHead('source', self._model.class_names, None, None)
-        report = DomainReport(self.skipped, self.runner._load_from, getattr(getattr(self._model, 'head', None), 'alpha', None),
+        report = DomainReport(self.skipped, self.runner._load_from,
+                              getattr(getattr(self._model, 'head', None), 'alpha', None),
                               _find(self.evaluator, CalibrationError).num_bins)
         metrics = self._test('source', own, report)
         for target, head in zip(self.targets, heads):
@@ -174,7 +175,8 @@ class DomainGeneralizationLoop(TestLoop):
                 return ClassHead('cut', classes, None, self._prototypes(target)[list(indices)]) if cut else ClassHead(
                     'source', classes, None, None)
             self.runner.logger.warning(
-                f'target {target.name}: its source_indices belong to another source; the model has there {shorten(ours)}, the '
+                f'target {target.name}: its source_indices belong to another source; the model has there '
+                f'{shorten(ours)}, the '
                 f'target {shorten(classes)}. The names of the target are used')
         if classes == tuple(model.class_names):
             return ClassHead('source', classes, None, None)

@@ -11,8 +11,9 @@ from ..file_backend import AtomicLocalBackend
 
 FILE_STEM = 'domain_generalization'
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
-UNITS = ('Accuracy and expected calibration error (ECE) in percent. ECE: {bins} bins of equal width over the confidence, '
-         'which is the largest softmax probability; |accuracy - mean confidence| of each bin, weighted by its pictures.')
+UNITS = (
+    'Accuracy and expected calibration error (ECE) in percent. ECE: {bins} bins of equal width over the confidence, '
+    'which is the largest softmax probability; |accuracy - mean confidence| of each bin, weighted by its pictures.')
 
 
 class SetResult(NamedTuple):

@@ -52,7 +52,8 @@ def build_targets(runner, source, targets, requested=None):
             missing[name] = str(error)
     absent = [f'{name}: {missing[name]}' for name in wanted if name in missing]
     if absent:
-        raise FileNotFoundError(f"{len(absent)} of the {len(wanted)} requested targets are missing; {'; '.join(absent)}")
+        raise FileNotFoundError(
+            f"{len(absent)} of the {len(wanted)} requested targets are missing; {'; '.join(absent)}")
     return found, missing
 
 

@@ -149,7 +149,8 @@ def test_the_prototypes_come_back_after_an_error(architecture):
         assert model.class_names == ('a', 'b') and len(model.text_prototypes) == 2
         raise RuntimeError
     assert model.text_prototypes is before and model.class_names == NAMES
-    with pytest.raises(ValueError, match='2 prototypes were given for 1 class names'), model.with_prototypes(before[:2], ['a']):
+    with pytest.raises(ValueError,
+                       match='2 prototypes were given for 1 class names'), model.with_prototypes(before[:2], ['a']):
         pass
 
 
@@ -200,7 +201,11 @@ def test_asking_for_what_is_no_target_is_an_error_that_lists_the_targets(archite
 
 def test_a_target_of_which_a_part_is_there_is_an_error_and_not_skipped(architecture, tmp_path):
     (tmp_path / 'pictures').mkdir()
-    target = dict(type='CustomDataset', data_root=str(tmp_path), data_prefix='pictures', ann_file='list.txt', pipeline=[])
+    target = dict(type='CustomDataset',
+                  data_root=str(tmp_path),
+                  data_prefix='pictures',
+                  ann_file='list.txt',
+                  pipeline=[])
     runner = build_runner(build_model(architecture), tmp_path / 'work', dict(half=target))
     with pytest.raises(FileNotFoundError, match='target half is there only in part.*list.txt'):
         runner.test()
