@@ -80,6 +80,8 @@ class MPSCLIPClassifier(BaseClassifier):
     Attributes:
         equal_batches (bool): Whether all processes are known to have equally many pictures in every batch, which
             :class:`EqualBatchesHook` finds out. Otherwise they tell each other first.
+        kept_zero_shot (KeptFeatures | None): Frozen features of the pictures at hand, which :class:`ReuseZeroShotHook`
+            lends for the time of a validation.
 
     Raises:
         ValueError: If ``gather`` is unknown.
@@ -98,7 +100,7 @@ class MPSCLIPClassifier(BaseClassifier):
         self.image_size = clip.preprocess.image_size
         self.normalize_templates = normalize_templates
         self.gather, self.equal_batches = gather, False
-        self.cache_prototypes = cache_prototypes
+        self.cache_prototypes, self.kept_zero_shot = cache_prototypes, None
         self.logit_scale = clip.model.logit_scale.exp().item() if logit_scale is None else float(logit_scale)
         self.backbone = MODELS.build({'type': 'DualBranchViT', **(backbone or {}), 'visual': clip.model.visual})
         if compile:
@@ -255,11 +257,17 @@ class MPSCLIPClassifier(BaseClassifier):
         Returns:
             list[DataSample]: See :meth:`LogitsFusionHead.predict`.
         """
-        return self.head.predict(self._logits(inputs), data_samples)
+        return self.head.predict(self._logits(inputs, data_samples), data_samples)
 
-    def _logits(self, images):
-        features = self.backbone(images)
-        return self.head(features.tuned[:, 0], features.zero_shot[:, 0], self._unit_prototypes(), self.logit_scale)
+    def _logits(self, images, data_samples=None):
+        indices = None if self.kept_zero_shot is None else _indices_of(data_samples)
+        zero_shot = None if indices is None else self.kept_zero_shot.get(indices, images.device)
+        features = self.backbone(images, zero_shot=zero_shot is None)
+        if zero_shot is None:
+            zero_shot = features.zero_shot[:, 0]
+            if indices is not None:
+                self.kept_zero_shot.put(indices, zero_shot)
+        return self.head(features.tuned[:, 0], zero_shot, self._unit_prototypes(), self.logit_scale)
 
     def _training_features(self, views):
         """Run all views in one batch; return features with a leading axis of views."""
@@ -419,6 +427,12 @@ def _forgive_frozen_weights(module, incompatible_keys):
     # In place, since the caller's own list is what becomes a warning or an error.
     frozen = set(_frozen_names(module))
     incompatible_keys.missing_keys[:] = [key for key in incompatible_keys.missing_keys if key not in frozen]
+
+
+def _indices_of(data_samples):
+    """Return the indices of samples in their data set, None where one does not say."""
+    indices = [getattr(sample, 'sample_idx', None) for sample in data_samples or [None]]
+    return None if None in indices else indices
 
 
 def _frozen_names(module):
