@@ -82,3 +82,26 @@ def test_the_loader_tool_compares_sources_with_the_step(tmp_path):
     assert results['step'] == dict(file='step-x.json', pictures_per_second=8.0)
     assert 'x the step' in done.stdout
     assert not list(Path(tmp_path).glob('class_*'))
+
+
+def test_the_formulas_of_the_scaling_model_are_what_is_gathered_and_multiplied(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.delitem(sys.modules, 'machine', raising=False)
+    import scaling
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mmpretrain_mps.models.utils import gathering
+    sizes = dict(views=2, dim=16, classes=7, intermediate=2)
+    losses = scaling.CommonLosses(batch=5, **sizes)
+    with FlopCounterMode(display=False) as counter:
+        losses.run(losses.inputs)
+    classes_free = {key: value for key, value in sizes.items() if key != 'classes'}
+    assert counter.get_total_flops() == scaling.loss_flops(ranks=1, batch=5, **sizes)
+    received = []
+    monkeypatch.setattr(gathering, 'world_size', lambda: 3)
+    monkeypatch.setattr(gathering.dist, 'get_rank', lambda: 1)
+    monkeypatch.setattr(gathering.dist, 'all_gather_into_tensor', lambda out, own: received.append(out.nbytes))
+    losses.gather()
+    assert received == [scaling.gathered_bytes(ranks=3, batch=5, **classes_free)]
+    sys.modules.pop('scaling')
+    sys.modules.pop('machine', None)
