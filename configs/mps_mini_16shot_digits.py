@@ -2,6 +2,8 @@
 #
 #   python tools/train.py configs/mps_mini_16shot_digits.py
 #   python tools/test.py configs/mps_mini_16shot_digits.py work_dirs/mps_mini_16shot_digits/epoch_50.pth
+#
+# Expected on the 896 held-out digits: results/mini_digits/results.md (seeds 1 to 3, about a minute per run on 2 cores).
 _base_ = [
     './_base_/models/mini_clip.py',
     './_base_/datasets/digits.py',
@@ -9,7 +11,10 @@ _base_ = [
     './default_runtime.py',
 ]
 
-model = dict(head=dict(alpha=0.7))
+# The embedded model is not CLIP: it is small, so that a step has to be larger to move it, and it knows few things, so that
+# the tuned branch deserves more of the prediction and its geometry more care. These values, and the crops of the data
+# set's config, are the best of eight recipes on the validation split (configs/grids/mini_selection.yaml).
+model = dict(head=dict(alpha=0.7), gram_loss=dict(loss_weight=2.0))
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 # An epoch takes less than a second; to write a checkpoint after each would take as long again.
 default_hooks = dict(checkpoint=dict(interval=10))
