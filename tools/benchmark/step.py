@@ -182,13 +182,16 @@ def measure_memory(args, name):
     return peaks
 
 
-def memory_in_own_process(argv, name):
-    """Run :func:`measure_memory` in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), *argv, '--memory-of', name]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f'the measurement of memory failed:\n{done.stderr}')
-    return json.loads(done.stdout.splitlines()[-1])
+def memory_in_own_processes(argv):
+    """Run :func:`measure_memory` of each formulation in a process of its own; they may run side by side."""
+    command = [sys.executable, str(Path(__file__).resolve()), *argv, '--memory-of']
+    running = {name: subprocess.Popen([*command, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+               for name in FORMULATIONS}
+    outputs = {name: process.communicate() for name, process in running.items()}
+    for name, process in running.items():
+        if process.returncode:
+            raise RuntimeError(f'the measurement of memory of {name} failed:\n{outputs[name][1]}')
+    return {name: json.loads(output.splitlines()[-1]) for name, (output, _) in outputs.items()}
 
 
 def largest_batch(bench, name):
@@ -223,7 +226,7 @@ def measure(args, argv):
     pictures = dict(step=args.batch * args.views, predict=args.batch)
     peak = matmul_peak(bench.device, DTYPES[args.dtype], clock=args.clock)
     results.update(machine=describe_machine(bench.device), matmul_peak_tflops=peak / 1e12)
-    memory = {} if args.no_memory else {name: memory_in_own_process(argv, name) for name in FORMULATIONS}
+    memory = {} if args.no_memory else memory_in_own_processes(argv)
     for task, count in pictures.items():
         times = alternate({name: lambda name=name: getattr(bench, task)(name) for name in FORMULATIONS}, args.repeats,
                           bench.device, args.clock)
