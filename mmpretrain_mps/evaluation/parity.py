@@ -199,7 +199,8 @@ def _build_classifier(golden, heads, gram_weight, normalize_text):
         _save_open_clip_folder(golden, heads, Path(folder))
         model = MPSCLIPClassifier(
             architecture=f'local-dir:{folder}', pretrained=None,
-            **{**golden.options, 'backbone': dict(golden.options.get('backbone', {}), group_depths=golden.group_depths)},
+            **{**golden.options, 'backbone': dict(golden.options.get('backbone', {}),
+                                                  group_depths=golden.group_depths)},
             head=dict(alpha=ALPHA),
             gram_loss=dict(loss_weight=gram_weight),
             sculpt_loss=dict(

@@ -30,7 +30,8 @@ def evaluate(rank, num_ranks, folder):
     config.merge_from_dict({
         'test_dataloader.dataset.length': PICTURES, 'test_dataloader.batch_size': 2, 'launcher': 'pytorch',
         'test_evaluator': dict(type='CountingAccuracy', topk=(1, 2)), 'work_dir': str(folder), 'log_level': 'ERROR'})
-    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg', 'val_evaluator'):
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg',
+                'val_evaluator'):
         config[key] = None
     fit_wrapper_to_cpu(config)
     torch.manual_seed(0)  # the same random classifier everywhere

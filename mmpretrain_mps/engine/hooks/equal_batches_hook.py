@@ -50,6 +50,6 @@ def has_equal_batches(dataloader, world_size):
     if most != least:
         raise ValueError(
             f'{samples} samples dealt out to {world_size} processes in batches of {batch} without rounding up are {most} '
-            f'batches for some processes and {least} for others, which would wait for ever; use round_up=True in the '
-            'sampler of train_dataloader, or another batch size')
+            f'batches for some processes and {least} for others, which would wait for ever; use round_up=True in '
+            'the sampler of train_dataloader, or another batch size')
     return counts[0] == counts[1]

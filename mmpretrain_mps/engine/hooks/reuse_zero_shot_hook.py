@@ -40,8 +40,8 @@ class ReuseZeroShotHook(Hook):
     """Let repeated validations of a run cost the tuned branch alone.
 
     The frozen branch gives a picture the same features at every validation. The first one keeps them in memory, 2 kB for
-    each picture with ViT-B/16; they belong to this run's model and to one data set with its pipeline, which must not be
-    random. Predictions are equal to the last bit.
+    each picture with ViT-B/16; they belong to this run's model and to one data set with its pipeline, which must not
+    be random. Predictions are equal to the last bit.
 
     Args:
         limit_mb (float): Bound of what is kept of each data set, in MiB; pictures beyond it are computed every time.

@@ -72,8 +72,8 @@ class MPSCLIPClassifier(BaseClassifier):
             with batch B equal one with batch N x B. ``'none'``: each computes those of its own pictures; relations
             between pictures of different processes are then lost, so that the global Gram and the sculpting loss, and
             with them the result, depend on the number of processes.
-        compile (bool | dict, optional): Run the backbone through ``torch.compile``, with these arguments. Worth its start-up
-            of a minute on GPUs and long runs; shapes should stay the same, so that ``drop_last`` helps.
+        compile (bool | dict, optional): Run the backbone through ``torch.compile``, with these arguments. It costs time
+            at the start; shapes should stay the same, so that ``drop_last`` helps.
         cache_prototypes (bool): Keep class prototypes on disk; :mod:`..utils.prototype_cache` says where.
         data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
 
@@ -400,7 +400,8 @@ def read_description(state):
 
 
 def _normalisation(preprocess):
-    return dict(type='CLIPDataPreprocessor', non_blocking=True, mean=[255 * value for value in preprocess.mean],
+    return dict(type='CLIPDataPreprocessor', non_blocking=True,
+                mean=[255 * value for value in preprocess.mean],
                 std=[255 * value for value in preprocess.std])
 
 

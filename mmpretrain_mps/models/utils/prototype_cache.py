@@ -100,7 +100,8 @@ def save_prototypes(key, prototypes):
         os.replace(temporary, folder / f'{key}.safetensors')
     except OSError as error:
         MMLogger.get_current_instance().warning(
-            f'prototypes are not cached in {folder}: {error}; set {VARIABLE} to a folder that can be written to, or to off')
+            f'prototypes are not cached in {folder}: {error}; set {VARIABLE} to a folder that can be written to, or '
+            'to off')
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
 
