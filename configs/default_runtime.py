@@ -18,6 +18,7 @@ custom_hooks = [
     dict(type='ClassNamesHook'),
     dict(type='TemperatureHook'),
     dict(type='EqualBatchesHook'),
+    dict(type='ReuseZeroShotHook'),
     dict(type='PlainCheckpointHook'),
 ]
 

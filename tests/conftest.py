@@ -3,3 +3,5 @@ import os
 
 # Several processes on few cores, and sums that do not depend on how many threads there are.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+# Tests leave nothing in the user's cache; those of the cache name a folder of their own.
+os.environ['MMPRETRAIN_MPS_CACHE'] = 'off'

@@ -48,13 +48,15 @@ class GoldenFile:
 
     Args:
         path (str | Path): The ``.npz`` file.
+        options (dict, optional): Arguments of the classifier that promise equal numbers; see :func:`compare`.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not readable without unpickling, or arrays that everything hangs on are missing.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, options=None):
+        self.options = dict(options or {})
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f'{path} does not exist; expected an .npz file of recorded numbers')
@@ -125,11 +127,13 @@ class GoldenFile:
         return {'final': first, **temperatures} if first is not None else {}
 
 
-def compare(path):
+def compare(path, options=None):
     """Compare this project's classes with every number in a file.
 
     Args:
         path (str | Path): The ``.npz`` file.
+        options (dict, optional): Further arguments of :class:`MPSCLIPClassifier` that promise equal numbers, such as
+            ``dict(compile=True, backbone=dict(checkpointing=True))``.
 
     Yields:
         Row: One per recorded output, loss, gradient, trajectory and schedule.
@@ -138,7 +142,7 @@ def compare(path):
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not one of recorded numbers.
     """
-    golden = GoldenFile(path)
+    golden = GoldenFile(path, options)
     views = golden.views
     model = build_model(golden)
     yield from _compare_outputs(golden, model, views)
@@ -195,7 +199,8 @@ def _build_classifier(golden, heads, gram_weight, normalize_text):
         _save_open_clip_folder(golden, heads, Path(folder))
         model = MPSCLIPClassifier(
             architecture=f'local-dir:{folder}', pretrained=None,
-            backbone=dict(group_depths=golden.group_depths), head=dict(alpha=ALPHA),
+            **{**golden.options, 'backbone': dict(golden.options.get('backbone', {}), group_depths=golden.group_depths)},
+            head=dict(alpha=ALPHA),
             gram_loss=dict(loss_weight=gram_weight),
             sculpt_loss=dict(
                 loss_weight=SCULPT_WEIGHT, layer_weights=layer_weights, temperature=temperatures[0],

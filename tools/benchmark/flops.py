@@ -1,6 +1,9 @@
 """Floating-point operations of the method: the least that it needs, and what a run multiplies."""
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
+
+from mmpretrain_mps.models.backbones.linear import force_onednn
 
 
 def block_flops(width, tokens, mlp_ratio=4.0):
@@ -46,14 +49,20 @@ def least_flops(visual, group_depths, training):
 
 
 def counted_flops(function):
-    """Return the operations that PyTorch counts while a function runs, backward included.
+    """Return the operations that PyTorch counts in a function, backward included, without computing anything.
 
-    The fused attention module of PyTorch's inference is not in its tables, so that it is switched off meanwhile.
+    Args:
+        function (Callable): Runs on fake tensors, therefore must not keep what it computes. PyTorch's fused attention
+            module for inference is not in its tables, so that it is switched off meanwhile.
+
+    Returns:
+        int: Floating-point operations.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False) as counter:
+        # Nor are oneDNN's products.
+        with force_onednn(False), FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
             function()
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

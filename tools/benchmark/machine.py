@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from mmpretrain_mps.models.backbones.linear import applies_to, multiply
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ('torch', 'mmengine', 'mmpretrain', 'open_clip_torch', 'numpy')
 
@@ -32,13 +34,23 @@ def _processor_name():
     return f'{len(names)} x {names[0]}' if names else platform.processor()
 
 
-def seconds(function, device):
-    """Run a function once and return how long it took, the device's work included."""
+CLOCKS = {'wall': time.perf_counter, 'process': time.process_time}
+
+
+def seconds(function, device, clock='wall'):
+    """Run a function once and return how long it took, the device's work included.
+
+    Args:
+        function (Callable): What to time.
+        device (torch.device): Where it runs.
+        clock (str): ``'wall'``, or ``'process'``: processor time, which on a busy machine and with one thread says what
+            the wall clock says on a quiet one.
+    """
     synchronize(device)
-    start = time.perf_counter()
+    start = CLOCKS[clock]()
     function()
     synchronize(device)
-    return time.perf_counter() - start
+    return CLOCKS[clock]() - start
 
 
 def synchronize(device):
@@ -47,13 +59,14 @@ def synchronize(device):
         torch.cuda.synchronize(device)
 
 
-def alternate(functions, repeats, device):
+def alternate(functions, repeats, device, clock='wall'):
     """Time functions in turn, so that what else the machine does meets all of them.
 
     Args:
         functions (dict[str, Callable]): What to time.
         repeats (int): How often each is timed, after one run that is not.
         device (torch.device): Where they run.
+        clock (str): As in :func:`seconds`.
 
     Returns:
         dict[str, list[float]]: Seconds.
@@ -63,7 +76,7 @@ def alternate(functions, repeats, device):
         function()
     for _ in range(repeats):
         for name, function in functions.items():
-            times[name].append(seconds(function, device))
+            times[name].append(seconds(function, device, clock))
     return times
 
 
@@ -72,22 +85,26 @@ def median_ratio(times, slow, fast):
     return statistics.median(a / b for a, b in zip(times[slow], times[fast]))
 
 
-def matmul_peak(device, dtype, size=None, repeats=8):
-    """Measure operations per second of one large matrix product, the best of several runs.
+def matmul_peak(device, dtype, size=None, repeats=8, clock='wall'):
+    """Measure operations per second of one large matrix product, the best of several runs and libraries.
 
     Args:
         device (torch.device): Where.
         dtype (torch.dtype): Of the matrices.
         size (int, optional): Rows and columns; 8192 on a GPU, else 2048.
         repeats (int): Timed runs.
+        clock (str): As in :func:`seconds`.
 
     Returns:
         float: Floating-point operations per second.
     """
     size = size or (8192 if device.type == 'cuda' else 2048)
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    best = min(alternate(dict(product=lambda: left @ right), repeats, device)['product'])
-    return 2 * size**3 / best
+    products = dict(default=lambda: left @ right)
+    if applies_to(left, right):
+        products['onednn'] = lambda: multiply(left, right)
+    times = alternate(products, repeats, device, clock)
+    return 2 * size**3 / min(min(seconds) for seconds in times.values())
 
 
 class PeakMemory:

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import torch
 from flops import counted_flops, least_flops
-from machine import ROOT, PeakMemory, alternate, describe_machine, matmul_peak, median_ratio, write_results
+from machine import CLOCKS, ROOT, PeakMemory, alternate, describe_machine, matmul_peak, median_ratio, write_results
 from mmpretrain.structures import DataSample
 from reference import ReferenceFormulation
 
 from mmpretrain_mps.models import MPSCLIPClassifier
+from mmpretrain_mps.models.backbones.linear import force_onednn
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # Losses of the two formulations may differ by this share: rounding.
@@ -47,6 +48,9 @@ def parse_arguments(argv=None):
     parser.add_argument('--recipe', choices=RECIPES, default='official')
     parser.add_argument('--repeats', type=int, help='timed rounds; default 5, with --quick 3')
     parser.add_argument('--threads', type=int, help="of the CPU; default: PyTorch's")
+    parser.add_argument('--clock', choices=CLOCKS, default='wall',
+                        help='process: processor time; with --threads 1 for machines that others use too')
+    parser.add_argument('--no-onednn', action='store_true', help='ours through the same matrix library as the reference')
     parser.add_argument('--compile', action='store_true', help='ours through torch.compile')
     parser.add_argument('--checkpointing', action='store_true', help='ours with gradient checkpointing')
     parser.add_argument('--largest-batch', action='store_true', help='also search the largest batch that fits (GPU)')
@@ -76,7 +80,7 @@ class Bench:
         if args.checkpointing:
             options['backbone'] = dict(checkpointing=True)
         model = MPSCLIPClassifier(args.architecture, None, gram_loss=dict(), sculpt_loss=dict(**RECIPES[args.recipe]),
-                                  **options)
+                                  quick_gelu=True, **options)
         model._text_tower.clear()
         model.class_names = tuple(f'class {label}' for label in range(args.classes))
         model.text_prototypes = 8 * torch.nn.functional.normalize(torch.randn(args.classes, model.backbone.embed_dims))
@@ -95,7 +99,7 @@ class Bench:
         size = self.model.image_size
         self.views = [torch.randn(batch, 3, *size, device=self.device) for _ in range(self.args.views)]
         self.labels = torch.randint(0, self.args.classes, (batch, ), device=self.device)
-        self.samples = [DataSample().set_gt_label(label) for label in self.labels]
+        self.samples = [DataSample(gt_label=label) for label in self.labels.split(1)]
 
     def reset(self):
         """Forget gradients and the optimizer's state."""
@@ -141,8 +145,14 @@ class Bench:
         self.model.train()
         return logits
 
+    def count_flops(self, task, name):
+        """Return the floating-point operations of a step or a prediction, for the whole batch."""
+        if task == 'predict':
+            return counted_flops(lambda: self.predict(name))
+        return counted_flops(lambda: torch.autograd.grad(sum(self.losses(name).values()), self.parameters))
+
     def check_equal(self):
-        """Compare losses and logits; return the largest difference, relative to the largest value.
+        """Compare losses and logits; return the largest difference, relative to the larger of 1 and the largest value.
 
         Raises:
             ValueError: If a difference is beyond rounding.
@@ -153,7 +163,7 @@ class Bench:
         pairs['logits'] = (self.predict('ours'), self.predict('reference'))
         worst = 0.0
         for name, (a, b) in pairs.items():
-            difference = ((a - b).abs().max() / b.abs().max().clamp(min=1e-3)).item()
+            difference = ((a - b).abs().max() / b.abs().max().clamp(min=1)).item()
             if not difference <= tolerance:
                 raise ValueError(f'{name} of the two formulations differs by {difference:.2e} of its size; {tolerance:.0e} '
                                  'would be rounding. Speeds of different numbers are not compared')
@@ -172,13 +182,16 @@ def measure_memory(args, name):
     return peaks
 
 
-def memory_in_own_process(argv, name):
-    """Run :func:`measure_memory` in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), *argv, '--memory-of', name]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f'the measurement of memory failed:\n{done.stderr}')
-    return json.loads(done.stdout.splitlines()[-1])
+def memory_in_own_processes(argv):
+    """Run :func:`measure_memory` of each formulation in a process of its own; they may run side by side."""
+    command = [sys.executable, str(Path(__file__).resolve()), *argv, '--memory-of']
+    running = {name: subprocess.Popen([*command, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+               for name in FORMULATIONS}
+    outputs = {name: process.communicate() for name, process in running.items()}
+    for name, process in running.items():
+        if process.returncode:
+            raise RuntimeError(f'the measurement of memory of {name} failed:\n{outputs[name][1]}')
+    return {name: json.loads(output.splitlines()[-1]) for name, (output, _) in outputs.items()}
 
 
 def largest_batch(bench, name):
@@ -211,19 +224,18 @@ def measure(args, argv):
         difference=bench.check_equal())
     visual, depths = bench.model.backbone.zero_shot, bench.model.backbone.group_depths
     pictures = dict(step=args.batch * args.views, predict=args.batch)
-    peak = matmul_peak(bench.device, DTYPES[args.dtype])
+    peak = matmul_peak(bench.device, DTYPES[args.dtype], clock=args.clock)
     results.update(machine=describe_machine(bench.device), matmul_peak_tflops=peak / 1e12)
-    memory = {} if args.no_memory else {name: memory_in_own_process(argv, name) for name in FORMULATIONS}
+    memory = {} if args.no_memory else memory_in_own_processes(argv)
     for task, count in pictures.items():
         times = alternate({name: lambda name=name: getattr(bench, task)(name) for name in FORMULATIONS}, args.repeats,
-                          bench.device)
+                          bench.device, args.clock)
         floor = least_flops(visual, depths, task == 'step')
         median = statistics.median(times['ours'])
         results[task] = dict(
             seconds={name: statistics.median(times[name]) for name in FORMULATIONS},
             all_seconds=times, ratio=median_ratio(times, 'reference', 'ours'),
-            gflop={} if args.compile else {name: counted_flops(lambda name=name: getattr(bench, task)(name)) / count / 1e9
-                                           for name in FORMULATIONS},
+            gflop={} if args.compile else {name: bench.count_flops(task, name) / count / 1e9 for name in FORMULATIONS},
             gflop_floor=floor / 1e9, share_of_peak=floor * count / median / peak,
             memory={name: memory[name][task] for name in memory})
     if args.largest_batch:
@@ -238,19 +250,19 @@ def format_results(results):
         f"{settings['architecture']}, batch {settings['batch']} x {settings['views']} views, {settings['classes']} classes, "
         f"{settings['dtype']} (reference {settings['reference_dtype']}), recipe {settings['recipe']}"
         f"{', compiled' if settings['compile'] else ''} on {results['machine']['device']}, "
-        f"{results['machine']['threads']} threads, {results['machine']['processor']}",
+        f"{results['machine']['threads']} threads, {results['machine']['processor']}, {settings['clock']} clock",
         f"numbers agree to {results['difference']:.1e}; a large matrix product runs at "
         f"{results['matmul_peak_tflops']:.3f} TFLOP/s", '',
-        f"{'':<10}{'':<12}{'seconds':>9}{'GFLOP/picture':>15}{'peak memory':>13}"]
+        f"{'':<11}{'':<12}{'seconds':>9}{'GFLOP/picture':>15}{'peak memory':>13}"]
     for task, label in (('step', 'step'), ('predict', 'prediction')):
         row = results[task]
         for name in FORMULATIONS:
             memory = row['memory'].get(name)
-            lines.append(f"{label:<10}{name:<12}{row['seconds'][name]:>9.3f}{row['gflop'].get(name, float('nan')):>15.2f}"
+            lines.append(f"{label:<11}{name:<12}{row['seconds'][name]:>9.3f}{row['gflop'].get(name, float('nan')):>15.2f}"
                          f"{'' if memory is None else f'{memory / 1e9:.2f} GB':>13}")
         memory = row['memory']
         known = memory and None not in memory.values()
-        lines += [f"{label:<10}{'ratio':<12}{row['ratio']:>8.2f}x"
+        lines += [f"{label:<11}{'ratio':<12}{row['ratio']:>8.2f}x"
                   f"{row['gflop']['reference'] / row['gflop']['ours'] if row['gflop'] else float('nan'):>14.2f}x"
                   f"{memory['ours'] / memory['reference'] if known else float('nan'):>12.2f}x   "
                   f"(floor {row['gflop_floor']:.2f} GFLOP, {100 * row['share_of_peak']:.0f} % of the matrix product's speed)",
@@ -276,15 +288,22 @@ def main(argv=None):
     """Measure, print, write."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse_arguments(argv)
-    if args.memory_of:
-        print(json.dumps(measure_memory(args, args.memory_of)))
-        return
-    results, bench = measure(args, argv)
-    print(format_results(results))
-    if args.profile:
-        print_profile(bench)
-    name = f"step-{args.architecture}-{torch.device(args.device).type}-{args.dtype}-batch{args.batch}"
-    write_results(results, args.out or ROOT / 'results' / 'benchmark' / f"{name}{'-compiled' if args.compile else ''}.json")
+    with force_onednn(False if args.no_onednn else None):
+        if args.memory_of:
+            print(json.dumps(measure_memory(args, args.memory_of)))
+            return
+        results, bench = measure(args, argv)
+        print(format_results(results))
+        if args.profile:
+            print_profile(bench)
+    write_results(results, args.out or ROOT / 'results' / 'benchmark' / f'{name_of(args)}.json')
+
+
+def name_of(args):
+    """Return the name of a result file: what was run, and the switches that are not at their default."""
+    parts = ['step', Path(args.architecture).name, torch.device(args.device).type, args.dtype, f'batch{args.batch}']
+    parts += [name for name in ('compile', 'checkpointing', 'no_onednn') if getattr(args, name)]
+    return '-'.join(parts)
 
 
 if __name__ == '__main__':

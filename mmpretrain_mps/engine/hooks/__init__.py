@@ -2,6 +2,8 @@
 from .checkpoint_hooks import AtomicCheckpointHook, PlainCheckpointHook
 from .class_names_hook import ClassNamesHook
 from .equal_batches_hook import EqualBatchesHook
+from .reuse_zero_shot_hook import ReuseZeroShotHook
 from .temperature_hook import TemperatureHook
 
-__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'PlainCheckpointHook', 'TemperatureHook']
+__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'PlainCheckpointHook', 'ReuseZeroShotHook',
+           'TemperatureHook']

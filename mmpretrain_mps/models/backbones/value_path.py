@@ -5,6 +5,9 @@ The weights stay in open_clip's modules; these functions only decide what is com
 import torch
 import torch.nn.functional as F
 
+from .lean_mlp import add_mlp
+from .linear import linear
+
 
 def run_block(block, tokens, cls_only=False):
     """Run one residual attention block.
@@ -24,8 +27,7 @@ def run_block(block, tokens, cls_only=False):
         attended = _cls_attention(block.attn, normed)
     else:
         attended = _self_attention(block.attn, normed)
-    tokens = tokens + block.ls_1(attended)
-    return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    return add_mlp(block, tokens + block.ls_1(attended))
 
 
 def value_projection(block, tokens):
@@ -45,9 +47,8 @@ def value_projection(block, tokens):
     """
     width = tokens.shape[-1]
     attention = block.attn
-    values = F.linear(block.ln_1(tokens), attention.in_proj_weight[2 * width:], attention.in_proj_bias[2 * width:])
-    tokens = tokens + block.ls_1(attention.out_proj(values))
-    return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    values = linear(block.ln_1(tokens), attention.in_proj_weight[2 * width:], attention.in_proj_bias[2 * width:])
+    return add_mlp(block, tokens + block.ls_1(_project(attention, values)))
 
 
 def pseudo_forward(blocks, inputs):
@@ -74,20 +75,33 @@ def pseudo_forward(blocks, inputs):
 
 
 def _self_attention(attention, normed):
-    queries, keys, values = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
+    queries, keys, values = linear(normed, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
     return _attend(attention, queries, keys, values)
 
 
 def _cls_attention(attention, normed):
-    width = normed.shape[-1]
+    """Attend from [CLS] alone, without keys and values of the other tokens.
+
+    With a single query per head, scores ``q . (W_k x)`` are ``(W_k^T q) . x``, and the weighted sum of ``W_v x`` is
+    ``W_v`` times the weighted sum of ``x``: a vector per head takes the place of two matrix products over all tokens.
+    The bias of the keys adds the same to all scores of a query, to which softmax is blind.
+    """
+    width, heads = normed.shape[-1], attention.num_heads
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
-    queries = F.linear(normed[:, :1], weight[:width], bias[:width])
-    keys, values = F.linear(normed, weight[width:], bias[width:]).chunk(2, dim=-1)
-    return _attend(attention, queries, keys, values)
+    queries = linear(normed[:, 0], weight[:width], bias[:width]).unflatten(-1, (heads, -1))
+    to_keys, to_values = (weight[start:start + width].unflatten(0, (heads, -1)) for start in (width, 2 * width))
+    scores = torch.einsum('nhd,hdw->nhw', queries, to_keys) @ normed.mT
+    weights = (scores * queries.shape[-1]**-0.5).softmax(-1)
+    attended = torch.einsum('nhw,hdw->nhd', weights.to(normed.dtype) @ normed, to_values).flatten(1) + bias[2 * width:]
+    return _project(attention, attended)[:, None]
 
 
 def _attend(attention, queries, keys, values):
     heads = attention.num_heads
     queries, keys, values = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (queries, keys, values))
     attended = F.scaled_dot_product_attention(queries, keys, values)
-    return attention.out_proj(attended.transpose(1, 2).flatten(2))
+    return _project(attention, attended.transpose(1, 2).flatten(2))
+
+
+def _project(attention, values):
+    return linear(values, attention.out_proj.weight, attention.out_proj.bias)

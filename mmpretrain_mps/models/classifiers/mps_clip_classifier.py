@@ -10,9 +10,11 @@ from mmpretrain.registry import MODELS
 
 from mmpretrain_mps import mini_clip
 
+from ..utils import data_preprocessor as _  # noqa: F401  (registers the preprocessor)
 from ..utils.clip_loader import EMBEDDED_ARCHITECTURE, load_clip
 from ..utils.fingerprint import fingerprint
 from ..utils.gathering import gather_batch
+from ..utils.prototype_cache import cached_prototypes
 from ..utils.text_prototypes import encode_prototypes, fill_templates
 
 CHECKPOINT_FORMAT = 'mmpretrain_mps-1'
@@ -70,11 +72,16 @@ class MPSCLIPClassifier(BaseClassifier):
             with batch B equal one with batch N x B. ``'none'``: each computes those of its own pictures; relations
             between pictures of different processes are then lost, so that the global Gram and the sculpting loss, and
             with them the result, depend on the number of processes.
+        compile (bool | dict, optional): Run the backbone through ``torch.compile``, with these arguments. Worth its start-up
+            of a minute on GPUs and long runs; shapes should stay the same, so that ``drop_last`` helps.
+        cache_prototypes (bool): Keep class prototypes on disk; :mod:`..utils.prototype_cache` says where.
         data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
 
     Attributes:
         equal_batches (bool): Whether all processes are known to have equally many pictures in every batch, which
             :class:`EqualBatchesHook` finds out. Otherwise they tell each other first.
+        kept_zero_shot (KeptFeatures | None): Frozen features of the pictures at hand, which :class:`ReuseZeroShotHook`
+            lends for the time of a validation.
 
     Raises:
         ValueError: If ``gather`` is unknown.
@@ -82,7 +89,7 @@ class MPSCLIPClassifier(BaseClassifier):
 
     def __init__(self, architecture, pretrained, backbone=None, head=None, gram_loss=None, sculpt_loss=None,
                  class_names=None, templates=None, normalize_templates=True, quick_gelu=None, logit_scale=None,
-                 gather='all', data_preprocessor=None, init_cfg=None):
+                 gather='all', compile=None, cache_prototypes=True, data_preprocessor=None, init_cfg=None):
         if gather not in ('all', 'none'):
             raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
         clip = load_clip(architecture, pretrained, quick_gelu)
@@ -93,8 +100,12 @@ class MPSCLIPClassifier(BaseClassifier):
         self.image_size = clip.preprocess.image_size
         self.normalize_templates = normalize_templates
         self.gather, self.equal_batches = gather, False
+        self.cache_prototypes, self.kept_zero_shot = cache_prototypes, None
         self.logit_scale = clip.model.logit_scale.exp().item() if logit_scale is None else float(logit_scale)
         self.backbone = MODELS.build({'type': 'DualBranchViT', **(backbone or {}), 'visual': clip.model.visual})
+        if compile:
+            # In place: names of parameters, and with them checkpoints, stay what they are.
+            self.backbone.compile(**(compile if isinstance(compile, dict) else {}))
         self.head = MODELS.build({'type': 'LogitsFusionHead', **(head or {})})
         self.gram_loss = _build_if_active(gram_loss, 'GramAlignLoss')
         self.sculpt_loss = _build_if_active(sculpt_loss, 'HierarchicalSculptLoss')
@@ -157,7 +168,8 @@ class MPSCLIPClassifier(BaseClassifier):
         clip = self._text_tower.pop() if self._text_tower else load_clip(self.architecture, self.pretrained,
                                                                          self.quick_gelu)
         model, tokenizer = clip.model.to(self.text_prototypes.device), clip.make_tokenizer()
-        return [encode_prototypes(model, tokenizer, class_names, templates, self.normalize_templates)
+        encode = cached_prototypes if self.cache_prototypes else encode_prototypes
+        return [encode(model, tokenizer, class_names, templates, self.normalize_templates)
                 for class_names, templates in class_lists]
 
     @contextlib.contextmanager
@@ -221,7 +233,7 @@ class MPSCLIPClassifier(BaseClassifier):
         Returns:
             dict[str, Tensor]: Scalars; those whose name holds ``loss`` are to be summed.
         """
-        labels = torch.cat([sample.gt_label for sample in data_samples]).to(views[0].device)
+        labels = torch.cat([sample.gt_label for sample in data_samples]).to(views[0].device, non_blocking=True)
         batch = self._loss_inputs(self._training_features(views), labels)
         if self.gather == 'all':
             batch = batch.gathered(self.equal_batches)
@@ -231,7 +243,8 @@ class MPSCLIPClassifier(BaseClassifier):
             losses.update(self.gram_loss.combine(batch.tuned, batch.zero_shot, batch.local_distances))
         if self.sculpt_loss is not None:
             losses.update(self.sculpt_loss(batch.tuned, batch.intermediate, batch.labels, self.text_prototypes))
-            losses['temperature'] = batch.tuned.new_tensor(self.temperature)
+            # Filled on the device: a tensor made of a number would be copied there, and waited for.
+            losses['temperature'] = batch.tuned.new_full((), self.temperature)
         return losses
 
     def predict(self, inputs, data_samples=None):
@@ -244,11 +257,17 @@ class MPSCLIPClassifier(BaseClassifier):
         Returns:
             list[DataSample]: See :meth:`LogitsFusionHead.predict`.
         """
-        return self.head.predict(self._logits(inputs), data_samples)
+        return self.head.predict(self._logits(inputs, data_samples), data_samples)
 
-    def _logits(self, images):
-        features = self.backbone(images)
-        return self.head(features.tuned[:, 0], features.zero_shot[:, 0], self._unit_prototypes(), self.logit_scale)
+    def _logits(self, images, data_samples=None):
+        indices = None if self.kept_zero_shot is None else _indices_of(data_samples)
+        zero_shot = None if indices is None else self.kept_zero_shot.get(indices, images.device)
+        features = self.backbone(images, zero_shot=zero_shot is None)
+        if zero_shot is None:
+            zero_shot = features.zero_shot[:, 0]
+            if indices is not None:
+                self.kept_zero_shot.put(indices, zero_shot)
+        return self.head(features.tuned[:, 0], zero_shot, self._unit_prototypes(), self.logit_scale)
 
     def _training_features(self, views):
         """Run all views in one batch; return features with a leading axis of views."""
@@ -381,7 +400,7 @@ def read_description(state):
 
 
 def _normalisation(preprocess):
-    return dict(type='SelfSupDataPreprocessor', mean=[255 * value for value in preprocess.mean],
+    return dict(type='CLIPDataPreprocessor', non_blocking=True, mean=[255 * value for value in preprocess.mean],
                 std=[255 * value for value in preprocess.std])
 
 
@@ -408,6 +427,12 @@ def _forgive_frozen_weights(module, incompatible_keys):
     # In place, since the caller's own list is what becomes a warning or an error.
     frozen = set(_frozen_names(module))
     incompatible_keys.missing_keys[:] = [key for key in incompatible_keys.missing_keys if key not in frozen]
+
+
+def _indices_of(data_samples):
+    """Return the indices of samples in their data set, None where one does not say."""
+    indices = [getattr(sample, 'sample_idx', None) for sample in data_samples or [None]]
+    return None if None in indices else indices
 
 
 def _frozen_names(module):

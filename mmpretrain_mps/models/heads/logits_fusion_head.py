@@ -100,8 +100,11 @@ class LogitsFusionHead(ClsHead):
 
         Returns:
             list[DataSample]: With ``pred_score`` and ``pred_label`` of the fused logits, ``tuned_score`` and
-            ``zero_shot_score`` (softmax of one branch alone), and ``tuned_logits`` and ``zero_shot_logits``.
+            ``zero_shot_score`` (softmax of one branch alone), and ``tuned_logits`` and ``zero_shot_logits``; all of
+            them on the CPU.
         """
+        # One copy to the host per branch; whoever reads a sample would otherwise wait for the device each time.
+        logits = BranchLogits(*(branch.cpu() for branch in logits))
         scores = [F.softmax(branch, dim=1) for branch in logits]
         samples = data_samples if data_samples is not None else [None] * len(logits.fused)
         filled = []

@@ -1,0 +1,96 @@
+"""The MLP of a transformer block with one pass over its hidden layer instead of three, and a third of its memory.
+
+PyTorch's own composition of QuickGELU, ``x * sigmoid(1.702 x)``, runs three kernels over the widest tensor of the
+network and keeps its input, the sigmoid and, for the weights' gradient, the product. But
+``x sigmoid(f x) = silu(f x) / f``: with one factor in the norm before the MLP and the other in the sum behind it, where
+they cost nothing, one kernel is left. Of it only the input is kept; the activation is computed again on the way back.
+"""
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import LayerNorm, QuickGELU
+from torch import nn
+
+from .linear import applies_to, linear, multiply, weight_gradient
+
+QUICK_GELU_FACTOR = 1.702
+
+
+def add_mlp(block, tokens):
+    """Run the second half of a block: ``tokens + mlp(ln_2(tokens))``.
+
+    Equal to the modules up to rounding. Activations other than QuickGELU and exact GELU, unusual norms, and compiled
+    graphs, whose compiler fuses and recomputes by itself, go through the modules.
+
+    Args:
+        block (nn.Module): A ``ResidualAttentionBlock`` of open_clip.
+        tokens (Tensor): ``(..., W)``.
+
+    Returns:
+        Tensor: ``(..., W)``.
+    """
+    norm, mlp = block.ln_2, block.mlp
+    quick = isinstance(mlp.gelu, QuickGELU)
+    exact = type(mlp.gelu) is nn.GELU and mlp.gelu.approximate == 'none'
+    if torch.compiler.is_compiling() or type(norm) not in (LayerNorm, nn.LayerNorm) or not (quick or exact):
+        return tokens + block.ls_2(mlp(norm(tokens)))
+    factor = QUICK_GELU_FACTOR if quick else 1.0
+    scaled = (lambda vector: factor * vector) if quick else (lambda vector: vector)
+    normed = F.layer_norm(tokens, norm.normalized_shape, scaled(norm.weight), scaled(norm.bias), norm.eps)
+    outputs = _run(quick, normed.to(tokens.dtype), mlp.c_fc.weight, scaled(mlp.c_fc.bias),
+                   mlp.c_proj.weight, scaled(mlp.c_proj.bias))
+    if isinstance(block.ls_2, nn.Identity):
+        return torch.add(tokens, outputs, alpha=1 / factor)
+    return tokens + block.ls_2(outputs / factor)
+
+
+def _run(quick, *tensors):
+    tensors = _cast(*tensors)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return _LeanMlp.apply(quick, *tensors)
+    inputs, weight_in, bias_in, weight_out, bias_out = tensors
+    hidden = linear(inputs, weight_in, bias_in)
+    return linear(F.silu(hidden, inplace=True) if quick else F.gelu(hidden), weight_out, bias_out)
+
+
+class _LeanMlp(torch.autograd.Function):
+    """``act(x W1^T + b1) W2^T + b2`` with silu or GELU, which keeps ``x`` and the input of the activation."""
+
+    @staticmethod
+    def forward(ctx, quick, inputs, weight_in, bias_in, weight_out, bias_out):
+        ctx.quick, ctx.onednn = quick, applies_to(inputs, weight_in)
+        hidden = linear(inputs, weight_in, bias_in)
+        ctx.save_for_backward(inputs if weight_in.requires_grad else None, hidden, weight_in, weight_out)
+        return linear(_activate(hidden, quick), weight_out, bias_out)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        inputs, hidden, weight_in, weight_out = ctx.saved_tensors
+        _, for_inputs, for_weight_in, for_bias_in, for_weight_out, for_bias_out = ctx.needs_input_grad
+        to_inputs_of, to_weight_of = (multiply, weight_gradient) if ctx.onednn else (F.linear, _weight_gradient)
+        flat, hidden = gradient.reshape(-1, gradient.shape[-1]), hidden.reshape(-1, hidden.shape[-1])
+        to_weight_out = to_weight_of(flat, _activate(hidden, ctx.quick)) if for_weight_out else None
+        to_bias_out = flat.sum(0) if for_bias_out else None
+        to_hidden = to_inputs_of(flat, weight_out.t())
+        backward = torch.ops.aten.silu_backward if ctx.quick else torch.ops.aten.gelu_backward
+        backward.grad_input(to_hidden, hidden, grad_input=to_hidden)
+        to_inputs = to_inputs_of(to_hidden, weight_in.t()).view(gradient.shape) if for_inputs else None
+        to_weight_in = to_weight_of(to_hidden, inputs.reshape(-1, inputs.shape[-1])) if for_weight_in else None
+        to_bias_in = to_hidden.sum(0) if for_bias_in else None
+        return None, to_inputs, to_weight_in, to_bias_in, to_weight_out, to_bias_out
+
+
+def _weight_gradient(gradient, inputs):
+    return gradient.t() @ inputs
+
+
+def _activate(hidden, quick):
+    return F.silu(hidden) if quick else F.gelu(hidden)
+
+
+def _cast(*tensors):
+    """Cast as autocast would, which does not reach the backward pass of a function of one's own."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return [tensor.to(dtype) for tensor in tensors]

@@ -1,0 +1,88 @@
+import logging
+
+import open_clip
+import pytest
+import torch
+
+from mmpretrain_mps.models.utils import prototype_cache
+from mmpretrain_mps.models.utils.prototype_cache import VARIABLE, cache_folder, cached_prototypes, prototype_key
+
+NAMES, TEMPLATES = ['cat', 'dog'], ['a {}.', 'one {}']
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    return tmp_path / 'prototypes'
+
+
+@pytest.fixture(scope='module')
+def clip(tiny_clip):
+    return open_clip.create_model(tiny_clip).eval(), open_clip.get_tokenizer(tiny_clip)
+
+
+@pytest.fixture
+def no_encoding(monkeypatch):
+    return lambda: monkeypatch.setattr(prototype_cache, 'encode_prototypes', lambda *_: pytest.fail('encoded again'))
+
+
+def test_the_second_time_they_are_read(clip, folder, no_encoding):
+    first = cached_prototypes(*clip, NAMES, TEMPLATES)
+    assert [path.suffix for path in folder.iterdir()] == ['.safetensors']
+    no_encoding()
+    assert torch.equal(cached_prototypes(*clip, NAMES, TEMPLATES), first)
+
+
+def test_everything_that_prototypes_depend_on_is_in_the_key(clip):
+    model, tokenizer = clip
+    keys = {prototype_key(model, tokenizer, *rest) for rest in [
+        (NAMES, TEMPLATES, True), (NAMES, TEMPLATES, False), (NAMES[::-1], TEMPLATES, True), (NAMES, TEMPLATES[:1], True),
+        (['cat', 'dogs'], TEMPLATES, True), (['a cat.', 'one cat', 'a dog.', 'one dog'], ['{}'], True)]}
+    assert len(keys) == 6
+    weight = model.text_projection
+    with torch.no_grad():
+        before = weight[0, 0].item()
+        weight[0, 0] += 1e-3
+        changed = prototype_key(model, tokenizer, NAMES, TEMPLATES, True)
+        weight[0, 0] = before
+    assert changed not in keys and prototype_key(model, tokenizer, NAMES, TEMPLATES, True) in keys
+    assert prototype_key(model, lambda texts: tokenizer(texts) + 1, NAMES, TEMPLATES, True) not in keys
+
+
+@pytest.mark.parametrize('damage', ['cut', 'changed', 'empty'])
+def test_a_damaged_file_is_computed_again_and_replaced(clip, folder, damage, no_encoding, caplog):
+    first = cached_prototypes(*clip, NAMES, TEMPLATES)
+    path, = folder.iterdir()
+    content = path.read_bytes()
+    path.write_bytes({'cut': content[:-5], 'changed': content[:-2] + bytes([content[-2] ^ 1]) + content[-1:], 'empty': b''}[damage])
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(cached_prototypes(*clip, NAMES, TEMPLATES), first)
+    assert path.read_bytes() == content
+    no_encoding()
+    assert torch.equal(cached_prototypes(*clip, NAMES, TEMPLATES), first)
+
+
+def test_a_folder_that_cannot_be_written_to_costs_nothing_but_time(clip, tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv(VARIABLE, str(tmp_path / 'file'))
+    assert cached_prototypes(*clip, NAMES, TEMPLATES).shape == (2, 8)
+
+
+def test_the_folder_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    assert cache_folder() == tmp_path / 'mmpretrain_mps' / 'prototypes'
+    monkeypatch.setenv(VARIABLE, str(tmp_path / 'own'))
+    assert cache_folder() == tmp_path / 'own' / 'prototypes'
+    for value in ('off', '', '0'):
+        monkeypatch.setenv(VARIABLE, value)
+        assert cache_folder() is None
+
+
+def test_the_classifier_uses_it_unless_told_not_to(build, folder, no_encoding):
+    build(cache_prototypes=False)
+    assert not folder.exists()
+    first = build().text_prototypes
+    assert len(list(folder.iterdir())) == 1
+    no_encoding()
+    assert torch.equal(build().text_prototypes, first)

@@ -1,0 +1,107 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_clip import save_tiny_clip
+from tiny_run import ROOT, run_python
+
+TOOLS = ROOT / 'tools' / 'benchmark'
+
+
+@pytest.fixture
+def step(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    for name in ('step', 'reference', 'flops', 'machine'):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import step
+    yield step
+    for name in ('step', 'reference', 'flops', 'machine'):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope='module')
+def architecture(tmp_path_factory):
+    return save_tiny_clip(tmp_path_factory.mktemp('tiny_clip'))
+
+
+@pytest.mark.parametrize('recipe', ['official', 'paper'])
+def test_the_reference_formulation_computes_the_same_losses_gradients_and_logits(step, architecture, recipe):
+    bench = step.Bench(step.parse_arguments(['--architecture', architecture, '--recipe', recipe, '--classes', '3', '--batch', '4']))
+    assert bench.check_equal() < 1e-5
+    gradients = []
+    for name in step.FORMULATIONS:
+        bench.reset()
+        sum(bench.losses(name).values()).backward()
+        gradients.append([parameter.grad for parameter in bench.parameters])
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_formulations_with_different_numbers_are_not_compared(step, architecture):
+    bench = step.Bench(step.parse_arguments(['--architecture', architecture, '--classes', '3']))
+    bench.reference.adapted = bench.reference.adapted[:1]
+    with pytest.raises(ValueError, match='differs by .* would be rounding'):
+        bench.check_equal()
+
+
+def test_counts_of_vit_b_16_are_those_of_the_method(step):
+    bench = step.Bench(step.parse_arguments(['--batch', '1', '--quick']))
+    visual, depths = bench.model.backbone.zero_shot, bench.model.backbone.group_depths
+    reference, ours = (bench.count_flops('step', name) / 2e9 for name in step.FORMULATIONS)
+    assert reference == pytest.approx(147.8, abs=0.1)  # the released trainer's
+    assert ours == pytest.approx(step.least_flops(visual, depths, True) / 1e9, rel=0.02)
+    reference, ours = (bench.count_flops('predict', name) / 1e9 for name in step.FORMULATIONS)
+    assert reference == pytest.approx(59.6, abs=0.1)
+    assert ours == pytest.approx(step.least_flops(visual, depths, False) / 1e9, rel=0.01)
+
+
+def test_the_tool_writes_times_memory_and_counts(architecture, tmp_path):
+    out = tmp_path / 'step.json'
+    done = run_python(TOOLS / 'step.py', '--architecture', architecture, '--classes', '3', '--quick', '--repeats', '1',
+                      '--out', out)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(out.read_text())
+    assert results['difference'] < 1e-5
+    for task in ('step', 'predict'):
+        assert results[task]['ratio'] > 0 and results[task]['gflop']['reference'] > results[task]['gflop']['ours']
+        assert set(results[task]['memory']) == {'reference', 'ours'}
+    assert results['machine']['versions']['torch'] == torch.__version__.split('+')[0]
+    assert 'ratio' in done.stdout and str(out) in done.stdout
+
+
+def test_the_loader_tool_compares_sources_with_the_step(tmp_path):
+    step = tmp_path / 'step-x.json'
+    step.write_text(json.dumps(dict(settings=dict(batch=4), step=dict(seconds=dict(ours=0.5)))))
+    out = tmp_path / 'loader.json'
+    done = run_python(TOOLS / 'loader.py', '--quick', '--classes', '2', '--shots', '2', '--size', '64', '48', '--batch', '4',
+                      '--step-results', step, '--out', out)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(out.read_text())
+    assert len(results['pictures_per_second']) == 3 and min(results['pictures_per_second'].values()) > 0
+    assert results['step'] == dict(file='step-x.json', pictures_per_second=8.0)
+    assert 'x the step' in done.stdout
+    assert not list(Path(tmp_path).glob('class_*'))
+
+
+def test_the_formulas_of_the_scaling_model_are_what_is_gathered_and_multiplied(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.delitem(sys.modules, 'machine', raising=False)
+    import scaling
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mmpretrain_mps.models.utils import gathering
+    sizes = dict(views=2, dim=16, classes=7, intermediate=2)
+    losses = scaling.CommonLosses(batch=5, **sizes)
+    with FlopCounterMode(display=False) as counter:
+        losses.run(losses.inputs)
+    classes_free = {key: value for key, value in sizes.items() if key != 'classes'}
+    assert counter.get_total_flops() == scaling.loss_flops(ranks=1, batch=5, **sizes)
+    received = []
+    monkeypatch.setattr(gathering, 'world_size', lambda: 3)
+    monkeypatch.setattr(gathering.dist, 'get_rank', lambda: 1)
+    monkeypatch.setattr(gathering.dist, 'all_gather_into_tensor', lambda out, own: received.append(out.nbytes))
+    losses.gather()
+    assert received == [scaling.gathered_bytes(ranks=3, batch=5, **classes_free)]
+    sys.modules.pop('scaling')
+    sys.modules.pop('machine', None)
