@@ -145,6 +145,8 @@ class TestFolders:
     def test_a_missing_root_is_an_error(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="data_root='.*nowhere' does not exist; expected a folder with"):
             PictureFolder(data_root=str(tmp_path / 'nowhere'))
+        with pytest.raises(FileNotFoundError, match='No picture folder is named; .* --cfg-options data_root=DIR'):
+            PictureFolder()
 
     @pytest.mark.parametrize('fractions', [dict(test_fraction=0), dict(test_fraction=1.), dict(val_fraction=-.1),
                                            dict(test_fraction=.6, val_fraction=.4)])
