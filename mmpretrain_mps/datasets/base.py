@@ -16,9 +16,10 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
     where the pictures lie by ``FOLDER`` (below ``data_root``) and ``IMAGE_FOLDER`` (below ``FOLDER``).
 
     Everything is checked before the first picture is read: rows, labels, names, templates, and whether the files of
-    the subset in use exist. ``metainfo`` holds ``classes``, ``templates``, ``dataset_name`` and ``split_id``, the
-    SHA-256 of the rows of all subsets, equal for every subset. Entries of the data list have ``img_path`` (or ``img``,
-    uint8 RGB ``(H, W, 3)``), ``gt_label``, ``sample_idx``, and ``item``, the path or index as the split gives it.
+    the subset in use exist (those of all subsets where it is 'train', since what is trained is tested later).
+    ``metainfo`` holds ``classes``, ``templates``, ``dataset_name`` and ``split_id``, the SHA-256 of the rows of all
+    subsets, equal for every subset. Entries of the data list have ``img_path`` (or ``img``, uint8 RGB ``(H, W, 3)``),
+    ``gt_label``, ``sample_idx``, and ``item``, the path or index as the split gives it.
     ``split_labels`` (subset -> labels of its rows) and ``split_classes`` tell of all classes, ``label_range`` which of
     them are in use.
 
@@ -29,7 +30,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
         templates (str | Sequence[str], optional): Prompt templates to use instead of the split's own.
         class_subset (str): 'all', 'base' (the first half of the labels, rounded up) or 'new' (the others, labels
             counted from 0 again). Defaults to 'all'.
-        files_checked (bool): Look whether the files of the subset exist. Defaults to True.
+        files_checked (bool): Look whether the files exist: of the subset, for 'train' of all. Defaults to True.
         allow_duplicates (bool): Let a picture occur in several rows. Defaults to False.
         **kwargs: ``pipeline``, ``test_mode``, ``lazy_init``, ``indices``, ``serialize_data`` and ``max_refetch`` of
             :class:`mmpretrain.datasets.BaseDataset`.
@@ -109,7 +110,9 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
                 f'{split.source}: subset "{self.subset}" with class_subset "{self.class_subset}" holds no pictures, '
                 'expected at least one.')
         if self.files_checked:
-            check_files((path for path, _ in rows if isinstance(path, str)), self.img_prefix, split.source)
+            # Whoever trains will test: that a test picture is missing is to be known before the training.
+            named = [*split.train, *split.val, *split.test] if self.subset == 'train' else rows
+            check_files((path for path, _ in named if isinstance(path, str)), self.img_prefix, split.source)
         self._metainfo.update(
             classes=tuple(split.classes[label] for label in labels),
             templates=tuple(split.templates),

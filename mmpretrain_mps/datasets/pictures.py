@@ -155,8 +155,9 @@ class PictureFolder(OwnPictures):
         """
         root = self.data_root
         if not root or not osp.isdir(root):
-            raise FileNotFoundError(f'The picture folder data_root={root!r} does not exist; expected a folder with '
-                                    'train/<class>/ and test/<class>/, or with one folder per class.')
+            what = 'No picture folder is named' if not root else f'The picture folder data_root={root!r} does not exist'
+            raise FileNotFoundError(f'{what}; expected a folder with train/<class>/ and test/<class>/, or with one '
+                                    'folder per class. With the tools of this project: --cfg-options data_root=DIR')
         folders = _class_folders(root)
         # Vehicles have a class of that name: its folder holds pictures and no folders.
         is_divided = 'train' in folders and (folders == ['train'] or _class_folders(osp.join(root, 'train')))

@@ -10,6 +10,9 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 TRACEBACK_VARIABLE = 'MMPRETRAIN_MPS_TRACEBACK'
 WORKER_FRAME = re.compile(r'^  File "(.+?)", line \d+.*$', re.MULTILINE)
 USER_ERRORS = (ValueError, FileNotFoundError, NotADirectoryError, ImportError)
+# What Python says of an argument that a class does not have, and where configs are turned into calls.
+UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)\.)?\w+\(\) got an unexpected keyword argument '(\w+)'")
+BUILDER_FILES = ('mmengine/registry/build_functions.py', 'mmengine/runner/runner.py')
 
 
 @contextlib.contextmanager
@@ -39,8 +42,11 @@ def user_message(error):
             the original traceback on as text.
 
     Returns:
-        str | None: None for errors from deeper inside a library: these are not understood, hence not hidden.
+        str | None: None for errors from deeper inside a library: these are not understood, hence not hidden. An
+        argument that a config or ``--cfg-options`` gives to a class without it counts as understood.
     """
+    if isinstance(error, TypeError):
+        return _unknown_argument(error)
     if not isinstance(error, USER_ERRORS):
         return None
     message = str(error)
@@ -51,6 +57,15 @@ def user_message(error):
         # The lines of code under the frame are indented, the error's own are not; the first names its type.
         message = re.sub(r'\A(?: .*\n)*\w+: ', '', message[last.end():].lstrip('\n')).strip()
     return message if files and PACKAGE_ROOT in Path(files[-1]).resolve().parents else None
+
+
+def _unknown_argument(error):
+    """Return a message for a name in a config that the class does not take, None for any other TypeError."""
+    found = UNKNOWN_ARGUMENT.match(str(error))
+    frames = [frame.filename.replace(os.sep, '/') for frame in traceback.extract_tb(error.__traceback__)]
+    if not found or not any(name.endswith(BUILDER_FILES) for name in frames[-2:]):
+        return None
+    return f'{found[1] or "what the config names"} takes no {found[2]!r}; look for it in the config and --cfg-options'
 
 
 def _who():

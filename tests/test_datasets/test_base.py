@@ -76,7 +76,7 @@ def test_the_split_id_is_the_hash_of_all_rows_whatever_is_shown(root):
     ids = {Pictures(str(root), **arguments).metainfo['split_id'] for arguments in shown}
     assert len(ids) == 1
     other = with_split(val=[('val/b.png', 0)])
-    assert other(str(root)).metainfo['split_id'] not in ids
+    assert other(str(root), files_checked=False).metainfo['split_id'] not in ids
 
 
 def test_metainfo_is_there_before_the_data_set_was_read(root):
@@ -151,10 +151,17 @@ def test_a_subset_without_pictures_is_refused(root):
 
 def test_missing_files_are_counted_and_named(root):
     (root / 'pictures' / 'images' / 'train' / '1.png').unlink()
-    with pytest.raises(FileNotFoundError, match='split.json names 5 files, of which 1 are missing under .*train/1.png'):
+    with pytest.raises(FileNotFoundError, match='split.json names 9 files, of which 1 are missing under .*train/1.png'):
         Pictures(str(root))
     assert len(Pictures(str(root), files_checked=False)) == 5
-    assert len(Pictures(str(root), 'test')) == 3  # only the subset in use needs to be there
+    assert len(Pictures(str(root), 'test')) == 3  # whoever only tests needs no more
+
+
+@pytest.mark.parametrize('path', ['val/a.png', 'test/e.png'])
+def test_a_missing_picture_to_validate_or_test_on_is_known_before_the_training(root, path):
+    (root / 'pictures' / 'images' / path).unlink()
+    with pytest.raises(FileNotFoundError, match=f'names 9 files, of which 1 are missing under .*{path}'):
+        Pictures(str(root), class_subset='base')
 
 
 def test_a_missing_image_folder_is_named(tmp_path):
@@ -175,7 +182,7 @@ def test_folders_are_listed_once_instead_of_asking_for_every_file(root, monkeypa
     real = os.listdir
     monkeypatch.setattr(os, 'listdir', lambda path: listed.append(path) or real(path))
     Pictures(str(root))
-    assert len(listed) == 1
+    assert [os.path.basename(folder) for folder in listed] == ['train', 'val', 'test']
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(root, monkeypatch):

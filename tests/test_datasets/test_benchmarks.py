@@ -194,7 +194,9 @@ def test_missing_files_are_counted_and_the_first_are_named(tmp_path):
     folder = make_tree(tmp_path, 'OxfordPets')
     for path, _, _ in split_rows(('a', 'b/c', 'd'))['test'][:7]:
         os.remove(os.path.join(folder, 'images', path))
-    assert len(CLIPOxfordPets(data_root=str(tmp_path), subset='train')) == 24
+    assert len(CLIPOxfordPets(data_root=str(tmp_path), subset='val')) == 20
+    with pytest.raises(FileNotFoundError, match='names 56 files, of which 7 are missing under .*images: d/.* 2 more'):
+        CLIPOxfordPets(data_root=str(tmp_path), subset='train')
     with pytest.raises(FileNotFoundError, match='names 12 files, of which 7 are missing under .*images: d/.* 2 more'):
         CLIPOxfordPets(data_root=str(tmp_path), subset='test')
 

@@ -1,6 +1,7 @@
 """Refused input ends as one message, a fault in the program with its traceback."""
 import pytest
 import torch
+from mmpretrain.registry import MODELS
 
 from mmpretrain_mps.utils import check_checkpoint, user_errors
 
@@ -49,6 +50,14 @@ def test_errors_from_inside_a_library_pass_through():
         torch.optim.SGD([], lr=1)
     with pytest.raises(ZeroDivisionError), user_errors():
         1 / 0
+
+
+def test_an_argument_that_a_class_of_the_config_does_not_take_is_named(capsys):
+    with pytest.raises(SystemExit), user_errors():
+        MODELS.build(dict(type='LogitsFusionHead', alhpa=0.1))
+    assert capsys.readouterr().err.startswith("error: LogitsFusionHead takes no 'alhpa'; look for it in the config and")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'bases'"), user_errors():
+        (lambda base: base)(bases=3)
 
 
 @pytest.mark.parametrize('by_variable', [True, False])

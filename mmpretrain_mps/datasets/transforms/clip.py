@@ -81,8 +81,8 @@ class CLIPTrainTransform(BaseTransform):
             released recipe's.
         flip_prob (float): Probability of a horizontal flip; 0 where left and right differ in meaning, as in digits.
             Defaults to 0.5.
-        aspect_ratio (Sequence[float]): Smallest and largest aspect ratio of a crop, relative to the picture's own.
-            Defaults to (3/4, 4/3).
+        aspect_ratio (Sequence[float]): Smallest and largest width of a crop divided by its height. Defaults to
+            (3/4, 4/3).
     """
 
     def __init__(self,
