@@ -15,6 +15,7 @@ default_hooks = dict(
     visualization=dict(type='VisualizationHook', enable=False),
 )
 custom_hooks = [
+    dict(type='ShortCutsHook'),
     dict(type='ClassNamesHook'),
     dict(type='TemperatureHook'),
     dict(type='EqualBatchesHook'),

@@ -5,6 +5,7 @@ from benchmark_trees import make_tree, put
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS
 
 from mmpretrain_mps.datasets.catalog import CATALOG
 from mmpretrain_mps.utils.config import propagate
@@ -60,8 +61,8 @@ def test_shifted_sets_are_tested_on_after_training_on_imagenet(tmp_path, monkeyp
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     make_tree(tmp_path / 'root', 'ImageNet')
     make_tree(tmp_path / 'root', name)
-    cfg = compose(tmp_path, VARIANTS[name], data_root=str(tmp_path / 'root'), num_shots=1)
-    train, test = build(cfg.train_dataloader).dataset, build(cfg.test_dataloader).dataset
+    cfg = compose(tmp_path, 'imagenet', data_root=str(tmp_path / 'root'), num_shots=1)
+    train, test = build(cfg.train_dataloader).dataset, DATASETS.build(cfg.targets[VARIANTS[name]])
     assert (train.metainfo['dataset_name'], test.metainfo['dataset_name']) == ('ImageNet', name)
     ids = [train.metainfo['class_ids'][i] for i in test.metainfo['source_indices']]
     assert tuple(ids) == test.metainfo['class_ids']
@@ -109,3 +110,19 @@ def test_own_pictures_for_the_embedded_model_differ_in_their_transforms_alone():
     assert (views.architecture, views.pretrained, views.flip_prob) == ('mps-mini', 'embedded', 0)
     assert mini.test_dataloader.dataset.pipeline[1].architecture == 'mps-mini'
     assert full.test_dataloader.dataset.pipeline[1].architecture == 'ViT-B-16'
+
+
+def test_every_config_at_the_top_names_what_exists():
+    for path in sorted(CONFIGS.glob('mps_*.py')):
+        cfg = Config.fromfile(path)
+        assert cfg.model.type == 'MPSCLIPClassifier', path
+        sets = [cfg.train_dataloader.dataset.dataset, cfg.test_dataloader.dataset, *cfg.test_cfg.get('targets', {}).values()]
+        assert all(DATASETS.get(dataset.type) is not None for dataset in sets), path
+
+
+def test_cross_data_set_evaluation_has_the_ten_others_below_one_root():
+    cfg = Config.fromfile(CONFIGS / 'mps_vitb16_16shot_imagenet_crossdata.py')
+    propagate(cfg, dict(data_root='/elsewhere'))
+    targets = cfg.test_cfg.targets
+    assert {target.type for target in targets.values()} == {f'CLIP{name}' for name in FILES if name != 'ImageNet'}
+    assert {target.data_root for target in targets.values()} == {'/elsewhere'}

@@ -62,3 +62,19 @@ def test_no_options_change_nothing(cfg):
     before = cfg.pretty_text
     apply_options(cfg, None)
     assert cfg.pretty_text == before
+
+
+def test_schedules_end_with_a_shorter_training():
+    cfg = Config(dict(
+        train_cfg=dict(by_epoch=True, max_epochs=50, val_interval=50),
+        param_scheduler=[dict(type='ConstantLR', begin=0, end=2), dict(type='CosineAnnealingLR', T_max=50, begin=1, end=50)]))
+    apply_options(cfg, {'train_cfg.max_epochs': 10})
+    assert cfg.train_cfg == dict(by_epoch=True, max_epochs=10, val_interval=10)
+    assert cfg.param_scheduler == [dict(type='ConstantLR', begin=0, end=2),
+                                   dict(type='CosineAnnealingLR', T_max=10, begin=1, end=10)]
+
+
+def test_schedules_that_are_options_themselves_are_left_alone():
+    cfg = Config(dict(train_cfg=dict(max_epochs=50), param_scheduler=[dict(type='CosineAnnealingLR', T_max=50, end=50)]))
+    apply_options(cfg, {'train_cfg.max_epochs': 10, 'param_scheduler.0.T_max': 30})
+    assert cfg.param_scheduler[0] == dict(type='CosineAnnealingLR', T_max=30, end=50)

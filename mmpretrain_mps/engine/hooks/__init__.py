@@ -3,7 +3,8 @@ from .checkpoint_hooks import AtomicCheckpointHook, PlainCheckpointHook
 from .class_names_hook import ClassNamesHook
 from .equal_batches_hook import EqualBatchesHook
 from .reuse_zero_shot_hook import ReuseZeroShotHook
+from .short_cuts_hook import ShortCutsHook
 from .temperature_hook import TemperatureHook
 
 __all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'PlainCheckpointHook', 'ReuseZeroShotHook',
-           'TemperatureHook']
+           'ShortCutsHook', 'TemperatureHook']

@@ -1,0 +1,37 @@
+"""A look at values that a config states twice."""
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS
+
+SHORT_CUTS = ('data_root', 'num_shots', 'seed')
+
+
+@HOOKS.register_module()
+class ShortCutsHook(Hook):
+    """Warn where a value at the top of a config is not the one that the data loaders use.
+
+    ``tools/train.py`` and ``tools/test.py`` of this project carry ``--cfg-options num_shots=4`` to the data loaders.
+    mmpretrain's own tools do not: there, such an option changes the top-level value and nothing else.
+    """
+
+    def before_run(self, runner):
+        """Compare, before the run loads or computes anything.
+
+        Args:
+            runner (Runner): With its config.
+        """
+        for name in SHORT_CUTS:
+            for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+                for path, value in _entries(runner.cfg.get(loader), name, loader):
+                    if name in runner.cfg and value != runner.cfg[name]:
+                        runner.logger.warning(f'{name} is {runner.cfg[name]!r} at the top of the config, but '
+                                              f'{path} is {value!r}, and that is what this run uses')
+
+
+def _entries(node, name, path):
+    """Yield dotted path and value of every entry of that name."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == name and not isinstance(value, dict):
+                yield f'{path}.{key}', value
+            else:
+                yield from _entries(value, name, f'{path}.{key}')
