@@ -1,7 +1,8 @@
 """Fill the figures of README.md in from the files in results/: python tools/fill_readme.py.
 
-A block between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced by what the results say. ``--check`` changes nothing
-and ends with status 1 if the README is not up to date.
+``results/quickstart.json`` is the metrics.json that tools/quickstart.sh leaves in its work folder. A block between
+``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced by what the results say. ``--check`` changes nothing and ends with
+status 1 if the README is not up to date.
 """
 import argparse
 import json
@@ -79,7 +80,7 @@ def spread(values, sign=''):
     """Write mean ± standard deviation (n - 1)."""
     centre = mean(values)
     deviation = (sum((value - centre)**2 for value in values) / max(len(values) - 1, 1))**0.5
-    return f'{centre:{sign}.2f} ± {deviation:.2f}' if deviation else f'{centre:{sign}.2f}'
+    return f'{centre:{sign}.2f} ± {deviation:.2f}' if deviation >= 0.005 else f'{centre:{sign}.2f}'
 
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets)

@@ -1,11 +1,13 @@
 """From the flags of tools/train.py and tools/test.py to a runner."""
+import logging
 import os
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from ..utils.config import apply_options
 from .launch import LAUNCHERS, set_up_processes
@@ -115,6 +117,8 @@ def resume_from(cfg, checkpoint):
     """
     cfg.resume = True
     cfg.load_from = None if checkpoint == 'auto' else checkpoint
+    if checkpoint == 'auto' and find_latest_checkpoint(cfg.work_dir) is None:
+        print_log(f'--resume finds no checkpoint in {cfg.work_dir}: the training starts afresh', level=logging.WARNING)
 
 
 def with_mixed_precision(cfg):

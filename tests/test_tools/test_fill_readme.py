@@ -1,0 +1,33 @@
+"""The README's figures are those of the result files."""
+import runpy
+import sys
+
+import pytest
+from tiny_run import ROOT
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['fill_readme.py', '--check'])
+    return runpy.run_path(str(ROOT / 'tools' / 'fill_readme.py'))
+
+
+def test_the_readme_is_up_to_date(tool):
+    assert tool['main']() == 0
+
+
+def test_blocks_are_replaced_and_the_rest_is_kept(tool):
+    text = 'before\n<!-- card -->\nstale\n<!-- /card -->\nafter\n'
+    filled = tool['fill'](text)
+    assert filled.startswith('before\n<!-- card -->\n|') and filled.endswith('<!-- /card -->\nafter\n')
+    assert 'stale' not in filled
+
+
+def test_an_unknown_block_is_an_error(tool):
+    with pytest.raises(ValueError, match="block 'nonsense'"):
+        tool['fill']('<!-- nonsense -->\n\n<!-- /nonsense -->')
+
+
+def test_spread_is_mean_and_sample_standard_deviation(tool):
+    assert tool['spread']([1.0, 2.0, 3.0]) == '2.00 ± 1.00'
+    assert tool['spread']([0.5, 0.5], '+') == '+0.50'
