@@ -149,7 +149,15 @@ def test_the_tool_refuses_selection_on_test_in_one_line(tmp_path):
     assert 'Traceback' not in process.stderr and not (tmp_path / 'out').exists()
 
 
-def test_ctrl_c_stops_the_cells_writes_the_tables_and_two_grids_do_not_share_a_folder(tmp_path):
+@pytest.fixture
+def interruptible():
+    """Let SIGINT interrupt, also where the tests run in the background of a shell, which has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_stops_the_cells_writes_the_tables_and_two_grids_do_not_share_a_folder(tmp_path, interruptible):
     config, work_dir = write_config(tmp_path, epochs=100000), tmp_path / 'out'
     refusals, thread_may_interrupt = [], threading.Event()
     thread_may_interrupt.set()
