@@ -170,6 +170,8 @@ class PictureFolder(OwnPictures):
         if others and not self.skip_invalid:
             raise ValueError(f'{root} holds {shorten(others)} beside train; expected no other folders than '
                              'train, val and test (skip_invalid=True passes over them).')
+        if 'test' not in folders and self.subset == 'train':
+            print_log(f'{root} holds train but no test: a model can be trained on it, but not tested', 'current', WARNING)
         members = {subset: self._read_classes(subset, osp.join(root, subset)) for subset in SUBSETS
                    if subset in folders}
         return self.make_split(members, root)

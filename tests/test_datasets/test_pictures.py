@@ -37,6 +37,12 @@ class TestFolders:
         assert test.get_gt_labels().tolist() == [0, 0, 1]
         assert train.metainfo['split_id'] == test.metainfo['split_id']
 
+    def test_a_folder_without_test_pictures_is_pointed_out_before_the_training(self, tmp_path, monkeypatch):
+        told = []
+        monkeypatch.setattr(pictures, 'print_log', lambda text, *_: told.append(text))
+        PictureFolder(data_root=fill(tmp_path, train__cat=2, train__dog=2), subset='train')
+        assert len(told) == 1 and 'holds train but no test' in told[0]
+
     def test_one_tree_is_divided_by_class_without_overlap(self, tmp_path):
         root = fill(tmp_path, cat=10, dog=20)
         parts = {subset: PictureFolder(data_root=root, subset=subset, test_fraction=.3, val_fraction=.2)
