@@ -7,6 +7,7 @@ from mmengine.evaluator import DumpResults
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmpretrain_mps.engine import command_line
+from mmpretrain_mps.engine.launch import leave_processes
 from mmpretrain_mps.utils.checkpoint import check_checkpoint, is_local
 from mmpretrain_mps.utils.errors import user_errors
 from mmpretrain_mps.utils.report import accuracy_table
@@ -63,6 +64,7 @@ def main():
     arguments = parse_arguments()
     with user_errors(arguments.traceback):
         test(arguments)
+        leave_processes()
 
 
 if __name__ == '__main__':

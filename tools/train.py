@@ -4,6 +4,7 @@ import argparse
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmpretrain_mps.engine import command_line
+from mmpretrain_mps.engine.launch import leave_processes
 from mmpretrain_mps.utils.errors import user_errors
 
 
@@ -44,6 +45,7 @@ def main():
     arguments = parse_arguments()
     with user_errors(arguments.traceback):
         command_line.build_runner(configure(arguments), ('train_dataloader', 'val_dataloader')).train()
+        leave_processes()
 
 
 if __name__ == '__main__':

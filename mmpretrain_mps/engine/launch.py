@@ -40,6 +40,17 @@ def set_up_processes(cfg):
     dist.init_process_group('nccl' if on_gpu else 'gloo', timeout=datetime.timedelta(seconds=timeout))
 
 
+def leave_processes():
+    """Leave the process group, if there is one, after work that went well.
+
+    Gloo's threads must have ended before the interpreter does: otherwise C++ ends the process with SIGABRT now and then,
+    after everything has been written. All processes wait for each other first, lest one still needs another.
+    """
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def fit_wrapper_to_cpu(cfg):
     """Make mmengine wrap the model without a device id, which DDP refuses for a model on the CPU.
 

@@ -12,8 +12,10 @@ from mmpretrain_mps.engine import TemperatureHook
 CONFIG = ROOT / 'configs' / 'mps_mini_16shot_digits.py'
 STOCK = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
 # mmpretrain's tools do not carry a short cut such as num_shots=2 to where it is used.
+# Spelt out to the last entry, for mmpretrain's tools carry nothing on by themselves.
 TWO_EPOCHS = ('--cfg-options', 'train_dataloader.dataset.num_shots=2', 'train_cfg.max_epochs=2',
-              'train_cfg.val_interval=2')
+              'train_cfg.val_interval=2', 'param_scheduler.1.T_max=2', 'param_scheduler.1.end=2',
+              'default_hooks.checkpoint.interval=1')
 
 
 @pytest.fixture(scope='module')
