@@ -35,7 +35,7 @@ def test_training_batches_are_two_views_of_sixteen_digits_per_class(build):
     assert loader.dataset.metainfo['num_shots'] == 16 and loader.dataset.metainfo['seed'] == 1
 
 
-@pytest.mark.parametrize('name, size', [('val_dataloader', 176), ('test_dataloader', 896)])
+@pytest.mark.parametrize('name, size', [('val_dataloader', 355), ('test_dataloader', 899)])
 def test_evaluation_batches_are_one_view_in_a_fixed_order(build, name, size):
     loader = build(name)
     batches = list(loader)
