@@ -5,6 +5,7 @@ from .benchmarks import (CLIPDTD, CLIPSUN397, CLIPUCF101, CLIPCaltech101, CLIPEu
                          CLIPFood101, CLIPOxfordPets, CLIPStanfordCars)
 from .digit_targets import CorruptedDigits, MNISTSample, RenderedGlyphs
 from .digits import Digits
+from .distorted_letters import DistortedLetters
 from .few_shot import FewShotDataset
 from .imagenet import CLIPImageNet, CLIPImageNetA, CLIPImageNetR, CLIPImageNetSketch, CLIPImageNetV2
 from .pictures import PictureFolder, PictureTable
@@ -17,7 +18,7 @@ __all__ = [
     'CLIPCaltech101', 'CLIPDTD', 'CLIPEuroSAT', 'CLIPFGVCAircraft', 'CLIPFlowers102', 'CLIPFood101',
     'CLIPImageNet', 'CLIPImageNetA', 'CLIPImageNetR', 'CLIPImageNetSketch', 'CLIPImageNetV2', 'CLIPOxfordPets',
     'CLIPSUN397', 'CLIPStanfordCars', 'CLIPTestTransform', 'CLIPTrainTransform', 'CLIPUCF101', 'CorruptedDigits',
-    'Digits', 'DualView', 'FewShotDataset', 'FewShotPicks', 'FewShotSampler', 'LoadRGBImage', 'MNISTSample',
+    'Digits', 'DistortedLetters', 'DualView', 'FewShotDataset', 'FewShotPicks', 'FewShotSampler', 'LoadRGBImage', 'MNISTSample',
     'PictureFolder', 'PictureTable', 'RenderedGlyphs', 'SAMPLING_RULE', 'Split', 'SplitDataset', 'few_shot_picks',
     'hash_rows', 'index_file'
 ]

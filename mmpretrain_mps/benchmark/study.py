@@ -1,0 +1,250 @@
+"""A comparison of methods: each chooses its settings on validation pictures, with the same budget; then all are tested."""
+from pathlib import Path
+from typing import NamedTuple
+
+from mmengine.config import Config
+
+from .grid import make_cells
+from .summary import Spread, spread_of
+
+STUDY_KEYS = ('title', 'config', 'baseline', 'options', 'selection', 'report', 'methods', 'columns')
+METHOD_KEYS = ('label', 'config', 'options', 'candidates')
+SELECTION_KEYS = ('shots', 'seeds', 'metric', 'options')
+REPORT_KEYS = ('shots', 'seeds', 'targets')
+COLUMN_KEYS = ('metric', 'title', 'better', 'zero_shot', 'digits')
+DIRECTIONS = ('higher', 'lower', '')
+
+
+class Method(NamedTuple):
+    """One line of the comparison."""
+
+    name: str
+    label: str
+    config: str
+    options: dict
+    """Changes to the config that make the method."""
+    candidates: list
+    """Further changes, among which validation chooses."""
+
+
+class Column(NamedTuple):
+    """One figure that is compared."""
+
+    metric: str
+    title: str
+    better: str
+    """``'higher'``, ``'lower'`` or ``''`` where neither is better."""
+    zero_shot: str
+    """The metric that gives the same figure of the zero-shot model; ``''`` if there is none."""
+    digits: int
+
+
+class Study(NamedTuple):
+    """A comparison, as its file describes it."""
+
+    title: str
+    baseline: str
+    options: dict
+    selection: dict
+    report: dict
+    methods: list
+    columns: list
+
+    @property
+    def budget(self):
+        """int: Candidates of every method."""
+        return len(self.methods[0].candidates)
+
+
+class Choice(NamedTuple):
+    """What validation chose for a method."""
+
+    index: int
+    options: dict
+    scores: list
+    """:class:`Spread` of every candidate, over the seeds of selection."""
+
+
+def read_study(path):
+    """Read the file of a study.
+
+    Args:
+        path (str | Path): YAML with ``config`` (relative to the file), ``baseline`` (name of a method), ``options`` (for
+            every run), ``selection`` (``shots``, ``seeds``, ``metric``, ``options``), ``report`` (``shots``, ``seeds``,
+            ``targets``), ``methods`` (name -> ``label``, ``options``, ``candidates``, ``config``) and ``columns``
+            (``metric``, ``title``, ``better``, ``zero_shot``, ``digits``).
+
+    Returns:
+        Study: Checked.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a key is unknown or missing, methods have different numbers of candidates, the baseline is no
+            method, or a seed serves both selection and report.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'study {path} does not exist (looked from {Path.cwd()})')
+    content = Config.fromfile(str(path)).to_dict()
+    _check_keys(content, STUDY_KEYS, ('config', 'baseline', 'selection', 'report', 'methods', 'columns'), str(path))
+    _check_keys(content['selection'], SELECTION_KEYS, ('shots', 'seeds', 'metric'), f'{path}: selection')
+    _check_keys(content['report'], REPORT_KEYS, ('shots', 'seeds'), f'{path}: report')
+    methods = [_read_method(path, name, method, content['config']) for name, method in content['methods'].items()]
+    study = Study(content.get('title', path.stem), content['baseline'], content.get('options') or {},
+                  content['selection'], content['report'], methods,
+                  [_read_column(path, column) for column in content['columns']])
+    _check_fairness(path, study)
+    return study
+
+
+def selection_cells(study):
+    """Lay out the runs that settings are chosen by.
+
+    Args:
+        study (Study): From :func:`read_study`.
+
+    Returns:
+        list[Cell]: Method by method, candidate by candidate, seed by seed; tested on what ``selection.options`` say.
+    """
+    cells = []
+    for method in study.methods:
+        recipes = {_candidate_name(method, index): {**method.options, **candidate}
+                   for index, candidate in enumerate(method.candidates)}
+        cells += make_cells([method.config], [study.selection['shots']], study.selection['seeds'], recipes,
+                            {**study.options, **(study.selection.get('options') or {})})
+    return cells
+
+
+def choose(study, results):
+    """Choose the candidate of each method whose validation figure is the highest on average; of equals the first.
+
+    Args:
+        study (Study): From :func:`read_study`.
+        results (Sequence[dict]): Of all of :func:`selection_cells`.
+
+    Returns:
+        dict[str, Choice]: By the name of the method.
+
+    Raises:
+        ValueError: If a run is missing, or did not give the figure that is selected by.
+    """
+    metric = study.selection['metric']
+    scores = {}
+    for result in results:
+        if metric not in result['metrics']:
+            raise ValueError(f"a run of {result['recipe']} has no {metric!r} to select by; it has "
+                             f"{', '.join(result['metrics'])}")
+        scores.setdefault(result['recipe'], {})[result['seed']] = result['metrics'][metric]
+    choices = {}
+    for method in study.methods:
+        spreads = []
+        for index in range(len(method.candidates)):
+            name = _candidate_name(method, index)
+            missing = [seed for seed in study.selection['seeds'] if seed not in scores.get(name, {})]
+            if missing:
+                raise ValueError(f'{name} cannot be judged: runs with seeds {missing} are missing')
+            spreads.append(spread_of(list(scores[name].values())))
+        best = max(range(len(spreads)), key=lambda index: spreads[index].mean)
+        choices[method.name] = Choice(best, method.candidates[best], spreads)
+    return choices
+
+
+def report_cells(study, choices):
+    """Lay out the runs that are reported.
+
+    Args:
+        study (Study): From :func:`read_study`.
+        choices (dict[str, Choice]): From :func:`choose`.
+
+    Returns:
+        list[Cell]: Method by method, with the settings that were chosen; few shots first.
+    """
+    cells = []
+    for method in study.methods:
+        recipe = {method.name: {**method.options, **choices[method.name].options}}
+        cells += make_cells([method.config], study.report['shots'], study.report['seeds'], recipe, study.options,
+                            with_targets=study.report.get('targets', True))
+    return cells
+
+
+def values_of(results, method, shots, metric):
+    """Collect a figure.
+
+    Args:
+        results (Sequence[dict]): Of report cells.
+        method (str): Name of the method.
+        shots (int): Pictures per class.
+        metric (str): Name of the figure.
+
+    Returns:
+        dict[int, float]: By seed; runs without the figure are left out.
+    """
+    return {result['seed']: result['metrics'][metric] for result in results
+            if result['recipe'] == method and result['shots'] == shots and metric in result['metrics']}
+
+
+def paired_difference(ours, theirs):
+    """Describe the difference of two methods, seed by seed.
+
+    Args:
+        ours (dict[int, float]): Figures by seed.
+        theirs (dict[int, float]): Figures of the other method.
+
+    Returns:
+        Spread | None: Of ``ours - theirs`` over the seeds that both have, with the 95 % interval by Student's t; None
+        without such a seed.
+    """
+    shared = sorted(ours.keys() & theirs.keys())
+    return spread_of([ours[seed] - theirs[seed] for seed in shared]) if shared else None
+
+
+def is_certain(difference: Spread):
+    """Return whether the 95 % interval of a difference leaves out 0; a difference that never varies is certain."""
+    if difference.half_width is None:
+        return False
+    return difference.mean != 0 and abs(difference.mean) > difference.half_width
+
+
+def _candidate_name(method, index):
+    return f'{method.name}.{index + 1}'
+
+
+def _read_method(path, name, method, config):
+    owner = f'{path}: method {name!r}'
+    _check_keys(method, METHOD_KEYS, ('candidates', ), owner)
+    candidates = method['candidates']
+    if not isinstance(candidates, list) or not candidates or not all(isinstance(entry, dict) for entry in candidates):
+        raise ValueError(f'{owner} needs a list of candidates, each a mapping of config names to values, but has '
+                         f'{candidates!r}')
+    file = str(path.parent / method.get('config', config))
+    return Method(name, method.get('label', name), file, method.get('options') or {}, candidates)
+
+
+def _read_column(path, column):
+    _check_keys(column, COLUMN_KEYS, ('metric', 'title'), f'{path}: a column')
+    better = column.get('better', 'higher')
+    if better not in DIRECTIONS:
+        raise ValueError(f"{path}: column {column['title']!r} has better={better!r}, expected one of {DIRECTIONS}")
+    return Column(column['metric'], column['title'], better, column.get('zero_shot', ''), column.get('digits', 2))
+
+
+def _check_keys(content, known, needed, owner):
+    if not isinstance(content, dict):
+        raise ValueError(f'{owner} is {content!r}, expected a mapping')
+    unknown = [key for key in content if key not in known]
+    missing = [key for key in needed if key not in content]
+    if unknown or missing:
+        what = [f"holds {', '.join(map(repr, unknown))}"] * bool(unknown) + [
+            f"lacks {', '.join(map(repr, missing))}"] * bool(missing)
+        raise ValueError(f"{owner} {' and '.join(what)}; expected {', '.join(known)}")
+
+
+def _check_fairness(path, study):
+    budgets = {method.name: len(method.candidates) for method in study.methods}
+    if len(set(budgets.values())) != 1:
+        raise ValueError(f'{path}: every method must have as many candidates as the others, but there are {budgets}')
+    if study.baseline not in budgets:
+        raise ValueError(f'{path}: the baseline {study.baseline!r} is none of the methods {list(budgets)}')
+    shared = sorted(set(study.selection['seeds']) & set(study.report['seeds']))
+    if shared:
+        raise ValueError(f'{path}: the seeds {shared} are both selected by and reported; expected different ones')
