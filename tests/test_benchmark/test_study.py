@@ -1,0 +1,121 @@
+import json
+import re
+
+import pytest
+import yaml
+from mmengine.config import Config
+from test_summary_and_tables import result
+from tiny_digits import CONFIG_FOLDER
+
+from mmpretrain_mps.benchmark.study import (Choice, choose, is_certain, paired_difference, read_study, report_cells,
+                                            selection_cells, values_of)
+from mmpretrain_mps.benchmark.study_tables import study_markdown, study_rows, write_study
+
+STUDY = dict(
+    config='config.py', baseline='ce',
+    selection=dict(shots=16, seeds=[11, 12], metric='accuracy/fused', options={'test_dataloader.dataset.subset': 'val'}),
+    report=dict(shots=[4], seeds=[1, 2, 3]),
+    methods=dict(
+        ce=dict(label='cross-entropy', options={'model.gram_loss.loss_weight': 0},
+                candidates=[{'optim_wrapper.optimizer.lr': .01}, {'optim_wrapper.optimizer.lr': .02}]),
+        mar=dict(candidates=[{'model.gram_loss.loss_weight': 1}, {'model.gram_loss.loss_weight': 4}])),
+    columns=[dict(metric='accuracy/fused', title='accuracy', zero_shot='accuracy/zero_shot'),
+             dict(metric='gram/global', title='distortion', better='lower', digits=3)])
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(**changes):
+        Config.fromfile(CONFIG_FOLDER / 'mps_mini_16shot_digits.py').dump(tmp_path / 'config.py')
+        path = tmp_path / 'study.yaml'
+        path.write_text(yaml.safe_dump({**STUDY, **changes}))
+        return path
+    return make
+
+
+def figures(method, seed, fused, distortion=None, shots=4):
+    more = {} if distortion is None else {'gram/global': distortion}
+    return result('Digits', shots, seed, fused, recipe=method, config='config.py', **more)
+
+
+def test_selection_runs_every_candidate_with_the_seeds_of_selection_on_validation_pictures(write):
+    cells = selection_cells(read_study(write()))
+    assert [(cell.recipe, cell.seed) for cell in cells] == [
+        (name, seed) for name in ('ce.1', 'ce.2', 'mar.1', 'mar.2') for seed in (11, 12)]
+    assert {cell.shots for cell in cells} == {16}
+    assert all(cell.options['test_dataloader.dataset.subset'] == 'val' for cell in cells)
+    assert cells[2].options['optim_wrapper.optimizer.lr'] == .02
+    assert cells[2].options['model.gram_loss.loss_weight'] == 0
+
+
+def test_the_report_runs_what_was_chosen_with_other_seeds_on_test_pictures_and_targets(write):
+    study = read_study(write())
+    cells = report_cells(study, {'ce': Choice(1, study.methods[0].candidates[1], []),
+                                 'mar': Choice(0, study.methods[1].candidates[0], [])})
+    assert [(cell.recipe, cell.shots, cell.seed) for cell in cells] == [
+        (name, 4, seed) for name in ('ce', 'mar') for seed in (1, 2, 3)]
+    assert cells[0].options['optim_wrapper.optimizer.lr'] == .02 and cells[3].options['model.gram_loss.loss_weight'] == 1
+    assert not any('test_dataloader.dataset.subset' in cell.options for cell in cells)
+    assert all(cell.with_targets for cell in cells)
+
+
+def test_the_candidate_with_the_highest_mean_is_chosen_and_of_equals_the_first(write):
+    study = read_study(write())
+    runs = [('ce.1', 11, 80), ('ce.1', 12, 90), ('ce.2', 11, 95), ('ce.2', 12, 70), ('mar.1', 11, 80), ('mar.1', 12, 80),
+            ('mar.2', 11, 70), ('mar.2', 12, 90)]
+    choices = choose(study, [figures(*run) for run in runs])
+    assert {name: choice.index for name, choice in choices.items()} == {'ce': 0, 'mar': 0}
+    assert [score.mean for score in choices['ce'].scores] == [85, 82.5]
+    with pytest.raises(ValueError, match=r'mar.2 cannot be judged: runs with seeds \[12\] are missing'):
+        choose(study, [figures(*run) for run in runs[:-1]])
+
+
+def test_differences_are_paired_by_seed():
+    # By hand: differences 1, 3, 2 -> mean 2, std 1, Student's t 4.302653 / sqrt(3) = 2.484138: 0 lies within.
+    difference = paired_difference({1: 81., 2: 63., 3: 92., 4: 5.}, {1: 80., 2: 60., 3: 90.})
+    assert difference[:3] == (3, 2., 1.) and difference.half_width == pytest.approx(2.484138, abs=1e-5)
+    assert not is_certain(difference)
+    assert is_certain(paired_difference({1: 81., 2: 61.}, {1: 80., 2: 60.}))
+    assert not is_certain(paired_difference({1: 81.}, {1: 80.}))
+    assert paired_difference({1: 81.}, {2: 80.}) is None
+
+
+def test_tables_and_files_hold_the_figures(write, tmp_path):
+    study = read_study(write())
+    runs = [figures('ce', 1, 80., .4), figures('ce', 2, 60., .5), figures('ce', 3, 90.),
+            figures('mar', 1, 81., .1), figures('mar', 2, 62., .2), figures('mar', 3, 92.)]
+    choices = choose(study, [figures(f'{name}.{i}', seed, 50 + i) for name in ('ce', 'mar') for i in (1, 2)
+                             for seed in (11, 12)])
+    assert values_of(runs, 'mar', 4, 'gram/global') == {1: .1, 2: .2}
+    text = study_markdown(study, choices, runs)
+    assert '2 settings by the mean accuracy/fused on validation pictures over the seeds 11, 12 with 16 shots' in text
+    assert re.search(r'\| zero-shot +\| +40\.00 +\| +- +\|', text)
+    assert re.search(r'\| cross-entropy +\| +76\.67 ± 15\.28 +\| +0\.450 ± 0\.071', text)
+    # Differences 1, 2, 2: mean 1.67, half width 4.302653 * 0.57735 / sqrt(3) = 1.434; of distortion always -0.3.
+    assert '**+1.67 [+0.23, +3.10]**' in text and '**-0.300 [-0.300, -0.300]**' in text
+    row, = [row for row in study_rows(study, runs) if row['method'] == 'mar' and row['metric'] == 'accuracy/fused']
+    assert row['difference_low'] == pytest.approx(0.2324, abs=1e-3)
+    files = write_study(tmp_path / 'out', study, choices, [], runs)
+    assert [file.name for file in files] == ['selection.json', 'study.json', 'study.csv', 'study.md']
+    kept = json.loads(files[1].read_text())
+    assert kept['choices']['mar']['chosen'] == {'model.gram_loss.loss_weight': 4} and len(kept['cells']) == 6
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(baseline='none'), "the baseline 'none' is none of the methods \\['ce', 'mar'\\]"),
+    (dict(report=dict(shots=[4], seeds=[1, 11])), r'the seeds \[11\] are both selected by and reported'),
+    (dict(methods={**STUDY['methods'], 'more': dict(candidates=[{}])}), "as many candidates as the others.*'more': 1"),
+    (dict(methods={'ce': dict(candidates=[])}), "method 'ce' needs a list of candidates"),
+    (dict(selection=dict(shots=16, seeds=[11])), "selection lacks 'metric'"),
+    (dict(colour='red'), "holds 'colour'; expected title, config"),
+    (dict(columns=[dict(metric='a', title='b', better='more')]), "column 'b' has better='more'"),
+])
+def test_what_is_wrong_with_a_study_is_said(write, changes, message):
+    with pytest.raises(ValueError, match=message):
+        read_study(write(**changes))
+
+
+def test_an_unknown_option_of_a_candidate_is_found_before_anything_runs(write):
+    methods = dict(ce=dict(candidates=[{'no_such_thing': 1}]))
+    with pytest.raises(ValueError, match='no_such_thing'):
+        selection_cells(read_study(write(methods=methods)))
