@@ -11,7 +11,7 @@ from mmpretrain_mps.benchmark.cell_run import read_result
 from mmpretrain_mps.benchmark.command import default_jobs
 from mmpretrain_mps.benchmark.pool import GridInterrupted, run_cells
 from mmpretrain_mps.benchmark.study import Choice, choose, read_study, report_cells, selection_cells
-from mmpretrain_mps.benchmark.study_tables import study_markdown, write_study
+from mmpretrain_mps.benchmark.study_tables import study_markdown, verdicts_of, write_study
 from mmpretrain_mps.utils.errors import user_errors
 
 INTERRUPTED = 130
@@ -46,7 +46,8 @@ def run(arguments):
     """Select, train, test and write the tables; return the exit status."""
     study = read_study(arguments.study)
     folder = Path(arguments.work_dir or Path('work_dirs', Path(arguments.study).stem))
-    # Laid out before anything runs, so that a mistake in any method shows at once.
+    # Laid out before anything runs, so that a mistake in any method or claim shows at once.
+    verdicts_of(study, [])
     report_cells(study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
     selection = _run(folder / 'selection', selection_cells(study), arguments, 'selection', False)
     if selection is None:

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from .grid import make_cells
 from .summary import Spread, spread_of
 
-STUDY_KEYS = ('title', 'config', 'baseline', 'options', 'selection', 'report', 'methods', 'columns')
+STUDY_KEYS = ('title', 'config', 'baseline', 'options', 'selection', 'report', 'methods', 'columns', 'claims')
 METHOD_KEYS = ('label', 'config', 'options', 'candidates')
 SELECTION_KEYS = ('shots', 'seeds', 'metric', 'options')
 REPORT_KEYS = ('shots', 'seeds', 'targets')
@@ -49,6 +49,8 @@ class Study(NamedTuple):
     report: dict
     methods: list
     columns: list
+    claims: list
+    """Entries that :func:`.claims.read_claims` reads."""
 
     @property
     def budget(self):
@@ -72,7 +74,7 @@ def read_study(path):
         path (str | Path): YAML with ``config`` (relative to the file), ``baseline`` (name of a method), ``options`` (for
             every run), ``selection`` (``shots``, ``seeds``, ``metric``, ``options``), ``report`` (``shots``, ``seeds``,
             ``targets``), ``methods`` (name -> ``label``, ``options``, ``candidates``, ``config``) and ``columns``
-            (``metric``, ``title``, ``better``, ``zero_shot``, ``digits``).
+            (``metric``, ``title``, ``better``, ``zero_shot``, ``digits``); optionally ``claims``, see :mod:`.claims`.
 
     Returns:
         Study: Checked.
@@ -92,7 +94,7 @@ def read_study(path):
     methods = [_read_method(path, name, method, content['config']) for name, method in content['methods'].items()]
     study = Study(content.get('title', path.stem), content['baseline'], content.get('options') or {},
                   content['selection'], content['report'], methods,
-                  [_read_column(path, column) for column in content['columns']])
+                  [_read_column(path, column) for column in content['columns']], content.get('claims') or [])
     _check_fairness(path, study)
     return study
 

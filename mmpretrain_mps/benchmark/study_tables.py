@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..engine.file_backend import AtomicLocalBackend
 from ..engine.loops.domain_report import markdown_table
+from .claims import judge, read_claims
 from .study import is_certain, paired_difference, values_of
 from .summary import spread_of
 from .tables import results_csv
@@ -30,7 +31,7 @@ def write_study(folder, study, choices, selection, results):
         'selection.json': _json(dict(study=study.title, metric=study.selection['metric'],
                                      choices=_choices(study, choices), cells=selection)),
         'study.json': _json(dict(study=study.title, baseline=study.baseline, choices=_choices(study, choices),
-                                 summary=study_rows(study, results), cells=results)),
+                                 summary=study_rows(study, results), claims=_claims(study, results), cells=results)),
         'study.csv': results_csv(results),
         'study.md': study_markdown(study, choices, results),
     }
@@ -78,12 +79,14 @@ def study_markdown(study, choices, results):
         results (Sequence[dict]): Of the report.
 
     Returns:
-        str: How settings were chosen; then, for every number of shots, the figures and the paired differences.
+        str: How settings were chosen; for every number of shots, the figures and the paired differences; the claims.
     """
     parts = [f'# {study.title}', selection_text(study), selection_table(study, choices)]
     for shots in study.report['shots']:
         parts += [f'## {shots} shots', figures_table(study, results, shots),
                   DIFFERENCE_NOTE.format(baseline=_baseline(study).label), differences_table(study, results, shots)]
+    if study.claims:
+        parts += ['## Claims', claims_table(study, results)]
     return '\n\n'.join(parts) + '\n'
 
 
@@ -131,6 +134,36 @@ def differences_table(study, results, shots, columns=None):
     return markdown_table(['method', *(_with_arrow(column) for column in columns)], rows)
 
 
+def verdicts_of(study, results):
+    """Judge every claim of a study.
+
+    Args:
+        study (Study): What was compared.
+        results (Sequence[dict]): Of the report.
+
+    Returns:
+        list[Verdict]: Claim by claim, few shots first.
+    """
+    claims = read_claims(study.title, study.claims, [method.name for method in study.methods],
+                         [column.metric for column in study.columns])
+    return [verdict for claim in claims for verdict in judge(claim, results, study.report['shots'])]
+
+
+def claims_table(study, results):
+    """Return every claim with what the figures say of it, as Markdown text."""
+    labels = {method.name: method.label for method in study.methods}
+    columns = {column.metric: column for column in study.columns}
+    by_claim = {}
+    for verdict in verdicts_of(study, results):
+        by_claim.setdefault(verdict.claim, []).append(verdict)
+    rows = []
+    for claim, verdicts in by_claim.items():
+        what = f"{labels[claim.method]} against {labels[claim.than]}: {columns[claim.metric].title}"
+        found = '; '.join(f'{v.shots}: {_difference(v.difference, columns[claim.metric])} {v.verdict}' for v in verdicts)
+        rows.append([claim.text, what, found])
+    return markdown_table(['claim', 'measured as', 'shots: paired difference [95 % interval], verdict'], rows)
+
+
 def _baseline(study):
     return next(method for method in study.methods if method.name == study.baseline)
 
@@ -141,6 +174,13 @@ def _choices(study, choices):
         candidates=[dict(options=candidate, mean=score.mean, std=score.std)
                     for candidate, score in zip(method.candidates, choices[method.name].scores)])
         for method in study.methods}
+
+
+def _claims(study, results):
+    return [dict(**verdict.claim._asdict(), shots=verdict.shots, verdict=verdict.verdict,
+                 difference=verdict.difference and verdict.difference.mean,
+                 half_width=verdict.difference and verdict.difference.half_width)
+            for verdict in verdicts_of(study, results)]
 
 
 def _settings(options):

@@ -9,7 +9,8 @@ from tiny_digits import CONFIG_FOLDER
 
 from mmpretrain_mps.benchmark.study import (Choice, choose, is_certain, paired_difference, read_study, report_cells,
                                             selection_cells, values_of)
-from mmpretrain_mps.benchmark.study_tables import study_markdown, study_rows, write_study
+from mmpretrain_mps.benchmark.study_tables import (claims_table, study_markdown, study_rows, verdicts_of,
+                                                   write_study)
 
 STUDY = dict(
     config='config.py', baseline='ce',
@@ -119,3 +120,30 @@ def test_an_unknown_option_of_a_candidate_is_found_before_anything_runs(write):
     methods = dict(ce=dict(candidates=[{'no_such_thing': 1}]))
     with pytest.raises(ValueError, match='no_such_thing'):
         selection_cells(read_study(write(methods=methods)))
+
+
+CLAIMS = [dict(text='alignment keeps geometry', method='mar', than='ce', metric='gram/global', better='lower'),
+          dict(text='its lead grows', method='mar', than=['ce'], metric='accuracy/fused', grows=True)]
+
+
+def test_a_claim_holds_where_the_interval_of_the_paired_difference_leaves_out_zero(write):
+    study = read_study(write(claims=CLAIMS, report=dict(shots=[1, 4], seeds=[1, 2])))
+    runs = [figures('ce', 1, 80., .4, 1), figures('ce', 2, 80., .5, 1), figures('mar', 1, 80., .1, 1),
+            figures('mar', 2, 80., .2, 1), figures('ce', 1, 80., .1), figures('ce', 2, 80., .2),
+            figures('mar', 1, 83., .2), figures('mar', 2, 83., .3)]
+    verdicts = verdicts_of(study, runs)
+    assert [(v.shots, v.verdict) for v in verdicts] == [('1', 'holds'), ('4', 'the opposite holds'), ('1 to 4', 'holds')]
+    assert verdicts[2].difference.mean == 3
+    runs[-1]['metrics']['gram/global'] = .1  # differences +0.1 and -0.1
+    assert verdicts_of(study, runs)[1].verdict == 'cannot be told'
+    assert [v.verdict for v in verdicts_of(study, [])] == ['cannot be told'] * 3
+    assert '| alignment keeps geometry | mar against cross-entropy: distortion | 1: **-0.300' in claims_table(study, runs)
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(than='nobody'), "claim 'alignment keeps geometry' names 'nobody', which is no method"),
+    (dict(metric='accuracy/none'), "names 'accuracy/none'"), (dict(better='more'), "has better='more'"),
+    (dict(why='so'), r"unknown keys \['why'\]")])
+def test_what_is_wrong_with_a_claim_is_said(write, change, message):
+    with pytest.raises(ValueError, match=message):
+        verdicts_of(read_study(write(claims=[{**CLAIMS[0], **change}])), [])
