@@ -14,12 +14,16 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='VisualizationHook', enable=False),
 )
+# Views per picture that are drawn at the start, whose frozen features are then kept; 0 draws new ones in every epoch.
+view_bank = 0
+
 custom_hooks = [
     dict(type='ShortCutsHook'),
     dict(type='ClassNamesHook'),
     dict(type='TemperatureHook'),
     dict(type='EqualBatchesHook'),
     dict(type='ReuseZeroShotHook'),
+    dict(type='ViewBankHook', view_bank=view_bank),
     dict(type='PlainCheckpointHook'),
 ]
 

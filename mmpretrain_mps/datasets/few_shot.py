@@ -12,11 +12,13 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
+from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
 from . import index_file as index_files
 from .base import SplitDataset
 from .image_cache import ImageCache
+from .pre_drawn_views import PreDrawnViews
 from .sampling import MAX_VAL_SHOTS, few_shot_picks
 from .seeding import seeded
 from .split import check_templates, hash_rows, shorten
@@ -105,6 +107,7 @@ class FewShotDataset(Dataset):
         self._cache = ImageCache(cache_images, cache_limit_mb)
         # Workers that live on from epoch to epoch hold copies of this object, but not of shared memory.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._pre_drawn = None
         self._fully_initialized = False
         if not lazy_init:
             self.full_init()
@@ -156,8 +159,29 @@ class FewShotDataset(Dataset):
         """Augment as in ``epoch`` (counted from 0), in all workers; called in the main process before they start."""
         self.full_init()
         self._epoch.fill_(epoch)
-        if self._loads_first() and 'img' not in self._entries[0]:  # what is in memory already needs no second place
+        if self._pre_drawn is None and self._loads_first() and 'img' not in self._entries[0]:  # what is in memory already needs no second place
             self._cache.fill(self._entries, self.pipeline.transforms[0])
+
+    def set_view_bank(self, size: Optional[int]) -> Optional[PreDrawnViews]:
+        """Show numbers of pre-drawn views instead of pictures from now on, or pictures again.
+
+        The inputs of a sample are then ``dict(pictures=index, views=numbers)``, both int64, and the epoch decides which
+        of the ``size`` views there are; :class:`CLIPDataPreprocessor` looks them up. Called before workers start.
+
+        Args:
+            size (int, optional): Views per picture; None ends it.
+
+        Returns:
+            PreDrawnViews: Draws the views, and says which of them an epoch shows; None at the end.
+
+        Raises:
+            ValueError: If the pipeline is not one of several views, or ``size`` is too small.
+        """
+        self.full_init()
+        self._pre_drawn = None
+        if size is not None:
+            self._pre_drawn = PreDrawnViews(self.pipeline, size, len(self), self.augment_seed)
+        return self._pre_drawn
 
     def get_data_info(self, index: int) -> dict:
         """Return what the pipeline is given for sample ``index``."""
@@ -180,6 +204,10 @@ class FewShotDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         entry = self.get_data_info(index)
         index = entry['sample_idx']  # of negative ones, too
+        if self._pre_drawn is not None:
+            sample = DataSample(metainfo=dict(sample_idx=index)).set_gt_label(entry['gt_label'])
+            return dict(inputs=dict(pictures=torch.tensor(index), views=self._pre_drawn.shown(int(self._epoch))[index]),
+                        data_samples=sample)
         loaded = self._cache.get(index) if self._loads_first() else None
         with seeded(self.augment_seed, int(self._epoch), index):
             if loaded is None:

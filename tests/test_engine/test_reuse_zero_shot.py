@@ -1,26 +1,58 @@
+import os
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from tiny_clip import NAMES, save_tiny_clip, shake
+from tiny_digits import write_config
 
 from mmpretrain_mps.engine.hooks import ReuseZeroShotHook
-from mmpretrain_mps.models import MPSCLIPClassifier
+from mmpretrain_mps.models import DualBranchViT, MPSCLIPClassifier
+from mmpretrain_mps.models.utils import identity
+from mmpretrain_mps.models.utils.tensor_cache import VARIABLE
 
 PICTURES = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture
-def model(tmp_path):
-    return shake(MPSCLIPClassifier(save_tiny_clip(tmp_path / 'clip'), None, class_names=NAMES)).eval()
+class Pictures:
+    """Six pictures in memory, or in files of a folder."""
+
+    def __init__(self, first=0, folder=None, pipeline=()):
+        self.pipeline = Compose(list(pipeline))
+        self.entries = [dict(img=np.full((2, 2, 3), first + index, np.uint8), sample_idx=index) for index in range(6)]
+        if folder is not None:
+            for index, entry in enumerate(self.entries):
+                entry['img_path'] = str(folder / f'{index}.png')
+                (folder / f'{index}.png').write_bytes(entry.pop('img').tobytes())
+
+    def __len__(self):
+        return len(self.entries)
+
+    def get_data_info(self, index):
+        return self.entries[index]
 
 
 @pytest.fixture
-def zero_shot_runs(model, monkeypatch):
-    """How often the frozen branch was run."""
-    runs, original = [], model.backbone._run_zero_shot
-    monkeypatch.setattr(model.backbone, '_run_zero_shot', lambda *args: runs.append(1) or original(*args))
+def build(tmp_path):
+    return lambda seed=0: shake(
+        MPSCLIPClassifier(save_tiny_clip(tmp_path / f'clip{seed}', seed), None, class_names=NAMES)).eval()
+
+
+@pytest.fixture
+def model(build):
+    return build()
+
+
+@pytest.fixture
+def zero_shot_runs(monkeypatch):
+    """How often the frozen branch was run, by any model."""
+    runs, original = [], DualBranchViT._run_zero_shot
+    monkeypatch.setattr(DualBranchViT, '_run_zero_shot', lambda *args: runs.append(1) or original(*args))
     return runs
 
 
@@ -30,44 +62,144 @@ def predict(model, indices, named=True):
     return torch.stack([sample.zero_shot_logits for sample in model(PICTURES[indices], samples, mode='predict')])
 
 
-def validate(hook, model, dataset, batches=([0, 1, 2], [3, 4, 5])):
-    runner = SimpleNamespace(model=model, val_dataloader=SimpleNamespace(dataset=dataset))
-    hook.before_val_epoch(runner)
-    outputs = [predict(model, indices) for indices in batches]
-    hook.after_val_epoch(runner)
+def look(hook, model, dataset, batches=([0, 1, 2], [3, 4, 5]), stage='val', named=True, fp16=False):
+    """Predict as a loop does that calls the hook."""
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset), fp16=fp16)
+    runner, outputs = SimpleNamespace(model=model, val_loop=loop, test_loop=loop), []
+    getattr(hook, f'before_{stage}_epoch')(runner)
+    for index, indices in enumerate(batches):
+        getattr(hook, f'before_{stage}_iter')(runner, index, None)
+        outputs.append(predict(model, indices, named))
+        getattr(hook, f'after_{stage}_iter')(runner, index, None, None)
+    getattr(hook, f'after_{stage}_epoch')(runner, {})
     return torch.cat(outputs)
 
 
 def test_later_validations_run_the_tuned_branch_alone_with_equal_results(model, zero_shot_runs):
     hook, dataset = ReuseZeroShotHook(), object()
-    first = validate(hook, model, dataset)
+    first = look(hook, model, dataset)
     assert len(zero_shot_runs) == 2
-    assert torch.equal(validate(hook, model, dataset), first)
-    assert torch.equal(validate(hook, model, dataset, ([5, 0], [2, 1, 4, 3]))[[1, 3, 2, 5, 4, 0]], first)
+    assert torch.equal(look(hook, model, dataset), first)
+    assert torch.equal(look(hook, model, dataset, ([5, 0], [2, 1, 4, 3]))[[1, 3, 2, 5, 4, 0]], first)
     assert len(zero_shot_runs) == 2
     assert torch.equal(first, torch.cat([predict(model, [0, 1, 2]), predict(model, [3, 4, 5])]))
 
 
-def test_another_data_set_has_features_of_its_own(model, zero_shot_runs):
+def test_the_test_set_finds_what_the_validation_of_the_same_pictures_left(model, zero_shot_runs):
     hook = ReuseZeroShotHook()
-    validate(hook, model, object())
-    validate(hook, model, object())
+    first = look(hook, model, Pictures())
+    assert torch.equal(look(hook, model, Pictures(), stage='test'), first)
+    assert len(zero_shot_runs) == 2
+
+
+def test_other_pictures_pipelines_precisions_and_unknown_data_sets_have_features_of_their_own(model, zero_shot_runs):
+    hook = ReuseZeroShotHook()
+    views = [(Pictures(), False), (Pictures(first=1), False), (Pictures(pipeline=[np.flip]), False), (Pictures(), True),
+             (object(), False), (object(), False)]
+    for dataset, fp16 in views:
+        look(hook, model, dataset, fp16=fp16)
+    assert len(zero_shot_runs) == 2 * len(views)
+
+
+def test_a_test_of_its_own_keeps_nothing(model, zero_shot_runs):
+    hook = ReuseZeroShotHook()
+    look(hook, model, Pictures(), stage='test')
+    look(hook, model, Pictures(), stage='test')
     assert len(zero_shot_runs) == 4
 
 
 def test_outside_of_a_validation_nothing_is_kept_or_used(model, zero_shot_runs):
-    validate(ReuseZeroShotHook(), model, object())
+    look(ReuseZeroShotHook(), model, object())
     predict(model, [0, 1, 2])
     assert len(zero_shot_runs) == 3 and model.kept_zero_shot is None
 
 
 def test_the_limit_holds_and_unknown_samples_are_computed(model, zero_shot_runs):
     hook, dataset = ReuseZeroShotHook(limit_mb=3 * 8 * 4 / 2**20), object()
-    validate(hook, model, dataset)
-    validate(hook, model, dataset)
+    look(hook, model, dataset)
+    look(hook, model, dataset)
     assert len(zero_shot_runs) == 3  # the first three pictures were kept
-    hook.before_val_epoch(SimpleNamespace(model=model, val_dataloader=SimpleNamespace(dataset=dataset)))
-    predict(model, [0, 1, 2], named=False)
+    look(hook, model, dataset, ([0, 1, 2], ), named=False)
     assert len(zero_shot_runs) == 4
-    with pytest.raises(ValueError, match='not be negative, but is -1'):
+    with pytest.raises(ValueError, match='not be negative, but are -1 and 2048'):
         ReuseZeroShotHook(limit_mb=-1)
+
+
+def test_on_disk_they_outlive_the_run(build, zero_shot_runs, tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / 'cache'))
+    first = look(ReuseZeroShotHook(cache=True), build(), Pictures(), stage='test')
+    assert len(zero_shot_runs) == 2
+    file, = (tmp_path / 'cache' / 'zero_shot').iterdir()
+    assert torch.equal(look(ReuseZeroShotHook(cache=True), build(), Pictures(), stage='test'), first)
+    assert len(zero_shot_runs) == 2
+    look(ReuseZeroShotHook(cache=True), build(seed=1), Pictures())  # another base model
+    look(ReuseZeroShotHook(), build(), Pictures())  # off by default
+    assert len(zero_shot_runs) == 6
+    file.write_bytes(file.read_bytes()[:-1])
+    assert torch.equal(look(ReuseZeroShotHook(cache=True), build(), Pictures()), first)
+    assert len(zero_shot_runs) == 8
+
+
+def test_a_file_that_changed_is_another_picture(model, zero_shot_runs, tmp_path):
+    look(ReuseZeroShotHook(cache=str(tmp_path / 'kept')), model, Pictures(folder=tmp_path))
+    pictures = Pictures(folder=tmp_path)
+    for index in range(6):
+        os.utime(tmp_path / f'{index}.png', (index, index))
+    look(ReuseZeroShotHook(cache=str(tmp_path / 'kept')), model, pictures)
+    assert len(zero_shot_runs) == 4 and len(list((tmp_path / 'kept').iterdir())) == 2
+    look(ReuseZeroShotHook(cache=str(tmp_path / 'kept')), model, pictures)
+    assert len(zero_shot_runs) == 4
+
+
+@pytest.mark.parametrize('dataset', [object(), Pictures(pipeline=[lambda results: results])], ids=['data', 'pipeline'])
+def test_what_has_no_identity_is_not_written(model, dataset, tmp_path):
+    look(ReuseZeroShotHook(cache=str(tmp_path / 'kept')), model, dataset)
+    assert not (tmp_path / 'kept').exists()
+
+
+def test_the_folder_stays_below_its_limit_without_what_was_used_longest_ago(model, tmp_path):
+    hook = ReuseZeroShotHook(cache=str(tmp_path), cache_limit_mb=1100 / 2**20)  # two files of 6 x (8 x 4 + 8) bytes
+    names = []
+    for first in range(3):
+        look(hook, model, Pictures(first=first))
+        new, = {path.name for path in tmp_path.glob('*.safetensors')} - set(names)
+        names.append(new)
+        os.utime(tmp_path / new, (first, first))
+    kept = {path.name for path in tmp_path.glob('*.safetensors')}
+    assert kept == set(names[1:]) and sum(path.stat().st_size for path in tmp_path.glob('*.safetensors')) <= 1100
+
+
+def test_the_facts_of_the_model_tell_weights_normalisation_and_activation_apart(build):
+    facts = [identity.model_facts(build()), identity.model_facts(build(seed=1))]
+    for change in (lambda model: model.data_preprocessor.mean.add_(1),
+                   lambda model: setattr(model.data_preprocessor, '_channel_conversion', True),
+                   lambda model: setattr(model, 'quick_gelu', not model.quick_gelu)):
+        model = build()
+        change(model)
+        facts.append(identity.model_facts(model))
+    assert len({str(fact) for fact in facts}) == 5
+    assert identity.model_facts(build()) == facts[0]
+
+
+@pytest.mark.parametrize('value', [np.array([object()]), lambda: 1, iter([1])], ids=['objects', 'lambda', 'iterator'])
+def test_what_cannot_be_seen_has_no_plain_form(value):
+    with pytest.raises(TypeError):
+        identity.plain(dict(value=value))
+
+
+def test_a_second_run_with_targets_does_not_run_the_frozen_branch(tmp_path, zero_shot_runs):
+    config = write_config(tmp_path, more="test_cfg = dict(type='DomainGeneralizationLoop', targets=dict("
+                          "again=dict(type='Digits', subset='val'), blur=dict(type='CorruptedDigits', corruption='blur')))")
+    def test():
+        cfg = Config.fromfile(config)
+        cfg.work_dir, cfg.log_level, cfg.experiment_name = str(tmp_path / 'run'), 'ERROR', os.urandom(8).hex()
+        hook = next(hook for hook in cfg.custom_hooks if hook.type == 'ReuseZeroShotHook')
+        hook.cache = str(tmp_path / 'kept')
+        for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg',
+                    'val_evaluator'):
+            cfg[key] = None
+        return Runner.from_cfg(cfg).test()
+    first = test()
+    assert len(zero_shot_runs) == 9 + 2 + 9 and len(list((tmp_path / 'kept').iterdir())) == 3
+    assert test() == first
+    assert len(zero_shot_runs) == 20

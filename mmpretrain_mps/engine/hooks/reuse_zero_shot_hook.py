@@ -1,8 +1,14 @@
-"""Frozen features of validation pictures, computed once per run."""
+"""Frozen features of validation and test pictures, computed once."""
+from pathlib import Path
+
 import torch
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
+
+from ...models.utils import tensor_cache
+from ...models.utils.identity import data_identity, zero_shot_key
 
 _BYTES_PER_MB = 2**20
 
@@ -12,11 +18,15 @@ class KeptFeatures:
 
     Args:
         limit_mb (float): In MiB.
+
+    Attributes:
+        changed (bool): Whether something came in since it was last said otherwise.
     """
 
     def __init__(self, limit_mb):
         self._left = limit_mb * _BYTES_PER_MB
         self._features = {}
+        self.changed = False
 
     def __len__(self):
         return len(self._features)
@@ -33,43 +43,128 @@ class KeptFeatures:
         if size <= self._left:
             self._left -= size
             self._features.update(zip(indices, features.cpu()))
+            self.changed = True
+
+    def tensors(self):
+        """Return what is kept as tensors: ``indices`` ``(N,)``, int64, and ``features`` ``(N, D)``."""
+        return dict(indices=torch.tensor(list(self._features)), features=torch.stack(list(self._features.values())))
 
 
 @HOOKS.register_module()
 class ReuseZeroShotHook(Hook):
-    """Let repeated validations of a run cost the tuned branch alone.
+    """Let repeated looks at the same pictures cost the tuned branch alone.
 
-    The frozen branch gives a picture the same features at every validation. The first one keeps them in memory, 2 kB for
-    each picture with ViT-B/16; they belong to this run's model and to one data set with its pipeline, which must not
-    be random. Predictions are equal to the last bit.
+    The frozen branch gives a picture the same features at every validation and test. The first one of a run keeps them
+    in memory, 2 kB for each picture with ViT-B/16. They are found again by what they depend on: the frozen weights and
+    their structure, the normalisation, the pictures (content in memory; path, size and time of change of files), the
+    pipeline with all its settings, and the precision. A data set or a pipeline that does not tell is known by itself
+    alone. The pipeline must not be random. Predictions are equal to the last bit.
+
+    With ``cache``, they are also kept on disk, and a second run does not run the frozen branch on these pictures at
+    all. What is known by itself alone is never written.
 
     Args:
         limit_mb (float): Bound of what is kept of each data set, in MiB; pictures beyond it are computed every time.
+        cache (bool | str): Keep them on disk: in the folder of the cache (see :mod:`.tensor_cache`), or in a folder.
+        cache_limit_mb (float): Bound of the folder, in MiB; what was used longest ago is deleted first.
 
     Raises:
-        ValueError: If the limit is negative.
+        ValueError: If a limit is negative.
     """
 
-    def __init__(self, limit_mb=256):
-        if limit_mb < 0:
-            raise ValueError(f'limit_mb must not be negative, but is {limit_mb}')
-        self.limit_mb = limit_mb
-        self._kept = {}
+    def __init__(self, limit_mb=256, cache=False, cache_limit_mb=2048):
+        if min(limit_mb, cache_limit_mb) < 0:
+            raise ValueError(f'limit_mb and cache_limit_mb must not be negative, but are {limit_mb} and '
+                             f'{cache_limit_mb}')
+        self.limit_mb, self.cache_limit_mb = limit_mb, cache_limit_mb
+        self._folder = tensor_cache.cache_folder('zero_shot') if cache is True else Path(cache) if cache else None
+        self._kept, self._data_ids, self._pipelines = {}, {}, {}
+        self._current = None, None
 
     def before_val_epoch(self, runner):
-        """Hand the model what is kept of the data set that it is about to see.
+        """Look the data set up anew: its pipeline may have changed."""
+        self._current = None, None
+
+    before_test_epoch = before_val_epoch
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        """Hand the model what is kept of the data set whose pictures it is about to see.
 
         Args:
-            runner (Runner): The runner of the training.
+            runner (Runner): The runner.
+            batch_idx (int): Not used.
+            data_batch (dict, optional): Not used.
         """
-        dataset = runner.val_dataloader.dataset
-        # The data set itself is the key's other half: an id alone could come back with another one.
-        _, kept = self._kept.setdefault(id(dataset), (dataset, KeptFeatures(self.limit_mb)))
-        _unwrap(runner.model).kept_zero_shot = kept
+        self._lend(runner, runner.val_loop)
 
-    def after_val_epoch(self, runner, metrics=None):
+    def before_test_iter(self, runner, batch_idx, data_batch=None):
+        """As before a step of validation; a test that nothing was kept for keeps nothing but for the disk."""
+        if self._kept or self._folder is not None:
+            self._lend(runner, runner.test_loop)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Take it back: other pictures have the same indices."""
         _unwrap(runner.model).kept_zero_shot = None
+
+    after_test_iter = after_val_iter
+
+    def after_val_epoch(self, runner, metrics=None):
+        """Write what is new to the disk, if it is to be kept there."""
+        self._current = None, None
+        for key, kept in self._kept.items():
+            if kept.changed and self._folder is not None and isinstance(key, str):
+                self._write(key, kept.tensors())
+            kept.changed = False
+
+    after_test_epoch = after_val_epoch
+
+    def _lend(self, runner, loop):
+        model, dataset = _unwrap(runner.model), loop.dataloader.dataset
+        if not hasattr(model, 'kept_zero_shot'):
+            return
+        if self._current[0] is not dataset:
+            self._current = dataset, self._look_up(model, dataset, loop)
+        model.kept_zero_shot = self._current[1]
+
+    def _look_up(self, model, dataset, loop):
+        # The objects themselves are kept too: an id alone could come back with another one.
+        if id(dataset) not in self._data_ids:
+            self._data_ids[id(dataset)] = dataset, data_identity(dataset)
+        data_id = self._data_ids[id(dataset)][1]
+        precision = 'mixed' if getattr(loop, 'fp16', False) else 'full'
+        key = None if data_id is None else zero_shot_key(model, dataset, data_id, precision)
+        if key is None:
+            pipeline = getattr(dataset, 'pipeline', None)
+            self._pipelines[id(pipeline)] = pipeline
+            key = id(dataset), id(pipeline), precision
+        if key not in self._kept:
+            self._kept[key] = self._read(key)
+        return self._kept[key]
+
+    def _read(self, key):
+        kept = KeptFeatures(self.limit_mb)
+        if self._folder is not None and isinstance(key, str):
+            tensors = tensor_cache.load_tensors(self._folder, _file_of(key), 'zero-shot features')
+            if tensors is not None:
+                tensor_cache.mark_used(self._folder, _file_of(key))
+                kept.put(tensors['indices'].tolist(), tensors['features'])
+                kept.changed = False
+        return kept
+
+    def _write(self, key, tensors):
+        limit = self.cache_limit_mb * _BYTES_PER_MB
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        if size > limit:
+            return
+        # Before as well, so that the folder never takes more than it may.
+        tensor_cache.trim(self._folder, limit - size)
+        tensor_cache.save_tensors(self._folder, _file_of(key), tensors, 'zero-shot features')
+        tensor_cache.trim(self._folder, limit)
+
+
+def _file_of(key):
+    """Name the file of this process: each of several sees, and keeps, its own part of the pictures."""
+    return key if get_world_size() == 1 else f'{key}-{get_rank()}of{get_world_size()}'
 
 
 def _unwrap(model):

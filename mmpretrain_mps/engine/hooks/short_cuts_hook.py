@@ -2,12 +2,13 @@
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-SHORT_CUTS = ('data_root', 'num_shots', 'seed')
+SHORT_CUTS = ('data_root', 'num_shots', 'seed', 'view_bank')
+PLACES = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'custom_hooks')
 
 
 @HOOKS.register_module()
 class ShortCutsHook(Hook):
-    """Warn where a value at the top of a config is not the one that the data loaders use.
+    """Warn where a value at the top of a config is not the one that the data loaders or hooks use.
 
     ``tools/train.py`` and ``tools/test.py`` of this project carry ``--cfg-options num_shots=4`` to the data loaders.
     mmpretrain's own tools do not: there, such an option changes the top-level value and nothing else.
@@ -20,8 +21,8 @@ class ShortCutsHook(Hook):
             runner (Runner): With its config.
         """
         for name in SHORT_CUTS:
-            for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-                for path, value in _entries(runner.cfg.get(loader), name, loader):
+            for place in PLACES:
+                for path, value in _entries(runner.cfg.get(place), name, place):
                     if name in runner.cfg and value != runner.cfg[name]:
                         runner.logger.warning(f'{name} is {runner.cfg[name]!r} at the top of the config, but '
                                               f'{path} is {value!r}, and that is what this run uses')
@@ -35,3 +36,6 @@ def _entries(node, name, path):
                 yield f'{path}.{key}', value
             else:
                 yield from _entries(value, name, f'{path}.{key}')
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _entries(value, name, f'{path}.{index}')

@@ -14,6 +14,20 @@ from .linear import linear
 from .value_path import pseudo_forward, run_block
 
 
+class FrozenFeatures(NamedTuple):
+    """What the frozen part of the network makes of pictures and no update changes; without gradient.
+
+    ``N`` pictures, ``L`` tokens ([CLS] first), ``W`` the width of a block, ``D`` embedding dimensions.
+    """
+
+    stem: Optional[torch.Tensor]
+    """Output of the trunk ``(N, L, W)``, which the first adapter reads; None without adapters."""
+    entry: torch.Tensor
+    """Where the branches part ``(N, L, W)``: output of the first adapted block, or of all shared ones."""
+    zero_shot: Optional[torch.Tensor]
+    """Unit-norm features of the frozen branch ``(N, L, D)``, float32; ``L`` is 1 for [CLS] alone, None if not asked for."""
+
+
 class BranchFeatures(NamedTuple):
     """Unit-norm features of a batch, float32.
 
@@ -106,7 +120,8 @@ class DualBranchViT(BaseModule):
         """Extract the features that the caller needs, and compute nothing else.
 
         Args:
-            images (Tensor): Normalised pictures, ``(N, 3, H, W)``.
+            images (Tensor | FrozenFeatures): Normalised pictures, ``(N, 3, H, W)``, or what :meth:`frozen_features`
+                made of them with the same ``patch_tokens`` and ``zero_shot``; the tuned part alone is run then.
             patch_tokens (bool): Return all tokens instead of [CLS] alone.
             zero_shot (bool): Return the frozen branch too.
             intermediate_starts (Sequence[int]): For each intermediate feature, how many blocks before the end its
@@ -123,18 +138,34 @@ class DualBranchViT(BaseModule):
             raise ValueError(f'a pseudo-forward can start 1 to {depth} blocks before the end (the tuned blocks), but '
                              f'got {tuple(intermediate_starts)}')
         cls_only = not patch_tokens
-        with torch.no_grad():
-            stem = self._run_trunk(images)
-            entry = self._run_block_of_entry(stem)
-            frozen = self._run_zero_shot(entry, cls_only) if zero_shot else None
-        hidden = self._run_adapted(stem, entry)
+        frozen = images if isinstance(images, FrozenFeatures) else self.frozen_features(images, patch_tokens, zero_shot)
+        hidden = self._run_adapted(frozen.stem, frozen.entry)
         tuned, inputs = self._run_tuned(hidden, cls_only, {depth - start for start in intermediate_starts})
         chains = pseudo_forward(self.tuned.blocks, inputs)
         return BranchFeatures(
             tuned=embed(tuned, self.tuned.ln_post, self.tuned.proj),
-            zero_shot=frozen,
+            zero_shot=frozen.zero_shot,
             intermediate=tuple(
                 embed(chains[depth - start], self.tuned.ln_post, self.tuned.proj) for start in intermediate_starts))
+
+    @torch.no_grad()
+    def frozen_features(self, images, patch_tokens=False, zero_shot=True):
+        """Run what both branches share, and the frozen branch.
+
+        Args:
+            images (Tensor): Normalised pictures, ``(N, 3, H, W)``.
+            patch_tokens (bool): Features of all tokens of the frozen branch instead of [CLS] alone.
+            zero_shot (bool): Run the frozen branch beyond what is shared.
+
+        Returns:
+            FrozenFeatures: For :meth:`forward`, now or later.
+        """
+        stem = self._run_trunk(images)
+        entry = self._run_block_of_entry(stem)
+        return FrozenFeatures(
+            stem=stem if self._adapted_depth else None,
+            entry=entry,
+            zero_shot=self._run_zero_shot(entry, not patch_tokens) if zero_shot else None)
 
     def _run_trunk(self, images):
         # The patch convolution runs in the weights' own type; autocast casts it where it is switched on.

@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 
 from mmpretrain_mps import mini_clip
 
+from ..backbones.dual_branch_vit import FrozenFeatures
 from ..utils import data_preprocessor as _  # noqa: F401  (registers the preprocessor)
 from ..utils.clip_loader import EMBEDDED_ARCHITECTURE, load_clip
 from ..utils.fingerprint import fingerprint
@@ -198,8 +199,8 @@ class MPSCLIPClassifier(BaseClassifier):
         """Run the model.
 
         Args:
-            inputs (Tensor | list[Tensor]): Normalised pictures ``(B, 3, H, W)``; for ``mode='loss'`` a list of such
-                tensors, one per view.
+            inputs (Tensor | list[Tensor] | FrozenFeatures): Normalised pictures ``(B, 3, H, W)``; for ``mode='loss'`` a list of such
+                tensors, one per view, or the frozen features of all views, view by view.
             data_samples (list[DataSample], optional): One per picture; needed with ``mode='loss'``.
             mode (str): ``'loss'`` returns a dict of weighted losses and diagnostics, ``'predict'`` data samples with
                 predictions, ``'tensor'`` the fused logits ``(B, C)``.
@@ -207,8 +208,10 @@ class MPSCLIPClassifier(BaseClassifier):
         Raises:
             ValueError: If there are no class prototypes yet, the picture size is wrong or the mode is unknown.
         """
+        self._check_classes()
         views = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        self._check_ready(views[0])
+        if not isinstance(inputs, FrozenFeatures):
+            self._check_size(views[0])
         if mode == 'loss':
             return self.loss(views, data_samples)
         if len(views) != 1:
@@ -227,14 +230,16 @@ class MPSCLIPClassifier(BaseClassifier):
         """Compute the weighted losses and the accuracies of a batch.
 
         Args:
-            views (Sequence[Tensor]): ``V`` tensors ``(B, 3, H, W)``.
+            views (Sequence[Tensor] | FrozenFeatures): ``V`` tensors ``(B, 3, H, W)``, or what :meth:`frozen_features`
+                made of them, ``V * B`` rows.
             data_samples (list[DataSample]): ``B`` samples with ``gt_label``.
 
         Returns:
             dict[str, Tensor]: Scalars; those whose name holds ``loss`` are to be summed.
         """
-        labels = torch.cat([sample.gt_label for sample in data_samples]).to(views[0].device, non_blocking=True)
-        batch = self._loss_inputs(self._training_features(views), labels)
+        labels = torch.cat([sample.gt_label for sample in data_samples])
+        labels = labels.to(self.text_prototypes.device, non_blocking=True)
+        batch = self._loss_inputs(self._training_features(views, len(data_samples)), labels)
         if self.gather == 'all':
             batch = batch.gathered(self.equal_batches)
         logits = self.head(batch.tuned, batch.zero_shot, self._unit_prototypes(), self.logit_scale)
@@ -246,6 +251,21 @@ class MPSCLIPClassifier(BaseClassifier):
             # Filled on the device: a tensor made of a number would be copied there, and waited for.
             losses['temperature'] = batch.tuned.new_full((), self.temperature)
         return losses
+
+    def frozen_features(self, images):
+        """Compute what a training step needs of the frozen part of the network, and nothing else.
+
+        Args:
+            images (Tensor): Normalised pictures ``(N, 3, H, W)``.
+
+        Returns:
+            FrozenFeatures: For :meth:`forward` with ``mode='loss'``, as often as wanted.
+
+        Raises:
+            ValueError: If the picture size is wrong.
+        """
+        self._check_size(images)
+        return self.backbone.frozen_features(images, **self._needed_of_branches())
 
     def predict(self, inputs, data_samples=None):
         """Classify pictures.
@@ -269,15 +289,19 @@ class MPSCLIPClassifier(BaseClassifier):
                 self.kept_zero_shot.put(indices, zero_shot)
         return self.head(features.tuned[:, 0], zero_shot, self._unit_prototypes(), self.logit_scale)
 
-    def _training_features(self, views):
+    def _needed_of_branches(self):
+        """Return what the losses that count need of both branches."""
+        gram = self.gram_loss
+        return dict(patch_tokens=gram is not None and gram.uses_patch_tokens,
+                    zero_shot=gram is not None or self.head.uses_zero_shot)
+
+    def _training_features(self, views, pictures):
         """Run all views in one batch; return features with a leading axis of views."""
-        gram, sculpt = self.gram_loss, self.sculpt_loss
         features = self.backbone(
-            torch.cat(list(views)),
-            patch_tokens=gram is not None and gram.uses_patch_tokens,
-            zero_shot=gram is not None or self.head.uses_zero_shot,
-            intermediate_starts=() if sculpt is None else sculpt.intermediate_starts)
-        shape = (len(views), len(views[0]))
+            views if isinstance(views, FrozenFeatures) else torch.cat(list(views)),
+            **self._needed_of_branches(),
+            intermediate_starts=() if self.sculpt_loss is None else self.sculpt_loss.intermediate_starts)
+        shape = (-1, pictures)
         return features._replace(
             tuned=features.tuned.unflatten(0, shape),
             zero_shot=None if features.zero_shot is None else features.zero_shot.unflatten(0, shape),
@@ -294,10 +318,12 @@ class MPSCLIPClassifier(BaseClassifier):
     def _unit_prototypes(self):
         return F.normalize(self.text_prototypes, dim=-1)
 
-    def _check_ready(self, images):
+    def _check_classes(self):
         if self.class_names is None:
             raise ValueError('the model has no class names: name them in the config (class_names), load a checkpoint, '
                              "use ClassNamesHook, or call set_classes(['first', ...])")
+
+    def _check_size(self, images):
         if tuple(images.shape[-2:]) != self.image_size:
             raise ValueError(f'{self.architecture} takes pictures of {self.image_size} pixels (height, width), but got '
                              f'a batch of shape {tuple(images.shape)}')

@@ -9,17 +9,27 @@ class CLIPDataPreprocessor(SelfSupDataPreprocessor):
 
     mmengine copies every sample's label to the GPU on its own and waits for each. The classifier copies all labels of a
     batch at once, and metrics read them on the host anyway. Arguments as in mmpretrain.
+
+    Attributes:
+        view_bank (ViewBank | None): Where batches are looked up that name pre-drawn views instead of holding pictures;
+            :class:`ViewBankHook` lends it for the time of a training.
     """
+
+    view_bank = None
 
     def forward(self, data, training=False):
         """Copy the pictures to the device and normalise them.
 
         Args:
-            data (dict): ``inputs``, a tensor or a list of one per view, and ``data_samples``.
+            data (dict): ``inputs``, a tensor or a list of one per view, and ``data_samples``. Numbers of pre-drawn
+                views come as a dict, see :meth:`FewShotDataset.set_view_bank`.
             training (bool): Makes no difference.
 
         Returns:
-            dict: With both entries.
+            dict: With both entries; the inputs of pre-drawn views are their frozen features.
         """
+        if isinstance(data['inputs'], dict):
+            return dict(inputs=self.view_bank.read(**data['inputs'], device=self.device),
+                        data_samples=data['data_samples'])
         pictures = super().forward(dict(inputs=data['inputs'], data_samples=None), training)
         return dict(pictures, data_samples=data.get('data_samples'))

@@ -1,0 +1,69 @@
+"""A fixed number of pre-drawn views per picture, out of which every epoch takes some."""
+import torch
+from mmengine.dataset import Compose
+
+from .seeding import seeded
+from .transforms import DualView
+
+# In place of an epoch in the keys of random numbers, which count from 0.
+_NO_EPOCH = -1
+
+
+class PreDrawnViews:
+    """Which views there are and which of them an epoch shows; both are functions of the seed.
+
+    The views of a picture are drawn one after the other from one random stream: of two banks with the same seed, the
+    smaller one holds the first views of the larger one.
+
+    Args:
+        pipeline (Compose): With one :class:`DualView`, whose views are drawn ``size`` times instead.
+        size (int): Views per picture, ``V``.
+        pictures (int): Pictures of the data set, ``N``.
+        seed (int): Seed of the augmentation.
+
+    Raises:
+        ValueError: If the pipeline has no or several ``DualView``, or ``size`` is below its number of views.
+    """
+
+    def __init__(self, pipeline, size, pictures, seed):
+        transforms = list(getattr(pipeline, 'transforms', ()))
+        positions = [position for position, transform in enumerate(transforms) if isinstance(transform, DualView)]
+        if len(positions) != 1:
+            raise ValueError(f'view_bank={size} needs a pipeline with one DualView, whose views are drawn beforehand, but '
+                             f'found {len(positions)} among {[type(transform).__name__ for transform in transforms]}.')
+        views = transforms[positions[0]]
+        self.num_views = len(views.transforms)
+        if size < self.num_views:
+            raise ValueError(f'view_bank is {size}, expected at least num_views={self.num_views} of DualView, since an '
+                             'epoch shows so many different views of a picture.')
+        transforms[positions[0]] = DualView(views.transforms[:1], size)
+        self._pipeline = Compose(transforms)
+        self.size, self._pictures, self._seed = size, pictures, seed
+        self._last = None, None
+
+    def load(self, entry):
+        """Draw all views of a picture.
+
+        Args:
+            entry (dict): What the pipeline is given.
+
+        Returns:
+            Tensor: ``(V, 3, H, W)``, uint8.
+        """
+        with seeded(self._seed, _NO_EPOCH, entry['sample_idx']):
+            return torch.stack(self._pipeline(dict(entry))['inputs'])
+
+    def shown(self, epoch):
+        """Say which views an epoch shows.
+
+        Args:
+            epoch (int): From 0.
+
+        Returns:
+            Tensor: Numbers of different views for each picture, ``(N, num_views)``, int64.
+        """
+        if self._last[0] != epoch:
+            with seeded(self._seed, _NO_EPOCH, _NO_EPOCH, epoch):
+                order = torch.rand(self._pictures, self.size).argsort(dim=1, stable=True)
+            self._last = epoch, order[:, :self.num_views].contiguous()
+        return self._last[1]

@@ -1,0 +1,113 @@
+"""Tensors on disk under the hash of what they depend on; whatever goes wrong there costs time, never a result.
+
+Files lie in a sub-folder of ``$MMPRETRAIN_MPS_CACHE``, else of ``$XDG_CACHE_HOME/mmpretrain_mps``, else of
+``~/.cache/mmpretrain_mps``. ``MMPRETRAIN_MPS_CACHE=off`` switches it off.
+"""
+import os
+import tempfile
+from pathlib import Path
+
+from mmengine.logging import MMLogger
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .fingerprint import fingerprint
+
+VARIABLE = 'MMPRETRAIN_MPS_CACHE'
+
+
+def cache_folder(kind):
+    """Return the folder of one kind of content, or None where the cache is switched off."""
+    chosen = os.environ.get(VARIABLE)
+    if chosen is not None and chosen.lower() in ('', 'off', '0', 'none'):
+        return None
+    if chosen:
+        return Path(chosen).expanduser() / kind
+    base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    return Path(base).expanduser() / 'mmpretrain_mps' / kind
+
+
+def load_tensors(folder, key, content):
+    """Read tensors.
+
+    Args:
+        folder (Path): Where they lie.
+        key (str): What they were written under.
+        content (str): What they are, for the message.
+
+    Returns:
+        dict[str, Tensor] | None: On the CPU; None if there are none that can be read.
+    """
+    path = folder / f'{key}.safetensors'
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(str(path), 'pt') as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            if (file.metadata() or {}).get('sha256') == fingerprint(tensors):
+                return tensors
+        problem = 'its content is not what was written'
+    except (OSError, SafetensorError, ValueError) as error:
+        problem = str(error)
+    MMLogger.get_current_instance().warning(f'{path} is damaged ({problem}); its {content} are computed again')
+    return None
+
+
+def save_tensors(folder, key, tensors, content):
+    """Write tensors in one step: whoever reads meanwhile finds the whole file or none.
+
+    A folder that cannot be written to only costs the time that the cache would save.
+
+    Args:
+        folder (Path): Made if need be.
+        key (str): Name of the file.
+        tensors (dict[str, Tensor]): What to write.
+        content (str): What they are, for the message.
+    """
+    tensors = {name: tensor.to('cpu').contiguous() for name, tensor in tensors.items()}
+    temporary = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, suffix='.part')
+        os.close(handle)
+        save_file(tensors, temporary, metadata={'sha256': fingerprint(tensors)})
+        os.replace(temporary, folder / f'{key}.safetensors')
+    except OSError as error:
+        MMLogger.get_current_instance().warning(
+            f'{content} are not cached in {folder}: {error}; set {VARIABLE} to a folder that can be written to, or '
+            'to off')
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def trim(folder, limit_bytes):
+    """Delete the files that were used longest ago until the others take no more than a limit.
+
+    Args:
+        folder (Path): Of one kind of content; it may be missing.
+        limit_bytes (float): Of all files together.
+    """
+    files = []
+    for path in folder.glob('*.safetensors'):
+        try:
+            stat = path.stat()
+        except OSError:  # another process was faster
+            continue
+        files.append((stat.st_mtime_ns, stat.st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= limit_bytes:
+            return
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            MMLogger.get_current_instance().warning(f'{path} cannot be removed from the cache: {error}')
+        total -= size
+
+
+def mark_used(folder, key):
+    """Note that a file was used now, for :func:`trim`."""
+    try:
+        os.utime(folder / f'{key}.safetensors')
+    except OSError:  # a cache that is only read need not be trimmed
+        pass
