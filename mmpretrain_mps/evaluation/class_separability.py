@@ -2,9 +2,7 @@
 import numpy as np
 from mmpretrain.registry import METRICS
 
-from .feature_metric import FeatureMetric
-
-BRANCHES = ('tuned', 'zero_shot')
+from .feature_metric import BRANCHES, FeatureMetric, own_array
 
 
 def scatter_ratio(features, labels):
@@ -105,7 +103,7 @@ class ClassSeparability(FeatureMetric):
         """Return the output ``(D,)`` and the layers ``(S, D)`` of both branches."""
         kept = super().features_of(sample)
         if 'layers' in self.test_features:
-            kept.update({f'{branch}_layers': np.array(sample[f'{branch}_layers'], np.float32) for branch in BRANCHES})
+            kept.update({f'{branch}_layers': own_array(sample[f'{branch}_layers']) for branch in BRANCHES})
         return kept
 
     def compute_figures(self, features, labels, figures):

@@ -5,6 +5,9 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 
+BRANCHES = ('tuned', 'zero_shot')
+
+
 class FeatureMetric(BaseMetric):
     """Base of metrics on features of a bounded choice of pictures.
 
@@ -44,7 +47,7 @@ class FeatureMetric(BaseMetric):
         Returns:
             dict[str, ndarray]: Name to features.
         """
-        return {name: np.array(sample[f'{name}_features'], np.float32) for name in ('tuned', 'zero_shot')}
+        return {branch: own_array(sample[f'{branch}_features']) for branch in BRANCHES}
 
     def figures_of(self, sample):
         """Return numbers that are kept of every picture, chosen or not; nothing by default."""
@@ -79,7 +82,6 @@ class FeatureMetric(BaseMetric):
                 raise ValueError(f'{type(self).__name__} orders pictures by sample_idx, but the predictions have none; '
                                  "PackInputs must keep it (meta_keys=('sample_idx', ...))")
             try:
-                # Arrays of their own: a row of a batch would keep, and send to other processes, the whole batch.
                 features, figures = self.features_of(sample), self.figures_of(sample)
             except KeyError as error:
                 raise ValueError(
@@ -144,6 +146,18 @@ def choose_pictures(indices, groups, limit, seed=0):
     rounds[order] = np.arange(len(keys)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     group_keys = np.array([_hash(f'{seed}/group/{name}') for name in names], np.uint64)
     return np.lexsort((group_keys[groups], rounds))[:limit]
+
+
+def own_array(row):
+    """Copy a row of a batch, which would otherwise keep, and send to other processes, the whole batch.
+
+    Args:
+        row (Tensor): On the CPU.
+
+    Returns:
+        ndarray: Same shape, float32.
+    """
+    return row.float().clone().numpy()
 
 
 def _hash(text):

@@ -2,7 +2,7 @@
 import numpy as np
 from mmpretrain.registry import METRICS
 
-from .feature_metric import FeatureMetric
+from .feature_metric import BRANCHES, FeatureMetric
 
 _ROWS = 1024
 
@@ -67,8 +67,8 @@ class GramDistortion(FeatureMetric):
 
     def figures_of(self, sample):
         """Return local distance and drift of a picture."""
-        cosine = np.dot(*(np.asarray(sample[f'{name}_features'], np.float64) for name in ('tuned', 'zero_shot')))
-        return dict(local=sample['local_gram_distances'][self.p], feature_cosine=float(cosine))
+        tuned, zero_shot = (sample[f'{branch}_features'].double() for branch in BRANCHES)
+        return dict(local=sample['local_gram_distances'][self.p], feature_cosine=(tuned @ zero_shot).item())
 
     def compute_figures(self, features, labels, figures):
         """Compute the global distance, and average the others; see :class:`FeatureMetric`."""

@@ -5,7 +5,7 @@ from typing import Dict, NamedTuple
 import numpy as np
 from mmpretrain.registry import METRICS
 
-from .feature_metric import FeatureMetric
+from .feature_metric import BRANCHES, FeatureMetric
 
 # Squared differences of cosines below this are rounding of float32 features.
 _ZERO = 1e-12
@@ -40,7 +40,7 @@ def gromov_wasserstein(tuned, zero_shot, epsilon=0.05, random_starts=4, seed=0):
     Args:
         tuned (ndarray): :math:`S`, symmetric ``(N, N)``.
         zero_shot (ndarray): :math:`S'`, symmetric ``(N, N)``.
-        epsilon (float): Weight of the entropy, in units of squared similarity.
+        epsilon (float): Weight of the entropy, relative to the mean variance of the entries of both matrices.
         random_starts (int): Number of random permutations, and of random couplings.
         seed (int): Of the random ones.
 
@@ -55,6 +55,8 @@ def gromov_wasserstein(tuned, zero_shot, epsilon=0.05, random_starts=4, seed=0):
     tuned, zero_shot = tuned.astype(np.float64), zero_shot.astype(np.float64)
     weights, identity = np.full(size, 1 / size), np.eye(size) / size
     objective = _Objective(tuned, zero_shot)
+    # Where all similarities are one, any weight will do.
+    absolute = epsilon * ((tuned.var() + zero_shot.var()) / 2 or 1)
     bound = objective(identity)
     couplings = {'identity': identity, 'product': np.outer(weights, weights)}
     couplings['blend'] = (couplings['identity'] + couplings['product']) / 2
@@ -64,8 +66,8 @@ def gromov_wasserstein(tuned, zero_shot, epsilon=0.05, random_starts=4, seed=0):
     with warnings.catch_warnings():
         # That Sinkhorn's iterations were cut short: the marginals are made right below.
         warnings.simplefilter('ignore')
-        smooth = solvers.entropic_gromov_wasserstein(tuned, zero_shot, weights, weights, 'square_loss', epsilon=epsilon,
-                                                     symmetric=True, max_iter=200, tol=1e-7)
+        smooth = solvers.entropic_gromov_wasserstein(tuned, zero_shot, weights, weights, 'square_loss', symmetric=True,
+                                                     epsilon=absolute, max_iter=100, tol=1e-7, numItermax=100)
     entropic = float('nan')
     best, exact, values = identity, bound, {'entropic': entropic}
     if np.isfinite(smooth).all() and smooth.sum() > 0:
@@ -101,8 +103,8 @@ class GromovWassersteinDistance(FeatureMetric):
     Args:
         max_pictures (int): Bound; where there are more pictures, equally many of each class. Defaults to 200, for which
             it takes about a second; time and memory grow with the third and second power.
-        epsilon (float): Weight of the entropy, in units of squared cosines. Smaller is closer to exact, and fails at
-            some point.
+        epsilon (float): Weight of the entropy, relative to the variance of the cosines. Smaller is closer to exact, and
+            fails at some point: ``gw/entropic`` is nan then.
         random_starts (int): Number of random permutations, and of random couplings, to start from.
         seed (int): Of the choice of pictures and of the random starts.
         collect_device (str): ``'cpu'`` or ``'gpu'``: where processes exchange results.
@@ -126,14 +128,14 @@ class GromovWassersteinDistance(FeatureMetric):
 
     def compute_figures(self, features, labels, figures):
         """Compute the distance and its bound; see :class:`FeatureMetric`."""
-        tuned, zero_shot = (x @ x.T for x in (features[name].astype(np.float64) for name in ('tuned', 'zero_shot')))
+        tuned, zero_shot = (x @ x.T for x in (features[branch].astype(np.float64) for branch in BRANCHES))
         result = gromov_wasserstein(tuned, zero_shot, self.epsilon, self.random_starts, self.seed)
         return {
             'exact': result.exact,
             'entropic': result.entropic,
             'bound': result.bound,
             'tightness': result.exact / result.bound if result.bound > _ZERO else 1.,
-            'diagonal': np.trace(result.coupling),
+            'diagonal': min(1., np.trace(result.coupling)),
             'bound_p1': np.abs(tuned - zero_shot).mean(),
             **{f'start/{name}': value for name, value in result.starts.items()}}
 
