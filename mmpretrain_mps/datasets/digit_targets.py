@@ -1,8 +1,13 @@
-"""Shifted test sets for a model trained on scikit-learn's digits: all of them come from installed packages."""
+"""Test sets for a model trained on scikit-learn's digits: shifted digits, and other glyphs that CLIP knew before.
+
+All of them come from installed packages.
+"""
+import functools
+
 import numpy as np
 from mmpretrain.registry import DATASETS
 
-from ..mini_clip import DIGIT_TEMPLATES
+from ..mini_clip import DIGIT_TEMPLATES, GLYPH_TEMPLATES
 from .base import SplitDataset
 from .digits import DIGIT_NAMES, Digits
 from .split import Split, class_range
@@ -11,10 +16,11 @@ from .split import Split, class_range
 NOISE_LEVELS = (16., 32., 48., 72., 96.)
 BLUR_PIXELS = (.4, .55, .7, .9, 1.2)
 CORRUPTIONS = ('noise', 'blur', 'inversion')
+GLYPHS = ('digits', 'letters', 'symbols')
 
 
 class DigitTarget(SplitDataset):
-    """Digits to test on, held in memory; ``metainfo['source_indices']`` are the same classes of ``Digits``.
+    """Pictures to test on, held in memory; ``metainfo['source_indices']`` of digits are the same classes of ``Digits``.
 
     Subclasses implement :meth:`load`.
 
@@ -25,6 +31,8 @@ class DigitTarget(SplitDataset):
     Raises:
         ValueError: If another subset is asked for.
     """
+
+    of_digits = True  # whether the classes are those of ``Digits``
 
     def __init__(self, subset='test', **kwargs):
         if subset != 'test':
@@ -63,7 +71,8 @@ class DigitTarget(SplitDataset):
             entries = super().load_data_list()
         finally:
             self._images = None  # the entries hold what is needed
-        add_source_indices(self)
+        if self.of_digits:
+            add_source_indices(self)
         return entries
 
 
@@ -92,18 +101,43 @@ class MNISTSample(DigitTarget):
 
 @DATASETS.register_module()
 class RenderedGlyphs(DigitTarget):
-    """Digits of fonts that the embedded model never saw in pre-training (32x32, white on black, slightly turned).
+    """Glyphs of fonts that the embedded model never saw in pre-training (32x32, white on black, slightly turned).
+
+    Letters and symbols are concepts of the pre-training that no tuning on digits sees: accuracy on them, next to the
+    zero-shot one, tells what was forgotten. They are 52 letters, whose capital and small forms may look alike once
+    they are of one size, and those of the 145 symbols that one of the fonts can draw.
 
     Args:
-        per_font (int): Pictures per digit and font. Defaults to 4.
+        concepts (str): 'digits', 'letters' or 'symbols'. Defaults to 'digits', the classes of :class:`Digits`.
+        per_font (int): Pictures per character and font. Defaults to 4.
         render_seed (int): Seed of turn, size and place. Defaults to 0.
         **kwargs: See :class:`DigitTarget`.
+
+    Raises:
+        ValueError: For other concepts.
     """
 
-    def __init__(self, per_font=4, render_seed=0, **kwargs):
+    def __init__(self, concepts='digits', per_font=4, render_seed=0, **kwargs):
+        if concepts not in GLYPHS:
+            raise ValueError(f'concepts is {concepts!r}, expected one of {", ".join(GLYPHS)}.')
+        self.concepts = concepts
+        self.of_digits = concepts == 'digits'
         self.per_font = per_font
         self.render_seed = render_seed
         super().__init__(**kwargs)
+
+    @property
+    def dataset_name(self):
+        """str: Tells the concepts apart, like ``RenderedGlyphs-letters``; without addition for digits."""
+        return 'RenderedGlyphs' + ('' if self.of_digits else f'-{self.concepts}')
+
+    @functools.cached_property
+    def names(self):
+        """tuple[str]: Class names."""
+        if self.of_digits:
+            return DIGIT_NAMES
+        from mmpretrain_mps.mini_clip.rendering import heldout_concepts  # needs fonts that only this set needs
+        return heldout_concepts(self.concepts)
 
     def load(self):
         """Render the pictures.
@@ -112,11 +146,22 @@ class RenderedGlyphs(DigitTarget):
             tuple[np.ndarray, np.ndarray]: Images ``(N, 32, 32, 3)``, uint8 RGB, and labels ``(N,)``.
         """
         from mmpretrain_mps.mini_clip.rendering import render_heldout_glyphs  # needs fonts that only this set needs
-        return render_heldout_glyphs(DIGIT_NAMES, self.per_font, self.render_seed)
+        return render_heldout_glyphs(self.names, self.per_font, self.render_seed)
+
+    def read_split(self):
+        """Render the pictures and list them.
+
+        Returns:
+            Split: With a test set only; rows hold the index.
+        """
+        split = super().read_split()
+        return split if self.of_digits else split._replace(classes=self.names, templates=GLYPH_TEMPLATES)
 
     def identify(self, split):
         """Return the ``split_id``; other seeds make other pictures of the same labels."""
-        return super().identify(split._replace(test=[(f'{self.render_seed}/{i}', label) for i, label in split.test]))
+        prefix = '' if self.of_digits else f'{self.concepts}/'
+        return super().identify(
+            split._replace(test=[(f'{prefix}{self.render_seed}/{i}', label) for i, label in split.test]))
 
 
 @DATASETS.register_module()

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Iterable, List
 
 __all__ = [
-    'DIGIT_TEMPLATES', 'check_vocabulary', 'folder', 'tokenizer', 'vocabulary'
+    'DIGIT_TEMPLATES', 'GLYPH_TEMPLATES', 'check_vocabulary', 'folder',
+    'tokenizer', 'vocabulary'
 ]
 
 # The best prompt ensemble on the train half of scikit-learn's digits, never on
@@ -28,6 +29,13 @@ DIGIT_TEMPLATES = (
     'a photo of the digit {}.',
     'a handwritten digit {}.',
     'an image of the number {}.',
+)
+# The like for letters and symbols; not compared with any others.
+GLYPH_TEMPLATES = (
+    'a photo of a {}.',
+    'a photo of the {}.',
+    'a handwritten {}.',
+    'an image of a {}.',
 )
 
 _CONFIG_NAME = 'open_clip_config.json'

@@ -311,6 +311,24 @@ def _place(glyph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(canvas)
 
 
+def heldout_concepts(group: str) -> Tuple[str, ...]:
+    """Concepts that at least one held-out face can draw.
+
+    Args:
+        group (str): ``digits``, ``letters`` or ``symbols``.
+
+    Returns:
+        tuple[str]: Names in the order of :func:`concepts.glyph_characters`.
+
+    Raises:
+        ValueError: If the group has no characters.
+    """
+    faces = font_faces('held_out')
+    return tuple(
+        name for name, characters in _concepts.glyph_characters(group).items()
+        if any(can_draw(face, c) for face in faces for c in characters))
+
+
 def render_heldout_glyphs(concepts: Sequence[str], per_font: int = 4,
                           seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
     """Glyphs of fonts that pre-training never saw, as a test set.

@@ -5,7 +5,8 @@ from .equal_batches_hook import EqualBatchesHook
 from .reuse_zero_shot_hook import ReuseZeroShotHook
 from .short_cuts_hook import ShortCutsHook
 from .temperature_hook import TemperatureHook
+from .test_features_hook import TestFeaturesHook
 from .view_bank_hook import ViewBankHook
 
 __all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'PlainCheckpointHook', 'ReuseZeroShotHook',
-           'ShortCutsHook', 'TemperatureHook', 'ViewBankHook']
+           'ShortCutsHook', 'TemperatureHook', 'TestFeaturesHook', 'ViewBankHook']

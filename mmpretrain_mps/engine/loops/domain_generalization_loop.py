@@ -16,6 +16,9 @@ from ...evaluation import AlphaSweep, BranchAccuracy, CalibrationError
 from .domain_report import DomainReport, SetResult
 from .targets import build_targets
 
+# Always computed, and reported in tables of their own.
+KINDS = (BranchAccuracy, CalibrationError, AlphaSweep)
+
 
 class ClassHead(NamedTuple):
     """The classes among which a target's pictures are predicted."""
@@ -53,7 +56,8 @@ class DomainGeneralizationLoop(TestLoop):
     Beside the metrics of the config there are always accuracy and expected calibration error of both branches and
     their fusion, and the accuracy for every alpha. The main process logs the table and writes
     ``domain_generalization.json``, ``.csv`` and ``.md`` into the work folder. Metrics of the source have their usual
-    names, those of a target start with its name, means with ``mean_of_targets`` and ``mean_of_all``.
+    names, those of a target start with its name, means with ``mean_of_targets`` and ``mean_of_all``. Numbers of further
+    metrics of the config are in a table of their own, without means.
 
     Args:
         runner (Runner): The runner.
@@ -73,7 +77,7 @@ class DomainGeneralizationLoop(TestLoop):
         # Before the source, whose listing can take a while: what is missing is to be known at once.
         found, self.skipped = build_targets(runner, dataloader, targets or {}, requested)
         super().__init__(runner, dataloader, evaluator, fp16)
-        for kind in (BranchAccuracy, CalibrationError, AlphaSweep):
+        for kind in KINDS:
             if _find(self.evaluator, kind) is None:
                 self.evaluator.metrics.append(kind())
         # Copied while empty, and before a tool adds a metric that is for the source alone, such as a dump to a file.
@@ -124,18 +128,20 @@ class DomainGeneralizationLoop(TestLoop):
             self.run_iter(index, batch)
         dataset = self.dataloader.dataset
         metrics = self.evaluator.evaluate(len(dataset))
-        sweep = _figures(self.evaluator, AlphaSweep, metrics)
+        accuracy, ece, sweep = (_figures(self.evaluator, kind, metrics) for kind in KINDS)
+        prefixes = tuple(f'{_find(self.evaluator, kind).prefix}/' for kind in KINDS)
         report.add(SetResult(
             name=name,
             dataset=metainfo_of(dataset).get('dataset_name', type(dataset).__name__),
             pictures=len(dataset),
             classes=len(head.class_names),
             head=head.origin,
-            accuracy=_figures(self.evaluator, BranchAccuracy, metrics),
-            ece=_figures(self.evaluator, CalibrationError, metrics),
-            alpha_sweep=sweep))
-        prefix = _find(self.evaluator, AlphaSweep).prefix
-        return {name: value for name, value in metrics.items() if not name.startswith(f'{prefix}/')}
+            accuracy=accuracy,
+            ece=ece,
+            alpha_sweep=sweep,
+            others={name: value for name, value in metrics.items()
+                    if isinstance(value, (int, float)) and not name.startswith(prefixes)}))
+        return {name: value for name, value in metrics.items() if not name.startswith(prefixes[-1])}
 
     @contextlib.contextmanager
     def _switched_to(self, target, head):

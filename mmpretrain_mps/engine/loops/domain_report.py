@@ -17,7 +17,7 @@ UNITS = (
 
 
 class SetResult(NamedTuple):
-    """The results on one data set, all in percent."""
+    """The results on one data set, in percent but for the others."""
 
     name: str
     dataset: str
@@ -28,6 +28,8 @@ class SetResult(NamedTuple):
     accuracy: Dict[str, float]
     ece: Dict[str, float]
     alpha_sweep: Dict[str, float]
+    others: Dict[str, float] = {}
+    """Figures of further metrics, in their own units."""
 
 
 class DomainReport:
@@ -105,6 +107,8 @@ class DomainReport:
         """Return the tables as Markdown text: rows are predictions, columns are sets, as papers have it."""
         parts = [self.units, self._table('accuracy', 'Accuracy'), self._table('ece', 'ECE'),
                  f'Not for selection ({SELECTION_WARNING}):', self._alpha_table()]
+        if any(result.others for result in self.sets):
+            parts.append(self._others_table())
         if self.skipped:
             parts.append('\n'.join(['Skipped, because missing:', '',
                                     *(f'- {name}: {reason}' for name, reason in self.skipped.items())]))
@@ -140,9 +144,17 @@ class DomainReport:
             rows.append([f'alpha {alpha}', *values, *_two_means(values)])
         return markdown_table(['Accuracy', *self._headings()], rows)
 
+    def _others_table(self):
+        names = dict.fromkeys(name for result in self.sets for name in result.others)
+        # Distances of Gram matrices are small: digits that count, not two behind the point.
+        rows = [[name, *(f'{result.others.get(name, math.nan):.4g}' for result in self.sets)] for name in names]
+        return markdown_table(['Other figures', *self._set_headings()], rows)
+
     def _headings(self):
-        headings = [f'{self.sets[0].dataset} (source)', *(result.name for result in self.sets[1:])]
-        return headings + (['mean of targets', 'mean of all'] if len(self.sets) > 1 else [])
+        return self._set_headings() + (['mean of targets', 'mean of all'] if len(self.sets) > 1 else [])
+
+    def _set_headings(self):
+        return [f'{self.sets[0].dataset} (source)', *(result.name for result in self.sets[1:])]
 
 
 def markdown_table(headings, rows):

@@ -26,6 +26,8 @@ class FrozenFeatures(NamedTuple):
     """Where the branches part ``(N, L, W)``: output of the first adapted block, or of all shared ones."""
     zero_shot: Optional[torch.Tensor]
     """Unit-norm features of the frozen branch ``(N, L, D)``, float32; ``L`` is 1 for [CLS] alone, None if not asked for."""
+    zero_shot_intermediate: Optional[tuple] = None
+    """[CLS] of its intermediate layers through the pseudo-forward, each ``(N, D)``."""
 
 
 class BranchFeatures(NamedTuple):
@@ -40,6 +42,8 @@ class BranchFeatures(NamedTuple):
     """``(N, L, D)`` of the frozen branch, without gradient; None if it was not asked for."""
     intermediate: tuple
     """[CLS] of tuned intermediate layers through the pseudo-forward, each ``(N, D)``, in the order asked for."""
+    zero_shot_intermediate: tuple = ()
+    """The same of the frozen branch through frozen weights; empty unless asked for."""
 
 
 @MODELS.register_module()
@@ -116,7 +120,7 @@ class DualBranchViT(BaseModule):
         self.zero_shot.eval()
         return self
 
-    def forward(self, images, patch_tokens=False, zero_shot=True, intermediate_starts=()):
+    def forward(self, images, patch_tokens=False, zero_shot=True, intermediate_starts=(), zero_shot_starts=()):
         """Extract the features that the caller needs, and compute nothing else.
 
         Args:
@@ -126,6 +130,7 @@ class DualBranchViT(BaseModule):
             zero_shot (bool): Return the frozen branch too.
             intermediate_starts (Sequence[int]): For each intermediate feature, how many blocks before the end its
                 pseudo-forward starts: 1 is the input of the last block, i.e. the second-to-last layer's output.
+            zero_shot_starts (Sequence[int]): The same of the frozen branch; needs ``zero_shot``.
 
         Returns:
             BranchFeatures: Unit-norm features.
@@ -134,11 +139,13 @@ class DualBranchViT(BaseModule):
             ValueError: If a start lies before the first tuned block.
         """
         depth = self.num_tuned_blocks
-        if any(not 1 <= start <= depth for start in intermediate_starts):
-            raise ValueError(f'a pseudo-forward can start 1 to {depth} blocks before the end (the tuned blocks), but '
-                             f'got {tuple(intermediate_starts)}')
+        for starts in (intermediate_starts, zero_shot_starts):
+            if any(not 1 <= start <= depth for start in starts):
+                raise ValueError(f'a pseudo-forward can start 1 to {depth} blocks before the end (the tuned blocks), '
+                                 f'but got {tuple(starts)}')
         cls_only = not patch_tokens
-        frozen = images if isinstance(images, FrozenFeatures) else self.frozen_features(images, patch_tokens, zero_shot)
+        frozen = images if isinstance(images, FrozenFeatures) else self.frozen_features(
+            images, patch_tokens, zero_shot, zero_shot_starts)
         hidden = self._run_adapted(frozen.stem, frozen.entry)
         tuned, inputs = self._run_tuned(hidden, cls_only, {depth - start for start in intermediate_starts})
         chains = pseudo_forward(self.tuned.blocks, inputs)
@@ -146,26 +153,26 @@ class DualBranchViT(BaseModule):
             tuned=embed(tuned, self.tuned.ln_post, self.tuned.proj),
             zero_shot=frozen.zero_shot,
             intermediate=tuple(
-                embed(chains[depth - start], self.tuned.ln_post, self.tuned.proj) for start in intermediate_starts))
+                embed(chains[depth - start], self.tuned.ln_post, self.tuned.proj) for start in intermediate_starts),
+            zero_shot_intermediate=frozen.zero_shot_intermediate or ())
 
     @torch.no_grad()
-    def frozen_features(self, images, patch_tokens=False, zero_shot=True):
+    def frozen_features(self, images, patch_tokens=False, zero_shot=True, zero_shot_starts=()):
         """Run what both branches share, and the frozen branch.
 
         Args:
             images (Tensor): Normalised pictures, ``(N, 3, H, W)``.
             patch_tokens (bool): Features of all tokens of the frozen branch instead of [CLS] alone.
             zero_shot (bool): Run the frozen branch beyond what is shared.
+            zero_shot_starts (Sequence[int]): As in :meth:`forward`.
 
         Returns:
             FrozenFeatures: For :meth:`forward`, now or later.
         """
         stem = self._run_trunk(images)
         entry = self._run_block_of_entry(stem)
-        return FrozenFeatures(
-            stem=stem if self._adapted_depth else None,
-            entry=entry,
-            zero_shot=self._run_zero_shot(entry, not patch_tokens) if zero_shot else None)
+        frozen, layers = self._run_zero_shot(entry, not patch_tokens, zero_shot_starts) if zero_shot else (None, None)
+        return FrozenFeatures(stem if self._adapted_depth else None, entry, frozen, layers or None)
 
     def _run_trunk(self, images):
         # The patch convolution runs in the weights' own type; autocast casts it where it is switched on.
@@ -180,11 +187,15 @@ class DualBranchViT(BaseModule):
             return stem
         return run_block(self.zero_shot.transformer.resblocks[self._trunk_depth], stem)
 
-    def _run_zero_shot(self, entry, cls_only):
+    def _run_zero_shot(self, entry, cls_only, starts=()):
+        """Return the features of the frozen branch, and those of its intermediate layers."""
         visual = self.zero_shot
-        first = self._trunk_depth + (1 if self._adapted_depth else 0)
-        tokens = _run_blocks(visual.transformer.resblocks[first:], entry, cls_only)
-        return embed(tokens, visual.ln_post, visual.proj)
+        blocks = visual.transformer.resblocks[self._trunk_depth + (1 if self._adapted_depth else 0):]
+        depth = len(blocks)
+        tokens, inputs = _run_blocks(blocks, entry, cls_only, {depth - start for start in starts})
+        chains = pseudo_forward(blocks, inputs)
+        return embed(tokens, visual.ln_post, visual.proj), tuple(
+            embed(chains[depth - start], visual.ln_post, visual.proj) for start in starts)
 
     def _run_adapted(self, stem, entry):
         if not self._adapted_depth:
@@ -269,9 +280,13 @@ def check_plain_vit(visual):
             raise ValueError(f'{supported}, but block {index} is a {type(block).__name__}')
 
 
-def _run_blocks(blocks, tokens, cls_only):
+def _run_blocks(blocks, tokens, cls_only, positions):
+    """Run blocks; also return [CLS] at the input of the blocks at ``positions``."""
+    inputs = {}
     last = len(blocks) - 1
     for position, block in enumerate(blocks):
+        if position in positions:
+            inputs[position] = tokens[:, 0]
         tokens = run_block(block, tokens, cls_only and position == last)
     # Without a single block left there is nothing to spare, but the shape asked for still holds.
-    return tokens[:, :1] if cls_only else tokens
+    return tokens[:, :1] if cls_only else tokens, inputs

@@ -16,6 +16,7 @@ from ..utils.clip_loader import EMBEDDED_ARCHITECTURE, load_clip
 from ..utils.fingerprint import fingerprint
 from ..utils.gathering import gather_batch
 from ..utils.prototype_cache import cached_prototypes
+from ..utils.test_features import NO_FEATURES, TestFeatures, write_features
 from ..utils.text_prototypes import encode_prototypes, fill_templates
 
 CHECKPOINT_FORMAT = 'mmpretrain_mps-1'
@@ -76,6 +77,8 @@ class MPSCLIPClassifier(BaseClassifier):
         compile (bool | dict, optional): Run the backbone through ``torch.compile``, with these arguments. It costs time
             at the start; shapes should stay the same, so that ``drop_last`` helps.
         cache_prototypes (bool): Keep class prototypes on disk; :mod:`..utils.prototype_cache` says where.
+        test_features (Sequence[str]): What predictions carry besides logits and scores, see :class:`TestFeatures`.
+            Defaults to nothing; :class:`TestFeaturesHook` adds what metrics need while they are in use.
         data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
 
     Attributes:
@@ -85,12 +88,13 @@ class MPSCLIPClassifier(BaseClassifier):
             lends for the time of a validation.
 
     Raises:
-        ValueError: If ``gather`` is unknown.
+        ValueError: If ``gather`` or one of ``test_features`` is unknown.
     """
 
     def __init__(self, architecture, pretrained, backbone=None, head=None, gram_loss=None, sculpt_loss=None,
                  class_names=None, templates=None, normalize_templates=True, quick_gelu=None, logit_scale=None,
-                 gather='all', compile=None, cache_prototypes=True, data_preprocessor=None, init_cfg=None):
+                 gather='all', compile=None, cache_prototypes=True, test_features=(), data_preprocessor=None,
+                 init_cfg=None):
         if gather not in ('all', 'none'):
             raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
         clip = load_clip(architecture, pretrained, quick_gelu)
@@ -102,6 +106,7 @@ class MPSCLIPClassifier(BaseClassifier):
         self.normalize_templates = normalize_templates
         self.gather, self.equal_batches = gather, False
         self.cache_prototypes, self.kept_zero_shot = cache_prototypes, None
+        self.test_features = TestFeatures.of(test_features)
         self.logit_scale = clip.model.logit_scale.exp().item() if logit_scale is None else float(logit_scale)
         self.backbone = MODELS.build({'type': 'DualBranchViT', **(backbone or {}), 'visual': clip.model.visual})
         if compile:
@@ -275,19 +280,31 @@ class MPSCLIPClassifier(BaseClassifier):
             data_samples (list[DataSample], optional): Samples to fill.
 
         Returns:
-            list[DataSample]: See :meth:`LogitsFusionHead.predict`.
+            list[DataSample]: See :meth:`LogitsFusionHead.predict`; with ``test_features`` also :func:`write_features`.
         """
-        return self.head.predict(self._logits(inputs, data_samples), data_samples)
+        features = self._predict_features(inputs, data_samples, self.test_features)
+        samples = self.head.predict(self._fuse(features), data_samples)
+        write_features(samples, features, self.test_features)
+        return samples
 
     def _logits(self, images, data_samples=None):
-        indices = None if self.kept_zero_shot is None else _indices_of(data_samples)
-        zero_shot = None if indices is None else self.kept_zero_shot.get(indices, images.device)
-        features = self.backbone(images, zero_shot=zero_shot is None)
-        if zero_shot is None:
-            zero_shot = features.zero_shot[:, 0]
-            if indices is not None:
-                self.kept_zero_shot.put(indices, zero_shot)
-        return self.head(features.tuned[:, 0], zero_shot, self._unit_prototypes(), self.logit_scale)
+        return self._fuse(self._predict_features(images, data_samples))
+
+    def _fuse(self, features):
+        return self.head(features.tuned[:, 0], features.zero_shot[:, 0], self._unit_prototypes(), self.logit_scale)
+
+    def _predict_features(self, images, data_samples=None, wanted=NO_FEATURES):
+        """Run both branches, the frozen one only where its features are not kept or more than [CLS] is wanted of it."""
+        indices = None if self.kept_zero_shot is None or wanted.beyond_cls else _indices_of(data_samples)
+        kept = None if indices is None else self.kept_zero_shot.get(indices, images.device)
+        starts = tuple(range(1, self.backbone.num_tuned_blocks + 1)) if wanted.layers else ()
+        features = self.backbone(images, patch_tokens=bool(wanted.local), zero_shot=kept is None,
+                                 intermediate_starts=starts, zero_shot_starts=starts)
+        if kept is not None:
+            return features._replace(zero_shot=kept[:, None])
+        if indices is not None:
+            self.kept_zero_shot.put(indices, features.zero_shot[:, 0])
+        return features
 
     def _needed_of_branches(self):
         """Return what the losses that count need of both branches."""

@@ -13,6 +13,7 @@ from tiny_clip import save_tiny_clip
 from torch.utils.data import Dataset
 
 from mmpretrain_mps.models import MPSCLIPClassifier
+from mmpretrain_mps.models.losses.gram_align_loss import gram_distances
 
 # Two classes of one name, as ImageNet has them.
 NAMES = ('cat', 'crane', 'dog', 'house', 'tree', 'crane')
@@ -35,7 +36,8 @@ class TestPictures(Dataset):
         return index % len(self.metainfo['classes'])
 
     def __getitem__(self, index):
-        return dict(inputs=self.images[index], data_samples=DataSample().set_gt_label(self.label(index)))
+        sample = DataSample(metainfo=dict(sample_idx=index)).set_gt_label(self.label(index))
+        return dict(inputs=self.images[index], data_samples=sample)
 
 
 @DATASETS.register_module()
@@ -71,10 +73,11 @@ def build_model(architecture):
 def build_runner(model, work_dir, targets, source=None, **arguments):
     loader = dict(batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
                   collate_fn=dict(type='default_collate'), dataset=source or dict(type='TestPictures'))
-    launcher = arguments.pop('launcher', 'none')
+    launcher, hooks = arguments.pop('launcher', 'none'), arguments.pop('custom_hooks', None)
+    evaluator = arguments.pop('test_evaluator', dict(type='BranchAccuracy'))
     cfg = Config(dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)))
     return Runner(
-        model, str(work_dir), test_dataloader=loader, test_evaluator=dict(type='BranchAccuracy'),
+        model, str(work_dir), test_dataloader=loader, test_evaluator=evaluator, custom_hooks=hooks,
         test_cfg=dict(type='DomainGeneralizationLoop', targets=targets, **arguments), default_scope='mmpretrain',
         log_level='WARNING', launcher=launcher, experiment_name=f'{work_dir.name}{id(model)}', cfg=cfg)
 
@@ -209,6 +212,33 @@ def test_a_target_of_which_a_part_is_there_is_an_error_and_not_skipped(architect
     runner = build_runner(build_model(architecture), tmp_path / 'work', dict(half=target))
     with pytest.raises(FileNotFoundError, match='target half is there only in part.*list.txt'):
         runner.test()
+
+
+def test_metrics_of_features_see_every_set_and_the_model_is_left_as_it_was(architecture, tmp_path):
+    model = build_model(architecture)
+    targets = dict(cut=dict(type='TestPictures', classes=('dog', 'crane'), source_indices=(2, 5), length=9, seed=1),
+                   new=dict(type='TestPictures', classes=('lake', 'sea', 'pond'), length=7, seed=3))
+    runner = build_runner(model, tmp_path, targets, custom_hooks=[dict(type='TestFeaturesHook')], test_evaluator=[
+        dict(type='GramDistortion', p=2), dict(type='ClassSeparability')])
+    metrics = runner.test()
+    assert model.test_features == ((False, False, ()))
+    images = [TestPictures().images, TestPictures(length=9, seed=1).images, TestPictures(length=7, seed=3).images]
+    for prefix, pictures in zip(('', 'cut/', 'new/'), images):
+        pictures = model.data_preprocessor(dict(inputs=pictures, data_samples=[]))['inputs']
+        with torch.no_grad():
+            features = model.backbone(pictures, patch_tokens=True)
+        assert metrics[f'{prefix}gram/global'] == pytest.approx(
+            gram_distances(features.tuned[:, 0], features.zero_shot[:, 0], 2).item(), rel=1e-3)
+        assert metrics[f'{prefix}gram/local'] == pytest.approx(
+            gram_distances(features.tuned, features.zero_shot, 2).mean().item(), rel=1e-3)
+        assert all(isinstance(metrics[f'{prefix}separability/{branch}/{layer}/silhouette'], float)
+                   for branch in ('tuned', 'zero_shot') for layer in ('output', 'before_end_1', 'before_end_2'))
+    report = json.loads((tmp_path / 'domain_generalization.json').read_text())
+    assert report['sets'][1]['others']['gram/global'] == metrics['cut/gram/global']
+    assert not any(name.startswith(('accuracy', 'ece', 'alpha')) for name in report['sets'][0]['others'])
+    row = next(line for line in (tmp_path / 'domain_generalization.md').read_text().splitlines() if 'gram/local' in line)
+    assert [cell.strip() for cell in row.split('|')[2:-1]] == [
+        f'{metrics[f"{prefix}gram/local"]:.4g}' for prefix in ('', 'cut/', 'new/')]
 
 
 def test_names_that_results_use_are_refused(architecture, tmp_path):

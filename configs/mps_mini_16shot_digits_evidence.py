@@ -1,0 +1,23 @@
+# What the method claims, measured on the digits: geometry that is preserved, classes that are sculpted, concepts of the
+# pre-training that are not forgotten. Training is that of mps_mini_16shot_digits.py.
+#
+#   python tools/train.py configs/mps_mini_16shot_digits_evidence.py
+#   python tools/test.py configs/mps_mini_16shot_digits_evidence.py \
+#       work_dirs/mps_mini_16shot_digits_evidence/epoch_50.pth
+#
+# Accuracy and calibration of every set stand in domain_generalization.md, all figures in domain_generalization.json. The
+# figures of features are those of the held-out digits and of every target; they take test pictures and choose nothing.
+_base_ = './mps_mini_16shot_digits.py'
+
+# Concepts that tuning on digits does not see, each among its own class names: forgetting is the distance to zero-shot.
+test_cfg = dict(targets=dict(
+    letters=dict(type='RenderedGlyphs', concepts='letters'),
+    symbols=dict(type='RenderedGlyphs', concepts='symbols')))
+
+val_evaluator = dict(type='BranchAccuracy')
+test_evaluator = [
+    dict(type='BranchAccuracy'),
+    dict(type='CalibrationError'),
+    dict(type='GramDistortion'),
+    dict(type='ClassSeparability'),
+]

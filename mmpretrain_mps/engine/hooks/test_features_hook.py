@@ -1,0 +1,56 @@
+"""Metrics of features get the features that they need."""
+import functools
+import operator
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmpretrain.registry import HOOKS
+
+from ...models.utils.test_features import NO_FEATURES, TestFeatures
+
+
+@HOOKS.register_module()
+class TestFeaturesHook(Hook):
+    """Let predictions carry what the metrics of an evaluator need, for as long as it is in use.
+
+    A metric says so by its attribute ``test_features``, see :class:`mmpretrain_mps.models.utils.TestFeatures`. Without
+    such a metric nothing is computed or carried.
+    """
+
+    __test__ = False  # pytest would take it for tests
+
+    def __init__(self):
+        self._own = None
+
+    def before_val_epoch(self, runner):
+        """Ask for what the metrics of the validation need."""
+        self._ask(runner.model, runner.val_evaluator)
+
+    def before_test_epoch(self, runner):
+        """Ask for what the metrics of the test need; those of all targets are the same."""
+        self._ask(runner.model, runner.test_evaluator)
+
+    def after_val_epoch(self, runner, metrics=None):
+        """Ask for no more than the model's config does."""
+        self._restore(runner.model)
+
+    def after_test_epoch(self, runner, metrics=None):
+        """Ask for no more than the model's config does."""
+        self._restore(runner.model)
+
+    def _ask(self, model, evaluator):
+        needed = functools.reduce(operator.or_, (TestFeatures.of(getattr(metric, 'test_features', ()))
+                                                 for metric in evaluator.metrics), NO_FEATURES)
+        model = _unwrap(model)
+        # Of a model that has no such features the metric itself complains, by its name.
+        if needed != NO_FEATURES and hasattr(model, 'test_features'):
+            self._own = model.test_features
+            model.test_features = self._own | needed
+
+    def _restore(self, model):
+        if self._own is not None:
+            _unwrap(model).test_features, self._own = self._own, None
+
+
+def _unwrap(model):
+    return model.module if is_model_wrapper(model) else model
