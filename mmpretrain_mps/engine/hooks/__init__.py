@@ -5,6 +5,7 @@ from .equal_batches_hook import EqualBatchesHook
 from .reuse_zero_shot_hook import ReuseZeroShotHook
 from .short_cuts_hook import ShortCutsHook
 from .temperature_hook import TemperatureHook
+from .weight_interpolation_hook import WeightInterpolationHook
 
 __all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'PlainCheckpointHook', 'ReuseZeroShotHook',
-           'ShortCutsHook', 'TemperatureHook']
+           'ShortCutsHook', 'TemperatureHook', 'WeightInterpolationHook']
