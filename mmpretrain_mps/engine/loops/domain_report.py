@@ -34,7 +34,7 @@ class DomainReport:
     """Collects the results of all sets and writes them; the first one is the source.
 
     Args:
-        skipped (dict[str, str]): Targets that were missing, with the reason.
+        skipped (dict[str, str]): Targets that were missing or could not be predicted, with the reason.
         checkpoint (str, optional): The tested file.
         alpha (float, optional): Share of the tuned branch in the fused predictions.
         num_bins (int): Bins of the calibration error.
@@ -106,7 +106,7 @@ class DomainReport:
         parts = [self.units, self._table('accuracy', 'Accuracy'), self._table('ece', 'ECE'),
                  f'Not for selection ({SELECTION_WARNING}):', self._alpha_table()]
         if self.skipped:
-            parts.append('\n'.join(['Skipped, because missing:', '',
+            parts.append('\n'.join(['Skipped:', '',
                                     *(f'- {name}: {reason}' for name, reason in self.skipped.items())]))
         return '\n\n'.join(parts) + '\n'
 
