@@ -1,10 +1,11 @@
 """Engine of mmpretrain_mps: hooks, optimizer wrapper, schedules, start of distributed runs."""
-from .hooks import AtomicCheckpointHook, ClassNamesHook, PlainCheckpointHook, TemperatureHook
-from .loops import DomainGeneralizationLoop
+from .hooks import AtomicCheckpointHook, ClassNamesHook, PlainCheckpointHook, TemperatureHook, WeightInterpolationHook
+from .loops import DomainGeneralizationLoop, LinearProbeLoop
 from .optim_wrapper import DeviceAmpOptimWrapper, TrainableOptimWrapperConstructor
 from .schedulers import FirstEpochWarmupLR
 
 __all__ = [
     'AtomicCheckpointHook', 'ClassNamesHook', 'DeviceAmpOptimWrapper', 'DomainGeneralizationLoop', 'FirstEpochWarmupLR',
-    'PlainCheckpointHook', 'TemperatureHook', 'TrainableOptimWrapperConstructor'
+    'LinearProbeLoop', 'PlainCheckpointHook', 'TemperatureHook', 'TrainableOptimWrapperConstructor',
+    'WeightInterpolationHook'
 ]

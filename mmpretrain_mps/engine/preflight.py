@@ -3,6 +3,8 @@ from mmpretrain.registry import DATASETS
 
 from ..models.utils.clip_loader import require_weights
 
+OUR_CLASSIFIERS = ('MPSCLIPClassifier', 'LinearProbeClassifier')
+
 
 def check_inputs(cfg, loaders):
     """Raise one error for missing weights and missing data together, so that nobody meets them one after the other.
@@ -18,7 +20,7 @@ def check_inputs(cfg, loaders):
         ValueError: If an architecture or a tag is unknown.
     """
     model = cfg.get('model') or {}
-    if model.get('type') != 'MPSCLIPClassifier':
+    if model.get('type') not in OUR_CLASSIFIERS:
         return
     try:
         require_weights(model.get('architecture'), model.get('pretrained'))

@@ -276,7 +276,7 @@ def _compare_outputs(golden, model, views):
 @torch.no_grad()
 def _compare_losses(golden, model, views):
     ours = {}
-    features = model._training_features(views)
+    features = model._training_features(views, len(views[0]))
     for name, normalize_text in (('rawtext', False), ('normtext', True)):
         for match in golden.matches(rf'loss\.total\.{name}\.con([\d.]+)'):
             losses = _losses(golden, build_model(golden, float(match[1]), normalize_text), views)

@@ -200,6 +200,6 @@ def test_a_second_run_with_targets_does_not_run_the_frozen_branch(tmp_path, zero
             cfg[key] = None
         return Runner.from_cfg(cfg).test()
     first = test()
-    assert len(zero_shot_runs) == 9 + 2 + 9 and len(list((tmp_path / 'kept').iterdir())) == 3
+    assert len(zero_shot_runs) == 9 + 4 + 9 and len(list((tmp_path / 'kept').iterdir())) == 3
     assert test() == first
-    assert len(zero_shot_runs) == 20
+    assert len(zero_shot_runs) == 22

@@ -7,6 +7,7 @@ from .short_cuts_hook import ShortCutsHook
 from .temperature_hook import TemperatureHook
 from .test_features_hook import TestFeaturesHook
 from .view_bank_hook import ViewBankHook
+from .weight_interpolation_hook import WeightInterpolationHook
 
 __all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'PlainCheckpointHook', 'ReuseZeroShotHook',
-           'ShortCutsHook', 'TemperatureHook', 'TestFeaturesHook', 'ViewBankHook']
+           'ShortCutsHook', 'TemperatureHook', 'TestFeaturesHook', 'ViewBankHook', 'WeightInterpolationHook']

@@ -138,6 +138,8 @@ def check_run(runner):
             raise ValueError(f'view_bank: {what} is {type(part).__name__}, expected {kind.__name__}')
     if not hasattr(model, 'frozen_features'):
         raise ValueError(f'view_bank: {type(model).__name__} has no frozen part to keep, expected MPSCLIPClassifier')
+    if model.backbone.tune_stem:
+        raise ValueError('view_bank: with backbone.tune_stem nothing of the tuned branch is frozen that could be kept')
     if runner.cfg.get('compile'):
         raise ValueError("view_bank does not go with compile of the runner, which takes the look-up into its graph; use "
                          'model.compile=True')

@@ -28,7 +28,9 @@ class ClassHead(NamedTuple):
     class_names: tuple
     templates: Optional[tuple]
     prototypes: Optional[torch.Tensor]
-    """``(C, D)``; None for the model's own."""
+    """``(C, D)``, where they were encoded."""
+    labels: Optional[tuple] = None
+    """Labels in the model of the classes, where these are cut from its own."""
 
 
 class Target(NamedTuple):
@@ -48,10 +50,12 @@ class DomainGeneralizationLoop(TestLoop):
     - ``metainfo['source_indices']`` cuts them from the model's prototypes by number (ImageNet-A and -R: 200 of 1000),
       never by name, since two classes may share one;
     - a target with the model's class list takes the prototypes as they are;
-    - other classes (cross-data-set evaluation, new classes) get prototypes of their own names and templates.
+    - other classes (cross-data-set evaluation, new classes) get prototypes of their own names and templates; a model
+      that cannot predict other classes (:class:`LinearProbeClassifier`) leaves such a target out.
 
-    The model's own prototypes are back afterwards. Every target that is there is tested. What is missing is listed as
-    skipped, with where it was looked for; missing though asked for, it is an error before anything else is done.
+    The model's own prototypes are back afterwards. Every target that is there is tested. What is missing, or cannot
+    be predicted, is listed as skipped, with the reason; missing though asked for, it is an error before anything else
+    is done.
 
     Beside the metrics of the config there are always accuracy and expected calibration error of both branches and
     their fusion, and the accuracy for every alpha. The main process logs the table and writes
@@ -97,13 +101,14 @@ class DomainGeneralizationLoop(TestLoop):
         self.runner.call_hook('before_test_epoch')
         self.runner.model.eval()
         self.test_loss.clear()
-        heads = self._make_heads()  # before the first picture: unusable class names are no surprise at the end then
+        # Before the first picture: unusable class names are no surprise at the end then.
+        targets, unpredictable = self._make_heads()
         own = ClassHead('source', self._model.class_names, None, None)
-        report = DomainReport(self.skipped, self.runner._load_from,
+        report = DomainReport({**self.skipped, **unpredictable}, self.runner._load_from,
                               getattr(getattr(self._model, 'head', None), 'alpha', None),
                               _find(self.evaluator, CalibrationError).num_bins)
         metrics = self._test('source', own, report)
-        for target, head in zip(self.targets, heads):
+        for target, head in targets:
             self.runner.logger.info(f'target {target.name}: {len(target.dataloader.dataset)} pictures, '
                                     f'{len(head.class_names)} classes ({head.origin})')
             with self._switched_to(target, head):
@@ -149,8 +154,11 @@ class DomainGeneralizationLoop(TestLoop):
         own = self.dataloader, self.evaluator, self.runner.visualizer.dataset_meta
         self.dataloader, self.evaluator = target.dataloader, target.evaluator
         self.runner.visualizer.dataset_meta = metainfo_of(target.dataloader.dataset)
-        changed = contextlib.nullcontext() if head.prototypes is None else self._model.with_prototypes(
-            head.prototypes, head.class_names, head.templates)
+        changed = contextlib.nullcontext()
+        if head.origin == 'cut':
+            changed = self._model.with_class_subset(head.labels)
+        elif head.origin == 'encoded':
+            changed = self._model.with_prototypes(head.prototypes, head.class_names, head.templates)
         try:
             with changed:
                 yield
@@ -158,13 +166,21 @@ class DomainGeneralizationLoop(TestLoop):
             self.dataloader, self.evaluator, self.runner.visualizer.dataset_meta = own
 
     def _make_heads(self):
-        """Return the head of every target; those that need the text tower share one look at it."""
-        heads = [self._make_head(target) for target in self.targets]
-        to_encode = [head for head in heads if head.origin == 'encoded']
+        """Return targets with their heads, and why others have none; a look at the text tower is shared by all."""
+        heads = [(target, self._make_head(target)) for target in self.targets]
+        to_encode = [head for _, head in heads if head.origin == 'encoded']
         if not to_encode:
-            return heads
+            return heads, {}
+        if not getattr(self._model, 'predicts_any_classes', True):
+            reason = (f'{type(self._model).__name__} predicts only the classes that it was trained on, and these are '
+                      'others')
+            unpredictable = {target.name: reason for target, head in heads if head.origin == 'encoded'}
+            for name in unpredictable:
+                self.runner.logger.warning(f'target {name} is skipped: {reason}')
+            return [(target, head) for target, head in heads if head.origin != 'encoded'], unpredictable
         encoded = iter(self._model.encode_classes([(head.class_names, head.templates) for head in to_encode]))
-        return [head._replace(prototypes=next(encoded)) if head.origin == 'encoded' else head for head in heads]
+        return [(target, head._replace(prototypes=next(encoded)) if head.origin == 'encoded' else head)
+                for target, head in heads], {}
 
     def _make_head(self, target):
         """Decide how a target is predicted; prototypes that have to be encoded are left out."""
@@ -177,24 +193,24 @@ class DomainGeneralizationLoop(TestLoop):
         if indices is not None:
             ours = [model.class_names[index] for index in indices if 0 <= index < len(model.class_names)]
             if ours == list(classes):
-                cut = list(indices) != list(range(len(model.class_names)))
-                return ClassHead('cut', classes, None, self._prototypes(target)[list(indices)]) if cut else ClassHead(
-                    'source', classes, None, None)
+                if list(indices) == list(range(len(model.class_names))):
+                    return ClassHead('source', classes, None, None)
+                self._check_can_change(target)
+                return ClassHead('cut', classes, None, None, tuple(indices))
             self.runner.logger.warning(
                 f'target {target.name}: its source_indices belong to another source; the model has there '
                 f'{shorten(ours)}, the '
                 f'target {shorten(classes)}. The names of the target are used')
         if classes == tuple(model.class_names):
             return ClassHead('source', classes, None, None)
-        self._prototypes(target)
+        self._check_can_change(target)
         return ClassHead('encoded', classes, templates, None)
 
-    def _prototypes(self, target):
-        """Return the model's prototypes, or refuse a target that a model without prototypes cannot predict."""
+    def _check_can_change(self, target):
+        """Refuse a target of other classes where the model has no way to predict others, not even some of its own."""
         if not hasattr(self._model, 'with_prototypes'):
             raise ValueError(f'target {target.name} has other classes than the model, and {type(self._model).__name__} '
                              'cannot change its classes as MPSCLIPClassifier can')
-        return self._model.text_prototypes
 
 
 def metainfo_of(dataset):

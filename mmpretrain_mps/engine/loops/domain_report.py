@@ -36,7 +36,7 @@ class DomainReport:
     """Collects the results of all sets and writes them; the first one is the source.
 
     Args:
-        skipped (dict[str, str]): Targets that were missing, with the reason.
+        skipped (dict[str, str]): Targets that were missing or could not be predicted, with the reason.
         checkpoint (str, optional): The tested file.
         alpha (float, optional): Share of the tuned branch in the fused predictions.
         num_bins (int): Bins of the calibration error.
@@ -110,7 +110,7 @@ class DomainReport:
         if any(result.others for result in self.sets):
             parts.append(self._others_table())
         if self.skipped:
-            parts.append('\n'.join(['Skipped, because missing:', '',
+            parts.append('\n'.join(['Skipped:', '',
                                     *(f'- {name}: {reason}' for name, reason in self.skipped.items())]))
         return '\n\n'.join(parts) + '\n'
 

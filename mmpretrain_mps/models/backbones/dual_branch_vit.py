@@ -1,4 +1,5 @@
 """CLIP's vision transformer with a frozen and a tuned branch on a shared trunk."""
+import contextlib
 import copy
 from typing import NamedTuple, Optional
 
@@ -11,7 +12,11 @@ from torch.utils.checkpoint import checkpoint
 
 from ..utils.layer_groups import check_partition, set_trainable, split_depth
 from .linear import linear
-from .value_path import pseudo_forward, run_block
+from .value_path import pseudo_forward, run_block, run_blocks
+
+# What lies before the blocks of a tower of open_clip.
+STEM_PARAMETERS = ('class_embedding', 'positional_embedding')
+STEM_MODULES = ('conv1', 'ln_pre')
 
 
 class FrozenFeatures(NamedTuple):
@@ -60,26 +65,35 @@ class DualBranchViT(BaseModule):
 
     Both branches are equal until the first update. Block ``T`` sees the same input in both, so it is run once.
 
+    ``group_depths=(0, 0, depth)`` tunes all blocks; with ``tune_stem`` also what lies before them, so that nothing of
+    the tuned branch is frozen: full fine-tuning.
+
     Args:
         visual (VisionTransformer): The vision tower of open_clip; weights must be loaded, since blocks are copied.
         group_depths (Sequence[int], optional): ``(T, A, S)``. Defaults to thirds of the depth.
         adapters (bool): Whether the ``A`` blocks have adapters. Without, they are shared like the trunk.
+        tune_stem (bool): Give the tuned branch trainable copies of the patch convolution, the class and positional
+            embeddings and ``ln_pre``, too. Only where all blocks are tuned: no frozen block must follow.
         checkpointing (bool): Keep only the inputs of the blocks that a gradient crosses, and run them again on the way
             back: less memory for about a third more time, the same gradients.
 
     Raises:
-        ValueError: If the tower is not a plain ViT with class-token pooling, or the depths do not fit it.
+        ValueError: If the tower is not a plain ViT with class-token pooling, the depths do not fit it, or they do not
+            go with ``tune_stem``.
     """
 
-    def __init__(self, visual, group_depths=None, adapters=True, checkpointing=False, init_cfg=None):
+    def __init__(self, visual, group_depths=None, adapters=True, checkpointing=False, tune_stem=False, init_cfg=None):
         super().__init__(init_cfg=init_cfg)
         check_plain_vit(visual)
         blocks = visual.transformer.resblocks
         self.group_depths = split_depth(len(blocks), group_depths)
         trunk_depth, adapted_depth, tuned_depth = self.group_depths
-        self.checkpointing = checkpointing
+        if tune_stem and trunk_depth + adapted_depth:
+            raise ValueError(f'tune_stem needs group_depths=(0, 0, {len(blocks)}), all blocks tuned, but got '
+                             f'{self.group_depths}')
+        self.checkpointing, self.tune_stem = checkpointing, tune_stem
         self.zero_shot = visual
-        self.tuned = _TunedPart(visual, adapted_depth if adapters else 0, tuned_depth)
+        self.tuned = _TunedPart(visual, adapted_depth if adapters else 0, tuned_depth, tune_stem)
         if not adapters:
             trunk_depth, adapted_depth = trunk_depth + adapted_depth, 0
         self._trunk_depth, self._adapted_depth = trunk_depth, adapted_depth
@@ -101,18 +115,71 @@ class DualBranchViT(BaseModule):
         """Partition the parameters.
 
         Returns:
-            dict[str, list[Parameter]]: ``trunk`` and ``zero_shot`` are frozen, ``adapters`` and ``tuned`` are trained.
+            dict[str, list[Parameter]]: ``trunk`` (the stem included) and ``zero_shot`` are frozen, ``adapters`` and
+            ``tuned`` are trained.
         """
         visual, tuned = self.zero_shot, self.tuned
         blocks = visual.transformer.resblocks
         split = self._trunk_depth
         return dict(
-            trunk=[visual.class_embedding, visual.positional_embedding, *visual.conv1.parameters(),
-                   *visual.ln_pre.parameters(), *blocks[:split].parameters()],
+            trunk=[*(getattr(visual, name) for name in STEM_PARAMETERS),
+                   *(p for name in STEM_MODULES for p in getattr(visual, name).parameters()),
+                   *blocks[:split].parameters()],
             zero_shot=[*blocks[split:].parameters(), *visual.ln_post.parameters(), visual.proj],
             adapters=list(tuned.adapters.parameters()),
-            tuned=[*tuned.blocks.parameters(), *tuned.ln_post.parameters(), tuned.proj],
+            tuned=[*([] if tuned.stem is None else tuned.stem.parameters()), *tuned.blocks.parameters(),
+                   *tuned.ln_post.parameters(), tuned.proj],
         )
+
+    def frozen_counterparts(self):
+        """Pair the tuned part with what it was copied from.
+
+        Returns:
+            dict[str, tuple[Parameter, Tensor]]: For each trainable parameter, by its name in this module: itself, and
+            the value with which the tuned branch equals the zero-shot branch; zero for adapters.
+        """
+        visual, tuned = self.zero_shot, self.tuned
+        sources = dict(visual.named_parameters())
+        first = len(visual.transformer.resblocks) - len(tuned.blocks)
+        pairs = {}
+        for name, parameter in tuned.named_parameters():
+            part, _, rest = name.partition('.')
+            if part == 'adapters':
+                frozen = torch.zeros_like(parameter)
+            elif part == 'blocks':
+                index, _, rest = rest.partition('.')
+                frozen = sources[f'transformer.resblocks.{first + int(index)}.{rest}']
+            else:
+                frozen = sources[rest if part == 'stem' else name]
+            pairs[f'tuned.{name}'] = parameter, frozen.detach()
+        return pairs
+
+    @contextlib.contextmanager
+    def interpolated(self, share):
+        r"""Put the tuned weights between the frozen and the tuned ones for a while.
+
+        .. math:: w = (1 - s)\, w_{frozen} + s\, w_{tuned}
+
+        `Robust fine-tuning of zero-shot models <https://arxiv.org/abs/2109.01903>`_ (WiSE-FT). The tuned weights come
+        back at the end to the last bit, also after an error.
+
+        Args:
+            share (float): :math:`s`, 0 to 1; the ends give exactly the frozen and exactly the tuned weights.
+
+        Yields:
+            dict[str, Tensor]: The tuned weights, by their names in this module.
+        """
+        pairs = self.frozen_counterparts()
+        own = {name: parameter.detach().clone() for name, (parameter, _) in pairs.items()}
+        try:
+            with torch.no_grad():
+                for name, (parameter, frozen) in pairs.items():
+                    parameter.copy_(torch.lerp(frozen, own[name], share))
+            yield own
+        finally:
+            with torch.no_grad():
+                for name, (parameter, _) in pairs.items():
+                    parameter.copy_(own[name])
 
     def train(self, mode=True):
         """Set the mode of the tuned part; the frozen part always stays in evaluation mode."""
@@ -144,9 +211,18 @@ class DualBranchViT(BaseModule):
                 raise ValueError(f'a pseudo-forward can start 1 to {depth} blocks before the end (the tuned blocks), '
                                  f'but got {tuple(starts)}')
         cls_only = not patch_tokens
-        frozen = images if isinstance(images, FrozenFeatures) else self.frozen_features(
-            images, patch_tokens, zero_shot, zero_shot_starts)
-        hidden = self._run_adapted(frozen.stem, frozen.entry)
+        if isinstance(images, FrozenFeatures):
+            if self.tune_stem:
+                raise ValueError('with tune_stem nothing of the tuned branch is frozen: there are no features to give to it')
+            frozen = images
+        elif zero_shot or not self.tune_stem:
+            frozen = self.frozen_features(images, patch_tokens, zero_shot, zero_shot_starts)
+        else:
+            frozen = FrozenFeatures(None, None, None)
+        if self.tune_stem:
+            hidden = embed_patches(self.tuned.stem, images)
+        else:
+            hidden = self._run_adapted(frozen.stem, frozen.entry)
         tuned, inputs = self._run_tuned(hidden, cls_only, {depth - start for start in intermediate_starts})
         chains = pseudo_forward(self.tuned.blocks, inputs)
         return BranchFeatures(
@@ -175,8 +251,7 @@ class DualBranchViT(BaseModule):
         return FrozenFeatures(stem if self._adapted_depth else None, entry, frozen, layers or None)
 
     def _run_trunk(self, images):
-        # The patch convolution runs in the weights' own type; autocast casts it where it is switched on.
-        tokens = self.zero_shot._embeds(images)
+        tokens = embed_patches(self.zero_shot, images)
         for block in self.zero_shot.transformer.resblocks[:self._trunk_depth]:
             tokens = run_block(block, tokens)
         return tokens
@@ -192,7 +267,7 @@ class DualBranchViT(BaseModule):
         visual = self.zero_shot
         blocks = visual.transformer.resblocks[self._trunk_depth + (1 if self._adapted_depth else 0):]
         depth = len(blocks)
-        tokens, inputs = _run_blocks(blocks, entry, cls_only, {depth - start for start in starts})
+        tokens, inputs = run_blocks(blocks, entry, cls_only, {depth - start for start in starts})
         chains = pseudo_forward(blocks, inputs)
         return embed(tokens, visual.ln_post, visual.proj), tuple(
             embed(chains[depth - start], visual.ln_post, visual.proj) for start in starts)
@@ -226,18 +301,47 @@ class DualBranchViT(BaseModule):
 
 
 class _TunedPart(nn.Module):
-    """The trainable parameters: zero-initialised adapters, copies of the last blocks and of the output layers."""
+    """The trainable parameters: zero-initialised adapters, copies of last blocks, output layers, maybe of the stem."""
 
-    def __init__(self, visual, adapted_depth, tuned_depth):
+    def __init__(self, visual, adapted_depth, tuned_depth, tune_stem):
         super().__init__()
         blocks = visual.transformer.resblocks
         width = visual.ln_post.normalized_shape[0]
         self.adapters = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(adapted_depth))
         for adapter in self.adapters:
             nn.init.zeros_(adapter.weight)
+        self.stem = _TunedStem(visual) if tune_stem else None
         self.blocks = copy.deepcopy(blocks[len(blocks) - tuned_depth:])
         self.ln_post = copy.deepcopy(visual.ln_post)
         self.proj = nn.Parameter(visual.proj.detach().clone())
+
+
+class _TunedStem(nn.Module):
+    """Trainable copies of what lies before the blocks, under the names that they have in open_clip's tower."""
+
+    def __init__(self, visual):
+        super().__init__()
+        for name in STEM_PARAMETERS:
+            setattr(self, name, nn.Parameter(getattr(visual, name).detach().clone()))
+        for name in STEM_MODULES:
+            setattr(self, name, copy.deepcopy(getattr(visual, name)))
+
+
+def embed_patches(stem, images):
+    """Turn pictures into the input of the first block.
+
+    Args:
+        stem (nn.Module): With ``conv1``, ``class_embedding``, ``positional_embedding`` and ``ln_pre``.
+        images (Tensor): ``(N, 3, H, W)``.
+
+    Returns:
+        Tensor: ``(N, 1 + M, W)``, [CLS] first. Nothing is dropped at random.
+    """
+    # The patch convolution runs in the weights' own type; autocast casts it where it is switched on.
+    patches = stem.conv1(images).flatten(2).mT
+    cls_token = stem.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+    tokens = torch.cat([cls_token, patches], 1)
+    return stem.ln_pre(tokens + stem.positional_embedding.to(tokens.dtype))
 
 
 def embed(tokens, ln_post, proj):
@@ -278,15 +382,3 @@ def check_plain_vit(visual):
     for index, block in enumerate(visual.transformer.resblocks):
         if type(block) is not ResidualAttentionBlock:
             raise ValueError(f'{supported}, but block {index} is a {type(block).__name__}')
-
-
-def _run_blocks(blocks, tokens, cls_only, positions):
-    """Run blocks; also return [CLS] at the input of the blocks at ``positions``."""
-    inputs = {}
-    last = len(blocks) - 1
-    for position, block in enumerate(blocks):
-        if position in positions:
-            inputs[position] = tokens[:, 0]
-        tokens = run_block(block, tokens, cls_only and position == last)
-    # Without a single block left there is nothing to spare, but the shape asked for still holds.
-    return tokens[:, :1] if cls_only else tokens, inputs

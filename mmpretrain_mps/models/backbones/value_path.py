@@ -30,6 +30,29 @@ def run_block(block, tokens, cls_only=False):
     return add_mlp(block, tokens + block.ls_1(attended))
 
 
+def run_blocks(blocks, tokens, cls_only=False, positions=()):
+    """Run consecutive blocks.
+
+    Args:
+        blocks (Sequence[nn.Module]): Of open_clip; may be empty.
+        tokens (Tensor): Input of the first, ``(N, L, W)``; token 0 is [CLS].
+        cls_only (bool): Return the output of [CLS] alone.
+        positions (Container[int]): Of blocks whose input is wanted, too.
+
+    Returns:
+        tuple[Tensor, dict[int, Tensor]]: The output ``(N, L, W)``, or ``(N, 1, W)`` with ``cls_only``; [CLS] ``(N, W)`` at
+        the input of the blocks at ``positions``, for :func:`pseudo_forward`.
+    """
+    inputs = {}
+    last = len(blocks) - 1
+    for position, block in enumerate(blocks):
+        if position in positions:
+            inputs[position] = tokens[:, 0]
+        tokens = run_block(block, tokens, cls_only and position == last)
+    # Without a single block there is nothing to spare, but the shape asked for still holds.
+    return tokens[:, :1] if cls_only else tokens, inputs
+
+
 def value_projection(block, tokens):
     """Run one block with attention replaced by its value path, each token on its own.
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.registry import MODELS
+from torch import nn
 
 from mmpretrain_mps import mini_clip
 
@@ -37,13 +38,17 @@ class LossInputs(NamedTuple):
     """The same of intermediate layers through the pseudo-forward, each ``(V, B, D)``."""
     local_distances: Optional[torch.Tensor]
     """Local Gram distance of each picture ``(B,)``; None where it does not count."""
+    patch_distances: tuple = ()
+    """For each point-wise loss: distance of the patch tokens of each picture ``(B,)``; None where it does not count."""
 
     def gathered(self, equal_sizes):
         """Return the batch of all processes; see :func:`gather_batch`."""
         views_last = [None if x is None else x.movedim(0, 1) for x in (self.tuned, self.zero_shot, *self.intermediate)]
-        labels, distances, *features = gather_batch([self.labels, self.local_distances, *views_last], equal_sizes)
-        tuned, zero_shot, *intermediate = (None if x is None else x.movedim(1, 0) for x in features)
-        return LossInputs(labels, tuned, zero_shot, tuple(intermediate), distances)
+        of_pictures = [self.labels, self.local_distances, *self.patch_distances]
+        gathered = gather_batch([*of_pictures, *views_last], equal_sizes)
+        labels, local_distances, *patch_distances = gathered[:len(of_pictures)]
+        tuned, zero_shot, *intermediate = (None if x is None else x.movedim(1, 0) for x in gathered[len(of_pictures):])
+        return LossInputs(labels, tuned, zero_shot, tuple(intermediate), local_distances, tuple(patch_distances))
 
 
 @MODELS.register_module()
@@ -63,6 +68,8 @@ class MPSCLIPClassifier(BaseClassifier):
         head (dict): Config of the fusion head.
         gram_loss (dict, optional): Config of :class:`GramAlignLoss`.
         sculpt_loss (dict, optional): Config of :class:`HierarchicalSculptLoss`.
+        point_loss (dict | Sequence[dict], optional): Config of :class:`PointAlignLoss` or, by its type, of
+            :class:`LogitConsistencyLoss`, or of both: what relations of pictures are compared with.
         class_names (Sequence[str], optional): Readable names, index = label. Without them :class:`ClassNamesHook`
             takes those of the data set, or :meth:`set_classes` is called.
         templates (Sequence[str], optional): Prompt templates; they take precedence over the data set's.
@@ -86,15 +93,18 @@ class MPSCLIPClassifier(BaseClassifier):
             :class:`EqualBatchesHook` finds out. Otherwise they tell each other first.
         kept_zero_shot (KeptFeatures | None): Frozen features of the pictures at hand, which :class:`ReuseZeroShotHook`
             lends for the time of a validation.
+        predicts_any_classes (bool): Whether prototypes are all that it needs to predict other classes.
 
     Raises:
-        ValueError: If ``gather`` or one of ``test_features`` is unknown.
+        ValueError: If ``gather`` or one of ``test_features`` is unknown, or ``point_loss`` holds a type twice.
     """
 
+    predicts_any_classes = True
+
     def __init__(self, architecture, pretrained, backbone=None, head=None, gram_loss=None, sculpt_loss=None,
-                 class_names=None, templates=None, normalize_templates=True, quick_gelu=None, logit_scale=None,
-                 gather='all', compile=None, cache_prototypes=True, test_features=(), data_preprocessor=None,
-                 init_cfg=None):
+                 point_loss=None, class_names=None, templates=None, normalize_templates=True, quick_gelu=None,
+                 logit_scale=None, gather='all', compile=None, cache_prototypes=True, test_features=(),
+                 data_preprocessor=None, init_cfg=None):
         if gather not in ('all', 'none'):
             raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
         clip = load_clip(architecture, pretrained, quick_gelu)
@@ -115,6 +125,7 @@ class MPSCLIPClassifier(BaseClassifier):
         self.head = MODELS.build({'type': 'LogitsFusionHead', **(head or {})})
         self.gram_loss = _build_if_active(gram_loss, 'GramAlignLoss')
         self.sculpt_loss = _build_if_active(sculpt_loss, 'HierarchicalSculptLoss')
+        self.point_losses = _build_point_losses(point_loss)
         self.class_names, self.templates = None, None if templates is None else tuple(templates)
         self.register_buffer('text_prototypes', torch.zeros(0, self.backbone.embed_dims))
         self._base_fingerprint = None
@@ -200,6 +211,14 @@ class MPSCLIPClassifier(BaseClassifier):
         finally:
             self.text_prototypes, self.class_names, self.templates = own
 
+    def with_class_subset(self, labels):
+        """Predict among some of the model's own classes for a while; see :meth:`with_prototypes`.
+
+        Args:
+            labels (Sequence[int]): Labels of the classes, in their new order.
+        """
+        return self.with_prototypes(self.text_prototypes[list(labels)], [self.class_names[label] for label in labels])
+
     def forward(self, inputs, data_samples=None, mode='tensor'):
         """Run the model.
 
@@ -251,6 +270,8 @@ class MPSCLIPClassifier(BaseClassifier):
         losses = self.head.loss(logits, batch.labels)
         if self.gram_loss is not None:
             losses.update(self.gram_loss.combine(batch.tuned, batch.zero_shot, batch.local_distances))
+        for loss, distances in zip(self.point_losses, batch.patch_distances, strict=True):
+            losses.update(loss.combine(batch.tuned, batch.zero_shot, logits, distances))
         if self.sculpt_loss is not None:
             losses.update(self.sculpt_loss(batch.tuned, batch.intermediate, batch.labels, self.text_prototypes))
             # Filled on the device: a tensor made of a number would be copied there, and waited for.
@@ -308,9 +329,9 @@ class MPSCLIPClassifier(BaseClassifier):
 
     def _needed_of_branches(self):
         """Return what the losses that count need of both branches."""
-        gram = self.gram_loss
-        return dict(patch_tokens=gram is not None and gram.uses_patch_tokens,
-                    zero_shot=gram is not None or self.head.uses_zero_shot)
+        constraints = [*([] if self.gram_loss is None else [self.gram_loss]), *self.point_losses]
+        return dict(patch_tokens=any(loss.uses_patch_tokens for loss in constraints),
+                    zero_shot=bool(constraints) or self.head.uses_zero_shot)
 
     def _training_features(self, views, pictures):
         """Run all views in one batch; return features with a leading axis of views."""
@@ -330,7 +351,9 @@ class MPSCLIPClassifier(BaseClassifier):
         local = gram is not None and gram.uses_patch_tokens
         return LossInputs(
             labels, features.tuned[:, :, 0], None if features.zero_shot is None else features.zero_shot[:, :, 0],
-            features.intermediate, gram.local_distances(features.tuned, features.zero_shot) if local else None)
+            features.intermediate, gram.local_distances(features.tuned, features.zero_shot) if local else None,
+            tuple(loss.patch_distances(features.tuned, features.zero_shot) if loss.uses_patch_tokens else None
+                  for loss in self.point_losses))
 
     def _unit_prototypes(self):
         return F.normalize(self.text_prototypes, dim=-1)
@@ -351,7 +374,7 @@ class MPSCLIPClassifier(BaseClassifier):
         """Describe the model and what it was built on.
 
         Returns:
-            dict: Plain values: format, base model with the SHA-256 of its frozen weights, group depths, class names,
+            dict: Plain values: format, base model with the SHA-256 of its frozen weights, what is tuned, class names,
             templates.
         """
         if self._base_fingerprint is None:
@@ -360,9 +383,14 @@ class MPSCLIPClassifier(BaseClassifier):
             format=CHECKPOINT_FORMAT,
             base=dict(architecture=self.architecture, pretrained=self.pretrained, quick_gelu=self.quick_gelu,
                       sha256=self._base_fingerprint),
-            group_depths=list(self.backbone.group_depths),
-            adapters=len(self.backbone.tuned.adapters),
+            **self._describe_tuned(),
             class_names=self.class_names, templates=self.templates)
+
+    def _describe_tuned(self):
+        """Describe what a checkpoint's weights are the weights of; both sides must agree on it."""
+        return dict(
+            method='mps', group_depths=list(self.backbone.group_depths), adapters=len(self.backbone.tuned.adapters),
+            tune_stem=self.backbone.tune_stem)
 
     def get_extra_state(self):
         """Return :meth:`describe` as UTF-8 JSON in a uint8 tensor, which every way of saving and loading carries."""
@@ -393,9 +421,11 @@ class MPSCLIPClassifier(BaseClassifier):
         if theirs['base']['quick_gelu'] != ours['base']['quick_gelu']:
             raise ValueError(f"the checkpoint was tuned with quick_gelu={theirs['base']['quick_gelu']}, but this model "
                              f"has quick_gelu={ours['base']['quick_gelu']}")
-        for key in ('group_depths', 'adapters'):
-            if theirs[key] != ours[key]:
-                raise ValueError(f'the checkpoint was tuned with {key}={theirs[key]}, but this model has {ours[key]}')
+        for key, value in self._describe_tuned().items():
+            # Checkpoints from before these two keys existed do not state them.
+            found = theirs.get(key, {'method': 'mps', 'tune_stem': False}.get(key))
+            if found != value:
+                raise ValueError(f'the checkpoint was tuned with {key}={found}, but this model has {value}')
         check_class_names(theirs['class_names'], ours['class_names'], 'the checkpoint', 'this model')
 
 
@@ -454,6 +484,18 @@ def _build_if_active(config, default_type):
         return None
     loss = MODELS.build({'type': default_type, **config})
     return loss if loss.active else None
+
+
+def _build_point_losses(config):
+    """Build the point-wise losses that weigh something."""
+    configs = [config] if isinstance(config, dict) else list(config or ())
+    types = [entry.get('type', 'PointAlignLoss') for entry in configs]
+    twice = sorted({str(kind) for kind in types if types.count(kind) > 1})
+    if twice:
+        # They would have the same names in the log, and one would take the other's place in the sum.
+        raise ValueError(f"point_loss holds {' and '.join(twice)} more than once; expected each type once at most")
+    losses = [_build_if_active(entry, 'PointAlignLoss') for entry in configs]
+    return nn.ModuleList(loss for loss in losses if loss is not None)
 
 
 def _without_vision(model):

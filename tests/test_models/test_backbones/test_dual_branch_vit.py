@@ -62,6 +62,108 @@ def test_features_equal_a_block_by_block_reference(depths):
         torch.testing.assert_close(feature, pseudo[depths[2] - start], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize('adapters', [True, False])
+@pytest.mark.parametrize('depths', [(0, 0, 12), (2, 4, 6), (6, 0, 6), (8, 0, 4)])
+def test_other_partitions_of_twelve_blocks_equal_the_reference_too(depths, adapters):
+    backbone = DualBranchViT(tower(layers=12), group_depths=depths, adapters=adapters)
+    images = torch.randn(2, 3, 16, 16)
+    start = backbone(images, patch_tokens=True)
+    assert torch.equal(start.tuned, start.zero_shot)
+    assert len(backbone.tuned.adapters) == (depths[1] if adapters else 0) and backbone.num_tuned_blocks == depths[2]
+    features = shaken(backbone)(images, patch_tokens=True, intermediate_starts=(1, depths[2]))
+    trunk, adapted = depths[:2] if adapters else (depths[0] + depths[1], 0)
+    tokens, pseudo = reference(backbone, images, trunk, adapted)
+    torch.testing.assert_close(features.tuned, tokens, rtol=1e-5, atol=2e-6)
+    torch.testing.assert_close(features.intermediate, (pseudo[-1], pseudo[0]), rtol=1e-5, atol=2e-6)
+    assert torch.equal(features.zero_shot, start.zero_shot)
+
+
+# Full fine-tuning.
+
+
+def all_tuned(**overrides):
+    return DualBranchViT(tower(), group_depths=(0, 0, 6), tune_stem=True, **overrides)
+
+
+def test_a_tuned_stem_starts_equal_and_is_open_clips_own_afterwards():
+    backbone, images = all_tuned(), torch.randn(2, 3, 16, 16)
+    start = backbone(images, patch_tokens=True)
+    assert torch.equal(start.tuned, start.zero_shot)
+    features = shaken(backbone)(images, patch_tokens=True)
+    assert torch.equal(features.zero_shot, start.zero_shot)
+    # A tower of open_clip with the tuned weights in every place must give the same features.
+    visual, state = tower(), backbone.tuned.state_dict()
+    visual.load_state_dict({name.removeprefix('stem.').replace('blocks.', 'transformer.resblocks.'): value
+                            for name, value in state.items()})
+    with torch.no_grad():
+        expected = F.normalize(visual(images), dim=-1)
+    torch.testing.assert_close(features.tuned[:, 0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_with_a_tuned_stem_gradients_reach_a_copy_of_every_parameter_and_nothing_frozen():
+    backbone = shaken(all_tuned())
+    backbone(torch.randn(2, 3, 16, 16), patch_tokens=True).tuned.sum().backward()
+    tuned, frozen = dict(backbone.tuned.named_parameters()), dict(backbone.zero_shot.named_parameters())
+    assert len(tuned) == len(frozen)
+    assert sum(p.numel() for p in tuned.values()) == sum(p.numel() for p in frozen.values())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in tuned.values())
+    assert all(not p.requires_grad and p.grad is None for p in frozen.values())
+    groups = backbone.parameter_groups()
+    assert sum(map(len, groups.values())) == len(list(backbone.parameters())) and len(groups['tuned']) == len(tuned)
+
+
+def test_checkpointing_changes_no_gradient_of_a_tuned_stem():
+    images, gradients = torch.randn(2, 3, 16, 16), []
+    for checkpointing in (False, True):
+        backbone = shaken(all_tuned(checkpointing=checkpointing))
+        backbone(images, patch_tokens=True).tuned.square().sum(-1).sub(backbone(images).tuned[..., 0]).sum().backward()
+        gradients.append([p.grad for p in backbone.tuned.parameters()])
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
+
+
+def test_the_frozen_stem_is_not_run_where_nothing_needs_it(monkeypatch):
+    backbone = all_tuned()
+    monkeypatch.setattr(backbone, '_run_trunk', lambda images: pytest.fail('the frozen stem was run'))
+    assert backbone(torch.randn(2, 3, 16, 16), zero_shot=False).zero_shot is None
+
+
+@pytest.mark.parametrize('depths', [None, (1, 0, 5), (0, 1, 5)])
+def test_a_tuned_stem_before_frozen_blocks_is_refused(depths):
+    with pytest.raises(ValueError, match=r'tune_stem needs group_depths=\(0, 0, 6\), all blocks tuned, but got'):
+        DualBranchViT(tower(), group_depths=depths, tune_stem=True)
+
+
+# Interpolation of weights.
+
+
+@pytest.mark.parametrize('options', [dict(group_depths=(1, 3, 2)), dict(group_depths=(0, 0, 6), tune_stem=True)])
+def test_weights_are_interpolated_for_a_while_and_come_back_to_the_last_bit(options):
+    backbone = shaken(DualBranchViT(tower(), **options))
+    images = torch.randn(2, 3, 16, 16)
+    own = {name: value.clone() for name, value in backbone.tuned.state_dict().items()}
+    frozen = dict(backbone.zero_shot.named_parameters())
+    first_tuned = 6 - backbone.num_tuned_blocks
+    with torch.no_grad(), backbone.interpolated(0.25):
+        block, proj = backbone.tuned.blocks[1].mlp.c_fc.weight, backbone.tuned.proj
+        expected = 0.75 * frozen[f'transformer.resblocks.{first_tuned + 1}.mlp.c_fc.weight'] + 0.25 * own[
+            'blocks.1.mlp.c_fc.weight']
+        torch.testing.assert_close(block, expected)
+        torch.testing.assert_close(proj, 0.75 * frozen['proj'] + 0.25 * own['proj'])
+        for index, adapter in enumerate(backbone.tuned.adapters):
+            torch.testing.assert_close(adapter.weight, 0.25 * own[f'adapters.{index}.weight'])
+        if backbone.tuned.stem is not None:
+            torch.testing.assert_close(backbone.tuned.stem.conv1.weight,
+                                       0.75 * frozen['conv1.weight'] + 0.25 * own['stem.conv1.weight'])
+    with torch.no_grad(), backbone.interpolated(0):
+        features = backbone(images)
+        assert torch.equal(features.tuned, features.zero_shot)
+    with pytest.raises(RuntimeError), backbone.interpolated(0.5):
+        raise RuntimeError
+    with backbone.interpolated(1):
+        assert all(torch.equal(value, own[name]) for name, value in backbone.tuned.state_dict().items())
+    assert all(torch.equal(value, own[name]) for name, value in backbone.tuned.state_dict().items())
+
+
 def test_the_zero_shot_branch_is_the_clip_model_itself():
     visual = tower()
     images = torch.randn(2, 3, 16, 16)

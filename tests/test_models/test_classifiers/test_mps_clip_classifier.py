@@ -1,3 +1,4 @@
+import itertools
 import json
 import logging
 
@@ -9,6 +10,7 @@ from tiny_clip import NAMES, save_tiny_clip, shake
 
 from mmpretrain_mps.models import GramAlignLoss, HierarchicalSculptLoss, MPSCLIPClassifier
 from mmpretrain_mps.models.classifiers.mps_clip_classifier import check_class_names, read_description
+from mmpretrain_mps.models.losses import point_distances
 
 
 def loss_sum(losses):
@@ -77,6 +79,113 @@ def test_patch_tokens_are_computed_for_the_local_term_alone(build, batch, monkey
                         lambda *args, **kwargs: seen.append(kwargs['patch_tokens']) or original(*args, **kwargs))
     model(*batch, mode='loss')
     assert seen == [patch_tokens]
+
+
+@pytest.mark.parametrize('point_loss, patch_tokens', [
+    (dict(loss_weight=2.0, distance='l1'), False), (dict(patch_weight=0.5), True),
+    (dict(type='LogitConsistencyLoss', loss_weight=0.3), False),
+    ([dict(type='PointAlignLoss'), dict(type='LogitConsistencyLoss')], False)])
+def test_point_wise_losses_are_those_of_the_features(build, batch, monkeypatch, point_loss, patch_tokens):
+    # Nothing else needs the frozen branch.
+    model = shake(build(point_loss=point_loss, gram_loss=None, sculpt_loss=None, head=dict(alpha=1.0)))
+    seen, original = [], model.backbone.forward
+    monkeypatch.setattr(model.backbone, 'forward',
+                        lambda *args, **kwargs: seen.append(kwargs) or original(*args, **kwargs))
+    losses = model(*batch, mode='loss')
+    assert [(call['patch_tokens'], call['zero_shot']) for call in seen] == [(patch_tokens, True)]
+    features = [original(view, patch_tokens=True) for view in batch[0]]
+    tuned, frozen = (torch.stack([getattr(f, name) for f in features]) for name in ('tuned', 'zero_shot'))
+    text = F.normalize(model.text_prototypes, dim=-1)
+    expected = {}
+    for config in point_loss if isinstance(point_loss, list) else [point_loss]:
+        weight = config.get('loss_weight', 1.0)
+        if config.get('type') == 'LogitConsistencyLoss':
+            log_p, log_q = ((model.logit_scale * x[:, :, 0] @ text.T).log_softmax(-1) for x in (tuned, frozen))
+            expected['loss_logit_kl'] = weight * (log_q.exp() * (log_q - log_p)).sum(-1).mean(1).sum()
+        else:
+            distances = point_distances(tuned, frozen, config.get('distance', 'cosine'))
+            expected['loss_point_cls'] = weight * distances[:, :, 0].mean(1).sum()
+            if patch_tokens:
+                expected['loss_point_patch'] = weight * 0.5 * distances[:, :, 1:].mean((1, 2)).sum()
+    found = {name: value for name, value in losses.items() if 'loss' in name and name != 'loss_ce'}
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    loss_sum(found).backward()
+    assert all((p.grad is not None and p.grad.abs().sum() > 0) == p.requires_grad for p in model.parameters())
+
+
+def test_point_wise_losses_are_zero_at_initialisation(build, batch):
+    point_loss = [dict(patch_weight=1.0), dict(type='LogitConsistencyLoss')]
+    losses = build(point_loss=point_loss)(*batch, mode='loss')
+    assert {'loss_point_cls', 'loss_point_patch', 'loss_logit_kl'} <= set(losses)
+    ours = ('loss_point', 'loss_logit')
+    assert all(abs(value.item()) < 1e-6 for name, value in losses.items() if name.startswith(ours))
+
+
+@pytest.mark.parametrize('point_loss', [dict(loss_weight=0), dict(type='LogitConsistencyLoss', loss_weight=0),
+                                        dict(cls_weight=0)])
+def test_a_point_wise_loss_with_weight_zero_costs_nothing(build, batch, monkeypatch, point_loss):
+    model = build(point_loss=point_loss, gram_loss=None, sculpt_loss=None, head=dict(alpha=1.0))
+    calls, original = [], model.backbone.forward
+    monkeypatch.setattr(model.backbone, 'forward',
+                        lambda *args, **kwargs: calls.append(kwargs) or original(*args, **kwargs))
+    assert set(model(*batch, mode='loss')) == {'loss_ce', 'acc_tuned'}
+    assert calls == [dict(patch_tokens=False, zero_shot=False, intermediate_starts=())]
+
+
+def test_two_point_wise_losses_of_one_type_are_refused(build):
+    with pytest.raises(ValueError, match='point_loss holds PointAlignLoss more than once'):
+        build(point_loss=[dict(distance='l1'), dict(type='PointAlignLoss')])
+
+
+def test_cross_entropy_sees_the_fused_or_the_tuned_logits(build, batch):
+    labels, found = torch.tensor([0, 1, 1, 2]), {}
+    for alpha, supervise in itertools.product((0.0, 0.3, 1.0), ('fused', 'tuned')):
+        model = shake(build(head=dict(alpha=alpha, supervise=supervise)))
+        features = [model.backbone(view) for view in batch[0]]
+        text = F.normalize(model.text_prototypes, dim=-1)
+        tuned, frozen = (torch.stack([getattr(f, name)[:, 0] for f in features]).mean(0)
+                         for name in ('tuned', 'zero_shot'))
+        share = alpha if supervise == 'fused' else 1.0
+        expected = F.cross_entropy(model.logit_scale * (share * tuned + (1 - share) * frozen) @ text.T, labels)
+        losses = model(*batch, mode='loss')
+        torch.testing.assert_close(losses['loss_ce'], expected, rtol=1e-4, atol=1e-5)
+        losses['loss_ce'].backward()
+        found[alpha, supervise] = sum(p.grad.abs().sum().item() for p in model.parameters() if p.grad is not None)
+    # With alpha 0 the fused logits are the frozen ones: nothing to learn from them.
+    assert found.pop((0.0, 'fused')) == 0 and min(found.values()) > 0
+
+
+@pytest.mark.parametrize('alpha, branch', [(0.0, 'zero_shot'), (1.0, 'tuned')])
+def test_at_the_ends_of_alpha_one_branch_alone_is_predicted(build, batch, alpha, branch):
+    for sample in shake(build(head=dict(alpha=alpha)))(batch[0][0], mode='predict'):
+        torch.testing.assert_close(sample.pred_score, getattr(sample, f'{branch}_score'))
+
+
+def test_full_fine_tuning_trains_every_copy_and_its_checkpoint_says_so(build, batch):
+    full = dict(group_depths=(0, 0, 6), tune_stem=True, checkpointing=True)
+    model = shake(build(backbone=full)).train()
+    loss_sum(model(*batch, mode='loss')).backward()
+    for name, parameter in model.named_parameters():
+        reached = parameter.grad is not None and parameter.grad.abs().sum() > 0
+        assert reached == (not name.startswith('backbone.zero_shot.')), name
+    state = model.state_dict()
+    assert 'backbone.tuned.stem.conv1.weight' in state and read_description(state['_extra_state'])['tune_stem'] is True
+    fresh = build(backbone=full, class_names=None)
+    fresh.load_state_dict(state)
+    assert torch.equal(fresh(batch[0][0]), model(batch[0][0]))
+    with pytest.raises(ValueError, match='tuned with tune_stem=True, but this model has False'):
+        build(backbone=dict(group_depths=(0, 0, 6))).load_state_dict(state)
+
+
+def test_a_checkpoint_from_before_the_stem_could_be_tuned_still_loads(build, batch):
+    model = shake(build())
+    state = model.state_dict()
+    description = {key: value for key, value in read_description(state['_extra_state']).items()
+                   if key not in ('method', 'tune_stem')}
+    state['_extra_state'] = torch.frombuffer(bytearray(json.dumps(description).encode()), dtype=torch.uint8)
+    fresh = build()
+    fresh.load_state_dict(state)
+    assert torch.equal(fresh(batch[0][0]), model(batch[0][0]))
 
 
 def test_gradients_reach_every_trainable_parameter_and_no_other(build, batch):

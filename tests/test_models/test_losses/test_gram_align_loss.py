@@ -38,6 +38,28 @@ def test_the_terms_are_global_over_cls_and_local_over_tokens():
     torch.testing.assert_close(losses['loss_gram_local'], 0.5 * gram_distance(tuned, frozen))
 
 
+@pytest.mark.parametrize('p', [1, 2])
+@pytest.mark.parametrize('weights', [dict(local_weight=0), dict(global_weight=0), dict(), dict(global_weight=3, local_weight=2)],
+                         ids=['global', 'local', 'both', 'weighted'])
+def test_each_choice_of_terms_equals_a_naive_loop(p, weights):
+    tuned, frozen = unit(2, 3, 4, 5), unit(2, 3, 4, 5, seed=1)
+
+    def distance(moved, still):
+        entries = [abs(float(moved[i] @ moved[j]) - float(still[i] @ still[j]))**p
+                   for i in range(len(moved)) for j in range(len(moved))]
+        return sum(entries) / len(entries)
+
+    expected = {}
+    if weights.get('global_weight', 1):
+        expected['loss_gram_global'] = 0.5 * weights.get('global_weight', 1) * sum(
+            distance(tuned[v, :, 0], frozen[v, :, 0]) for v in range(2))
+    if weights.get('local_weight', 1):
+        expected['loss_gram_local'] = 0.5 * weights.get('local_weight', 1) * sum(
+            distance(tuned[v, b], frozen[v, b]) / 3 for v in range(2) for b in range(3))
+    losses = GramAlignLoss(loss_weight=0.5, p=p, **weights)(tuned, frozen)
+    assert {name: value.item() for name, value in losses.items()} == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_rotation_of_all_features_costs_nothing_and_moving_one_does():
     frozen = unit(1, 6, 4)
     rotation = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(2)))[0]

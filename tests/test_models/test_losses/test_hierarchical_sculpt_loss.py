@@ -94,6 +94,21 @@ def test_text_is_normalised_unless_the_flag_is_off():
     assert off['loss_sculpt_layer0'] > 1.5 * on
 
 
+@pytest.mark.parametrize('normalize_text', [True, False])
+@pytest.mark.parametrize('layers', [1, 2, 3])
+def test_any_number_of_layers_equals_the_definition(layers, normalize_text):
+    output, *others = (unit(2, 4, 8, seed=layer) for layer in range(layers))
+    labels, text = torch.tensor([0, 1, 2, 0]), 3 * unit(3, 8, seed=9)
+    weights, factors = (1.0, 1.0, 0.5)[:layers], (1, 1, 2)[:layers]
+    loss = HierarchicalSculptLoss(0.1, weights, temperature=0.2, temperature_factors=factors, normalize_text=normalize_text)
+    expected = {
+        f'loss_sculpt_layer{layer}': 0.1 * weight * reference(features, labels, text / 3 if normalize_text else text,
+                                                             0.2 * factor)
+        for layer, (features, weight, factor) in enumerate(zip([output, *others], weights, factors))}
+    found = loss(output, others, labels, text)
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_temperature_follows_a_cosine_over_the_epochs():
     loss = HierarchicalSculptLoss(temperature=dict(start=0.5, end=0.07))
     assert loss.temperature == 0.5

@@ -11,6 +11,8 @@ from mmpretrain_mps.models.utils.gathering import gather_batch
 STEPS = 5
 # How the pictures of one step are dealt out; the first of a shorter share is another class than the last.
 SHARES = {2: {'even': [4, 4], 'uneven': [5, 3]}, 4: {'even': [2, 2, 2, 2], 'uneven': [3, 2, 2, 1]}}
+POINT_WISE = dict(gram_loss=None, head=dict(alpha=1.0), point_loss=[
+    dict(distance='l2', patch_weight=0.5), dict(type='LogitConsistencyLoss', loss_weight=0.1)])
 
 
 def build_shaken(architecture, **overrides):
@@ -61,13 +63,15 @@ def train_all(rank, num_ranks, architecture, even, uneven):
         even=train(rank, num_ranks, architecture, even), uneven=train(rank, num_ranks, architecture, uneven),
         sizes_known=train(rank, num_ranks, architecture, even, equal_batches=True),
         alone=train(rank, num_ranks, architecture, even, gather='none'),
-        no_zero_shot=train(rank, num_ranks, architecture, uneven, head=dict(alpha=1.0), gram_loss=None))
+        no_zero_shot=train(rank, num_ranks, architecture, uneven, head=dict(alpha=1.0), gram_loss=None),
+        point_wise=train(rank, num_ranks, architecture, uneven, **POINT_WISE))
 
 
 @pytest.fixture(scope='module')
 def one(tiny_clip):
     return dict(all=train(0, 1, tiny_clip, [8]),
-                no_zero_shot=train(0, 1, tiny_clip, [8], head=dict(alpha=1.0), gram_loss=None))
+                no_zero_shot=train(0, 1, tiny_clip, [8], head=dict(alpha=1.0), gram_loss=None),
+                point_wise=train(0, 1, tiny_clip, [8], **POINT_WISE))
 
 
 @pytest.fixture(scope='module', params=[2, 4], ids=['2 processes', '4 processes'])
@@ -94,6 +98,11 @@ def test_every_loss_gradient_and_weight_is_that_of_one_process_with_the_whole_ba
 def test_losses_without_the_frozen_branch_are_those_of_one_process_too(many, one):
     assert 'loss_gram_local' not in one['no_zero_shot']['logs'][0]
     assert_equal_training([rank['no_zero_shot'] for rank in many], one['no_zero_shot'])
+
+
+def test_point_wise_losses_are_those_of_one_process_too(many, one):
+    assert {'loss_point_cls', 'loss_point_patch', 'loss_logit_kl'} <= set(one['point_wise']['logs'][0])
+    assert_equal_training([rank['point_wise'] for rank in many], one['point_wise'])
 
 
 def test_without_gathering_the_relations_between_processes_are_lost(many, one):

@@ -1,0 +1,172 @@
+"""The linear probe on frozen features, the baseline of CLIP's own paper."""
+import contextlib
+import warnings
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from ..heads.logits_fusion_head import BranchLogits
+from .mps_clip_classifier import MPSCLIPClassifier, check_class_names, read_description
+
+UNUSED = ('gram_loss', 'sculpt_loss', 'point_loss', 'gather')
+
+
+@MODELS.register_module()
+class LinearProbeClassifier(MPSCLIPClassifier):
+    r"""Logistic regression on the unit-norm [CLS] features :math:`z` of the frozen model.
+
+    .. math:: \ell_{tuned} = W z + b, \qquad \ell = \alpha\, \ell_{tuned} + (1 - \alpha)\, \ell_{zero-shot}
+
+    `Learning Transferable Visual Models From Natural Language Supervision <https://arxiv.org/abs/2103.00020>`_, Section
+    3.2. :class:`LinearProbeLoop` fits it. The probe stands in the place of the tuned branch in predictions, metrics and
+    tables; the zero-shot branch is CLIP's. ``W`` starts at zero, without the knowledge in the class names.
+
+    It predicts the classes that it was fitted to, or some of them; never others.
+
+    Args:
+        architecture (str): As for :class:`MPSCLIPClassifier`.
+        pretrained (str | None): As for :class:`MPSCLIPClassifier`.
+        backbone (dict): Config of the backbone, :class:`FrozenViT` by default.
+        head (dict): Config of the fusion head; its ``alpha`` is 1, the probe alone, by default.
+        class_names (Sequence[str], optional): As for :class:`MPSCLIPClassifier`.
+        templates (Sequence[str], optional): As for :class:`MPSCLIPClassifier`.
+        **kwargs: Others of :class:`MPSCLIPClassifier`, except what is for losses.
+
+    Attributes:
+        fit_of (dict | None): Settings and number of pictures of the fit; None before it.
+
+    Raises:
+        ValueError: If a loss is given, or ``gather``.
+    """
+    predicts_any_classes = False
+
+    def __init__(self, architecture, pretrained, backbone=None, head=None, class_names=None, templates=None, **kwargs):
+        unused = [name for name in UNUSED if name in kwargs]
+        if unused:
+            raise ValueError(f"LinearProbeClassifier is not trained by losses, but got {', '.join(unused)}; leave it "
+                             'out, with _delete_=True where the config inherits it')
+        super().__init__(architecture, pretrained, backbone={'type': 'FrozenViT', **(backbone or {})},
+                         head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
+        self.fit_of = None
+        # Parameters, and such that require a gradient, since a Runner that trains builds an optimizer; it never steps.
+        self.probe_weight = nn.Parameter(torch.zeros(0, self.backbone.embed_dims))
+        self.probe_bias = nn.Parameter(torch.zeros(0))
+        if class_names is not None:
+            self.set_classes(class_names, templates)
+
+    def set_classes(self, class_names, templates=None):
+        """Compute the class prototypes of the zero-shot branch and lay out the probe.
+
+        Args:
+            class_names (Sequence[str]): ``C`` readable names, index = label.
+            templates (Sequence[str], optional): Prompt templates. Defaults to the ones of the config.
+
+        Raises:
+            ValueError: If the probe is fitted to other classes, or names or templates are not usable.
+        """
+        if self.fit_of is not None:
+            check_class_names(class_names, self.class_names, 'the new list', 'the fitted probe')
+        super().set_classes(class_names, templates)
+        if self.fit_of is None:
+            self._resize(len(class_names))
+
+    def with_prototypes(self, prototypes, class_names, templates=None):
+        """Refuse other classes; see :meth:`with_class_subset`."""
+        raise ValueError('a linear probe predicts the classes that it was fitted to, and cannot take over others: '
+                         f'{len(class_names)} were given')
+
+    @contextlib.contextmanager
+    def with_class_subset(self, labels):
+        """Predict among some of the classes for a while.
+
+        Args:
+            labels (Sequence[int]): Labels of the classes, in their new order.
+        """
+        labels = list(labels)
+        own = self.probe_weight.data, self.probe_bias.data
+        self.probe_weight.data, self.probe_bias.data = own[0][labels], own[1][labels]
+        try:
+            with super().with_prototypes(self.text_prototypes[labels], [self.class_names[label] for label in labels]):
+                yield self
+        finally:
+            self.probe_weight.data, self.probe_bias.data = own
+
+    def extract_feat(self, inputs):
+        """Return a tuple with the unit-norm [CLS] features that the probe reads, ``(B, D)``."""
+        return (self.backbone(inputs), )
+
+    def loss(self, views, data_samples):
+        """Refuse to be trained step by step."""
+        raise ValueError("a linear probe has no loss to descend; set train_cfg=dict(type='LinearProbeLoop')")
+
+    def fit(self, features, labels, C, max_iter):
+        r"""Fit the probe by scikit-learn's ``LogisticRegression`` (L-BFGS, multinomial, float64).
+
+        It minimises :math:`C \sum_n CE(W z_n + b, y_n) + \|W\|^2 / 2`.
+
+        Args:
+            features (Tensor): Unit-norm features ``(N, D)``.
+            labels (Tensor): Classes ``(N,)``, int64.
+            C (float): Inverse strength of the penalty.
+            max_iter (int): Bound of the iterations.
+
+        Returns:
+            int: Iterations that were used.
+
+        Raises:
+            ValueError: If a class has no picture.
+        """
+        # Takes a second to import, and only this needs it.
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        absent = sorted(set(range(len(self.class_names))) - set(labels.tolist()))
+        if absent:
+            raise ValueError(f'{len(absent)} of {len(self.class_names)} classes have no picture to fit the probe to, '
+                             f'label {absent[0]} ({self.class_names[absent[0]]!r}) first; expected one at least')
+        with warnings.catch_warnings():  # the iterations tell whoever called
+            warnings.simplefilter('ignore', ConvergenceWarning)
+            regression = LogisticRegression(C=C, max_iter=max_iter)
+            regression.fit(features.double().cpu().numpy(), labels.cpu().numpy())
+        weight, bias = regression.coef_, regression.intercept_
+        if len(weight) == 1:  # of two classes scikit-learn keeps the difference
+            weight, bias = (np.concatenate([np.zeros_like(values), values]) for values in (weight, bias))
+        # Contiguous, as it is once loaded: products of scikit-learn's column-wise order round otherwise.
+        self.probe_weight.data = torch.from_numpy(weight).to(self.probe_weight).contiguous()
+        self.probe_bias.data = torch.from_numpy(bias).to(self.probe_bias)
+        self.fit_of = dict(C=C, max_iter=max_iter, pictures=len(labels))
+        return int(regression.n_iter_.max())
+
+    def _logits(self, images, data_samples=None):
+        if self.fit_of is None:
+            raise ValueError('the linear probe has not been fitted: train with LinearProbeLoop, or load a checkpoint')
+        features, = self.extract_feat(images)
+        with torch.autocast(features.device.type, enabled=False):
+            probed = F.linear(features, self.probe_weight, self.probe_bias)
+        zero_shot = self.head(features, features, self._unit_prototypes(), self.logit_scale).zero_shot
+        return BranchLogits(self.head.fuse(probed, zero_shot), probed, zero_shot)
+
+    def _resize(self, num_classes):
+        # The optimizer holds the parameters, which therefore stay the same objects.
+        self.probe_weight.data = self.probe_weight.new_zeros(num_classes, self.backbone.embed_dims)
+        self.probe_bias.data = self.probe_bias.new_zeros(num_classes)
+
+    def describe(self):
+        """Describe the model, what it was built on and how it was fitted."""
+        return dict(super().describe(), fit_of=self.fit_of)
+
+    def _describe_tuned(self):
+        return dict(method='linear_probe')
+
+    def set_extra_state(self, state):
+        """Take over class names, templates and the settings of the fit from a checkpoint."""
+        super().set_extra_state(state)
+        self.fit_of = read_description(state)['fit_of']
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        weight = state_dict.get(prefix + 'probe_weight')
+        if weight is not None and len(weight) != len(self.probe_weight):
+            self._resize(len(weight))
+        super()._load_from_state_dict(state_dict, prefix, *args)

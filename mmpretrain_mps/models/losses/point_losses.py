@@ -1,0 +1,197 @@
+"""Point-wise constraints: each picture stays where the frozen model has it. Baselines for the alignment of relations."""
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmpretrain.registry import MODELS
+
+DISTANCES = ('cosine', 'l1', 'l2')
+
+
+def point_distances(tuned, zero_shot, distance='cosine'):
+    r"""Distance of each feature to its own frozen counterpart.
+
+    ``'cosine'``: :math:`1 - \langle u, z \rangle`; ``'l1'``: :math:`\sum_d |u_d - z_d|`; ``'l2'``:
+    :math:`\sum_d (u_d - z_d)^2`, for unit norm twice the cosine distance. Sums, not means over the dimensions, so that
+    their size does not depend on how many there are.
+
+    Args:
+        tuned (Tensor): Unit-norm features ``(..., D)``.
+        zero_shot (Tensor): Same shape; carries no gradient here.
+        distance (str): One of :data:`DISTANCES`.
+
+    Returns:
+        Tensor: ``(...)``, float32.
+
+    Raises:
+        ValueError: If the shapes differ or the distance is unknown.
+    """
+    _check_shapes(tuned, zero_shot, 'features')
+    # As with Gram matrices: what is measured is small against the features themselves.
+    with torch.autocast(tuned.device.type, enabled=False):
+        tuned, zero_shot = tuned.float(), zero_shot.detach().float()
+        if distance == 'cosine':
+            return 1 - (tuned * zero_shot).sum(-1)
+        if distance == 'l1':
+            return (tuned - zero_shot).abs().sum(-1)
+        if distance == 'l2':
+            return (tuned - zero_shot).square().sum(-1)
+    raise ValueError(f'distance must be one of {DISTANCES}, but is {distance!r}')
+
+
+def logit_divergences(tuned, zero_shot, temperature=1.0):
+    r"""Kullback-Leibler divergence of the tuned from the zero-shot prediction of each picture.
+
+    .. math:: T^2\, KL(q \| p) = T^2 \sum_c q_c (\log q_c - \log p_c), \quad q = \mathrm{softmax}(\ell_{zs} / T),\;
+        p = \mathrm{softmax}(\ell_{tuned} / T)
+
+    The factor :math:`T^2` keeps the size of gradients, as in distillation.
+
+    Args:
+        tuned (Tensor): Logits ``(..., C)``.
+        zero_shot (Tensor): Same shape; carries no gradient here.
+        temperature (float): :math:`T`, unitless.
+
+    Returns:
+        Tensor: ``(...)``, float32, summed over the classes.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    _check_shapes(tuned, zero_shot, 'logits')
+    with torch.autocast(tuned.device.type, enabled=False):
+        log_p = F.log_softmax(tuned.float() / temperature, -1)
+        log_q = F.log_softmax(zero_shot.detach().float() / temperature, -1)
+        return temperature**2 * F.kl_div(log_p, log_q, reduction='none', log_target=True).sum(-1)
+
+
+@MODELS.register_module()
+class PointAlignLoss(BaseModule):
+    r"""Keep every tuned feature at its own frozen counterpart.
+
+    .. math:: L = \lambda \sum_v (w_c\, \mathrm{mean}_b\, d(u^{cls}_{vb}, z^{cls}_{vb}) +
+        w_p\, \mathrm{mean}_{bm}\, d(u_{vbm}, z_{vbm}))
+
+    with :math:`d` of :func:`point_distances`, averaged over the pictures of the batch (and over the patch tokens of
+    each), summed over the views as :class:`GramAlignLoss` does. Zero if and only if no feature moves, where
+    :class:`GramAlignLoss` lets all of them move together: what `Preserve and Sculpt
+    <https://arxiv.org/abs/2508.12877>`_ compares its alignment with. `PromptSRC <https://arxiv.org/abs/2307.06948>`_
+    uses ``'l1'`` with a mean over the dimensions: its weight 25 with ``D = 512`` is ``25 / 512`` here.
+
+    Args:
+        distance (str): ``'cosine'``, ``'l1'`` or ``'l2'`` (squared).
+        loss_weight (float): :math:`\lambda`, unitless.
+        cls_weight (float): :math:`w_c`; 0 switches the term off.
+        patch_weight (float): :math:`w_p`; 0 switches the term off, and patch tokens are then not needed.
+
+    Raises:
+        ValueError: If the distance is unknown or a weight is negative.
+    """
+
+    def __init__(self, distance='cosine', loss_weight=1.0, cls_weight=1.0, patch_weight=0.0):
+        super().__init__()
+        if distance not in DISTANCES:
+            raise ValueError(f'distance must be one of {DISTANCES}, but is {distance!r}')
+        if min(loss_weight, cls_weight, patch_weight) < 0:
+            raise ValueError(f'PointAlignLoss needs weights >= 0, but got {loss_weight=}, {cls_weight=}, {patch_weight=}')
+        self.distance, self.loss_weight = distance, loss_weight
+        self.cls_weight, self.patch_weight = cls_weight, patch_weight
+
+    @property
+    def uses_cls(self):
+        """bool: Whether the term of [CLS] counts."""
+        return self.loss_weight * self.cls_weight > 0
+
+    @property
+    def uses_patch_tokens(self):
+        """bool: Whether the term of the patch tokens counts."""
+        return self.loss_weight * self.patch_weight > 0
+
+    @property
+    def active(self):
+        """bool: Whether any term counts."""
+        return self.uses_cls or self.uses_patch_tokens
+
+    def patch_distances(self, tuned, zero_shot):
+        """Compute the mean distance of the patch tokens of each picture, which does not depend on the others.
+
+        Args:
+            tuned (Tensor): Unit-norm features of all tokens ``(V, B, 1 + M, D)``, [CLS] first.
+            zero_shot (Tensor): Same shape; detached here.
+
+        Returns:
+            Tensor: ``(B,)``, float32, summed over the views.
+        """
+        return point_distances(tuned[:, :, 1:], zero_shot[:, :, 1:], self.distance).mean(-1).sum(0)
+
+    def combine(self, tuned, zero_shot, logits=None, patch_distances=None):
+        """Compute the weighted terms of a batch, which may come from several processes.
+
+        Args:
+            tuned (Tensor): Unit-norm [CLS] features ``(V, B, D)``.
+            zero_shot (Tensor): Same shape; detached here.
+            logits (BranchLogits, optional): Not used.
+            patch_distances (Tensor, optional): Of :meth:`patch_distances`, ``(B,)``; needed where that term counts.
+
+        Returns:
+            dict[str, Tensor]: ``loss_point_cls`` and ``loss_point_patch`` as far as they count, scalars, float32.
+        """
+        losses = {}
+        if self.uses_cls:
+            distances = point_distances(tuned, zero_shot, self.distance)
+            losses['loss_point_cls'] = self.loss_weight * self.cls_weight * distances.mean(-1).sum()
+        if self.uses_patch_tokens:
+            losses['loss_point_patch'] = self.loss_weight * self.patch_weight * patch_distances.mean()
+        return losses
+
+
+@MODELS.register_module()
+class LogitConsistencyLoss(BaseModule):
+    r"""Keep the prediction of the tuned branch at the zero-shot one.
+
+    .. math:: L = \lambda \sum_v \mathrm{mean}_b\, T^2\, KL(q_{vb} \| p_{vb})
+
+    with :math:`q` of the zero-shot and :math:`p` of the tuned logits, see :func:`logit_divergences`: summed over the
+    classes, averaged over the pictures of the batch, summed over the views. The kind of constraint, with the direction,
+    of `PromptSRC <https://arxiv.org/abs/2307.06948>`_, which also divides by the number of classes.
+
+    Args:
+        loss_weight (float): :math:`\lambda`, unitless.
+        temperature (float): :math:`T`, unitless; logits already carry CLIP's scale.
+
+    Raises:
+        ValueError: If the weight is negative or the temperature is not positive.
+    """
+    uses_patch_tokens = False
+
+    def __init__(self, loss_weight=1.0, temperature=1.0):
+        super().__init__()
+        if loss_weight < 0 or temperature <= 0:
+            raise ValueError(f'LogitConsistencyLoss needs a weight >= 0 and a temperature > 0, but got {loss_weight=}, '
+                             f'{temperature=}')
+        self.loss_weight, self.temperature = loss_weight, temperature
+
+    @property
+    def active(self):
+        """bool: Whether the loss counts."""
+        return self.loss_weight > 0
+
+    def combine(self, tuned, zero_shot, logits, patch_distances=None):
+        """Compute the weighted loss of a batch, which may come from several processes.
+
+        Args:
+            tuned (Tensor): Not used.
+            zero_shot (Tensor): Not used.
+            logits (BranchLogits): ``tuned`` and ``zero_shot`` count, ``(V, B, C)``.
+            patch_distances (Tensor, optional): Not used.
+
+        Returns:
+            dict[str, Tensor]: ``loss_logit_kl``, scalar, float32.
+        """
+        divergences = logit_divergences(logits.tuned, logits.zero_shot, self.temperature)
+        return dict(loss_logit_kl=self.loss_weight * divergences.mean(-1).sum())
+
+
+def _check_shapes(tuned, zero_shot, what):
+    if tuned.shape != zero_shot.shape:
+        raise ValueError(f'tuned and zero-shot {what} must have one shape, but got {tuple(tuned.shape)} and '
+                         f'{tuple(zero_shot.shape)}')
