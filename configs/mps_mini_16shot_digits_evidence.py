@@ -5,8 +5,8 @@
 #   python tools/test.py configs/mps_mini_16shot_digits_evidence.py \
 #       work_dirs/mps_mini_16shot_digits_evidence/epoch_50.pth
 #
-# Accuracy and calibration of every set stand in domain_generalization.md, all figures in domain_generalization.json. The
-# figures of features are those of the held-out digits and of every target; they take test pictures and choose nothing.
+# All figures of every set stand in domain_generalization.md and .json of the work folder. They are taken on test pictures
+# and choose nothing. Expected: not measured over seeds.
 _base_ = './mps_mini_16shot_digits.py'
 
 # Concepts that tuning on digits does not see, each among its own class names: forgetting is the distance to zero-shot.

@@ -28,7 +28,7 @@ def scatter_ratio(features, labels):
 
 
 def centroid_accuracy(features, labels):
-    """Compute the accuracy of the nearest class mean by cosine, leaving the picture itself out of the mean of its class.
+    """Compute the accuracy of the nearest class mean by cosine, each picture left out of the mean of its own class.
 
     Args:
         features (ndarray): ``(N, D)``.
@@ -82,8 +82,8 @@ class ClassSeparability(FeatureMetric):
 
     Args:
         layers (bool): Look at tuned layers besides the output. Defaults to True.
-        max_pictures (int, optional): Bound; where there are more pictures, equally many of each class. Defaults to 2000;
-            None for all.
+        max_pictures (int, optional): Bound; where there are more pictures, equally many of each class. Defaults to
+            2000; None for all.
         seed (int): Of the choice.
         collect_device (str): ``'cpu'`` or ``'gpu'``: where processes exchange results.
         prefix (str, optional): Prefix of the names instead of ``separability``.
@@ -119,7 +119,7 @@ class ClassSeparability(FeatureMetric):
 
 
 def _class_sums(features, labels):
-    """Return the sums ``(C, D)`` of the classes that occur, the row of each picture's class, and their sizes ``(C,)``."""
+    """Return the sums ``(C, D)`` of the classes that occur, the row of each picture's class, and their sizes."""
     _, own, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     sums = np.zeros((len(sizes), features.shape[1]))
     np.add.at(sums, own, features)

@@ -57,7 +57,7 @@ class FeatureMetric(BaseMetric):
         """Compute the metrics.
 
         Args:
-            features (dict[str, ndarray]): Name to features ``(N, ...)`` of the chosen pictures, in order of their index.
+            features (dict[str, ndarray]): Name to features ``(N, ...)`` of the chosen pictures, ordered by index.
             labels (ndarray): Their classes ``(N,)``, int64.
             figures (dict[str, ndarray]): Name to numbers ``(M,)`` of all pictures.
 

@@ -74,8 +74,8 @@ def gromov_wasserstein(tuned, zero_shot, epsilon=0.05, random_starts=4, seed=0):
         couplings['entropic'] = _with_marginals(smooth, weights)
         entropic = objective(couplings['entropic'])
     for name, coupling in couplings.items():
-        found = solvers.gromov_wasserstein(tuned, zero_shot, weights, weights, 'square_loss', symmetric=True, G0=coupling,
-                                           max_iter=1000, tol_rel=1e-9, tol_abs=_ZERO)
+        found = solvers.gromov_wasserstein(tuned, zero_shot, weights, weights, 'square_loss', symmetric=True,
+                                           G0=coupling, max_iter=1000, tol_rel=1e-9, tol_abs=_ZERO)
         values[name] = objective(found)
         if values[name] < exact:
             best, exact = found, values[name]

@@ -6,6 +6,10 @@ import pytest
 
 from mmpretrain_mps.datasets import CorruptedDigits, Digits, MNISTSample, RenderedGlyphs
 from mmpretrain_mps.datasets.digit_targets import add_noise, blur_image
+from mmpretrain_mps.datasets.digits import DIGIT_NAMES
+from mmpretrain_mps.mini_clip import check_vocabulary
+from mmpretrain_mps.mini_clip.rendering import render_heldout_glyphs
+from mmpretrain_mps.models.utils.text_prototypes import fill_templates
 
 
 def pixels(dataset):
@@ -107,6 +111,41 @@ def test_rendered_glyphs_come_from_the_renderer_of_the_embedded_model(monkeypatc
     assert calls[0] == (sets[0].metainfo['classes'], 2, 3)
     assert sets[0].get_gt_labels().tolist() == [i // 2 for i in range(20)]
     assert sets[0].metainfo['split_id'] != sets[1].metainfo['split_id']
+
+
+def test_rendered_digits_are_what_they_always_were():
+    dataset = RenderedGlyphs(serialize_data=False)
+    # Published results name this identity.
+    assert dataset.metainfo['split_id'] == 'f3cf593cafdcfaaacfa09fad5f032b723effeaa67b1dfc8cd6166135d8cac265'
+    assert dataset.metainfo['dataset_name'] == 'RenderedGlyphs' and len(dataset) == 320
+    images, labels = render_heldout_glyphs(DIGIT_NAMES, 4, 0)
+    assert np.array_equal(pixels(dataset), images) and dataset.get_gt_labels().tolist() == labels.tolist()
+    assert dataset.metainfo['source_indices'] == tuple(range(10))
+    renamed = RenderedGlyphs(class_names=[f'{name}s' for name in DIGIT_NAMES])
+    assert renamed.metainfo['source_indices'] == tuple(range(10))
+
+
+@pytest.mark.parametrize('concepts, classes, examples', [
+    ('letters', 52, {'capital letter a', 'small letter z'}),
+    ('symbols', 144, {'plus sign', 'euro sign', 'greek letter omega', 'cyrillic letter ya'}),
+])
+def test_letters_and_symbols_are_classes_of_their_own(concepts, classes, examples):
+    dataset = RenderedGlyphs(concepts=concepts, per_font=1, serialize_data=False)
+    metainfo = dataset.metainfo
+    assert examples < set(metainfo['classes']) and len(metainfo['classes']) == classes
+    assert 'source_indices' not in metainfo and metainfo['dataset_name'] == f'RenderedGlyphs-{concepts}'
+    assert (np.bincount(dataset.get_gt_labels(), minlength=classes) >= 4).all()
+    # The embedded model's text tower knows every caption.
+    check_vocabulary(fill_templates(metainfo['classes'], metainfo['templates']))
+    assert {metainfo['split_id']} & {RenderedGlyphs(concepts=concepts, per_font=1, render_seed=1).metainfo['split_id'],
+                                     RenderedGlyphs(per_font=1).metainfo['split_id']} == set()
+    half = RenderedGlyphs(concepts=concepts, per_font=1, class_subset='new')
+    assert half.metainfo['classes'] == metainfo['classes'][classes // 2:]
+
+
+def test_other_concepts_are_refused():
+    with pytest.raises(ValueError, match="concepts is 'shapes', expected one of digits, letters, symbols"):
+        RenderedGlyphs(concepts='shapes')
 
 
 def test_targets_have_nothing_to_train_on():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from feature_samples import evaluate, make_samples, random_features
-from many_ranks import run_ranks
 
 from mmpretrain_mps.evaluation import ClassSeparability, GramDistortion, GromovWassersteinDistance
 from mmpretrain_mps.evaluation.feature_metric import FeatureMetric, choose_pictures
@@ -91,24 +90,3 @@ def test_predictions_without_features_or_index_are_refused_with_what_to_do(metri
         metric().process(None, [dict(gt_label=torch.tensor([0]))])
     with pytest.raises(ValueError, match='max_pictures must be 2 or more, or None for all, but is 1'):
         metric(max_pictures=1)
-
-
-def evaluate_share(rank, num_ranks):
-    """Evaluate the pictures that mmengine's sampler gives to this process, repeated ones at the end included."""
-    count = 23
-    samples = make_samples(random_features(count, 6), random_features(count, 6, seed=1), torch.arange(count) % 4,
-                           layers=[random_features(count, 2, 6, seed=seed) for seed in (2, 3)])
-    share = (samples + samples[:-count % num_ranks])[rank::num_ranks]
-    figures = {}
-    for limit in (None, 10):
-        for metric in (GramDistortion(max_pictures=limit, prefix=f'gram_{limit}'),
-                       ClassSeparability(max_pictures=limit, prefix=f'separability_{limit}')):
-            metric.process(None, share)
-            figures.update(metric.evaluate(count))
-    return figures
-
-
-def test_two_processes_give_the_figures_of_one(tmp_path):
-    one = evaluate_share(0, 1)
-    assert len(one) == 2 * (3 + 2 * 3 * 3) and one['gram_10/global'] != one['gram_None/global']
-    assert run_ranks(evaluate_share, 2, tmp_path) == [one, one]

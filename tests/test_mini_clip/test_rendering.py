@@ -39,6 +39,19 @@ def test_heldout_glyphs_have_the_promised_form_and_count():
     assert (images.reshape(len(images), -1).max(1) > 128).all()
 
 
+def test_concepts_of_the_held_out_fonts_are_those_that_can_be_rendered():
+    assert rendering.heldout_concepts('digits') == concepts.DIGIT_NAMES
+    assert len(rendering.heldout_concepts('letters')) == 52
+    names = set(concepts.glyph_characters('symbols'))
+    drawable = rendering.heldout_concepts('symbols')
+    assert set(drawable) < names
+    for name in sorted(names - set(drawable)):
+        with pytest.raises(ValueError, match='no held-out font can draw'):
+            rendering.render_heldout_glyphs([name], 1)
+    _, labels = rendering.render_heldout_glyphs(drawable, per_font=1)
+    assert set(labels) == set(range(len(drawable)))
+
+
 def test_glyph_is_centred_with_the_longer_side_as_asked():
     face = rendering.font_faces('held_out')[0]
     ink = rendering.render_glyph(face, '1', size=40, fill=.8) > 64

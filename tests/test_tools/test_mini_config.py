@@ -5,11 +5,14 @@ from pathlib import Path
 import mmpretrain
 import pytest
 import torch
+from mmengine.config import Config
 from tiny_run import ROOT, call
 
+from mmpretrain_mps.benchmark.cell_run import figures_of
 from mmpretrain_mps.engine import TemperatureHook
 
 CONFIG = ROOT / 'configs' / 'mps_mini_16shot_digits.py'
+EVIDENCE = CONFIG.with_name(f'{CONFIG.stem}_evidence.py')
 STOCK = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
 # mmpretrain's tools do not carry a short cut such as num_shots=2 to where it is used.
 # Spelt out to the last entry, for mmpretrain's tools carry nothing on by themselves.
@@ -62,6 +65,40 @@ def test_both_test_tools_agree(folder):
                     folder / f'{name}.json', '--out-item', 'metrics', '--cfg-options', 'test_cfg.targets=None') == 0
     ours, theirs = (json.loads((folder / f'{name}.json').read_text()) for name in ('ours', 'stock'))
     assert {'accuracy/fused', 'accuracy/tuned', 'accuracy/zero_shot'} <= set(ours) and ours == theirs
+
+
+def test_the_evidence_config_measures_geometry_and_forgetting(folder):
+    others = ('mnist', 'unseen_fonts', 'noise', 'blur', 'inversion', 'symbols')
+    assert call(ROOT / 'tools' / 'test.py', EVIDENCE, folder / 'ours' / 'epoch_2.pth', '--work-dir', folder / 'test',
+                '--out', folder / 'evidence.json', '--out-item', 'metrics', '--cfg-options',
+                *(f'test_cfg.targets.{name}=None' for name in others), 'test_cfg.targets.letters.per_font=1') == 0
+    metrics = json.loads((folder / 'evidence.json').read_text())
+    for prefix in ('', 'letters/'):
+        names = {f'{prefix}{metric}/{branch}' for metric in ('accuracy', 'ece') for branch in
+                 ('fused', 'tuned', 'zero_shot')}
+        names |= {f'{prefix}gram/{name}' for name in ('global', 'local', 'feature_cosine')}
+        names |= {f'{prefix}separability/{branch}/{layer}/{figure}' for branch in ('tuned', 'zero_shot')
+                  for layer in ('output', *(f'before_end_{start}' for start in range(1, 5)))
+                  for figure in ('scatter_ratio', 'centroid_accuracy', 'silhouette')}
+        assert names <= set(metrics)
+    assert set(figures_of(metrics)) == set(metrics)
+    # The concepts are known without tuning, and two epochs do not wipe them out.
+    assert 70 < metrics['letters/accuracy/zero_shot'] and 50 < metrics['letters/accuracy/tuned']
+
+
+def test_the_evidence_configs_train_like_the_one_that_they_inherit():
+    plain, evidence, gw = (Config.fromfile(path) for path in (
+        CONFIG, EVIDENCE, EVIDENCE.with_name(f'{EVIDENCE.stem}_gw.py')))
+    for name in ('model', 'optim_wrapper', 'param_scheduler', 'train_dataloader', 'val_dataloader', 'randomness'):
+        assert plain[name] == evidence[name] == gw[name]
+    targets = plain.test_cfg.targets
+    assert set(evidence.test_cfg.targets) == {*targets, 'letters', 'symbols'}
+    assert all(evidence.test_cfg.targets[name] == targets[name] for name in targets)
+    assert gw.train_cfg == {**plain.train_cfg, 'val_interval': 1}
+    for cfg, gromov_wasserstein in ((evidence, False), (gw, True)):
+        for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+            types = [metric['type'] for metric in (evaluator if isinstance(evaluator, list) else [evaluator])]
+            assert 'BranchAccuracy' in types and ('GromovWassersteinDistance' in types) == gromov_wasserstein
 
 
 @pytest.mark.parametrize('option, message', [

@@ -13,8 +13,8 @@ from ...models.utils.test_features import NO_FEATURES, TestFeatures
 class TestFeaturesHook(Hook):
     """Let predictions carry what the metrics of an evaluator need, for as long as it is in use.
 
-    A metric says so by its attribute ``test_features``, see :class:`mmpretrain_mps.models.utils.TestFeatures`. Without
-    such a metric nothing is computed or carried.
+    A metric says so by its attribute ``test_features``, see :class:`TestFeatures`. Without such a metric nothing is
+    computed or carried.
     """
 
     __test__ = False  # pytest would take it for tests

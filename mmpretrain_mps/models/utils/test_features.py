@@ -16,8 +16,8 @@ class TestFeatures(NamedTuple):
     cls: bool = False
     """Unit-norm [CLS] of both branches."""
     layers: bool = False
-    """[CLS] at the input of every tuned block through the pseudo-forward: tuned branch with tuned weights, frozen branch
-    with frozen weights."""
+    """[CLS] at the input of every tuned block through the pseudo-forward: tuned branch with tuned weights, frozen
+    branch with frozen weights."""
     local: Tuple[float, ...] = ()
     """Orders p of the local Gram distance. With it, all tokens pass through the last block, which changes the last bits
     of the logits."""

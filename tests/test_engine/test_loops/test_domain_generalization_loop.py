@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from mmpretrain_mps.models import MPSCLIPClassifier
 from mmpretrain_mps.models.losses.gram_align_loss import gram_distances
+from mmpretrain_mps.models.utils.test_features import NO_FEATURES
 
 # Two classes of one name, as ImageNet has them.
 NAMES = ('cat', 'crane', 'dog', 'house', 'tree', 'crane')
@@ -221,7 +222,7 @@ def test_metrics_of_features_see_every_set_and_the_model_is_left_as_it_was(archi
     runner = build_runner(model, tmp_path, targets, custom_hooks=[dict(type='TestFeaturesHook')], test_evaluator=[
         dict(type='GramDistortion', p=2), dict(type='ClassSeparability')])
     metrics = runner.test()
-    assert model.test_features == ((False, False, ()))
+    assert model.test_features == NO_FEATURES
     images = [TestPictures().images, TestPictures(length=9, seed=1).images, TestPictures(length=7, seed=3).images]
     for prefix, pictures in zip(('', 'cut/', 'new/'), images):
         pictures = model.data_preprocessor(dict(inputs=pictures, data_samples=[]))['inputs']
@@ -236,7 +237,8 @@ def test_metrics_of_features_see_every_set_and_the_model_is_left_as_it_was(archi
     report = json.loads((tmp_path / 'domain_generalization.json').read_text())
     assert report['sets'][1]['others']['gram/global'] == metrics['cut/gram/global']
     assert not any(name.startswith(('accuracy', 'ece', 'alpha')) for name in report['sets'][0]['others'])
-    row = next(line for line in (tmp_path / 'domain_generalization.md').read_text().splitlines() if 'gram/local' in line)
+    table = (tmp_path / 'domain_generalization.md').read_text()
+    row = next(line for line in table.splitlines() if 'gram/local' in line)
     assert [cell.strip() for cell in row.split('|')[2:-1]] == [
         f'{metrics[f"{prefix}gram/local"]:.4g}' for prefix in ('', 'cut/', 'new/')]
 
@@ -247,9 +249,14 @@ def test_names_that_results_use_are_refused(architecture, tmp_path):
         runner.test()
 
 
+# With more pictures than one of them takes: the choice must not depend on which process has which.
+FEATURE_METRICS = dict(custom_hooks=[dict(type='TestFeaturesHook')], test_evaluator=[
+    dict(type='BranchAccuracy'), dict(type='GramDistortion', max_pictures=5), dict(type='ClassSeparability')])
+
+
 def run_one_of_two(rank, folder, model, targets):
     dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
-    metrics = build_runner(model, folder / 'work', targets, launcher='pytorch').test()
+    metrics = build_runner(model, folder / 'work', targets, launcher='pytorch', **FEATURE_METRICS).test()
     (folder / f'metrics{rank}.json').write_text(json.dumps(metrics))
     dist.destroy_process_group()
 
@@ -259,7 +266,8 @@ def test_two_processes_count_every_picture_once(architecture, tmp_path, monkeypa
     targets = dict(cut=dict(type='TestPictures', classes=('dog', 'crane'), source_indices=(2, 5), length=9, seed=1),
                    new=dict(type='TestPictures', classes=('lake', 'sea', 'pond'), length=7, seed=3))
     model = build_model(architecture)
-    alone = build_runner(model, tmp_path / 'alone', targets).test()
+    alone = build_runner(model, tmp_path / 'alone', targets, **FEATURE_METRICS).test()
+    assert 'new/gram/local' in alone and 'cut/separability/tuned/output/silhouette' in alone
     monkeypatch.setenv('LOCAL_RANK', '0')
     # Forked, so that nothing has to be imported again; no thread pool exists with one thread.
     context = multiprocessing.get_context('fork')
