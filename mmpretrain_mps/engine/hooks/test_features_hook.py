@@ -26,9 +26,11 @@ class TestFeaturesHook(Hook):
         """Ask for what the metrics of the validation need."""
         self._ask(runner.model, runner.val_evaluator)
 
-    def before_test_epoch(self, runner):
-        """Ask for what the metrics of the test need; those of all targets are the same."""
-        self._ask(runner.model, runner.test_evaluator)
+    def before_test_iter(self, runner, batch_idx, data_batch=None):
+        """Ask for what the metrics of the set at hand need; a test may go over several sets."""
+        if batch_idx == 0:
+            self._restore(runner.model)
+            self._ask(runner.model, runner.test_loop.evaluator)
 
     def after_val_epoch(self, runner, metrics=None):
         """Ask for no more than the model's config does."""

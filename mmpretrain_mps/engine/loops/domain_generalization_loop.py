@@ -71,13 +71,17 @@ class DomainGeneralizationLoop(TestLoop):
             (pipeline; batch size, workers, sampler) is as for the source. None switches a target off.
         requested (str | Sequence[str], optional): Names of the targets that must be there, or ``'all'``.
         fp16 (bool): Mixed precision.
+        feature_metrics (str): ``'all'``, or ``'source'``: metrics that need more than predictions (they say so by
+            ``test_features``) look at the source alone, and targets cost no more than their predictions.
 
     Raises:
         FileNotFoundError: If a requested target is missing, or a target is there in part.
-        ValueError: If ``requested`` names what is no target.
+        ValueError: If ``requested`` names what is no target, or ``feature_metrics`` is unknown.
     """
 
-    def __init__(self, runner, dataloader, evaluator, targets=None, requested=None, fp16=False):
+    def __init__(self, runner, dataloader, evaluator, targets=None, requested=None, fp16=False, feature_metrics='all'):
+        if feature_metrics not in ('all', 'source'):
+            raise ValueError(f"feature_metrics must be 'all' or 'source', but is {feature_metrics!r}")
         # Before the source, whose listing can take a while: what is missing is to be known at once.
         found, self.skipped = build_targets(runner, dataloader, targets or {}, requested)
         super().__init__(runner, dataloader, evaluator, fp16)
@@ -87,6 +91,9 @@ class DomainGeneralizationLoop(TestLoop):
         # Copied while empty, and before a tool adds a metric that is for the source alone, such as a dump to a file.
         self.targets = [Target(name, loader, copy.deepcopy(self.evaluator)) for name, loader in found.items()]
         for target in self.targets:
+            if feature_metrics == 'source':
+                target.evaluator.metrics = [metric for metric in target.evaluator.metrics
+                                            if not getattr(metric, 'test_features', ())]
             target.evaluator.dataset_meta = metainfo_of(target.dataloader.dataset)
 
     def run(self):

@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from ..backbones.dual_branch_vit import BranchFeatures
 from ..heads.logits_fusion_head import BranchLogits
+from ..utils.test_features import NO_FEATURES
 from .mps_clip_classifier import MPSCLIPClassifier, check_class_names, read_description
 
 UNUSED = ('gram_loss', 'sculpt_loss', 'point_loss', 'gather')
@@ -139,10 +141,16 @@ class LinearProbeClassifier(MPSCLIPClassifier):
         self.fit_of = dict(C=C, max_iter=max_iter, pictures=len(labels))
         return int(regression.n_iter_.max())
 
-    def _logits(self, images, data_samples=None):
+    def _predict_features(self, images, data_samples=None, wanted=NO_FEATURES):
         if self.fit_of is None:
             raise ValueError('the linear probe has not been fitted: train with LinearProbeLoop, or load a checkpoint')
+        if wanted.beyond_cls:
+            raise ValueError('a linear probe tunes no layer: metrics of layers or of patch tokens do not apply to it')
         features, = self.extract_feat(images)
+        return BranchFeatures(tuned=features[:, None], zero_shot=features[:, None], intermediate=())
+
+    def _fuse(self, features):
+        features = features.zero_shot[:, 0]
         with torch.autocast(features.device.type, enabled=False):
             probed = F.linear(features, self.probe_weight, self.probe_bias)
         zero_shot = self.head(features, features, self._unit_prototypes(), self.logit_scale).zero_shot
