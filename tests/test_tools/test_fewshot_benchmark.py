@@ -34,7 +34,10 @@ def run(config, work_dir, **flags):
                     targets=False,
                     resume=True,
                     keep_checkpoints=False,
-                    cfg_options=None)
+                    cfg_options=None,
+                    runs_dir=None,
+                    dry_run=False,
+                    step_seconds=None)
     arguments = argparse.Namespace(work_dir=str(work_dir), **{**defaults, **flags})
     return command.run(arguments, CONFIG_FOLDER, lines.append), '\n'.join(lines)
 
