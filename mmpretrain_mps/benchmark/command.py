@@ -104,8 +104,8 @@ def split_recipes(grid, asked):
 
     Args:
         grid (dict): Of :func:`.grid.read_grid_file`.
-        asked (Sequence[str] | None): Recipes of the command line. Where they name none of the changes, those of the grid
-            are all made to the config files that they name.
+        asked (Sequence[str] | None): Recipes of the command line. Where they name no changes, all those of the grid are
+            made to the config files that they name.
 
     Returns:
         tuple[dict[str, dict], list[str]]: Name to changes; names of config files, at least one.

@@ -171,8 +171,8 @@ def read_grid_file(path):
     Args:
         path (str): ``.yaml``, ``.json`` or ``.py`` with any of ``configs``, ``datasets``, ``shots``, ``seeds``,
             ``recipes`` (names, or names with changes to the config), ``definitions`` (names with changes, of which
-            ``recipes`` takes those that it names), ``cfg_options``, ``targets`` (whether to test on those of the configs)
-            and ``published`` (see :mod:`.published`). As in configs, ``_base_`` names files to build on.
+            ``recipes`` takes those that it names), ``cfg_options``, ``targets`` (whether to test on those of the
+            configs) and ``published`` (see :mod:`.published`). As in configs, ``_base_`` names files to build on.
 
     Returns:
         dict: What it holds.

@@ -98,16 +98,16 @@ def datasets_of(dataset):
 
 
 def _build_model_parts(model):
-    kind = model['type']
     _check_arguments(MODELS, model)
-    parts = {}
+    defaults, parts = DEFAULT_TYPES if model['type'] == CLASSIFIER else {}, {}
     for name, part in model.items():
-        section = {'type': DEFAULT_TYPES.get(name), **part} if isinstance(part, dict) else {}
-        if name == 'backbone' and section['type'] == DEFAULT_TYPES['backbone']:
+        section = {'type': defaults.get(name), **part} if isinstance(part, dict) else {}
+        if not section.get('type'):
+            continue
+        if 'visual' in inspect.signature(_look_up(MODELS, section['type'])).parameters:
             section['visual'] = vision_tower_without_weights(model['architecture'], model.get('pretrained'))
-        if section.get('type'):
-            parts[name] = MODELS.build(section)
-    if kind == CLASSIFIER and 'backbone' in parts and 'sculpt_loss' in parts:
+        parts[name] = MODELS.build(section)
+    if model['type'] == CLASSIFIER and {'backbone', 'sculpt_loss'} <= set(parts):
         deepest = max(parts['sculpt_loss'].intermediate_starts, default=0)
         depth = parts['backbone'].num_tuned_blocks
         if deepest > depth:

@@ -15,7 +15,7 @@ class Published(NamedTuple):
     source: str
     """Where the figures stand."""
     values: dict
-    """(label of the recipe, data set or target or name of a mean, shots) -> accuracy in percent; 0 shots is zero-shot."""
+    """(label of the recipe, data set, target or name of a mean, shots) -> accuracy in percent; 0 shots is zero-shot."""
     datasets: tuple
     """Names of the data sets of the run, in its order."""
     means: dict

@@ -36,7 +36,7 @@ class Summary(NamedTuple):
     """Names of the recipes; where several configs share a data set, of these."""
     shots: list
     spreads: dict
-    """(branch, method, data set or name of a mean, shots) -> :class:`Spread`; zero-shot is ``'zero_shot'`` with shots 0."""
+    """(branch, method, data set or name of a mean, shots) -> :class:`Spread`; zero-shot is ``'zero_shot'``, shots 0."""
     means: list
     """Names of the means over columns."""
     published: dict

@@ -15,8 +15,8 @@ EXPLANATION = (
     'CLIP. The mean over data sets is taken seed by seed.')
 CELL_COLUMNS = ('dataset', 'config', 'recipe', 'shots', 'seed', 'select', 'epoch', 'train_pictures', 'test_pictures',
                 'hash')
-QUOTATION = ("Lines marked '(paper)' quote {source}; in brackets the difference, ours minus theirs, once there is one of "
-             'ours.')
+QUOTATION = ("Lines marked '(paper)' quote {source}; in brackets the difference, ours minus theirs, once there is one "
+             'of ours.')
 SPEED_TITLE = 'Pictures per second of whole runs, loading and building included'
 SUMMARY_COLUMNS = ('method', 'dataset', 'shots', 'branch', 'seeds', 'mean', 'std', 'interval_low', 'interval_high')
 LATEX_SPECIALS = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#', '_': r'\_', '{': r'\{',
@@ -154,7 +154,7 @@ def _headings(summary):
 
 
 def _lines(summary, branch):
-    """Yield method, shots and spreads of every line; zero-shot first. What is published follows in a line of its own."""
+    """Yield method, shots and spreads of every line, zero-shot first; what is published follows in its own line."""
     for method in summary.methods:
         for shots in (0, *summary.shots):
             name = branch if shots else 'zero_shot'
