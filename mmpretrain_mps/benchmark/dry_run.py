@@ -140,7 +140,8 @@ def _line(config, recipes):
     """Return the cells of a config in one line."""
     cells = [cell for group in recipes.values() for cell in group]
     named = f"{', '.join(recipes)}; " if any(recipes) else ''
-    shots, seeds = (' '.join(map(str, dict.fromkeys(getattr(cell, axis) for cell in cells))) for axis in ('shots', 'seed'))
+    shots, seeds = (' '.join(map(str, dict.fromkeys(values))) for values in (
+        [cell.shots for cell in cells], [cell.seed for cell in cells]))
     return f'{Path(config).stem}: {named}shots {shots}; seeds {seeds} ({len(cells)} runs)'
 
 

@@ -1,4 +1,4 @@
-"""The grids of the paper's tables and figures: they expand, recipes do what they are called, figures are quoted right."""
+"""The grids of the paper's tables and figures: they expand, recipes do what they are called, figures are right."""
 import argparse
 import copy
 import functools
@@ -20,7 +20,7 @@ from mmpretrain_mps.benchmark.command import cells_of, split_recipes
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
 from mmpretrain_mps.benchmark.parts import PartsCheck
 from mmpretrain_mps.benchmark.published import published_of
-from mmpretrain_mps.models import DualBranchViT
+from mmpretrain_mps.models import DualBranchViT, MPSCLIPClassifier
 
 GRIDS = {path.stem: path for path in sorted((CONFIG_FOLDER / 'grids').glob('*/*.yaml')) if path.parent.name != '_base_'}
 RUNS = dict(main=165, domain_generalization=3, components=132, alignment_parts=165, consistency=594,
@@ -53,6 +53,8 @@ def await_parts(recipe):
     """Leave recipes out whose parts are not in this package yet."""
     types = [str(section['type']) for section in DEFINITIONS[recipe].values() if isinstance(section, dict)]
     missing = [name for name in types if MODELS.get(name) is None]
+    if types and 'point_loss' not in inspect.signature(MPSCLIPClassifier.__init__).parameters:
+        missing.append('point_loss')
     if DEFINITIONS[recipe].get('model.backbone.tune_stem') and (
             'tune_stem' not in inspect.signature(DualBranchViT.__init__).parameters):
         missing.append('tune_stem')
