@@ -38,7 +38,7 @@ def run(arguments, config_folder, report):
     cells = cells_of(arguments, config_folder, grid)
     changes, variants = split_recipes(grid, arguments.recipes)
     labels = {label_of(variant if len(variants) > 1 else '', name): name for variant in variants for name in changes}
-    published = published_of(grid, arguments.grid, labels, arguments.datasets or grid.get('datasets') or [], cells)
+    published = published_of(grid, arguments.grid, labels, cells)
     devices = arguments.devices or list(map(str, range(torch.cuda.device_count()))) or ['cpu']
     jobs = arguments.jobs if arguments.jobs is not None else default_jobs(devices)
     folder, runs, failures, status = Path(arguments.work_dir), Path(arguments.runs_dir or arguments.work_dir), [], 0

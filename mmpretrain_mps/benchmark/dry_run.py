@@ -3,13 +3,11 @@ import math
 import os.path as osp
 from pathlib import Path
 
-from mmpretrain.registry import DATASETS
-
 from ..datasets.preparation import find_missing_parts
 from ..models.utils.clip_loader import require_weights
 from .cell_run import read_result
 from .grid import read_cell_config
-from .parts import LOADERS, PartsCheck, datasets_of
+from .parts import LOADERS, PartsCheck, described_data
 from .progress import in_words
 
 
@@ -101,21 +99,6 @@ class Needs:
                 absent.append(f"{what}: {'; '.join(faults)}")
             else:
                 self.found.append(what)
-
-
-def described_data(dataset):
-    """Return what is known of a data set before its files are read.
-
-    Args:
-        dataset (dict): Config of a data set, which may wrap another.
-
-    Returns:
-        tuple[DatasetSpec | None, str]: Its entry in the catalog, if it has one, and its data root.
-    """
-    innermost = datasets_of(dataset)[-1]
-    kind = innermost.get('type')
-    found = DATASETS.get(kind) if isinstance(kind, str) else kind
-    return getattr(found, 'SPEC', None), osp.expanduser(innermost.get('data_root') or '')
 
 
 def steps_of(cfg, shots):

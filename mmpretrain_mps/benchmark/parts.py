@@ -1,6 +1,7 @@
 """The parts of a config, built as far as they need neither weights nor data."""
 import inspect
 import json
+import os.path as osp
 
 import torch
 from mmengine.registry import DefaultScope
@@ -95,6 +96,21 @@ def datasets_of(dataset):
         list[dict]: The outermost first.
     """
     return [] if dataset is None else [dataset, *datasets_of(dataset.get('dataset'))]
+
+
+def described_data(dataset):
+    """Return what is known of a data set before its files are read.
+
+    Args:
+        dataset (dict): Config of a data set, which may wrap another.
+
+    Returns:
+        tuple[DatasetSpec | None, str]: Its entry in the catalog, if it has one, and its data root.
+    """
+    innermost = datasets_of(dataset)[-1]
+    kind = innermost.get('type')
+    found = DATASETS.get(kind) if isinstance(kind, str) else kind
+    return getattr(found, 'SPEC', None), osp.expanduser(innermost.get('data_root') or '')
 
 
 def _build_model_parts(model):

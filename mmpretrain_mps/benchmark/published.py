@@ -3,6 +3,7 @@ from typing import NamedTuple
 
 from ..datasets.catalog import find_spec
 from .grid import read_cell_config
+from .parts import datasets_of, described_data
 from .summary import MEAN
 
 PUBLISHED_KEYS = ('source', 'recipes', 'means', 'speed')
@@ -30,7 +31,7 @@ class Published(NamedTuple):
         return tuple(dict.fromkeys(column for _, column, _ in self.values if column not in others))
 
 
-def published_of(grid, path, labels, datasets, cells):
+def published_of(grid, path, labels, cells):
     """Take from a grid file what it quotes of the cells of a run.
 
     .. code-block:: yaml
@@ -49,7 +50,6 @@ def published_of(grid, path, labels, datasets, cells):
         grid (dict): Of :func:`.grid.read_grid_file`.
         path (str): Its file, for messages.
         labels (dict[str, str]): Label of a recipe, as cells have it, to the name of its changes.
-        datasets (Sequence[str]): Names of the data sets that are run.
         cells (Sequence[Cell]): Of the run.
 
     Returns:
@@ -69,12 +69,11 @@ def published_of(grid, path, labels, datasets, cells):
     speed = section.get('speed') or {}
     _check_keys('published.speed', speed, SPEED_KEYS, path)
     _check_keys('published.recipes', recipes, tuple(grid.get('recipes') or ()), path)
-    all_datasets = tuple(map(_full_name, grid.get('datasets') or ()))
-    targets = _targets_of(cells)
-    columns = {*all_datasets, *targets, *means, *([MEAN] if all_datasets else [])}
+    run, targets = _sets_of(cells)
+    all_datasets = tuple(map(_full_name, grid.get('datasets') or ())) or run
+    columns = {*all_datasets, *targets, *means, MEAN}
     for name, members in means.items():
         _check_keys(f'published.means.{name}', members, tuple(sorted(columns - {*means, MEAN})), path)
-    run = tuple(map(_full_name, datasets))
     shots = {0, *(cell.shots for cell in cells)}
     wanted = {*run, *targets} if any(cell.with_targets for cell in cells) else {*run}
     wanted |= {name for name, members in means.items() if wanted.issuperset(members)}
@@ -99,11 +98,15 @@ def _full_name(dataset):
         return dataset
 
 
-def _targets_of(cells):
-    """Return the names of all targets that the configs of the cells know, tested or not."""
-    first = {cell.config: cell for cell in cells}
-    configs = [read_cell_config(cell._replace(with_targets=True)) for cell in first.values()]
-    return {name for cfg in configs for name in (cfg.get('test_cfg') or {}).get('targets') or ()}
+def _sets_of(cells):
+    """Return the names of the data sets of the cells, and of all targets that their configs know, tested or not."""
+    datasets, targets = [], set()
+    for cell in {cell.config: cell for cell in reversed(cells)}.values():
+        cfg = read_cell_config(cell._replace(with_targets=True))
+        spec, _ = described_data(cfg.test_dataloader.dataset)
+        datasets.insert(0, str(datasets_of(cfg.test_dataloader.dataset)[-1]['type']) if spec is None else spec.name)
+        targets.update((cfg.get('test_cfg') or {}).get('targets') or ())
+    return tuple(dict.fromkeys(datasets)), targets
 
 
 def _check_keys(where, section, known, path):

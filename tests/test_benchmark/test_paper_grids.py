@@ -46,7 +46,7 @@ def lay_out(name, **flags):
 def quoted(name):
     grid = read_grid_file(str(GRIDS[name]))
     labels = {recipe: recipe for recipe in split_recipes(grid, None)[0]}
-    return published_of(grid, str(GRIDS[name]), labels, grid['datasets'], lay_out(name, seeds=[1]))
+    return published_of(grid, str(GRIDS[name]), labels, lay_out(name, seeds=[1]))
 
 
 def await_parts(recipe):

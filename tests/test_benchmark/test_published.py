@@ -11,7 +11,7 @@ from mmpretrain_mps.benchmark.summary import speeds_of, summarise
 from mmpretrain_mps.benchmark.tables import results_json, results_latex, results_markdown, write_results
 
 CONFIG = """
-test_dataloader = dict(dataset=dict(type='Digits', subset='test'))
+test_dataloader = dict(dataset=dict(type='CLIP{name}', subset='test'))
 test_cfg = dict(targets=dict(sketch=dict(type='Other')))
 train_cfg = dict(by_epoch=True, max_epochs=1)
 """
@@ -24,10 +24,12 @@ GRID = dict(
         means=dict(pair=['DTD', 'sketch'])))
 
 
-def read(tmp_path, grid=GRID, datasets=('DTD', 'eurosat'), shots=(16, ), targets=True, labels=None):
-    (tmp_path / 'config.py').write_text(CONFIG)
-    cells = [Cell(str(tmp_path / 'config.py'), 'full', number, 1, {}, 'last', targets) for number in shots]
-    return published_of(grid, 'grid.yaml', labels or {'full': 'full', 'ce': 'ce'}, datasets, cells)
+def read(tmp_path, grid=GRID, datasets=('DTD', 'EuroSAT'), shots=(16, ), targets=True, labels=None):
+    for name in datasets:
+        (tmp_path / f'{name}.py').write_text(CONFIG.format(name=name))
+    cells = [Cell(str(tmp_path / f'{name}.py'), 'full', number, 1, {}, 'last', targets)
+             for name in datasets for number in shots]
+    return published_of(grid, 'grid.yaml', labels or {'full': 'full', 'ce': 'ce'}, cells)
 
 
 def changed(**section):
