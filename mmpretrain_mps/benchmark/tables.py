@@ -127,7 +127,7 @@ def results_latex(results, published=None):
     if published is not None and published.speed:
         headings, rows = _speed_table(results, published)
         rows = [[_escape(cell) if isinstance(cell, str) else f'${cell:.2f}$' for cell in row] for row in rows]
-        parts.append(_latex_table(f'{SPEED_TITLE}. {_escape(_quotation(published))}', headings, rows))
+        parts.append(_latex_table(f'{SPEED_TITLE}; (paper): {_escape(published.source)}', headings, rows))
     return '\n\n'.join(parts) + '\n'
 
 
