@@ -22,14 +22,24 @@ def parse_arguments():
     parser.add_argument('--grid',
                         metavar='FILE',
                         help='a .yaml, .json or .py file with configs, datasets, shots, seeds, '
-                        'recipes, cfg_options; flags take precedence')
+                        'recipes, definitions, cfg_options, targets, published; flags take precedence')
     parser.add_argument('--shots', nargs='+', type=int, help='labelled pictures per class; by default 1 2 4 8 16')
     parser.add_argument('--seeds', nargs='+', type=int, help='by default 1 2 3')
     parser.add_argument('--recipes',
                         nargs='+',
                         metavar='NAME',
-                        help='of the data sets or of the grid file; by default paper')
+                        help='of the data sets (paper, official) or of the grid file; by default paper, and all of the '
+                        'grid file')
     parser.add_argument('--work-dir', default='work_dirs/fewshot_benchmark', help='folder of runs, tables and curves')
+    parser.add_argument('--runs-dir',
+                        metavar='DIR',
+                        help='folder of the runs alone: grids that name the same one share the runs that they have in '
+                        'common; by default the work folder')
+    parser.add_argument('--dry-run', action='store_true',
+                        help='run and write nothing: list the cells, build what can be built without weights and data, '
+                        'say what is missing; status 1 if anything is')
+    parser.add_argument('--step-seconds', type=float, metavar='SECONDS',
+                        help='with --dry-run: measured time of a training step, to estimate the whole')
     parser.add_argument('--jobs', type=int, help='runs at a time; by default one per GPU, or up to 4 on the CPU')
     parser.add_argument('--devices',
                         nargs='+',

@@ -5,12 +5,15 @@ import torch
 
 from .cell_run import read_result
 from .curves import write_curves
-from .grid import find_config, make_cells, read_grid_file
+from .dry_run import dry_run
+from .grid import find_config, label_of, make_cells, read_grid_file
 from .pool import GridInterrupted, available_cores, run_cells
+from .published import published_of
 from .tables import results_markdown, write_results
 
 DEFAULT_SHOTS = (1, 2, 4, 8, 16)
 DEFAULT_SEEDS = (1, 2, 3)
+DEFAULT_VARIANT = 'paper'
 MOST_CPU_JOBS = 4
 INTERRUPTED = 130
 
@@ -24,38 +27,48 @@ def run(arguments, config_folder, report):
         report (Callable[[str], None]): Gets lines for the user.
 
     Returns:
-        int: 0 if every cell is done, 1 if some failed, 130 after an interruption.
+        int: 0 if every cell is done, 1 if some failed, 130 after an interruption. With ``--dry-run``: 0 if all could be
+        run, else 1.
 
     Raises:
         FileNotFoundError: If a config or the grid file does not exist.
         ValueError: If a flag or the grid does not hold together.
     """
-    cells = cells_of(arguments, config_folder)
+    grid = read_grid_file(arguments.grid) if arguments.grid else {}
+    cells = cells_of(arguments, config_folder, grid)
+    changes, variants = split_recipes(grid, arguments.recipes)
+    labels = {label_of(variant if len(variants) > 1 else '', name): name for variant in variants for name in changes}
+    published = published_of(grid, arguments.grid, labels, cells)
     devices = arguments.devices or list(map(str, range(torch.cuda.device_count()))) or ['cpu']
     jobs = arguments.jobs if arguments.jobs is not None else default_jobs(devices)
-    folder, failures, status = Path(arguments.work_dir), [], 0
+    folder, runs, failures, status = Path(arguments.work_dir), Path(arguments.runs_dir or arguments.work_dir), [], 0
+    if arguments.dry_run:
+        return dry_run(runs, cells, report, arguments.step_seconds, jobs)
+    if arguments.step_seconds is not None:
+        raise ValueError('--step-seconds is for the estimate of --dry-run')
     try:
-        failures = run_cells(folder, cells, devices, jobs, arguments.resume, arguments.keep_checkpoints, report)
+        failures = run_cells(runs, cells, devices, jobs, arguments.resume, arguments.keep_checkpoints, report)
         status = 1 if failures else 0
     except GridInterrupted as interruption:
         report(f'interrupted: {interruption}')
         status = INTERRUPTED
-    results = [result for result in (read_result(folder, cell) for cell in cells) if result is not None]
-    files = [*write_results(folder, cells, results, failures), *write_curves(folder, results)]
-    report('\n' + results_markdown(cells, results))
+    results = [result for result in (read_result(runs, cell) for cell in cells) if result is not None]
+    files = [*write_results(folder, cells, results, failures, published), *write_curves(folder, results)]
+    report('\n' + results_markdown(cells, results, published=published))
     for failure in failures:
-        report(f'FAILED: {failure.cell.name} ({failure.reason}); the log in {folder / failure.cell.folder} ends with\n'
+        report(f'FAILED: {failure.cell.name} ({failure.reason}); the log in {runs / failure.cell.folder} ends with\n'
                + '\n'.join(f'    {line}' for line in failure.log_tail.splitlines()))
     report('written: ' + ', '.join(map(str, files)))
     return status
 
 
-def cells_of(arguments, config_folder):
+def cells_of(arguments, config_folder, grid):
     """Lay out the grid of the flags and the grid file.
 
     Args:
         arguments (Namespace): Flags of the tool; given ones take precedence over the file.
         config_folder (str | Path): Where the configs of named data sets lie.
+        grid (dict): Of :func:`.grid.read_grid_file`; empty without a file.
 
     Returns:
         list[Cell]: Checked.
@@ -64,22 +77,21 @@ def cells_of(arguments, config_folder):
         FileNotFoundError: If a config or the grid file does not exist.
         ValueError: If the grid does not hold together.
     """
-    grid = read_grid_file(arguments.grid) if arguments.grid else {}
     configs = arguments.configs or grid.get('configs') or []
     datasets = arguments.datasets or grid.get('datasets') or []
-    changes, names = _split_recipes(grid.get('recipes') or {}, arguments.recipes)
-    if names and configs:
+    changes, variants = split_recipes(grid, arguments.recipes)
+    if variants != [DEFAULT_VARIANT] and configs:
         raise ValueError(
-            f"recipes {', '.join(map(repr, names))} are looked up for named data sets, but config files are "
+            f"recipes {', '.join(map(repr, variants))} are looked up for named data sets, but config files are "
             'given; name the config file of the recipe, or describe the recipe in a grid file')
-    variants = names or ['paper']
     # A single recipe needs no mention in tables and folders.
     named = [(name if len(variants) > 1 else '', find_config(dataset, name, config_folder))
              for dataset in datasets for name in variants]
     options = {**(grid.get('cfg_options') or {}), **(arguments.cfg_options or {})}
     return make_cells(
         [*configs, *named], arguments.shots or grid.get('shots') or DEFAULT_SHOTS,
-        arguments.seeds or grid.get('seeds') or DEFAULT_SEEDS, changes, options, arguments.select, arguments.targets)
+        arguments.seeds or grid.get('seeds') or DEFAULT_SEEDS, changes, options, arguments.select,
+        arguments.targets or grid.get('targets', False))
 
 
 def default_jobs(devices):
@@ -87,9 +99,23 @@ def default_jobs(devices):
     return min(MOST_CPU_JOBS, available_cores()) if list(devices) == ['cpu'] else len(devices)
 
 
-def _split_recipes(described, asked):
-    """Separate recipes that are changes to a config from those that are names of config files."""
-    described = described if isinstance(described, dict) else {name: None for name in described}
-    names = list(asked or described)
-    changes = {name: described[name] for name in names if described.get(name) is not None}
-    return changes, [name for name in names if name not in changes]
+def split_recipes(grid, asked):
+    """Separate recipes that are changes to a config from those that are names of config files.
+
+    Args:
+        grid (dict): Of :func:`.grid.read_grid_file`.
+        asked (Sequence[str] | None): Recipes of the command line. Where they name no changes, all those of the grid are
+            made to the config files that they name.
+
+    Returns:
+        tuple[dict[str, dict], list[str]]: Name to changes; names of config files, at least one.
+    """
+    recipes, definitions = grid.get('recipes') or {}, grid.get('definitions') or {}
+    recipes = recipes if isinstance(recipes, dict) else {name: None for name in recipes}
+    known = {**definitions, **{name: changes for name, changes in recipes.items() if changes is not None}}
+    names = list(asked or recipes)
+    changes = {name: known[name] for name in names if name in known}
+    variants = [name for name in names if name not in known]
+    if not changes:
+        changes = {name: known[name] for name in recipes if name in known}
+    return changes, variants or [DEFAULT_VARIANT]

@@ -1,5 +1,6 @@
 """What a grid of few-shot runs consists of, and what each of its cells is."""
 import argparse
+import copy
 import hashlib
 import itertools
 import json
@@ -17,7 +18,7 @@ UNRELATED_KEYS = frozenset({
     'work_dir', 'load_from', 'resume', 'launcher', 'log_level', 'log_processor', 'visualizer', 'env_cfg', 'num_workers',
     'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb'
 })
-GRID_KEYS = ('configs', 'datasets', 'shots', 'seeds', 'recipes', 'cfg_options')
+GRID_KEYS = ('configs', 'datasets', 'shots', 'seeds', 'recipes', 'definitions', 'cfg_options', 'targets', 'published')
 
 
 class Cell(NamedTuple):
@@ -76,23 +77,32 @@ def make_cells(configs, shots, seeds, recipes=None, options=None, select='last',
     _check_axis('seeds', seeds, 0)
     if not configs:
         raise ValueError('the grid has no config and no data set')
-    cells = []
+    cells, contents = [], {}
     for (variant, config), (recipe, changes), num_shots, seed in itertools.product(
             configs, (recipes or {'': {}}).items(), shots, seeds):
         # Shots and seed go first: a recipe may have the last word on anything but these.
         changed = {**(options or {}), **changes, 'num_shots': num_shots, 'seed': seed}
-        label = '-'.join(part for part in (variant, recipe) if part)
-        cell = Cell(str(config), label, num_shots, seed, changed, select, with_targets)
-        cells.append(cell._replace(key=config_key(read_cell_config(cell), select)))
+        cell = Cell(str(config), label_of(variant, recipe), num_shots, seed, changed, select, with_targets)
+        # A grid has hundreds of cells of one file; to read it takes ten times as long as to change it.
+        if config not in contents and Path(config).is_file():
+            contents[config] = Config.fromfile(config)
+        cfg = read_cell_config(cell, copy.deepcopy(contents.get(config)))
+        cells.append(cell._replace(key=config_key(cfg, select)))
     _check_folders(cells)
     return cells
 
 
-def read_cell_config(cell):
+def label_of(variant, recipe):
+    """Name a recipe of a config file and changes to it: what of the two there is, joined by ``-``."""
+    return '-'.join(part for part in (variant, recipe) if part)
+
+
+def read_cell_config(cell, content=None):
     """Read and complete the config of a cell, as ``tools/train.py`` would.
 
     Args:
         cell (Cell): Its ``key`` is not used.
+        content (Config, optional): What the config file holds; changed in place.
 
     Returns:
         Config: Without ``work_dir``.
@@ -105,7 +115,7 @@ def read_cell_config(cell):
     command_line.add_common_flags(parser)
     arguments = parser.parse_args([])
     arguments.cfg_options = dict(cell.options)
-    cfg = command_line.read_config(cell.config, arguments)
+    cfg = command_line.read_config(cell.config, arguments, content)
     if not cell.with_targets and cfg.get('test_cfg') and cfg.test_cfg.get('targets'):
         cfg.test_cfg.targets = None
         cfg.test_cfg.pop('requested', None)
@@ -160,7 +170,9 @@ def read_grid_file(path):
 
     Args:
         path (str): ``.yaml``, ``.json`` or ``.py`` with any of ``configs``, ``datasets``, ``shots``, ``seeds``,
-            ``recipes`` (names, or names with changes to the config) and ``cfg_options``.
+            ``recipes`` (names, or names with changes to the config), ``definitions`` (names with changes, of which
+            ``recipes`` takes those that it names), ``cfg_options``, ``targets`` (whether to test on those of the
+            configs) and ``published`` (see :mod:`.published`). As in configs, ``_base_`` names files to build on.
 
     Returns:
         dict: What it holds.

@@ -8,6 +8,7 @@ from scipy.special import stdtrit
 CONFIDENCE = 0.95
 BRANCHES = ('fused', 'tuned')
 MEAN = 'mean'
+NAMELESS = 'MPS-Tuning'
 
 
 class Spread(NamedTuple):
@@ -30,12 +31,43 @@ class Summary(NamedTuple):
     """All figures of a grid, by what they belong to."""
 
     datasets: list
-    """Names of the columns, without the mean."""
+    """Names of the columns, without the means."""
     methods: list
     """Names of the recipes; where several configs share a data set, of these."""
     shots: list
     spreads: dict
-    """(branch, method, data set or ``'mean'``, shots) -> :class:`Spread`; zero-shot is ``'zero_shot'`` with shots 0."""
+    """(branch, method, data set or name of a mean, shots) -> :class:`Spread`; zero-shot is ``'zero_shot'``, shots 0."""
+    means: list
+    """Names of the means over columns."""
+    published: dict
+    """The same keys -> the figure that somebody published."""
+
+    @property
+    def columns(self):
+        """list[str]: Data sets, then means."""
+        return [*self.datasets, *self.means]
+
+    def quote(self, *key):
+        """Return what is published of a figure.
+
+        Args:
+            *key: As in :attr:`spreads`.
+
+        Returns:
+            Quote | None: None if nothing is.
+        """
+        value, spread = self.published.get(key), self.spreads.get(key)
+        if value is None:
+            return None
+        return Quote(value, None if spread is None else spread.mean - value)
+
+
+class Quote(NamedTuple):
+    """A published figure."""
+
+    value: float
+    difference: Optional[float]
+    """Our mean minus theirs; None while there is none of ours."""
 
 
 def spread_of(values):
@@ -55,7 +87,7 @@ def spread_of(values):
     return Spread(count, mean, std, quantile * std / math.sqrt(count))
 
 
-def summarise(results, targets=False):
+def summarise(results, targets=False, published=None):
     """Average over seeds, and over data sets.
 
     The mean over data sets is taken seed by seed, so that its spread is that of the mean, and only over seeds that all
@@ -64,11 +96,38 @@ def summarise(results, targets=False):
     Args:
         results (Sequence[dict]): Of the cells that are done.
         targets (bool): Summarise the targets of the test loops instead of the data sets that were trained on.
+        published (Published, optional): Figures to stand beside ours. Then every data set of the run is a column, also
+            before it has a result, and there is no mean over some of them.
 
     Returns:
         Summary: Of them.
     """
     names = _method_names(results)
+    by_seed = _by_seed(results, names, targets)
+    datasets = list(dict.fromkeys(dataset for _, _, dataset, _ in by_seed))
+    methods = list(dict.fromkeys(names.values()))
+    shots = {result['shots'] for result in results}
+    means = {}
+    if published is not None:
+        expected = published.targets if targets else published.datasets
+        datasets = list(dict.fromkeys([*expected, *datasets]))
+        means = published.means if targets else {}
+    if len(datasets) > 1:
+        means = {MEAN: datasets, **means}
+    spreads = {key: spread_of(list(seeds.values())) for key, seeds in by_seed.items()}
+    # A named mean may be over data sets and targets together.
+    both = {**by_seed, **_by_seed(results, names, not targets)} if targets else by_seed
+    spreads.update(_spreads_of_means(both, means))
+    quoted = {}
+    if published is not None:
+        quoted = _quoted(results, names, published, [*datasets, *means], targets)
+        methods = list(dict.fromkeys([*methods, *(method for _, method, _, _ in quoted)]))
+        shots |= {number for _, _, _, number in quoted if number}
+    return Summary(datasets, methods, sorted(shots), spreads, list(means), quoted)
+
+
+def _by_seed(results, names, targets):
+    """Return (branch, method, column, shots) -> seed -> accuracy."""
     values = {}
     for result in results:
         method = names[result['dataset'], result['config'], result['recipe']]
@@ -78,25 +137,43 @@ def summarise(results, targets=False):
                 if figure is not None:
                     # Zero-shot is one figure, whatever the shots.
                     shots = 0 if branch == 'zero_shot' else result['shots']
-                    by_seed = values.setdefault((branch, method, dataset, shots), {})
-                    by_seed.setdefault(result['seed'], []).append(figure)
-    datasets = list(dict.fromkeys(dataset for _, _, dataset, _ in values))
-    by_seed = {
+                    seeds = values.setdefault((branch, method, dataset, shots), {})
+                    seeds.setdefault(result['seed'], []).append(figure)
+    return {
         key: {
             seed: statistics.fmean(figures)
             for seed, figures in seeds.items()
         }
         for key, seeds in values.items()
     }
-    spreads = {key: spread_of(list(seeds.values())) for key, seeds in by_seed.items()}
-    for branch, method, shots in dict.fromkeys((branch, method, shots) for branch, method, _, shots in values):
-        columns = [by_seed.get((branch, method, dataset, shots), {}) for dataset in datasets]
-        shared = [seed for seed in columns[0] if all(seed in column for column in columns)]
-        if len(datasets) > 1 and shared:
-            means = [statistics.fmean(column[seed] for column in columns) for seed in shared]
-            spreads[branch, method, MEAN, shots] = spread_of(means)
-    return Summary(datasets, list(dict.fromkeys(names.values())), sorted({result['shots']
-                                                                          for result in results}), spreads)
+
+
+def _spreads_of_means(by_seed, means):
+    """Average over columns seed by seed; return (branch, method, name of the mean, shots) -> spread."""
+    spreads = {}
+    for branch, method, shots in dict.fromkeys((branch, method, shots) for branch, method, _, shots in by_seed):
+        for name, members in means.items():
+            columns = [by_seed.get((branch, method, member, shots), {}) for member in members]
+            shared = [seed for seed in columns[0] if all(seed in column for column in columns)]
+            if shared:
+                spreads[branch, method, name, shots] = spread_of(
+                    [statistics.fmean(column[seed] for column in columns) for seed in shared])
+    return spreads
+
+
+def _quoted(results, names, published, columns, targets):
+    """Return the published figures of some columns by the keys of the spreads."""
+    methods = {}
+    for result in results:
+        method = names[result['dataset'], result['config'], result['recipe']]
+        methods.setdefault(result['recipe'], dict())[method] = None
+    quoted = {}
+    for (label, column, number), value in published.values.items():
+        # 'mean' is published of the data sets; whatever the targets' own mean is, it is another one.
+        if column in columns and not (targets and column == MEAN):
+            for method in methods.get(label, [label or NAMELESS]):
+                quoted['fused' if number else 'zero_shot', method, column, number] = value
+    return quoted
 
 
 def rows_of(summary):
@@ -106,22 +183,55 @@ def rows_of(summary):
         summary (Summary): Of a grid.
 
     Returns:
-        list[dict]: One per figure, with ``interval_low`` and ``interval_high``.
+        list[dict]: One per figure, with ``interval_low`` and ``interval_high``; where something is published, also with
+        ``published`` and ``difference``.
     """
     rows = []
-    for (branch, method, dataset, shots), spread in summary.spreads.items():
+    for key in dict.fromkeys([*summary.spreads, *summary.published]):
+        branch, method, dataset, shots = key
+        spread = summary.spreads.get(key, Spread(0, None, None, None))
         low, high = spread.interval or (None, None)
-        rows.append(
-            dict(method=method,
-                 dataset=dataset,
-                 shots=shots,
-                 branch=branch,
-                 seeds=spread.count,
-                 mean=spread.mean,
-                 std=spread.std,
-                 interval_low=low,
-                 interval_high=high))
+        row = dict(method=method,
+                   dataset=dataset,
+                   shots=shots,
+                   branch=branch,
+                   seeds=spread.count,
+                   mean=spread.mean,
+                   std=spread.std,
+                   interval_low=low,
+                   interval_high=high)
+        if summary.published:
+            value, difference = summary.quote(*key) or (None, None)
+            row.update(published=value, difference=difference)
+        rows.append(row)
     return rows
+
+
+def speeds_of(results):
+    """Average how many pictures a run trained on and predicted per second, everything included that the run did.
+
+    Args:
+        results (Sequence[dict]): Of the cells that are done. Those that went on from a checkpoint are left out, since
+            their seconds are those of the last part; so are those that were tested on targets, too.
+
+    Returns:
+        list[dict]: One per method, data set and shots, with ``training`` and ``prediction``: pictures per second.
+    """
+    names, groups = _method_names(results), {}
+    for result in results:
+        if not result['resumed'] and not any(True for _ in _columns(result, True)):
+            method = names[result['dataset'], result['config'], result['recipe']]
+            groups.setdefault((method, result['dataset'], result['shots']), []).append(result)
+    return [
+        dict(method=method,
+             dataset=dataset,
+             shots=shots,
+             runs=len(group),
+             training=statistics.fmean(
+                 run['train_pictures'] * run['epoch'] / run['seconds']['training'] for run in group),
+             prediction=statistics.fmean(run['test_pictures'] / run['seconds']['testing'] for run in group))
+        for (method, dataset, shots), group in groups.items()
+    ]
 
 
 def _method_names(results):
@@ -134,7 +244,7 @@ def _method_names(results):
         told_apart = len({recipe for _, recipe in pairs}) == len(pairs)
         for config, recipe in pairs:
             stem = config.rsplit('.', 1)[0]
-            names[dataset, config, recipe] = (recipe or 'MPS-Tuning') if told_apart else f'{stem} {recipe}'.strip()
+            names[dataset, config, recipe] = (recipe or NAMELESS) if told_apart else f'{stem} {recipe}'.strip()
     return names
 
 

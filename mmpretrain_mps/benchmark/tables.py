@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..engine.file_backend import AtomicLocalBackend
 from ..engine.loops.domain_report import markdown_table
-from .summary import MEAN, rows_of, summarise
+from .summary import Quote, rows_of, speeds_of, summarise
 
 TITLES = {'fused': 'Accuracy in percent (fused: the prediction that the method reports)',
           'tuned': 'Accuracy in percent of the tuned branch alone'}
@@ -15,12 +15,15 @@ EXPLANATION = (
     'CLIP. The mean over data sets is taken seed by seed.')
 CELL_COLUMNS = ('dataset', 'config', 'recipe', 'shots', 'seed', 'select', 'epoch', 'train_pictures', 'test_pictures',
                 'hash')
+QUOTATION = ("Lines marked '(paper)' quote {source}; in brackets the difference, ours minus theirs, once there is one "
+             'of ours.')
+SPEED_TITLE = 'Pictures per second of whole runs, loading and building included'
 SUMMARY_COLUMNS = ('method', 'dataset', 'shots', 'branch', 'seeds', 'mean', 'std', 'interval_low', 'interval_high')
 LATEX_SPECIALS = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#', '_': r'\_', '{': r'\{',
                   '}': r'\}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}'}
 
 
-def write_results(folder, cells, results, failures=()):
+def write_results(folder, cells, results, failures=(), published=None):
     """Write ``results.json``, ``.csv``, ``.md``, ``.tex`` and ``results_summary.csv``, each in one step.
 
     Args:
@@ -28,37 +31,45 @@ def write_results(folder, cells, results, failures=()):
         cells (Sequence[Cell]): All of the grid.
         results (Sequence[dict]): Of those that are done.
         failures (Sequence[Failure]): Those that gave none.
+        published (Published, optional): Figures of others to stand beside ours.
 
     Returns:
         list[Path]: The files.
     """
     files, folder = AtomicLocalBackend(), Path(folder)
     texts = {
-        'results.json': results_json(cells, results, failures), 'results.csv': results_csv(results),
-        'results_summary.csv': summary_csv(results), 'results.md': results_markdown(cells, results, failures),
-        'results.tex': results_latex(results)}
+        'results.json': results_json(cells, results, failures, published), 'results.csv': results_csv(results),
+        'results_summary.csv': summary_csv(results, published),
+        'results.md': results_markdown(cells, results, failures, published),
+        'results.tex': results_latex(results, published)}
     for name, text in texts.items():
         files.put_text(text, folder / name)
     return [folder / name for name in texts]
 
 
-def results_json(cells, results, failures=()):
+def results_json(cells, results, failures=(), published=None):
     """Return everything that is known of a grid as JSON text.
 
     Args:
         cells (Sequence[Cell]): All of the grid.
         results (Sequence[dict]): Of those that are done.
         failures (Sequence[Failure]): Those that gave none.
+        published (Published, optional): Figures of others to stand beside ours.
 
     Returns:
-        str: With ``cells``, ``summary``, ``targets_summary``, ``failed`` and ``missing``.
+        str: With ``cells``, ``summary``, ``targets_summary``, ``failed`` and ``missing``; where something is published,
+        also with ``published``, and with ``speed`` if that is published.
     """
     done = {result['hash'] for result in results}
     content = dict(
-        explanation=EXPLANATION, cells=results, summary=rows_of(summarise(results)),
-        targets_summary=rows_of(summarise(results, targets=True)),
+        explanation=EXPLANATION, cells=results, summary=rows_of(summarise(results, published=published)),
+        targets_summary=rows_of(summarise(results, targets=True, published=published)),
         failed=[dict(cell=failure.cell.name, reason=failure.reason) for failure in failures],
         missing=[cell.name for cell in cells if cell.key not in done])
+    if published is not None:
+        content.update(published=dict(source=published.source))
+        if published.speed:
+            content.update(speed=dict(ours=speeds_of(results), published=published.speed))
     return json.dumps(content, indent=2, ensure_ascii=False) + '\n'
 
 
@@ -74,73 +85,96 @@ def results_csv(results):
     return _csv_text(lines)
 
 
-def summary_csv(results):
+def summary_csv(results, published=None):
     """Return one line per mean over seeds as CSV text, data sets and targets."""
-    rows = rows_of(summarise(results)) + rows_of(summarise(results, targets=True))
-    return _csv_text([SUMMARY_COLUMNS, *([_or_empty(row[column]) for column in SUMMARY_COLUMNS] for row in rows)])
+    rows = [row for targets in (False, True) for row in rows_of(summarise(results, targets, published))]
+    columns = SUMMARY_COLUMNS if published is None else (*SUMMARY_COLUMNS, 'published', 'difference')
+    return _csv_text([columns, *([_or_empty(row.get(column)) for column in columns] for row in rows)])
 
 
-def results_markdown(cells, results, failures=()):
+def results_markdown(cells, results, failures=(), published=None):
     """Return the tables as Markdown text, and what is missing from them.
 
     Args:
         cells (Sequence[Cell]): All of the grid.
         results (Sequence[dict]): Of those that are done.
         failures (Sequence[Failure]): Those that gave none.
+        published (Published, optional): Figures of others to stand beside ours.
 
     Returns:
         str: The text.
     """
-    parts = ['# Results', EXPLANATION, _how_selected(results)]
-    for heading, branch, summary in _tables(results):
+    parts = ['# Results', EXPLANATION, _quotation(published), _how_selected(results)]
+    for heading, summary, lines in _tables(results, published):
         parts += [f'## {heading}', markdown_table(_headings(summary), [
-            [method, str(shots), *(_text(spread) for spread in spreads)]
-            for method, shots, spreads in _lines(summary, branch)])]
+            [method, str(shots), *(_text(figure) for figure in figures)] for method, shots, figures in lines])]
+    if published is not None and published.speed:
+        parts += [f'## {SPEED_TITLE}', markdown_table(*_speed_table(results, published))]
     if len(results) < len(cells):
         parts.append(f'{len(cells) - len(results)} of {len(cells)} cells are missing.')
     parts += [f'- {failure.cell.name} failed: {failure.reason}' for failure in failures]
     return '\n\n'.join(part for part in parts if part) + '\n'
 
 
-def results_latex(results):
+def results_latex(results, published=None):
     """Return the tables as LaTeX text; needs the package booktabs."""
     parts = ['% Needs \\usepackage{booktabs}.']
-    for heading, branch, summary in _tables(results):
-        headings = [_escape(heading) for heading in _headings(summary)]
-        lines = [
-            r'\begin{table}', r'\centering', rf'\caption{{{_escape(heading)}. {_latex_explanation()}}}',
-            rf"\begin{{tabular}}{{lr{'c' * (len(headings) - 2)}}}", r'\toprule', ' & '.join(headings) + r' \\',
-            r'\midrule'
-        ]
-        for method, shots, spreads in _lines(summary, branch):
-            cells = [_escape(method), str(shots), *(_latex(spread) for spread in spreads)]
-            lines.append(' & '.join(cells) + r' \\')
-        parts.append('\n'.join([*lines, r'\bottomrule', r'\end{tabular}', r'\end{table}']))
+    notes = _escape(' '.join(filter(None, [EXPLANATION, _quotation(published)]))).replace('±', r'$\pm$')
+    for heading, summary, lines in _tables(results, published):
+        rows = [[_escape(method), str(shots), *(_latex(figure) for figure in figures)]
+                for method, shots, figures in lines]
+        parts.append(_latex_table(f'{_escape(heading)}. {notes}', [_escape(name) for name in _headings(summary)], rows))
+    if published is not None and published.speed:
+        headings, rows = _speed_table(results, published)
+        rows = [[_escape(cell) if isinstance(cell, str) else f'${cell:.2f}$' for cell in row] for row in rows]
+        parts.append(_latex_table(f'{SPEED_TITLE}; (paper): {_escape(published.source)}', headings, rows))
     return '\n\n'.join(parts) + '\n'
 
 
-def _tables(results):
-    """Yield heading, branch and summary of every table."""
+def _latex_table(caption, headings, rows):
+    return '\n'.join([
+        r'\begin{table}', r'\centering', rf'\caption{{{caption}}}',
+        rf"\begin{{tabular}}{{lr{'c' * (len(headings) - 2)}}}", r'\toprule', ' & '.join(headings) + r' \\', r'\midrule',
+        *(' & '.join(row) + r' \\' for row in rows), r'\bottomrule', r'\end{tabular}', r'\end{table}'
+    ])
+
+
+def _tables(results, published=None):
+    """Yield heading, summary and lines of every table that has some."""
     for targets in (False, True):
-        summary = summarise(results, targets)
-        for branch, title in TITLES.items() if summary.datasets else ():
-            yield title + (', on the targets' if targets else ''), branch, summary
+        summary = summarise(results, targets, published)
+        for branch, title in TITLES.items():
+            lines = list(_lines(summary, branch))
+            if lines:
+                yield title + (', on the targets' if targets else ''), summary, lines
 
 
 def _headings(summary):
-    return ['method', 'shots', *summary.datasets, *([MEAN] if len(summary.datasets) > 1 else [])]
+    return ['method', 'shots', *summary.columns]
 
 
 def _lines(summary, branch):
-    """Yield method, shots and spreads of every line; zero-shot first."""
-    columns = _headings(summary)[2:]
+    """Yield method, shots and spreads of every line, zero-shot first; what is published follows in its own line."""
     for method in summary.methods:
         for shots in (0, *summary.shots):
-            key = ('zero_shot', 0) if shots == 0 else (branch, shots)
-            spreads = [summary.spreads.get((key[0], method, column, key[1])) for column in columns]
-            if any(spreads):
+            name = branch if shots else 'zero_shot'
+            spreads = [summary.spreads.get((name, method, column, shots)) for column in summary.columns]
+            # Papers give one prediction per method, which is the fused one.
+            quotes = [summary.quote(name, method, column, shots) if branch == 'fused' else None
+                      for column in summary.columns]
+            if any(spreads) or any(quotes):
                 # Seeds do not matter to zero-shot: a spread of 0 would say nothing.
-                yield method, shots, [_unspread(spread) if shots == 0 else spread for spread in spreads]
+                yield method, shots, [spread if shots else _unspread(spread) for spread in spreads]
+            if any(quotes):
+                yield f'{method} (paper)', shots, quotes
+
+
+def _speed_table(results, published):
+    """Return headings and rows: ours, then what is published."""
+    rows = [[speed['method'], str(speed['shots']), speed['dataset'], speed['training'], speed['prediction']]
+            for speed in speeds_of(results)]
+    quoted = [published.speed.get(task, '-') for task in ('training', 'prediction')]
+    return ['method', 'shots', 'data set', 'training', 'prediction'], [*rows, ['(paper)', '-', '-', *quoted]]
 
 
 def _unspread(spread):
@@ -150,6 +184,8 @@ def _unspread(spread):
 def _text(spread):
     if spread is None:
         return '-'
+    if isinstance(spread, Quote):
+        return f'{spread.value:.2f}' + ('' if spread.difference is None else f' ({spread.difference:+.2f})')
     if spread.std is None:
         return f'{spread.mean:.2f}'
     low, high = spread.interval
@@ -159,18 +195,20 @@ def _text(spread):
 def _latex(spread):
     if spread is None:
         return '--'
+    if isinstance(spread, Quote):
+        return f'${spread.value:.2f}$' + ('' if spread.difference is None else f' (${spread.difference:+.2f}$)')
     if spread.std is None:
         return f'${spread.mean:.2f}$'
     low, high = spread.interval
     return rf'${spread.mean:.2f} \pm {spread.std:.2f}$ {{\scriptsize $[{low:.2f}, {high:.2f}]$}}'
 
 
-def _latex_explanation():
-    return _escape(EXPLANATION).replace('±', r'$\pm$')
-
-
 def _escape(text):
     return ''.join(LATEX_SPECIALS.get(character, character) for character in text)
+
+
+def _quotation(published):
+    return '' if published is None else QUOTATION.format(source=published.source)
 
 
 def _how_selected(results):

@@ -34,7 +34,10 @@ def run(config, work_dir, **flags):
                     targets=False,
                     resume=True,
                     keep_checkpoints=False,
-                    cfg_options=None)
+                    cfg_options=None,
+                    runs_dir=None,
+                    dry_run=False,
+                    step_seconds=None)
     arguments = argparse.Namespace(work_dir=str(work_dir), **{**defaults, **flags})
     return command.run(arguments, CONFIG_FOLDER, lines.append), '\n'.join(lines)
 
@@ -193,3 +196,41 @@ def test_flags_that_do_not_fit_are_refused_before_anything_runs(tmp_path, flags,
     with pytest.raises(ValueError, match=message):
         run(write_config(tmp_path), tmp_path / 'out', **flags)
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_dry_run_lists_the_cells_and_writes_nothing(tmp_path):
+    config = write_config(tmp_path)
+    before = sorted(tmp_path.rglob('*'))
+    status, told = run(config, tmp_path / 'out', shots=[1, 2], seeds=[1, 2], dry_run=True)
+    assert status == 0 and 'tiny_digits: shots 1 2; seeds 1 2 (4 runs)' in told
+    assert sorted(tmp_path.rglob('*')) == before
+    with pytest.raises(ValueError, match='--step-seconds is for the estimate of --dry-run'):
+        run(config, tmp_path / 'out', step_seconds=1.0)
+
+
+def test_the_dry_run_of_the_tool_ends_with_one_message_and_its_status(tmp_path):
+    command_line = [sys.executable, TOOL, '--datasets', 'DTD', '--dry-run', '--cfg-options', f'data_root={tmp_path}',
+                    f'pretrained={tmp_path / "no.pt"}', '--work-dir', tmp_path / 'out']
+    process = subprocess.run(command_line, capture_output=True, text=True, env=environment(), timeout=120)
+    assert process.returncode == 1 and not (tmp_path / 'out').exists()
+    assert process.stdout.splitlines()[-1] == 'dry run: NOT ready, 2 missing, see above'
+
+
+def test_grids_share_runs_and_have_the_published_figures_in_their_tables(tmp_path):
+    config, runs = write_config(tmp_path, epochs=1), tmp_path / 'runs'
+    with open(config, 'a') as file:
+        file.write("test_cfg = dict(type='DomainGeneralizationLoop', "
+                   "targets=dict(blur=dict(type='CorruptedDigits', corruption='blur')))\n")
+    (tmp_path / 'base.json').write_text(json.dumps(dict(definitions=dict(full={}))))
+    published = dict(source='a table', recipes=dict(full=dict(Digits={1: 50.0}, blur={1: 40.0})))
+    grid = tmp_path / 'grid.py'
+    grid.write_text(f"_base_ = 'base.json'\nrecipes = ['full']\npublished = {published}")
+    assert run(config, tmp_path / 'one', grid=str(grid), runs_dir=str(runs))[0] == 0
+    status, told = run(config, tmp_path / 'two', grid=str(grid), runs_dir=str(runs))
+    assert status == 0 and '1 cells, 1 done before, 0 to run' in told
+    result, = results_of(runs).values()
+    for folder in ('one', 'two'):
+        text = (tmp_path / folder / 'results.md').read_text()
+        assert f"50.00 ({result['metrics']['accuracy/fused'] - 50:+.2f})" in text and 'quote a table' in text
+        assert 'blur' not in text  # a target that was not tested
+        assert results_of(tmp_path / folder) == {}

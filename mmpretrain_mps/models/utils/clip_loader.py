@@ -121,6 +121,25 @@ def load_clip(architecture, pretrained, quick_gelu=None):
     return ClipModel(model.eval(), make_tokenizer, clip_preprocess(architecture, pretrained), quick_gelu)
 
 
+def vision_tower_without_weights(architecture, pretrained=None):
+    """Build the vision tower of a model on PyTorch's meta device: its structure, but no numbers and no memory for them.
+
+    Args:
+        architecture (str): As in :func:`clip_preprocess`.
+        pretrained (str, optional): Tag or path of a weights file, which is not read.
+
+    Returns:
+        torch.nn.Module: The tower.
+
+    Raises:
+        ValueError: If the architecture is unknown.
+    """
+    config, _ = _read_config(architecture, pretrained)
+    with torch.device('meta'):
+        # Some text tower must be there; nobody looks at this one.
+        return open_clip.CLIP(config['embed_dim'], config['vision_cfg'], dict(layers=1)).visual
+
+
 def resolve_names(architecture, pretrained):
     """Translate the names of a config into those of open_clip.
 

@@ -1,0 +1,180 @@
+"""The parts of a config, built as far as they need neither weights nor data."""
+import inspect
+import json
+import os.path as osp
+
+import torch
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import (DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS,
+                                 OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS, TRANSFORMS)
+
+from ..models.utils.clip_loader import vision_tower_without_weights
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+CLASSIFIER = 'MPSCLIPClassifier'
+# What the classifier takes a part for that does not say its type.
+DEFAULT_TYPES = dict(backbone='DualBranchViT', head='LogitsFusionHead', gram_loss='GramAlignLoss',
+                     sculpt_loss='HierarchicalSculptLoss')
+DEFAULT_LOOPS = dict(val_cfg='ValLoop', test_cfg='TestLoop')
+# Any number does: what is looked for are names and values that a schedule refuses.
+EPOCH_LENGTH = 10
+
+
+class PartsCheck:
+    """Builds the parts of configs, equal ones once."""
+
+    def __init__(self):
+        self._faults = {}
+
+    def faults_of(self, cfg):
+        """Build what a config describes: model parts, data pipelines, optimizer, schedules, hooks, metrics.
+
+        The backbone is built on a vision tower without numbers. Data sets, samplers, loops and the hooks of libraries,
+        which need data or a runner, are looked up, and the names of their arguments compared.
+
+        Args:
+            cfg (Config): Complete.
+
+        Returns:
+            list[str]: One text per part that cannot be built, with the place in the config.
+        """
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            found = [(where, self._fault(build, section)) for where, build, section in _parts_of(cfg)]
+        return [f'{where}: {fault}' for where, fault in found if fault]
+
+    def _fault(self, build, section):
+        key = build, json.dumps(section, sort_keys=True, default=repr)
+        if key not in self._faults:
+            try:
+                build(section)
+                self._faults[key] = None
+            except Exception as error:  # a part may refuse its arguments in any way
+                self._faults[key] = f'{type(error).__name__}: {error}'
+        return self._faults[key]
+
+
+def _parts_of(cfg):
+    """Yield the place, the function that builds it, and the section, of every part of a config."""
+    cfg = cfg.to_dict()
+    yield 'model', _build_model_parts, cfg['model']
+    for name in LOADERS:
+        if cfg.get(name):
+            yield f'{name}.sampler', _look_up_sampler, cfg[name].get('sampler') or dict(type='DefaultSampler')
+            for dataset in datasets_of(cfg[name]['dataset']):
+                yield f'{name}.dataset', _look_up_dataset, dataset
+                for index, transform in enumerate(dataset.get('pipeline') or ()):
+                    yield f'{name}.dataset.pipeline.{index}', TRANSFORMS.build, transform
+    for name, target in ((cfg.get('test_cfg') or {}).get('targets') or {}).items():
+        for dataset in datasets_of((target or {}).get('dataset', target)):
+            yield f'test_cfg.targets.{name}', _look_up_dataset, dataset
+    yield 'optim_wrapper', _build_optimizer, cfg['optim_wrapper']
+    schedules = cfg.get('param_scheduler') or []
+    for index, schedule in enumerate(schedules if isinstance(schedules, list) else [schedules]):
+        yield f'param_scheduler.{index}', _build_schedule, schedule
+    yield 'train_cfg', _look_up_train_loop, cfg['train_cfg']
+    for name, loop in DEFAULT_LOOPS.items():
+        if cfg.get(name) is not None:
+            yield name, _look_up_test_loop, {'type': loop, **cfg[name]}
+    for name, hook in (cfg.get('default_hooks') or {}).items():
+        if hook is not None:
+            yield f'default_hooks.{name}', _build_hook, hook
+    for index, hook in enumerate(cfg.get('custom_hooks') or ()):
+        yield f'custom_hooks.{index}', _build_hook, hook
+    for name in ('val_evaluator', 'test_evaluator'):
+        metrics = cfg.get(name) or []
+        for metric in metrics if isinstance(metrics, list) else [metrics]:
+            yield name, METRICS.build, metric
+
+
+def datasets_of(dataset):
+    """Return a data set's config and those that it wraps.
+
+    Args:
+        dataset (dict | None): Config of a data set.
+
+    Returns:
+        list[dict]: The outermost first.
+    """
+    return [] if dataset is None else [dataset, *datasets_of(dataset.get('dataset'))]
+
+
+def described_data(dataset):
+    """Return what is known of a data set before its files are read.
+
+    Args:
+        dataset (dict): Config of a data set, which may wrap another.
+
+    Returns:
+        tuple[DatasetSpec | None, str]: Its entry in the catalog, if it has one, and its data root.
+    """
+    innermost = datasets_of(dataset)[-1]
+    kind = innermost.get('type')
+    found = DATASETS.get(kind) if isinstance(kind, str) else kind
+    return getattr(found, 'SPEC', None), osp.expanduser(innermost.get('data_root') or '')
+
+
+def _build_model_parts(model):
+    _check_arguments(MODELS, model)
+    defaults, parts = DEFAULT_TYPES if model['type'] == CLASSIFIER else {}, {}
+    for name, part in model.items():
+        section = {'type': defaults.get(name), **part} if isinstance(part, dict) else {}
+        if not section.get('type'):
+            continue
+        if 'visual' in inspect.signature(_look_up(MODELS, section['type'])).parameters:
+            section['visual'] = vision_tower_without_weights(model['architecture'], model.get('pretrained'))
+        parts[name] = MODELS.build(section)
+    if model['type'] == CLASSIFIER and {'backbone', 'sculpt_loss'} <= set(parts):
+        deepest = max(parts['sculpt_loss'].intermediate_starts, default=0)
+        depth = parts['backbone'].num_tuned_blocks
+        if deepest > depth:
+            raise ValueError(f'sculpt_loss starts {deepest} blocks before the end, but only {depth} blocks are tuned')
+
+
+def _look_up_sampler(sampler):
+    _check_arguments(DATA_SAMPLERS, sampler, 'dataset')
+
+
+def _look_up_dataset(dataset):
+    _check_arguments(DATASETS, dataset)
+
+
+def _look_up_train_loop(loop):
+    default = 'EpochBasedTrainLoop' if loop.get('by_epoch', True) else 'IterBasedTrainLoop'
+    loop = {name: value for name, value in loop.items() if name != 'by_epoch'}
+    _check_arguments(LOOPS, {'type': default, **loop}, 'runner', 'dataloader')
+
+
+def _look_up_test_loop(loop):
+    _check_arguments(LOOPS, loop, 'runner', 'dataloader', 'evaluator')
+
+
+def _build_hook(hook):
+    """Build a hook of this package, for what its values are worth; others may want a runner's logger or visualizer."""
+    _check_arguments(HOOKS, hook)
+    if _look_up(HOOKS, hook['type']).__module__.startswith(f'{__package__.partition(".")[0]}.'):
+        HOOKS.build(hook)
+
+
+def _build_optimizer(wrapper):
+    _look_up(OPTIM_WRAPPERS, wrapper.get('type', 'OptimWrapper'))
+    _look_up(OPTIM_WRAPPER_CONSTRUCTORS, wrapper.get('constructor', 'DefaultOptimWrapperConstructor'))
+    return OPTIMIZERS.build({**wrapper['optimizer'], 'params': [torch.nn.Parameter(torch.zeros(1))]})
+
+
+def _build_schedule(schedule):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    return PARAM_SCHEDULERS.build({'end': EPOCH_LENGTH, **schedule},
+                                  default_args=dict(optimizer=optimizer, epoch_length=EPOCH_LENGTH))
+
+
+def _look_up(registry, kind):
+    found = registry.get(kind) if isinstance(kind, str) else kind
+    if found is None:
+        raise KeyError(f'{kind} is not in the registry {registry.name}')
+    return found
+
+
+def _check_arguments(registry, section, *given):
+    """Look a class up and compare the names of its arguments, of which the runner gives some by itself."""
+    arguments = {name: None for name in (*section, *given) if name != 'type'}
+    inspect.signature(_look_up(registry, section['type'])).bind(**arguments)

@@ -1,0 +1,124 @@
+"""Figures that others have published, to stand beside those that a grid measures."""
+from typing import NamedTuple
+
+from ..datasets.catalog import find_spec
+from .grid import read_cell_config
+from .parts import datasets_of, described_data
+from .summary import MEAN
+
+PUBLISHED_KEYS = ('source', 'recipes', 'means', 'speed')
+SPEED_KEYS = ('training', 'prediction')
+
+
+class Published(NamedTuple):
+    """What is published of the cells of a grid, as far as it is asked for."""
+
+    source: str
+    """Where the figures stand."""
+    values: dict
+    """(label of the recipe, data set, target or name of a mean, shots) -> accuracy in percent; 0 shots is zero-shot."""
+    datasets: tuple
+    """Names of the data sets of the run, in its order."""
+    means: dict
+    """Name of a mean over data sets and targets -> what it is over."""
+    speed: dict
+    """``'training'`` and ``'prediction'``: pictures per second; empty if nothing is published."""
+
+    @property
+    def targets(self):
+        """tuple[str]: Columns with a figure that are neither data sets nor means."""
+        others = {*self.datasets, *self.means, MEAN}
+        return tuple(dict.fromkeys(column for _, column, _ in self.values if column not in others))
+
+
+def published_of(grid, path, labels, cells):
+    """Take from a grid file what it quotes of the cells of a run.
+
+    .. code-block:: yaml
+
+        published:
+          source: where the figures stand
+          recipes:
+            full:                               # a recipe of the grid
+              ImageNet: {0: 66.73, 16: 75.60}   # a data set or a target; 0 shots is zero-shot
+              mean: {16: 86.85}                 # over all data sets of the grid
+              three: {16: 64.41}                # one of the means below
+          means: {three: [ImageNet, imagenet_sketch, imagenet_v2]}
+          speed: {training: 95.65, prediction: 535}   # pictures per second
+
+    Args:
+        grid (dict): Of :func:`.grid.read_grid_file`.
+        path (str): Its file, for messages.
+        labels (dict[str, str]): Label of a recipe, as cells have it, to the name of its changes.
+        cells (Sequence[Cell]): Of the run.
+
+    Returns:
+        Published | None: None if the grid publishes nothing. A mean over all data sets is left out if not all are run.
+
+    Raises:
+        ValueError: If the section has an unknown key, recipe or column, or a figure that is none.
+    """
+    section = grid.get('published')
+    if not section:
+        return None
+    _check_keys('published', section, PUBLISHED_KEYS, path)
+    if not isinstance(section.get('source'), str):
+        raise ValueError(f'{path}: published has the source {section.get("source")!r}; expected a text that says where '
+                         'the figures stand')
+    recipes, means = section.get('recipes') or {}, section.get('means') or {}
+    speed = section.get('speed') or {}
+    _check_keys('published.speed', speed, SPEED_KEYS, path)
+    _check_keys('published.recipes', recipes, tuple(grid.get('recipes') or ()), path)
+    run, targets = _sets_of(cells)
+    all_datasets = tuple(map(_full_name, grid.get('datasets') or ())) or run
+    columns = {*all_datasets, *targets, *means, MEAN}
+    for name, members in means.items():
+        _check_keys(f'published.means.{name}', members, tuple(sorted(columns - {*means, MEAN})), path)
+    shots = {0, *(cell.shots for cell in cells)}
+    wanted = {*run, *targets} if any(cell.with_targets for cell in cells) else {*run}
+    wanted |= {name for name, members in means.items() if wanted.issuperset(members)}
+    wanted |= {MEAN} if set(run) == set(all_datasets) else set()
+    values = {}
+    for recipe, of_recipe in recipes.items():
+        where = f'published.recipes.{recipe}'
+        _check_keys(where, of_recipe, tuple(sorted(columns)), path)
+        for column, of_column in of_recipe.items():
+            _check_figures(f'{where}.{column}', of_column, path)
+            values.update({(label, column, number): float(value) for label, name in labels.items() if name == recipe
+                           for number, value in of_column.items() if column in wanted and number in shots})
+    return Published(section['source'], values, run, {name: tuple(members) for name, members in means.items()
+                                                      if name in wanted}, dict(speed))
+
+
+def _full_name(dataset):
+    """Return the name that results use of a data set, however it is spelt in a grid or on the command line."""
+    try:
+        return find_spec(dataset).name
+    except KeyError:
+        return dataset
+
+
+def _sets_of(cells):
+    """Return the names of the data sets of the cells, and of all targets that their configs know, tested or not."""
+    datasets, targets = [], set()
+    for cell in {cell.config: cell for cell in reversed(cells)}.values():
+        cfg = read_cell_config(cell._replace(with_targets=True))
+        spec, _ = described_data(cfg.test_dataloader.dataset)
+        datasets.insert(0, str(datasets_of(cfg.test_dataloader.dataset)[-1]['type']) if spec is None else spec.name)
+        targets.update((cfg.get('test_cfg') or {}).get('targets') or ())
+    return tuple(dict.fromkeys(datasets)), targets
+
+
+def _check_keys(where, section, known, path):
+    unknown = [key for key in section if key not in known]
+    if unknown:
+        raise ValueError(f"{path}: {where} holds {', '.join(map(repr, unknown))}; expected some of "
+                         f"{', '.join(map(str, known)) or 'nothing'}")
+
+
+def _check_figures(where, figures, path):
+    for shots, value in figures.items() if isinstance(figures, dict) else [(None, figures)]:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not isinstance(shots, int) or shots < 0 or not is_number or not 0 <= value <= 100:
+            raise ValueError(f'{path}: {where} is {figures!r}; expected numbers of shots, 0 for zero-shot, each with a '
+                             'percentage')

@@ -1,0 +1,193 @@
+"""The grids of the paper's tables and figures: they expand, recipes do what they are called, figures are right."""
+import argparse
+import copy
+import functools
+import math
+import re
+from unittest import mock
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from tiny_clip import save_tiny_clip
+from tiny_digits import CONFIG_FOLDER, ROOT
+
+from mmpretrain_mps.benchmark import grid as grid_module
+from mmpretrain_mps.benchmark.command import cells_of, split_recipes
+from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
+from mmpretrain_mps.benchmark.parts import PartsCheck
+from mmpretrain_mps.benchmark.published import published_of
+
+GRIDS = {path.stem: path for path in sorted((CONFIG_FOLDER / 'grids').glob('*/*.yaml')) if path.parent.name != '_base_'}
+RUNS = dict(main=165, domain_generalization=3, components=132, alignment_parts=165, consistency=594,
+            sculpted_layers=198, alpha=363, lambda1=231, lambda2=231, tuned_weights=363, supervised_logits=66, speed=1)
+DEFINITIONS = read_grid_file(str(GRIDS['main']))['definitions']
+VARIANTS = ('paper', 'official')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def files_read_once():
+    """Twenty-two config files, a dozen grids: to read each file anew for each grid would take most of the time."""
+    read = functools.lru_cache(None)(Config.fromfile)
+    with mock.patch.object(grid_module.Config, 'fromfile', lambda path: copy.deepcopy(read(path))):
+        yield
+
+
+def lay_out(name, **flags):
+    defaults = dict(configs=[], datasets=[], shots=None, seeds=None, recipes=None, cfg_options=None, select='last',
+                    targets=False)
+    return cells_of(argparse.Namespace(**{**defaults, **flags}), CONFIG_FOLDER, read_grid_file(str(GRIDS[name])))
+
+
+def quoted(name):
+    grid = read_grid_file(str(GRIDS[name]))
+    labels = {recipe: recipe for recipe in split_recipes(grid, None)[0]}
+    return published_of(grid, str(GRIDS[name]), labels, lay_out(name, seeds=[1]))
+
+
+def test_every_grid_of_the_paper_is_known_here_and_in_the_documentation():
+    assert set(GRIDS) == set(RUNS)
+    text = (ROOT / 'docs' / 'paper.md').read_text(encoding='utf-8')
+    rows = dict(re.findall(r'^\| `configs/grids/paper/(\w+)\.yaml` .*?\| (\d+) \|$', text, re.MULTILINE))
+    assert {name: int(runs) for name, runs in rows.items()} == RUNS
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_a_grid_has_as_many_cells_as_it_says_with_both_recipes(name):
+    header = GRIDS[name].read_text(encoding='utf-8')
+    assert f'\n# {RUNS[name]} run' in header and f'--grid configs/grids/paper/{name}.yaml' in header
+    seeds = read_grid_file(str(GRIDS[name]))['seeds']
+    assert seeds == ([1] if name == 'speed' else [1, 2, 3])
+    # Every config of every cell is read here; seeds change nothing but the seed.
+    cells = lay_out(name, seeds=[1], recipes=VARIANTS)
+    assert len(cells) * len(seeds) == 2 * RUNS[name]
+    assert len({cell.key for cell in cells}) == len(cells)
+    assert {cell.recipe.partition('-')[0] for cell in cells} == set(VARIANTS)
+    assert all(cell.config.endswith('_official.py') == cell.recipe.startswith('official') for cell in cells)
+
+
+def test_the_recipe_paper_alone_is_the_default_and_one_recipe_needs_no_mention():
+    assert {cell.recipe for cell in lay_out('components', datasets=['DTD'])} == {'ce', 'ce_mar', 'ce_hms', 'full'}
+    official = lay_out('components', datasets=['DTD'], recipes=['official', 'ce'])
+    assert {(cell.recipe, cell.config.endswith('_dtd_official.py')) for cell in official} == {('ce', True)}
+    # A recipe that the grid does not compare, but that is defined beside those that it does.
+    assert {cell.recipe for cell in lay_out('components', datasets=['DTD'], recipes=['alpha_0.5'])} == {'alpha_0.5'}
+    with pytest.raises(ValueError, match="no config for data set 'DTD' with recipe 'cee'"):
+        lay_out('components', datasets=['DTD'], recipes=['cee'])
+
+
+def test_domain_generalisation_tests_the_targets_and_insists_on_those_of_the_paper():
+    cell = lay_out('domain_generalization')[0]
+    cfg = read_cell_config(cell)
+    assert list(cfg.test_cfg.targets) == ['imagenet_v2', 'imagenet_sketch', 'imagenet_a', 'imagenet_r']
+    assert cfg.test_cfg.requested == ['imagenet_v2', 'imagenet_sketch'] and cell.with_targets
+    assert not read_cell_config(lay_out('main', datasets=['ImageNet'])[0]).test_cfg.targets
+
+
+@pytest.fixture(scope='module')
+def architecture(tmp_path_factory):
+    """A random CLIP with as many blocks as ViT-B/16, and nothing else like it."""
+    return save_tiny_clip(tmp_path_factory.mktemp('clip') / 'tiny', layers=12)
+
+
+def tiny_config(recipe, variant, architecture, dataset='DTD'):
+    cells = make_cells([('', find_config(dataset, variant, CONFIG_FOLDER))], [2], [1], {recipe: DEFINITIONS[recipe]},
+                       dict(architecture=architecture, pretrained=None))
+    return read_cell_config(cells[0])
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('recipe', DEFINITIONS)
+def test_every_recipe_builds_and_takes_a_step(recipe, variant, architecture):
+    cfg = tiny_config(recipe, variant, architecture)
+    assert PartsCheck().faults_of(cfg) == []
+    losses, model = step(cfg)
+    total = sum(value for name, value in losses.items() if 'loss' in name)
+    assert math.isfinite(total.item())
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    total.backward()
+    assert trained and all(torch.isfinite(p.grad).all() for p in trained if p.grad is not None)
+
+
+def step(cfg):
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).train()
+    model.class_names = ('cat', 'dog')
+    model.text_prototypes = torch.randn(2, model.backbone.embed_dims)
+    samples = [DataSample().set_gt_label(label) for label in (0, 1, 0)]
+    return model([torch.randn(3, 3, 16, 16) for _ in range(2)], samples, mode='loss'), model
+
+
+@pytest.mark.parametrize('recipe, terms', [
+    ('full', 'gram_global gram_local sculpt_layer0 sculpt_layer1'), ('ce', ''), ('ce_mar', 'gram_global gram_local'),
+    ('ce_hms', 'sculpt_layer0 sculpt_layer1'), ('mar_global', 'gram_global sculpt_layer0 sculpt_layer1'),
+    ('mar_local', 'gram_local sculpt_layer0 sculpt_layer1'), ('sculpt_output', 'gram_global gram_local sculpt_layer0'),
+    ('sculpt_three', 'gram_global gram_local sculpt_layer0 sculpt_layer1 sculpt_layer2'),
+    ('point_l1', 'point_cls sculpt_layer0 sculpt_layer1'), ('logit_kl', 'logit_kl sculpt_layer0 sculpt_layer1'),
+    ('fine_tuning', '')])
+def test_a_recipe_has_the_terms_that_its_name_says(recipe, terms, architecture):
+    losses, _ = step(tiny_config(recipe, 'paper', architecture))
+    assert {name for name in losses if 'loss' in name} == {'loss_ce', *(f'loss_{term}' for term in terms.split())}
+
+
+def test_the_values_of_recipes_reach_the_model(architecture):
+    def model_of(recipe, variant='paper'):
+        return tiny_config(recipe, variant, architecture).model
+
+    assert [model_of(f'alpha_{share}').head.alpha for share in ('0.0', '0.4', '1.0')] == [0, 0.4, 1]
+    assert model_of('lambda1_0.25', 'official').gram_loss.loss_weight == 0.25
+    assert model_of('lambda2_0.05').sculpt_loss.loss_weight == 0.05
+    assert model_of('mar_p2').gram_loss.p == 2 and model_of('ce_on_tuned').head.supervise == 'tuned'
+    assert list(model_of('depths_6_3_3').backbone.group_depths) == [6, 3, 3]
+    assert model_of('no_adapters').backbone.adapters is False
+    for variant in VARIANTS:
+        assert model_of('sculpt_two', variant).sculpt_loss.normalize_text is True
+        assert model_of('sculpt_two_raw_text', variant).sculpt_loss.normalize_text is False
+        assert list(model_of('sculpt_three', variant).sculpt_loss.temperature_factors) == [1, 1, 2]
+    assert model_of('point_cosine').gram_loss.loss_weight == 0
+    assert model_of('point_cosine').point_loss.distance == 'cosine'
+    assert tiny_config('wise_ft', 'paper', architecture).default_hooks.weight_interpolation == dict(
+        type='WeightInterpolationHook', share=0.5)
+
+
+def test_equal_names_are_equal_runs_so_that_grids_can_share_them():
+    folders = [{cell.folder for cell in lay_out(name, datasets=['DTD'], shots=[16]) if cell.recipe == 'full'}
+               for name in ('main', 'components', 'alpha', 'tuned_weights')]
+    assert len(folders[0]) == 3 and all(folder == folders[0] for folder in folders)
+
+
+def test_quoted_figures_are_those_of_the_paper():
+    values = quoted('domain_generalization').values
+    column = 'mean of source, V2, Sketch'
+    assert [values['full', name, 16] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)] == [
+        75.60, 50.10, 67.53, 64.41]
+    assert [values['full', name, 0] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)] == [
+        66.73, 46.15, 60.83, 57.90]
+    components = quoted('components').values
+    assert {recipe: [components[recipe, name, 16] for name in ('ImageNet', 'StanfordCars', 'SUN397', 'mean')]
+            for recipe in ('ce', 'ce_mar', 'ce_hms', 'full')} == dict(
+                ce=[72.93, 90.00, 76.30, 85.41], ce_mar=[75.30, 90.80, 78.07, 86.44],
+                ce_hms=[74.77, 90.77, 77.80, 86.20], full=[75.60, 91.13, 78.47, 86.85])
+    parts = quoted('alignment_parts').values
+    assert [parts[recipe, 'mean', 16] for recipe in ('ce_hms', 'mar_global', 'mar_local', 'full')] == [
+        86.20, 86.57, 86.67, 86.85]
+    assert quoted('speed').speed == dict(training=95.65, prediction=535)
+
+
+def test_what_several_grids_quote_is_the_same_everywhere():
+    seen = {}
+    for name in GRIDS:
+        for recipe, columns in (read_grid_file(str(GRIDS[name])).get('published') or {}).get('recipes', {}).items():
+            for column, figures in columns.items():
+                for shots, value in figures.items():
+                    same = 'full' if recipe == 'lambda1_0.5' else recipe
+                    assert seen.setdefault((same, column, shots), value) == value
+
+
+def test_means_of_three_are_the_means_of_the_three():
+    values = quoted('domain_generalization').values
+    for shots in (0, 16):
+        three = [values['full', name, shots] for name in ('ImageNet', 'imagenet_v2', 'imagenet_sketch')]
+        assert sum(three) / 3 == pytest.approx(values['full', 'mean of source, V2, Sketch', shots], abs=0.005)

@@ -1,0 +1,164 @@
+"""Published figures beside those of a grid: what is read, what stands in the tables."""
+import csv
+import json
+
+import pytest
+from test_summary_and_tables import cells_of, result
+
+from mmpretrain_mps.benchmark.grid import Cell
+from mmpretrain_mps.benchmark.published import Published, published_of
+from mmpretrain_mps.benchmark.summary import speeds_of, summarise
+from mmpretrain_mps.benchmark.tables import results_json, results_latex, results_markdown, write_results
+
+CONFIG = """
+test_dataloader = dict(dataset=dict(type='CLIP{name}', subset='test'))
+test_cfg = dict(targets=dict(sketch=dict(type='Other')))
+train_cfg = dict(by_epoch=True, max_epochs=1)
+"""
+GRID = dict(
+    datasets=['dtd', 'EuroSAT'], recipes=['full', 'ce'],
+    published=dict(
+        source='a paper',
+        recipes=dict(full=dict(DTD={0: 40.0, 4: 60.0, 16: 70.0}, mean={16: 75.0}, sketch={16: 30.0}, pair={16: 50.0}),
+                     ce=dict(EuroSAT={16: 80})),
+        means=dict(pair=['DTD', 'sketch'])))
+
+
+def read(tmp_path, grid=GRID, datasets=('DTD', 'EuroSAT'), shots=(16, ), targets=True, labels=None):
+    for name in datasets:
+        (tmp_path / f'{name}.py').write_text(CONFIG.format(name=name))
+    cells = [Cell(str(tmp_path / f'{name}.py'), 'full', number, 1, {}, 'last', targets)
+             for name in datasets for number in shots]
+    return published_of(grid, 'grid.yaml', labels or {'full': 'full', 'ce': 'ce'}, cells)
+
+
+def changed(**section):
+    return {**GRID, 'published': {**GRID['published'], **section}}
+
+
+def test_what_is_published_of_the_cells_of_the_run_is_taken(tmp_path):
+    published = read(tmp_path)
+    assert published.values == {('full', 'DTD', 0): 40, ('full', 'DTD', 16): 70, ('full', 'mean', 16): 75,
+                                ('full', 'sketch', 16): 30, ('full', 'pair', 16): 50, ('ce', 'EuroSAT', 16): 80}
+    assert published.source == 'a paper' and published.datasets == ('DTD', 'EuroSAT')
+    assert published.targets == ('sketch', ) and published.means == {'pair': ('DTD', 'sketch')}
+
+
+def test_a_mean_over_all_is_left_out_where_only_some_are_run(tmp_path):
+    assert set(read(tmp_path, datasets=['EuroSAT'], targets=False).values) == {('ce', 'EuroSAT', 16)}
+    assert {column for _, column, _ in read(tmp_path, targets=False).values} == {'DTD', 'EuroSAT', 'mean'}
+
+
+def test_both_variants_of_a_recipe_have_the_figures_of_the_recipe(tmp_path):
+    published = read(tmp_path, labels={'paper-full': 'full', 'official-full': 'full'})
+    assert published.values['paper-full', 'DTD', 16] == published.values['official-full', 'DTD', 16] == 70
+
+
+def test_a_grid_that_publishes_nothing_has_nothing(tmp_path):
+    assert read(tmp_path, dict(datasets=['DTD'])) is None
+
+
+@pytest.mark.parametrize('section, message', [
+    (dict(source=None), 'grid.yaml: published has the source None; expected a text'),
+    (dict(sorce='x'), "grid.yaml: published holds 'sorce'; expected some of source, recipes, means, speed"),
+    (dict(recipes=dict(ful={})), "published.recipes holds 'ful'; expected some of full, ce"),
+    (dict(recipes=dict(full=dict(Dtd={16: 1.0}))), "published.recipes.full holds 'Dtd'; expected some of DTD, EuroSAT"),
+    (dict(means=dict(two=['DTD', 'ImageNet'])), "published.means.two holds 'ImageNet'; expected some of DTD, EuroSAT"),
+    (dict(speed=dict(testing=1)), "published.speed holds 'testing'; expected some of training, prediction"),
+    (dict(recipes=dict(full=dict(DTD={16: 101}))), 'recipes.full.DTD is {16: 101}; expected numbers of shots'),
+    (dict(recipes=dict(full=dict(DTD={'16': 50.0}))), 'numbers of shots, 0 for zero-shot, each with a percentage'),
+    (dict(recipes=dict(full=dict(DTD=50.0))), 'published.recipes.full.DTD is 50.0; expected numbers of shots')])
+def test_what_does_not_fit_the_grid_is_refused(tmp_path, section, message):
+    with pytest.raises(ValueError) as caught:
+        read(tmp_path, changed(**section))
+    assert message in str(caught.value)
+
+
+# Ours: DTD 70 and 72, mean 71; EuroSAT 80 and 82, mean 81; mean of both 76. Sketch 33 and 35, mean 34. Pair of DTD and
+# sketch, seed by seed: (70 + 33) / 2 = 51.5 and 53.5, mean 52.5.
+OURS = [result(name, 16, seed, fused + 2 * seed - 2, zero_shot=41., recipe='full',
+               **({'sketch/accuracy/fused': 31. + 2 * seed} if name == 'DTD' else {}))
+        for name, fused in (('DTD', 70.), ('EuroSAT', 80.)) for seed in (1, 2)]
+QUOTED = Published('a paper & more', {('full', 'DTD', 0): 40., ('full', 'DTD', 16): 70., ('full', 'mean', 16): 76.5,
+                                      ('full', 'sketch', 16): 30., ('full', 'pair', 16): 50.,
+                                      ('ce', 'EuroSAT', 16): 80.},
+                   ('DTD', 'EuroSAT'), {'pair': ('DTD', 'sketch')}, {})
+
+
+def lines_of(text, start):
+    return [' '.join(line.split()) for line in text.splitlines() if line.startswith(f'| {start}')]
+
+
+def test_the_paper_stands_below_ours_with_the_difference():
+    text = results_markdown(cells_of(OURS), OURS, published=QUOTED)
+    assert 'quote a paper & more' in text
+    assert lines_of(text, 'full (paper)') == [
+        '| full (paper) | 0 | 40.00 (+1.00) | - | - |', '| full (paper) | 16 | 70.00 (+1.00) | - | 76.50 (-0.50) |',
+        '| full (paper) | 16 | 30.00 (+4.00) | 50.00 (+2.50) |']
+    assert lines_of(text, 'method')[2] == '| method | shots | sketch | pair |'
+    assert lines_of(text, 'ce') == ['| ce | 16 | - | - | - |', '| ce (paper) | 16 | - | 80.00 | - |']
+
+
+def test_the_tuned_branch_has_no_figure_of_the_paper_beside_it():
+    text = results_markdown(cells_of(OURS), OURS, published=QUOTED)
+    tuned = text[text.index('## Accuracy in percent of the tuned branch alone'):]
+    assert '(paper)' not in tuned[:tuned.index('on the targets')]
+
+
+def test_before_any_run_the_paper_stands_beside_empty_columns():
+    text = results_markdown([], [], published=QUOTED)
+    assert lines_of(text, 'full') == [
+        '| full | 0 | - | - | - |', '| full (paper) | 0 | 40.00 | - | - |', '| full | 16 | - | - | - |',
+        '| full (paper) | 16 | 70.00 | - | 76.50 |', '| full | 16 | - | - |', '| full (paper) | 16 | 30.00 | 50.00 |']
+
+
+def test_a_mean_over_some_of_the_data_sets_does_not_stand_beside_one_over_all():
+    text = results_markdown(cells_of(OURS[:2]), OURS[:2], published=QUOTED)
+    assert '| full | 16 | 71.00 ± 1.41 [58.29, 83.71] | - | - |' in lines_of(text, 'full')
+    assert '| full (paper) | 16 | 70.00 (+1.00) | - | 76.50 |' in lines_of(text, 'full')
+
+
+def test_all_files_have_the_published_figures_and_none_without(tmp_path):
+    write_results(tmp_path, cells_of(OURS), OURS, published=QUOTED)
+    content = json.loads((tmp_path / 'results.json').read_text())
+    rows = {(row['method'], row['branch'], row['dataset'], row['shots']): row
+            for row in content['summary'] + content['targets_summary']}
+    assert content['published'] == dict(source='a paper & more') and 'speed' not in content
+    assert (rows['full', 'fused', 'mean', 16]['mean'], rows['full', 'fused', 'mean', 16]['difference']) == (76, -0.5)
+    assert rows['full', 'fused', 'pair', 16]['published'] == 50 and rows['full', 'fused', 'pair', 16]['mean'] == 52.5
+    assert rows['full', 'tuned', 'DTD', 16]['published'] is None
+    assert (rows['ce', 'fused', 'EuroSAT', 16]['mean'], rows['ce', 'fused', 'EuroSAT', 16]['published']) == (None, 80)
+    line = next(row for row in csv.DictReader((tmp_path / 'results_summary.csv').open())
+                if (row['method'], row['dataset'], row['branch']) == ('full', 'DTD', 'fused'))
+    assert (line['mean'], line['published'], line['difference']) == ('71.0', '70.0', '1.0')
+    latex = (tmp_path / 'results.tex').read_text()
+    assert r'full (paper) & 16 & $70.00$ ($+1.00$) & -- & $76.50$ ($-0.50$) \\' in latex and r'a paper \& more' in latex
+
+    write_results(tmp_path, cells_of(OURS), OURS)
+    for name in ('results.json', 'results_summary.csv', 'results.md', 'results.tex'):
+        text = (tmp_path / name).read_text()
+        assert 'paper' not in text and 'published' not in text and 'difference' not in text
+
+
+def test_methods_that_are_told_apart_by_their_config_keep_the_figures_of_their_recipe():
+    results = [result('DTD', 16, 1, 71., recipe='full', config=config) for config in ('a.py', 'b.py')]
+    summary = summarise(results, published=QUOTED)
+    assert summary.quote('fused', 'a full', 'DTD', 16) == summary.quote('fused', 'b full', 'DTD', 16) == (70, 1)
+
+
+def speed_result(seed, resumed=False, **more):
+    return {**result('SUN397', 16, seed, 78., recipe='full', **more), 'resumed': resumed}
+
+
+def test_speed_counts_pictures_of_runs_that_were_not_cut_off():
+    # 160 pictures, 50 epochs, 10 s; 100 pictures, 1 s.
+    results = [speed_result(1), speed_result(2, resumed=True), speed_result(3, **{'V2/accuracy/fused': 1.})]
+    assert speeds_of(results) == [
+        dict(method='full', dataset='SUN397', shots=16, runs=1, training=800., prediction=100.)]
+    published = QUOTED._replace(values={}, datasets=('SUN397', ), means={}, speed=dict(training=95.65, prediction=535))
+    text = results_markdown(cells_of(results), results, published=published)
+    assert lines_of(text, 'full')[-1] == '| full | 16 | SUN397 | 800.00 | 100.00 |'
+    assert lines_of(text, '(paper)') == ['| (paper) | - | - | 95.65 | 535.00 |']
+    assert json.loads(results_json([], results, published=published))['speed']['published']['training'] == 95.65
+    assert r'full & 16 & SUN397 & $800.00$ & $100.00$ \\' in results_latex(results, published)
+    assert 'Pictures per second' not in results_markdown(cells_of(results), results, published=QUOTED)
