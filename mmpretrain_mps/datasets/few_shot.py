@@ -159,14 +159,16 @@ class FewShotDataset(Dataset):
         """Augment as in ``epoch`` (counted from 0), in all workers; called in the main process before they start."""
         self.full_init()
         self._epoch.fill_(epoch)
-        if self._pre_drawn is None and self._loads_first() and 'img' not in self._entries[0]:  # what is in memory already needs no second place
+        if self._pre_drawn is not None:
+            return  # every picture was read once, before
+        if self._loads_first() and 'img' not in self._entries[0]:  # what is in memory already needs no second place
             self._cache.fill(self._entries, self.pipeline.transforms[0])
 
     def set_view_bank(self, size: Optional[int]) -> Optional[PreDrawnViews]:
         """Show numbers of pre-drawn views instead of pictures from now on, or pictures again.
 
         The inputs of a sample are then ``dict(pictures=index, views=numbers)``, both int64, and the epoch decides which
-        of the ``size`` views there are; :class:`CLIPDataPreprocessor` looks them up. Called before workers start.
+        of the ``size`` views these are; :class:`CLIPDataPreprocessor` looks them up. Called before workers start.
 
         Args:
             size (int, optional): Views per picture; None ends it.

@@ -29,8 +29,8 @@ class PreDrawnViews:
         transforms = list(getattr(pipeline, 'transforms', ()))
         positions = [position for position, transform in enumerate(transforms) if isinstance(transform, DualView)]
         if len(positions) != 1:
-            raise ValueError(f'view_bank={size} needs a pipeline with one DualView, whose views are drawn beforehand, but '
-                             f'found {len(positions)} among {[type(transform).__name__ for transform in transforms]}.')
+            raise ValueError(f'view_bank={size} needs a pipeline with one DualView, whose views are drawn beforehand, '
+                             f'but found {len(positions)} among {[type(step).__name__ for step in transforms]}.')
         views = transforms[positions[0]]
         self.num_views = len(views.transforms)
         if size < self.num_views:

@@ -1,7 +1,7 @@
 import pytest
 from tiny_digits import CONFIG_FOLDER
 
-from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config
+from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
 
 # Of the released code: epochs, weight of alignment, temperature at start and end.
 OFFICIAL = {
@@ -34,3 +34,16 @@ def test_selection_by_validation_works_where_there_is_a_validation_split_and_is_
     assert read('EuroSAT', 'paper', select='val').val_dataloader.dataset.subset == 'val'
     with pytest.raises(ValueError, match='has no validation split'):
         read('ImageNet', 'paper', select='val')
+
+
+def test_the_grid_of_view_banks_differs_in_nothing_else_and_tests_on_both_splits():
+    grid = read_grid_file(CONFIG_FOLDER / 'grids' / 'mini_view_bank.yaml')
+    cells = make_cells([CONFIG_FOLDER.parent / grid['configs'][0]], grid['shots'], grid['seeds'], grid['recipes'],
+                       grid['cfg_options'], with_targets=True)
+    assert len({cell.key for cell in cells}) == len(cells) == 4 * 5
+    sizes = {}
+    for cell in cells[::5]:
+        cfg = read_cell_config(cell)
+        assert cfg.test_cfg.targets == dict(validation=dict(type='Digits', subset='val'))
+        sizes[cell.recipe], = (hook.view_bank for hook in cfg.custom_hooks if hook.type == 'ViewBankHook')
+    assert sizes == dict(new_views=0, view_bank_4=4, view_bank_16=16, view_bank_64=64)

@@ -188,8 +188,10 @@ def test_what_cannot_be_seen_has_no_plain_form(value):
 
 
 def test_a_second_run_with_targets_does_not_run_the_frozen_branch(tmp_path, zero_shot_runs):
-    config = write_config(tmp_path, more="test_cfg = dict(type='DomainGeneralizationLoop', targets=dict("
-                          "again=dict(type='Digits', subset='val'), blur=dict(type='CorruptedDigits', corruption='blur')))")
+    config = write_config(
+        tmp_path, more="test_cfg = dict(type='DomainGeneralizationLoop', targets=dict("
+        "again=dict(type='Digits', subset='val'), blur=dict(type='CorruptedDigits', corruption='blur')))")
+
     def test():
         cfg = Config.fromfile(config)
         cfg.work_dir, cfg.log_level, cfg.experiment_name = str(tmp_path / 'run'), 'ERROR', os.urandom(8).hex()
@@ -199,6 +201,7 @@ def test_a_second_run_with_targets_does_not_run_the_frozen_branch(tmp_path, zero
                     'val_evaluator'):
             cfg[key] = None
         return Runner.from_cfg(cfg).test()
+
     first = test()
     assert len(zero_shot_runs) == 9 + 4 + 9 and len(list((tmp_path / 'kept').iterdir())) == 3
     assert test() == first

@@ -25,3 +25,8 @@ def test_a_top_level_value_that_the_data_loaders_do_not_use_is_pointed_out(top, 
 def test_configs_without_short_cuts_pass(caplog):
     ShortCutsHook().before_run(RunnerOf(train_dataloader=dict(dataset=dict(num_shots=4, seed=1))))
     assert not caplog.records
+
+
+def test_hooks_are_looked_at_too(caplog):
+    ShortCutsHook().before_run(RunnerOf(view_bank=16, custom_hooks=[dict(type='A'), dict(type='B', view_bank=0)]))
+    assert 'view_bank is 16 at the top of the config, but custom_hooks.1.view_bank is 0' in caplog.text

@@ -56,13 +56,31 @@ def test_counts_of_vit_b_16_are_those_of_the_method(step):
     assert ours == pytest.approx(step.least_flops(visual, depths, False) / 1e9, rel=0.01)
 
 
+def test_a_step_from_a_view_bank_has_the_same_losses_and_nothing_of_the_frozen_part(step, architecture):
+    flags = ['--architecture', architecture, '--classes', '3', '--batch', '4']
+    plain, banked = (step.Bench(step.parse_arguments(flags + more)) for more in ([], ['--view-bank']))
+    assert banked.check_equal() < 1e-5
+    saved = plain.count_flops('step', 'ours') - banked.count_flops('step', 'ours')
+    with torch.no_grad():
+        frozen = step.counted_flops(lambda: plain.model.frozen_features(torch.cat(plain.views)))
+    # The zero-shot Gram matrices are still to be made: both formulations count them.
+    assert saved == frozen > 0
+    assert banked.count_flops('predict', 'ours') == plain.count_flops('predict', 'ours')
+
+
 def test_the_tool_writes_times_memory_and_counts(architecture, tmp_path):
     out = tmp_path / 'step.json'
     done = run_python(TOOLS / 'step.py', '--architecture', architecture, '--classes', '3', '--quick', '--repeats', '1',
-                      '--out', out)
+                      '--profile', '--out', out)
     assert done.returncode == 0, done.stderr
     results = json.loads(out.read_text())
     assert results['difference'] < 1e-5
+    for task in ('step', 'predict'):
+        rows = results['profile'][task]
+        shares = [row['share'] for row in rows]
+        assert 5 < len(rows) <= 15 and sum(shares) <= 1 and shares == sorted(shares, reverse=True)
+        assert any('linear' in row['operator'] or 'mm' in row['operator'] for row in rows)
+        assert f'operators of our {task} ' in done.stdout and rows[0]['operator'][:50] in done.stdout
     for task in ('step', 'predict'):
         assert results[task]['ratio'] > 0 and results[task]['gflop']['reference'] > results[task]['gflop']['ours']
         assert set(results[task]['memory']) == {'reference', 'ours'}

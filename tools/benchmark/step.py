@@ -18,12 +18,14 @@ from pathlib import Path
 
 import torch
 from flops import counted_flops, least_flops
-from machine import CLOCKS, ROOT, PeakMemory, alternate, describe_machine, matmul_peak, median_ratio, write_results
+from machine import (CLOCKS, ROOT, PeakMemory, alternate, describe_machine, matmul_peak, median_ratio, synchronize,
+                     write_results)
 from mmpretrain.structures import DataSample
 from reference import ReferenceFormulation
 
 from mmpretrain_mps.models import MPSCLIPClassifier
 from mmpretrain_mps.models.backbones.linear import force_onednn
+from mmpretrain_mps.models.utils.view_bank import BankLayout, ViewBank
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # Losses of the two formulations may differ by this share: rounding.
@@ -33,6 +35,7 @@ RECIPES = {
     'paper': dict(layer_weights=(1.0, 1.0), normalize_text=True),
 }
 FORMULATIONS = ('reference', 'ours')
+TOP_OPERATORS = 15
 
 
 def parse_arguments(argv=None):
@@ -42,7 +45,7 @@ def parse_arguments(argv=None):
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='float32, or autocast to the other two')
     parser.add_argument('--reference-dtype', choices=DTYPES, help='of the reference alone; default: as --dtype')
-    parser.add_argument('--batch', type=int, help='pictures; default 4, with --quick 2')
+    parser.add_argument('--batch', type=int, help='pictures; default 4, with --quick 1')
     parser.add_argument('--views', type=int, default=2)
     parser.add_argument('--classes', type=int, default=100)
     parser.add_argument('--recipe', choices=RECIPES, default='official')
@@ -55,12 +58,14 @@ def parse_arguments(argv=None):
     parser.add_argument('--checkpointing', action='store_true', help='ours with gradient checkpointing')
     parser.add_argument('--largest-batch', action='store_true', help='also search the largest batch that fits (GPU)')
     parser.add_argument('--no-memory', action='store_true', help='skip the measurement of memory')
-    parser.add_argument('--profile', action='store_true', help='print the operators that our step spends its time in')
+    parser.add_argument('--view-bank', action='store_true', help='our step on pre-drawn views, without the frozen part')
+    parser.add_argument('--profile', action='store_true',
+                        help='print and store the operators that our step and prediction spend their time in')
     parser.add_argument('--quick', action='store_true', help='under a minute on two cores')
     parser.add_argument('--out', help='result file; default results/benchmark/step-....json')
     parser.add_argument('--memory-of', choices=FORMULATIONS, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    args.batch = args.batch or (2 if args.quick else 4)
+    args.batch = args.batch or (1 if args.quick else 4)
     args.repeats = args.repeats or (3 if args.quick else 5)
     args.reference_dtype = args.reference_dtype or args.dtype
     if args.threads:
@@ -100,6 +105,23 @@ class Bench:
         self.views = [torch.randn(batch, 3, *size, device=self.device) for _ in range(self.args.views)]
         self.labels = torch.randint(0, self.args.classes, (batch, ), device=self.device)
         self.samples = [DataSample(gt_label=label) for label in self.labels.split(1)]
+        self.bank = self.fill_bank() if self.args.view_bank else None
+
+    def fill_bank(self):
+        """Return a bank of the views."""
+        count = len(self.views)
+        with torch.no_grad(), self.autocast('ours'):
+            frozen = self.model.frozen_features(torch.stack(self.views, 1).flatten(0, 1))
+        bank = ViewBank(BankLayout(frozen, torch.ones(len(self.labels), count, dtype=torch.bool)))
+        bank.write(0, frozen)
+        return bank
+
+    def inputs(self):
+        """Return what our step is given: pictures, or what the bank holds of them."""
+        if self.bank is None:
+            return self.views
+        pictures = torch.arange(len(self.labels))
+        return self.bank.read(pictures, torch.arange(len(self.views)).expand(len(pictures), -1), self.device)
 
     def reset(self):
         """Forget gradients and the optimizer's state."""
@@ -118,12 +140,12 @@ class Bench:
         dtype = DTYPES[self.args.reference_dtype if name == 'reference' else self.args.dtype]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
-    def losses(self, name):
-        """Return the losses of a formulation, without diagnostics."""
+    def losses(self, name, inputs=None):
+        """Return the losses of a formulation, without diagnostics; ours of ``inputs`` if they are there already."""
         with self.autocast(name):
             if name == 'reference':
                 return self.reference.loss(self.views, self.labels)
-            losses = self.model(self.views, self.samples, mode='loss')
+            losses = self.model(inputs or self.inputs(), self.samples, mode='loss')
         return {key: value for key, value in losses.items() if 'loss' in key}
 
     def step(self, name):
@@ -149,7 +171,8 @@ class Bench:
         """Return the floating-point operations of a step or a prediction, for the whole batch."""
         if task == 'predict':
             return counted_flops(lambda: self.predict(name))
-        return counted_flops(lambda: torch.autograd.grad(sum(self.losses(name).values()), self.parameters))
+        inputs = self.inputs()  # the look-up multiplies nothing, and needs numbers to look at
+        return counted_flops(lambda: torch.autograd.grad(sum(self.losses(name, inputs).values()), self.parameters))
 
     def check_equal(self):
         """Compare losses and logits; return the largest difference, relative to the larger of 1 and the largest value.
@@ -230,12 +253,15 @@ def measure(args, argv):
     for task, count in pictures.items():
         times = alternate({name: lambda name=name: getattr(bench, task)(name) for name in FORMULATIONS}, args.repeats,
                           bench.device, args.clock)
-        floor = least_flops(visual, depths, task == 'step')
+        flops = {} if args.compile else {name: bench.count_flops(task, name) / count for name in FORMULATIONS}
+        # What cannot be done without is less where the frozen part was run before.
+        floor = flops.get('ours', float('nan')) if args.view_bank and task == 'step' else least_flops(
+            visual, depths, task == 'step')
         median = statistics.median(times['ours'])
         results[task] = dict(
             seconds={name: statistics.median(times[name]) for name in FORMULATIONS},
             all_seconds=times, ratio=median_ratio(times, 'reference', 'ours'),
-            gflop={} if args.compile else {name: bench.count_flops(task, name) / count / 1e9 for name in FORMULATIONS},
+            gflop={name: number / 1e9 for name, number in flops.items()},
             gflop_floor=floor / 1e9, share_of_peak=floor * count / median / peak,
             memory={name: memory[name][task] for name in memory})
     if args.largest_batch:
@@ -272,16 +298,39 @@ def format_results(results):
     return '\n'.join(lines)
 
 
-def print_profile(bench):
-    """Print the operators of our training step by the time that they take themselves."""
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    if bench.device.type == 'cuda':
-        activities.append(torch.profiler.ProfilerActivity.CUDA)
-    bench.step('ours')
-    with torch.profiler.profile(activities=activities) as profile:
-        bench.step('ours')
-    key = 'self_cuda_time_total' if bench.device.type == 'cuda' else 'self_cpu_time_total'
-    print(profile.key_averages().table(sort_by=key, row_limit=18, max_name_column_width=40))
+def profile(bench):
+    """Return the operators that our step and prediction spend most of their own time in.
+
+    Args:
+        bench (Bench): What is run, once more after a run that is not recorded.
+
+    Returns:
+        dict[str, list[dict]]: For ``step`` and ``predict``: operator, calls, milliseconds, share of all of them.
+    """
+    cuda = bench.device.type == 'cuda'
+    activities = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if cuda else [])]
+    found = {}
+    for task in ('step', 'predict'):
+        getattr(bench, task)('ours')
+        with torch.profiler.profile(activities=activities) as recorded:
+            getattr(bench, task)('ours')
+            synchronize(bench.device)
+        times = {event.key: (event.self_device_time_total if cuda else event.self_cpu_time_total, event.count)
+                 for event in recorded.key_averages()}
+        total = sum(time for time, _ in times.values())
+        found[task] = [dict(operator=name, calls=calls, self_ms=time / 1e3, share=time / total)
+                       for name, (time, calls) in sorted(times.items(), key=lambda item: -item[1][0])[:TOP_OPERATORS]]
+    return found
+
+
+def format_profile(found):
+    """Return the tables of :func:`profile` for the screen."""
+    lines = []
+    for task, rows in found.items():
+        lines += [f"{f'operators of our {task}':<52}{'calls':>7}{'self ms':>11}{'share':>8}"]
+        lines += [f"{row['operator'][:50]:<52}{row['calls']:>7}{row['self_ms']:>11.2f}{100 * row['share']:>6.1f} %"
+                  for row in rows] + ['']
+    return '\n'.join(lines)
 
 
 def main(argv=None):
@@ -295,14 +344,15 @@ def main(argv=None):
         results, bench = measure(args, argv)
         print(format_results(results))
         if args.profile:
-            print_profile(bench)
+            results['profile'] = profile(bench)
+            print(format_profile(results['profile']))
     write_results(results, args.out or ROOT / 'results' / 'benchmark' / f'{name_of(args)}.json')
 
 
 def name_of(args):
     """Return the name of a result file: what was run, and the switches that are not at their default."""
     parts = ['step', Path(args.architecture).name, torch.device(args.device).type, args.dtype, f'batch{args.batch}']
-    parts += [name for name in ('compile', 'checkpointing', 'no_onednn') if getattr(args, name)]
+    parts += [name for name in ('compile', 'checkpointing', 'no_onednn', 'view_bank') if getattr(args, name)]
     return '-'.join(parts)
 
 

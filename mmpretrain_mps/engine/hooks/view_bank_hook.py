@@ -56,7 +56,7 @@ class ViewBankHook(Hook):
         if dtype is not None and dtype not in DTYPES:
             raise ValueError(f'dtype of ViewBankHook is {dtype!r}, expected one of {sorted(DTYPES)} or None')
         self.view_bank, self.storage, self.max_bytes, self.dtype = view_bank, storage, max_bytes, dtype
-        self._layout = None
+        self._layout, self._trained = None, False
 
     def before_run(self, runner):
         """Plan the bank, say its size, and refuse what cannot be.
@@ -67,7 +67,8 @@ class ViewBankHook(Hook):
         Raises:
             ValueError: If the bank would be larger than ``max_bytes``, or the run is none that it can serve.
         """
-        if not self.view_bank or not is_training(runner) or self._layout is not None:
+        # A runner that has trained may test or validate afterwards, which starts with this hook as well.
+        if not self.view_bank or not is_training(runner) or self._trained:
             return
         check_run(runner)
         dataset = runner.train_dataloader.dataset
@@ -106,6 +107,7 @@ class ViewBankHook(Hook):
         if self._layout is not None:
             _unwrap(runner.model).data_preprocessor.view_bank = self._layout = None
             runner.train_dataloader.dataset.set_view_bank(None)
+        self._trained = True
 
     def _too_large(self, runner, least):
         layout = self._layout
@@ -115,7 +117,7 @@ class ViewBankHook(Hook):
                      if hook['type'] == type(self).__name__), '')
         return (f'the view bank would take {format_bytes(layout.num_bytes)} of {self.storage}, but max_bytes allows '
                 f'{format_bytes(self.max_bytes)}: {layout.describe()}. What can be changed: {fewer}'
-                f'{here}max_bytes={layout.num_bytes:.2g} if there is so much, {here}storage=disk, '
+                f'{here}max_bytes={layout.num_bytes} if there is so much, {here}storage=disk, '
                 f'{here}dtype=bfloat16, fewer pictures, or view_bank=0 (off)')
 
 
@@ -130,7 +132,8 @@ def check_run(runner):
     """
     model, loader = _unwrap(runner.model), runner.train_dataloader
     parts = [
-        ('the train loop', runner.train_loop, EpochBasedTrainLoop), ('the training data set', loader.dataset, FewShotDataset),
+        ('the train loop', runner.train_loop, EpochBasedTrainLoop),
+        ('the training data set', loader.dataset, FewShotDataset),
         ('the training sampler', loader.sampler, DefaultSampler),
         ('the data preprocessor', model.data_preprocessor, CLIPDataPreprocessor)]
     for what, part, kind in parts:
@@ -141,8 +144,8 @@ def check_run(runner):
     if model.backbone.tune_stem:
         raise ValueError('view_bank: with backbone.tune_stem nothing of the tuned branch is frozen that could be kept')
     if runner.cfg.get('compile'):
-        raise ValueError("view_bank does not go with compile of the runner, which takes the look-up into its graph; use "
-                         'model.compile=True')
+        raise ValueError('view_bank does not go with compile of the runner, which takes the look-up into its graph; '
+                         'use model.compile=True')
 
 
 def views_of_training(sampler, views, pictures, max_epochs):

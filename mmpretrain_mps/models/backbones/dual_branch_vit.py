@@ -30,7 +30,7 @@ class FrozenFeatures(NamedTuple):
     entry: torch.Tensor
     """Where the branches part ``(N, L, W)``: output of the first adapted block, or of all shared ones."""
     zero_shot: Optional[torch.Tensor]
-    """Unit-norm features of the frozen branch ``(N, L, D)``, float32; ``L`` is 1 for [CLS] alone, None if not asked for."""
+    """Unit-norm ``(N, L, D)`` of the frozen branch, float32; ``L`` is 1 for [CLS] alone. None if not asked for."""
     zero_shot_intermediate: Optional[tuple] = None
     """[CLS] of its intermediate layers through the pseudo-forward, each ``(N, D)``."""
 

@@ -223,8 +223,8 @@ class MPSCLIPClassifier(BaseClassifier):
         """Run the model.
 
         Args:
-            inputs (Tensor | list[Tensor] | FrozenFeatures): Normalised pictures ``(B, 3, H, W)``; for ``mode='loss'`` a list of such
-                tensors, one per view, or the frozen features of all views, view by view.
+            inputs (Tensor | list[Tensor] | FrozenFeatures): Normalised pictures ``(B, 3, H, W)``; for ``mode='loss'`` a
+                list of such tensors, one per view, or the frozen features of all views, view by view.
             data_samples (list[DataSample], optional): One per picture; needed with ``mode='loss'``.
             mode (str): ``'loss'`` returns a dict of weighted losses and diagnostics, ``'predict'`` data samples with
                 predictions, ``'tensor'`` the fused logits ``(B, C)``.
@@ -333,13 +333,16 @@ class MPSCLIPClassifier(BaseClassifier):
         return dict(patch_tokens=any(loss.uses_patch_tokens for loss in constraints),
                     zero_shot=bool(constraints) or self.head.uses_zero_shot)
 
-    def _training_features(self, views, pictures):
-        """Run all views in one batch; return features with a leading axis of views."""
+    def _training_features(self, views, pictures=None):
+        """Run all views in one batch; return features with a leading axis of views.
+
+        Frozen features do not tell how many pictures they are of.
+        """
         features = self.backbone(
             views if isinstance(views, FrozenFeatures) else torch.cat(list(views)),
             **self._needed_of_branches(),
             intermediate_starts=() if self.sculpt_loss is None else self.sculpt_loss.intermediate_starts)
-        shape = (-1, pictures)
+        shape = (-1, len(views[0]) if pictures is None else pictures)
         return features._replace(
             tuned=features.tuned.unflatten(0, shape),
             zero_shot=None if features.zero_shot is None else features.zero_shot.unflatten(0, shape),

@@ -11,12 +11,12 @@ from torch import nn
 
 from . import tensor_cache
 from .fingerprint import fingerprint
-from .tensor_cache import VARIABLE  # noqa: F401  (public here too)
 from .text_prototypes import encode_prototypes, fill_templates
 
 # Part of every key; to be changed with whatever changes the numbers of `encode_prototypes`.
 FORMAT = 'prototypes-1'
 PROBES = 64
+VARIABLE = tensor_cache.VARIABLE
 
 
 def cache_folder():

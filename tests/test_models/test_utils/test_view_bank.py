@@ -105,7 +105,8 @@ def test_they_are_within_1e_6_where_views_were_computed_in_other_batches(build, 
     for row, part in enumerate(parts):
         bank.write(row, part)
     frozen = bank.read(torch.arange(4), torch.tensor([[0, 1]]).repeat(4, 1), 'cpu')
-    torch.testing.assert_close(gradients(model, frozen, samples), gradients(model, views, samples), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradients(model, frozen, samples), gradients(model, views, samples), rtol=1e-6,
+                               atol=1e-6)
 
 
 def test_mixed_precision_gets_its_own_types_back(build, batch):
