@@ -56,4 +56,3 @@ test_dataloader = dict(
     dataset=dict(type='DistortedLetters', subset='test', test_mode=True, pipeline=test_pipeline))
 
 val_evaluator = dict(type='BranchAccuracy')
-test_evaluator = val_evaluator
