@@ -7,7 +7,7 @@ from mmengine.config import Config
 from .grid import make_cells
 from .summary import Spread, spread_of
 
-STUDY_KEYS = ('title', 'config', 'baseline', 'options', 'selection', 'report', 'methods', 'columns', 'claims')
+STUDY_KEYS = ('title', 'config', 'baseline', 'options', 'selection', 'report', 'methods', 'columns', 'claims', 'trade_off')
 METHOD_KEYS = ('label', 'config', 'options', 'candidates')
 SELECTION_KEYS = ('shots', 'seeds', 'metric', 'options')
 REPORT_KEYS = ('shots', 'seeds', 'targets')
@@ -51,6 +51,8 @@ class Study(NamedTuple):
     columns: list
     claims: list
     """Entries that :func:`.claims.read_claims` reads."""
+    trade_off: list
+    """Two metrics of columns that are shown against each other; may be empty."""
 
     @property
     def budget(self):
@@ -74,7 +76,8 @@ def read_study(path):
         path (str | Path): YAML with ``config`` (relative to the file), ``baseline`` (name of a method), ``options`` (for
             every run), ``selection`` (``shots``, ``seeds``, ``metric``, ``options``), ``report`` (``shots``, ``seeds``,
             ``targets``), ``methods`` (name -> ``label``, ``options``, ``candidates``, ``config``) and ``columns``
-            (``metric``, ``title``, ``better``, ``zero_shot``, ``digits``); optionally ``claims``, see :mod:`.claims`.
+            (``metric``, ``title``, ``better``, ``zero_shot``, ``digits``); optionally ``claims``, see
+            :mod:`.claims`, and ``trade_off``, two metrics of columns.
 
     Returns:
         Study: Checked.
@@ -94,8 +97,9 @@ def read_study(path):
     methods = [_read_method(path, name, method, content['config']) for name, method in content['methods'].items()]
     study = Study(content.get('title', path.stem), content['baseline'], content.get('options') or {},
                   content['selection'], content['report'], methods,
-                  [_read_column(path, column) for column in content['columns']], content.get('claims') or [])
-    _check_fairness(path, study)
+                  [_read_column(path, column) for column in content['columns']], content.get('claims') or [],
+                  content.get('trade_off') or [])
+    _check_whole(path, study)
     return study
 
 
@@ -241,12 +245,15 @@ def _check_keys(content, known, needed, owner):
         raise ValueError(f"{owner} {' and '.join(what)}; expected {', '.join(known)}")
 
 
-def _check_fairness(path, study):
+def _check_whole(path, study):
     budgets = {method.name: len(method.candidates) for method in study.methods}
     if len(set(budgets.values())) != 1:
         raise ValueError(f'{path}: every method must have as many candidates as the others, but there are {budgets}')
     if study.baseline not in budgets:
         raise ValueError(f'{path}: the baseline {study.baseline!r} is none of the methods {list(budgets)}')
+    metrics = [column.metric for column in study.columns]
+    if study.trade_off and (len(study.trade_off) != 2 or not set(study.trade_off) <= set(metrics)):
+        raise ValueError(f'{path}: trade_off is {study.trade_off}, expected two metrics of columns: {metrics}')
     shared = sorted(set(study.selection['seeds']) & set(study.report['seeds']))
     if shared:
         raise ValueError(f'{path}: the seeds {shared} are both selected by and reported; expected different ones')

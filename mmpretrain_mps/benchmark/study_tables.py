@@ -9,6 +9,7 @@ from .study import is_certain, paired_difference, values_of
 from .summary import spread_of
 from .tables import results_csv
 
+STUDY_FORMAT = 'mmpretrain_mps-study-1'
 DIFFERENCE_NOTE = (
     'Difference to {baseline}, paired by seed (same pictures, same order): mean [95 % interval, Student\'s t]. Bold: the '
     'interval leaves out 0. Intervals are per cell of the table, not corrected for their number.')
@@ -30,7 +31,10 @@ def write_study(folder, study, choices, selection, results):
     texts = {
         'selection.json': _json(dict(study=study.title, metric=study.selection['metric'],
                                      choices=_choices(study, choices), cells=selection)),
-        'study.json': _json(dict(study=study.title, baseline=study.baseline, choices=_choices(study, choices),
+        'study.json': _json(dict(format=STUDY_FORMAT, study=study.title, baseline=study.baseline,
+                                 selected=selection_text(study), trade_off=study.trade_off,
+                                 columns=[column._asdict() for column in study.columns],
+                                 choices=_choices(study, choices),
                                  summary=study_rows(study, results), claims=_claims(study, results), cells=results)),
         'study.csv': results_csv(results),
         'study.md': study_markdown(study, choices, results),

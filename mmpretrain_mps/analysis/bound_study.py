@@ -1,0 +1,129 @@
+"""How tight is the bound that alignment minimises? The Gromov-Wasserstein distance beside it, over trainings."""
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from ..benchmark.cell_run import machine, versions
+from ..benchmark.curves import colour_of
+from ..benchmark.summary import spread_of
+from ..engine.file_backend import AtomicLocalBackend
+from .contents import Plot
+from .style import STYLES, legend_below, panel, render
+from .work_dir import read_work_dir
+
+FIGURES = ('gw/exact', 'gw/bound', 'gw/tightness', 'gw/entropic', 'gw/diagonal', 'gram/feature_cosine')
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_training(config, options, work_dir, report):
+    """Train in a process of its own, unless it is done.
+
+    Args:
+        config (str | Path): With ``GromovWassersteinDistance`` among the metrics of validation.
+        options (dict): Changes to it.
+        work_dir (str | Path): Of the training.
+        report (Callable[[str], None]): Gets a line.
+
+    Raises:
+        RuntimeError: If the training fails; holds the end of what it printed.
+    """
+    if (Path(work_dir) / 'last_checkpoint').is_file() and courses_of(work_dir):
+        report(f'{work_dir}: done before')
+        return
+    changes = [f'{name}={json.dumps(value)}' for name, value in options.items()]
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir),
+               '--cfg-options', *changes]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f'{work_dir}: training ended with status {done.returncode}:\n{done.stderr[-2000:]}')
+    report(f'{work_dir}: trained')
+
+
+def courses_of(work_dir):
+    """Return the figures of every validation of a complete training.
+
+    Args:
+        work_dir (str | Path): Of the training.
+
+    Returns:
+        dict[str, list[float]]: Epoch by epoch; empty where the training has not come to its end.
+    """
+    log = read_work_dir(work_dir)
+    epochs = (log.config or {}).get('train_cfg', {}).get('max_epochs')
+    if 'gw/bound' not in log.names(validation=True):
+        return {}
+    courses = {name: list(log.course(name, validation=True)[1]) for name in FIGURES}
+    return courses if len(courses['gw/bound']) == epochs else {}
+
+
+def summarise_bounds(courses):
+    """Average over seeds.
+
+    Args:
+        courses (dict[str, dict[int, dict]]): Method to seed to what :func:`courses_of` returned.
+
+    Returns:
+        dict: Method to figure to lists over epochs, ``mean`` and ``std``; ``tightness_least`` is the smallest of all.
+    """
+    summary = {}
+    for method, seeds in courses.items():
+        summary[method] = {}
+        for name in FIGURES:
+            spreads = [spread_of(values) for values in zip(*(course[name] for course in seeds.values()))]
+            summary[method][name] = dict(mean=[spread.mean for spread in spreads], std=[spread.std for spread in spreads])
+        summary[method]['tightness_least'] = min(min(course['gw/tightness']) for course in seeds.values())
+    return summary
+
+
+def write_bounds(folder, labels, options, courses):
+    """Write ``bounds.json`` and the plots of it, for light and for dark pages.
+
+    Args:
+        folder (str | Path): Where to.
+        labels (dict[str, str]): Method to what plots call it.
+        options (dict[str, dict]): Method to its changes of the config.
+        courses (dict[str, dict[int, dict]]): Method to seed to figures.
+
+    Returns:
+        list[Path]: The files.
+    """
+    summary = summarise_bounds(courses)
+    content = dict(labels=labels, options=options, summary=summary, courses=courses, machine=machine(),
+                   versions=versions())
+    files = {Path(folder, 'bounds.json'): (json.dumps(content, indent=1) + '\n').encode()}
+    for plot in bound_plots(labels, summary):
+        for style in STYLES:
+            for extension in ('png', 'svg'):
+                files[Path(folder, f'{plot.name}-{style}.{extension}')] = render(plot, style, extension)
+    for path, data in files.items():
+        AtomicLocalBackend().put(data, path)
+    return list(files)
+
+
+def bound_plots(labels, summary):
+    """Draw the distance and its bound over epochs.
+
+    Args:
+        labels (dict[str, str]): Method to what plots call it.
+        summary (dict): From :func:`summarise_bounds`.
+
+    Returns:
+        list[Plot]: One, of both.
+    """
+    return [Plot('bound', 'The squared Gromov-Wasserstein distance (line) and its bound (circles), mean over seeds.',
+                 functools.partial(_draw, labels, summary))]
+
+
+def _draw(labels, summary):
+    figure, axis = panel('Distance of the geometries and its bound', 'epoch', 'mean squared difference of cosines')
+    for colour, (method, figures) in enumerate(summary.items()):
+        epochs = range(1, len(figures['gw/exact']['mean']) + 1)
+        axis.plot(epochs, figures['gw/exact']['mean'], color=colour_of(colour), label=f'{labels[method]}: distance')
+        # Circles round the line, so that both are seen where they are one.
+        axis.plot(epochs, figures['gw/bound']['mean'], color=colour_of(colour), linestyle='', marker='o',
+                  markerfacecolor='none', label='bound')
+    axis.set_yscale('log')
+    legend_below(figure, axis)
+    return figure

@@ -1,0 +1,55 @@
+"""Follow the Gromov-Wasserstein distance and its bound over trainings, with the settings that a study chose.
+
+    python tools/analysis/gromov_wasserstein.py results/digits_study --methods ce mar full --shots 4 --seeds 1 2 3 \
+        --work-dir work_dirs/bound --out results/bound
+"""
+import argparse
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mmpretrain_mps.analysis.bound_study import courses_of, run_training, write_bounds
+from mmpretrain_mps.analysis.study import read_study_results
+from mmpretrain_mps.utils.errors import user_errors
+
+CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'mps_mini_16shot_digits_evidence_gw.py'
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('study', help='folder with the study.json of tools/compare_methods.py')
+    parser.add_argument('--methods', nargs='+', default=['ce', 'mar', 'full'], help='of the study')
+    parser.add_argument('--config', default=str(CONFIG), help='with GromovWassersteinDistance in val_evaluator')
+    parser.add_argument('--shots', type=int, default=4)
+    parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3])
+    parser.add_argument('--work-dir', default='work_dirs/bound', help='folder of the trainings; what is done is kept')
+    parser.add_argument('--out', default='results/bound', help='folder of bounds.json and the plots')
+    parser.add_argument('--jobs', type=int, default=2, help='trainings at a time')
+    parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
+    return parser.parse_args()
+
+
+def main():
+    """Train and write."""
+    arguments = parse_arguments()
+    with user_errors(arguments.traceback):
+        choices = read_study_results(arguments.study)['choices']
+        unknown = [name for name in arguments.methods if name not in choices]
+        if unknown:
+            raise ValueError(f"{arguments.study} has no method {', '.join(unknown)}; it has {', '.join(choices)}")
+        options = {name: {**choices[name]['options'], **choices[name]['chosen']} for name in arguments.methods}
+        runs = {(name, seed): Path(arguments.work_dir, f'{name}_{arguments.shots}shots_seed{seed}')
+                for name in arguments.methods for seed in arguments.seeds}
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            for task in [pool.submit(run_training, arguments.config,
+                                     {**options[name], 'num_shots': arguments.shots, 'seed': seed}, folder,
+                                     lambda line: print(line, flush=True)) for (name, seed), folder in runs.items()]:
+                task.result()
+        courses = {name: {seed: courses_of(runs[name, seed]) for seed in arguments.seeds} for name in arguments.methods}
+        labels = {name: choices[name]['label'] for name in arguments.methods}
+        print('written: ' + ', '.join(map(str, write_bounds(arguments.out, labels, options, courses))))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
