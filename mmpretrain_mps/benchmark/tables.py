@@ -92,14 +92,26 @@ def results_markdown(cells, results, failures=()):
         str: The text.
     """
     parts = ['# Results', EXPLANATION, _how_selected(results)]
-    for heading, branch, summary in _tables(results):
-        parts += [f'## {heading}', markdown_table(_headings(summary), [
-            [method, str(shots), *(_text(spread) for spread in spreads)]
-            for method, shots, spreads in _lines(summary, branch)])]
+    for heading, headings, rows in text_tables(results):
+        parts += [f'## {heading}', markdown_table(headings, rows)]
     if len(results) < len(cells):
         parts.append(f'{len(cells) - len(results)} of {len(cells)} cells are missing.')
     parts += [f'- {failure.cell.name} failed: {failure.reason}' for failure in failures]
     return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def text_tables(results):
+    """Yield the tables of a grid as text: the data sets trained on, then the targets; fused, then tuned.
+
+    Args:
+        results (Sequence[dict]): Of the cells that are done.
+
+    Yields:
+        tuple[str, list[str], list[list[str]]]: Title, headings, and a row per method and number of shots.
+    """
+    for heading, branch, summary in _tables(results):
+        yield heading, _headings(summary), [[method, str(shots), *(_text(spread) for spread in spreads)]
+                                            for method, shots, spreads in _lines(summary, branch)]
 
 
 def results_latex(results):
