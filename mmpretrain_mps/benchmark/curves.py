@@ -33,15 +33,38 @@ def write_curves(folder, results):
     figure = draw_curves(summarise(results))
     files = [Path(folder, 'curves.png'), Path(folder, 'curves.svg')]
     for file in files:
-        content = io.BytesIO()
-        # Without a date, and with names that are not random, equal results give equal files.
-        with matplotlib.rc_context({'svg.hashsalt': 'curves'}):
-            figure.savefig(content,
-                           format=file.suffix[1:],
-                           dpi=PNG_DPI,
-                           metadata={'Date': None} if file.suffix == '.svg' else {})
-        AtomicLocalBackend().put(content.getvalue(), file)
+        AtomicLocalBackend().put(figure_bytes(figure, file.suffix[1:]), file)
     return files
+
+
+def figure_bytes(figure, extension):
+    """Return the content of a figure's file; equal figures give equal files.
+
+    Args:
+        figure (Figure): Of matplotlib.
+        extension (str): ``'png'`` or ``'svg'``.
+
+    Returns:
+        bytes: Of the file.
+    """
+    content = io.BytesIO()
+    # Without a date, and with names that are not random.
+    with matplotlib.rc_context({'svg.hashsalt': 'curves'}):
+        figure.savefig(content, format=extension, dpi=PNG_DPI, metadata={'Date': None} if extension == 'svg' else {})
+    return content.getvalue()
+
+
+def colour_of(index):
+    """Return the colour of a line or group; what is black in :data:`COLOURS` is drawn as text is, on dark pages too.
+
+    Args:
+        index (int): From 0; colours repeat.
+
+    Returns:
+        str: For matplotlib.
+    """
+    colour = COLOURS[index % len(COLOURS)]
+    return matplotlib.rcParams['text.color'] if colour == '#000000' else colour
 
 
 def draw_curves(summary):
@@ -81,10 +104,10 @@ def draw_curves(summary):
 
 def _draw_panel(axis, summary, panel):
     for index, method in enumerate(summary.methods):
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        colour, marker = colour_of(index), MARKERS[index % len(MARKERS)]
         _draw_line(axis, summary, ('fused', method, panel), method, color=colour, marker=marker)
         if len(summary.methods) == 1:
-            _draw_line(axis, summary, ('tuned', method, panel), f'{method}, tuned branch alone', color=COLOURS[1],
+            _draw_line(axis, summary, ('tuned', method, panel), f'{method}, tuned branch alone', color=colour_of(1),
                        marker=MARKERS[1], linestyle='--')
         zero_shot = summary.spreads.get(('zero_shot', method, panel, 0))
         if zero_shot is not None and index == _first_with(summary, panel, zero_shot.mean):
@@ -94,7 +117,7 @@ def _draw_panel(axis, summary, panel):
                       marker='*',
                       markersize=13 if index == 0 else 9,
                       label=label,
-                      color='#000000' if index == 0 else colour,
+                      color=colour_of(-1) if index == 0 else colour,
                       zorder=3)
     ticks = [0, *summary.shots]
     axis.set_xticks(ticks, [str(shots) for shots in ticks])

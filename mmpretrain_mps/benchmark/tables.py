@@ -105,15 +105,29 @@ def results_markdown(cells, results, failures=(), published=None):
         str: The text.
     """
     parts = ['# Results', EXPLANATION, _quotation(published), _how_selected(results)]
-    for heading, summary, lines in _tables(results, published):
-        parts += [f'## {heading}', markdown_table(_headings(summary), [
-            [method, str(shots), *(_text(figure) for figure in figures)] for method, shots, figures in lines])]
+    for heading, headings, rows in text_tables(results, published):
+        parts += [f'## {heading}', markdown_table(headings, rows)]
     if published is not None and published.speed:
         parts += [f'## {SPEED_TITLE}', markdown_table(*_speed_table(results, published))]
     if len(results) < len(cells):
         parts.append(f'{len(cells) - len(results)} of {len(cells)} cells are missing.')
     parts += [f'- {failure.cell.name} failed: {failure.reason}' for failure in failures]
     return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def text_tables(results, published=None):
+    """Yield the tables of a grid as text: the data sets trained on, then the targets; fused, then tuned.
+
+    Args:
+        results (Sequence[dict]): Of the cells that are done.
+        published (Published, optional): Figures to set beside them.
+
+    Yields:
+        tuple[str, list[str], list[list[str]]]: Title, headings, and a row per method and number of shots.
+    """
+    for heading, summary, lines in _tables(results, published):
+        yield heading, _headings(summary), [[method, str(shots), *(_text(figure) for figure in figures)]
+                                            for method, shots, figures in lines]
 
 
 def results_latex(results, published=None):

@@ -1,0 +1,1 @@
+"""Things to look at: plots and reports of training runs and grids."""

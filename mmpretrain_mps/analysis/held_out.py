@@ -1,0 +1,154 @@
+"""Features and predictions of pictures that were not trained on, before and after tuning."""
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.dataset import default_collate
+from mmengine.utils import import_modules_from_strings
+from mmpretrain.registry import DATASETS, MODELS
+from torch.utils.data import DataLoader, Subset
+
+from ..engine.preflight import check_inputs
+from ..evaluation.feature_metric import choose_pictures
+from ..models.backbones.dual_branch_vit import DualBranchViT
+from ..models.classifiers.mps_clip_classifier import check_class_names
+from ..utils.checkpoint import read_checkpoint
+
+SPLITS = ('test', 'val')
+
+
+class HeldOut(NamedTuple):
+    """``N`` pictures of ``C`` classes, sorted by class; ``D`` embedding dimensions. Arrays of float64 but for labels."""
+
+    dataset: str
+    total: int
+    """Pictures of the split, of which these are an even choice."""
+    class_names: tuple
+    labels: np.ndarray
+    """``(N,)``."""
+    tuned: np.ndarray
+    """Unit-norm [CLS] features ``(N, D)`` of the tuned branch."""
+    zero_shot: np.ndarray
+    """The same before tuning."""
+    texts: np.ndarray
+    """Unit-norm prototypes ``(C, D)``."""
+    logits: dict
+    """``fused``, ``tuned`` and ``zero_shot``, each ``(N, C)``."""
+
+    def rows(self, indices):
+        """Return the same of some pictures.
+
+        Args:
+            indices (ndarray): Of pictures.
+
+        Returns:
+            HeldOut: Of these alone.
+        """
+        return self._replace(
+            labels=self.labels[indices], tuned=self.tuned[indices], zero_shot=self.zero_shot[indices],
+            logits={branch: logits[indices] for branch, logits in self.logits.items()})
+
+    def probabilities(self, branch):
+        """Return the softmax ``(N, C)`` of a branch."""
+        exponents = np.exp(self.logits[branch] - self.logits[branch].max(1, keepdims=True))
+        return exponents / exponents.sum(1, keepdims=True)
+
+    def accuracy(self, branch):
+        """Return the share of right predictions of a branch in percent."""
+        return 100 * float((self.logits[branch].argmax(1) == self.labels).mean())
+
+
+def load_model(cfg, checkpoint):
+    """Build the model of a training and load its weights.
+
+    Args:
+        cfg (Config): Of the training.
+        checkpoint (Path): Of the same.
+
+    Returns:
+        MPSCLIPClassifier: In evaluation mode.
+
+    Raises:
+        FileNotFoundError: If the weights of the base model or the checkpoint are missing.
+        ImportError: If the config's own modules are not to be found.
+        ValueError: If the model has no two branches, or the checkpoint does not belong to it.
+    """
+    check_inputs(cfg, ())
+    try:
+        import_modules_from_strings(**(cfg.get('custom_imports') or dict(imports=[])))
+    except ImportError as error:
+        raise ImportError(f'what the config imports is not to be found: {error}') from error
+    state = read_checkpoint(checkpoint).get('state_dict')
+    if state is None:
+        raise ValueError(f'checkpoint {checkpoint.name} has no state_dict')
+    if not cfg.get('model'):
+        raise ValueError('the config has no model')
+    model = MODELS.build(cfg.model)
+    if not isinstance(getattr(model, 'backbone', None), DualBranchViT):
+        raise ValueError(f"there are no features before and after tuning: the model is {cfg.model.get('type')!r}, "
+                         'expected MPSCLIPClassifier with the backbone DualBranchViT')
+    model.load_state_dict(state)
+    return model.eval()
+
+
+@torch.no_grad()
+def extract(cfg, model, split='test', max_pictures=None, seed=0):
+    """Compute features and predictions of the pictures of a split.
+
+    Args:
+        cfg (Config): Of the training.
+        model (MPSCLIPClassifier): With class prototypes.
+        split (str): ``'test'`` or ``'val'``.
+        max_pictures (int, optional): Bound; where there are more, equally many of each class as far as possible.
+        seed (int): Of that choice.
+
+    Returns:
+        HeldOut: In the order of classes, within a class of the data set.
+
+    Raises:
+        FileNotFoundError: If pictures are missing.
+        ValueError: If the config has no such split, or its classes are not the model's.
+    """
+    loader = cfg.get(f'{split}_dataloader')
+    if not loader:
+        raise ValueError(f'the config has no {split}_dataloader')
+    dataset = DATASETS.build(loader.dataset)
+    metainfo = getattr(dataset, 'metainfo', {})
+    check_class_names(metainfo.get('classes'), model.class_names, 'the data set', 'the checkpoint')
+    labels = np.asarray(dataset.get_gt_labels())
+    indices = even_choice(np.arange(len(labels)), labels, max_pictures, seed)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model = model.to(device)
+    batches = DataLoader(Subset(dataset, indices.tolist()), batch_size=loader.get('batch_size', 1),
+                         num_workers=loader.get('num_workers', 0), collate_fn=default_collate)
+    texts = F.normalize(model.text_prototypes, dim=-1)
+    found = []
+    for batch in batches:
+        features = model.backbone(model.data_preprocessor(batch, False)['inputs'])
+        tuned, zero_shot = features.tuned[:, 0], features.zero_shot[:, 0]
+        logits = model.head(tuned, zero_shot, texts, model.logit_scale)
+        found.append([tuned, zero_shot, logits.fused, logits.tuned, logits.zero_shot])
+    tuned, zero_shot, *logits = (torch.cat(parts).double().cpu().numpy() for parts in zip(*found))
+    return HeldOut(
+        dataset=metainfo.get('dataset_name', type(dataset).__name__), total=len(labels),
+        class_names=tuple(model.class_names), labels=labels[indices], tuned=tuned, zero_shot=zero_shot,
+        texts=texts.double().cpu().numpy(), logits=dict(zip(('fused', 'tuned', 'zero_shot'), logits)))
+
+
+def even_choice(indices, labels, limit=None, seed=0):
+    """Choose pictures, equally many of each class as far as it has them, and sort them by class.
+
+    Args:
+        indices (ndarray): Of the pictures ``(N,)``.
+        labels (ndarray): Class of each ``(N,)``.
+        limit (int, optional): Most pictures to choose; None for all.
+        seed (int): Of the choice.
+
+    Returns:
+        ndarray: Of the indices; within a class ascending.
+    """
+    if limit is not None and len(indices) > limit:
+        chosen = choose_pictures(indices, labels, limit, seed)
+        indices, labels = indices[chosen], labels[chosen]
+    return indices[np.lexsort((indices, labels))]

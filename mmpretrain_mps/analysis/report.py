@@ -1,0 +1,113 @@
+"""From a folder to its report or its plots."""
+from pathlib import Path
+
+from mmengine.logging import MMLogger
+
+from ..engine.file_backend import AtomicLocalBackend
+from .contents import plots_of
+from .grid import grid_sections, is_grid, read_grid
+from .page import make_page
+from .run import run_sections
+from .study import is_study, read_study_results, study_sections
+from .style import STYLES, render
+from .work_dir import read_work_dir
+
+REPORT_FILE = 'report.html'
+PLOT_FOLDER = 'plots'
+
+
+def add_flags(parser):
+    """Add the flags that say what is looked at.
+
+    Args:
+        parser (ArgumentParser): Changed in place.
+    """
+    parser.add_argument('folder', help='work directory of tools/train.py, folder of tools/fewshot_benchmark.py, or of the '
+                        'tables of tools/compare_methods.py')
+    parser.add_argument('--checkpoint', help='of the training; by default the last one in the work directory')
+    parser.add_argument('--split', choices=('test', 'val'), default='test', help='pictures for features and predictions')
+    parser.add_argument('--max-pictures', type=int, default=2000, metavar='N',
+                        help='look at so many of them at most, equally many of each class; by default 2000')
+    parser.add_argument('--no-model', action='store_true', help='show only what is logged; run no model')
+    parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
+
+
+def sections_of(arguments):
+    """Look at a folder.
+
+    Args:
+        arguments (Namespace): With the flags of :func:`add_flags`.
+
+    Returns:
+        tuple[str, list[Section]]: Title and content of the report.
+
+    Raises:
+        FileNotFoundError: If the folder or the named checkpoint does not exist.
+        NotADirectoryError: If it is no folder.
+        ValueError: If it holds neither a training nor a grid, or a flag makes no sense for it.
+    """
+    folder = Path(arguments.folder)
+    if not folder.exists():
+        raise FileNotFoundError(f'folder {folder} does not exist (looked from {Path.cwd()})')
+    if not folder.is_dir():
+        raise NotADirectoryError(f'{folder} is a file; expected the folder of a training or a grid')
+    if arguments.max_pictures < 2:
+        raise ValueError(f'--max-pictures is {arguments.max_pictures}, expected 2 or more')
+    name = folder.resolve().name
+    if is_study(folder):
+        study = read_study_results(folder)
+        return study['study'], study_sections(study)
+    if is_grid(folder):
+        if arguments.checkpoint:
+            raise ValueError(f'--checkpoint is for the work directory of a training, but {folder} holds a grid')
+        return f'Grid {name}', grid_sections(read_grid(folder))
+    if not any(True for pattern in ('*/vis_data', '*.pth', '*.py') for _ in folder.glob(pattern)):
+        raise ValueError(f'{folder} is neither the work directory of a training (no config *.py, no checkpoint *.pth, no '
+                         'log */vis_data) nor the folder of a grid (no results.json, no */*/result.json) or study (no '
+                         'study.json)')
+    work_dir = read_work_dir(folder, arguments.checkpoint)
+    # What building models and data sets tells is no part of a report.
+    MMLogger.get_current_instance().setLevel('ERROR')
+    return f'Training {name}', run_sections(work_dir, arguments.split, arguments.max_pictures, not arguments.no_model)
+
+
+def write_report(arguments):
+    """Write the report of a folder.
+
+    Args:
+        arguments (Namespace): With the flags of :func:`add_flags` and ``out``, the file, or None.
+
+    Returns:
+        Path: The file, by default in the folder itself.
+    """
+    file = Path(arguments.out or Path(arguments.folder, REPORT_FILE))
+    AtomicLocalBackend().put_text(make_page(*sections_of(arguments)), file)
+    return file
+
+
+def write_plots(arguments):
+    """Write every plot of a folder as PNG and SVG, for light and for dark pages.
+
+    Args:
+        arguments (Namespace): With the flags of :func:`add_flags`, ``out``, the folder, or None, and ``only``, names of
+            plots, or None.
+
+    Returns:
+        list[Path]: The files, by default in ``plots`` of the folder.
+
+    Raises:
+        ValueError: If a name is none of the plots that the folder gives.
+    """
+    folder = Path(arguments.out or Path(arguments.folder, PLOT_FOLDER))
+    plots = {plot.name: plot for plot in plots_of(sections_of(arguments)[1])}
+    unknown = [name for name in arguments.only or () if name not in plots]
+    if unknown:
+        raise ValueError(f"{arguments.folder} gives no plot {', '.join(map(repr, unknown))}; it gives "
+                         f"{', '.join(plots) or 'none'}")
+    files = []
+    for name in arguments.only or plots:
+        for style in STYLES:
+            for extension in ('png', 'svg'):
+                files.append(folder / f'{name}-{style}.{extension}')
+                AtomicLocalBackend().put(render(plots[name], style, extension), files[-1])
+    return files

@@ -1,0 +1,107 @@
+"""How a training went: losses, accuracies, temperature, learning rate, and the distance that alignment bounds."""
+import functools
+import re
+
+from .contents import Missing, Plot, Section
+from .style import BRANCH_COLOURS, BRANCHES, Line, draw_lines
+
+LOSS_LABELS = {
+    'loss': 'sum of all terms', 'loss_ce': 'cross-entropy', 'loss_gram_global': 'alignment, global',
+    'loss_gram_local': 'alignment, local'}
+SCULPT_LAYER = re.compile(r'loss_sculpt_layer(\d+)')
+GW_LABELS = {'gw/bound': 'bound: identity as coupling', 'gw/exact': 'distance: best coupling found',
+             'gw/entropic': 'distance: entropic'}
+
+
+def training_section(work_dir):
+    """Draw the curves of a training.
+
+    Args:
+        work_dir (WorkDir): Of the training.
+
+    Returns:
+        Section: With what is missing named.
+    """
+    if not work_dir.records:
+        return Section('training', 'Training', [Missing(f"No curves: {work_dir.missing['records']}.")])
+    parts = _progress(work_dir)
+    names = work_dir.names()
+    for stem, title, label, shown, caption in (
+            ('losses', 'Losses', 'weighted loss', [name for name in names if 'loss' in name],
+             'Every term with its weight, averaged over the last steps.'),
+            ('temperature', 'Temperature', 'temperature', [name for name in names if 'temperature' in name],
+             'Of the sculpting loss; a low one looks at the nearest pictures and texts alone.'),
+            ('learning-rate', 'Learning rate', 'learning rate', [name for name in names if name.endswith('lr')],
+             'As the schedule set it.'),
+            ('gradient-norm', 'Gradient norm', 'norm', [name for name in names if name == 'grad_norm'],
+             'Norm of the gradient of all tuned weights.')):
+        lines = [Line(_label_of(name), *work_dir.course(name), colour=index) for index, name in enumerate(shown)]
+        if stem == 'losses':
+            # The sum is no term: it is drawn as text is, and dashed.
+            lines = [line._replace(colour=-1, dashed=True) if line.label == LOSS_LABELS['loss'] else line
+                     for line in lines]
+        if lines:
+            parts.append(_plot(stem, title, work_dir.unit, label, lines, caption))
+    for stem, title, prefix, validation, caption in (
+            ('training-accuracy', 'Accuracy in training', 'acc_', False,
+             'On augmented views of the pictures that are trained on.'),
+            ('validation-accuracy', 'Accuracy in validation', 'accuracy/', True,
+             'On pictures that are not trained on.')):
+        lines = [Line(label, *work_dir.course(prefix + branch, validation), colour=BRANCH_COLOURS[branch],
+                      dashed=branch == 'zero_shot')
+                 for branch, label in BRANCHES.items() if prefix + branch in work_dir.names(validation)]
+        if lines:
+            parts.append(_plot(stem, title, work_dir.unit, 'accuracy (%)', lines, caption))
+    if not work_dir.validation:
+        parts.append(Missing('No accuracy on validation pictures: no validation has been logged.'))
+    return Section('training', 'Training', parts)
+
+
+def gw_section(work_dir):
+    """Draw the Gromov-Wasserstein distance and the bound on it over the validations.
+
+    Args:
+        work_dir (WorkDir): Of the training.
+
+    Returns:
+        Section: With what is missing named.
+    """
+    title = 'Distance of the geometries and its bound'
+    names = work_dir.names(validation=True)
+    if 'gw/bound' not in names:
+        return Section('gromov-wasserstein', title, [Missing(
+            'No validation has logged gw/bound and gw/exact. To log them, add dict(type="GromovWassersteinDistance") to '
+            'val_evaluator.')])
+    lines = [Line(label, *work_dir.course(name, validation=True), colour=index)
+             for index, (name, label) in enumerate(GW_LABELS.items()) if name in names]
+    parts = [
+        'How far the relations of the pictures have moved from those before tuning, measured as the Gromov-Wasserstein '
+        'distance (squared). Alignment minimises its bound, in which every picture corresponds to itself.',
+        _plot('gw-bound', 'Distance and bound', work_dir.unit, 'mean squared difference of cosines', lines,
+              'Where the lines meet, nothing is given away by the bound. The distance is the smallest that was found; the '
+              'true minimum may be smaller still.')]
+    if 'gw/tightness' in names:
+        course = work_dir.course('gw/tightness', validation=True)
+        parts.append(_plot('gw-tightness', 'Distance over bound', work_dir.unit, 'share', [Line('', *course, colour=0)],
+                           '1: the bound is the distance.'))
+    return Section('gromov-wasserstein', title, parts)
+
+
+def _progress(work_dir):
+    """Tell how far the training has come, where that is not its end."""
+    planned = ((work_dir.config or {}).get('train_cfg') or {}).get('max_epochs')
+    reached = max((record.get('epoch', 0) for record in work_dir.training), default=0)
+    if planned and reached and reached < planned:
+        return [Missing(f'The training has not come to its end: epoch {reached} of {planned} is the last one logged.')]
+    return []
+
+
+def _plot(stem, title, unit, label, lines, caption):
+    return Plot(stem, caption, functools.partial(draw_lines, title, unit, label, lines))
+
+
+def _label_of(name):
+    layer = SCULPT_LAYER.fullmatch(name)
+    if layer:
+        return f'sculpting, layer {layer[1]}' + (' (output)' if layer[1] == '0' else '')
+    return LOSS_LABELS.get(name, name.replace('_', ' '))

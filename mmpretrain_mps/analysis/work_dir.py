@@ -1,0 +1,203 @@
+"""What lies in the work directory of a training: finished, half-finished, or incomplete."""
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from mmengine.config import Config
+
+# Blocks of mmengine's log that describe the machine, and one entry that fills a screen.
+_ENVIRONMENT_START, _ENVIRONMENT_END = 'System environment:', 'Runtime environment:'
+_TOO_LONG = 'PyTorch compiling details'
+
+
+class WorkDir(NamedTuple):
+    """What was found; everything but the folder may be absent."""
+
+    folder: Path
+    config: Optional[Config]
+    checkpoint: Optional[Path]
+    records: list
+    """Lines of the log of scalars, those of a resumed run without what it ran again."""
+    test_metrics: dict
+    """Figures of the newest test."""
+    domains: dict
+    """Content of ``domain_generalization.json``: the newest test on several sets."""
+    environment: dict
+    """What the training said of its machine."""
+    missing: dict
+    """Name of a field to the reason why it is not there."""
+
+    @property
+    def training(self):
+        """list[dict]: Records of the training."""
+        return [record for record in self.records if is_of_training(record)]
+
+    @property
+    def validation(self):
+        """list[dict]: Records of validations."""
+        return [record for record in self.records if not is_of_training(record)]
+
+    @property
+    def iterations_per_epoch(self):
+        """int | None: None if the training does not count epochs, or has not said anything yet."""
+        # Iterations (e - 1) n + 1 to e n belong to epoch e; the last one of an epoch is logged, and gives n itself.
+        found = [math.ceil(record['iter'] / record['epoch']) for record in self.training
+                 if record.get('epoch') and record.get('iter')]
+        return max(found, default=None)
+
+    @property
+    def unit(self):
+        """str: What the horizontal axis of a course counts."""
+        return 'iteration' if self.iterations_per_epoch is None else 'epoch'
+
+    def course(self, name, validation=False):
+        """Return how a figure developed.
+
+        Args:
+            name (str): As the log calls it.
+            validation (bool): Look at validations instead of training steps.
+
+        Returns:
+            tuple[list[float], list[float]]: Positions in :attr:`unit`, and values; figures that are no number are nan.
+        """
+        # Validation counts steps in what the training loop counts: epochs, or iterations.
+        per_unit = 1 if validation else self.iterations_per_epoch or 1
+        points = [(record['step'] / per_unit, _number(record[name]))
+                  for record in (self.validation if validation else self.training) if name in record]
+        return [x for x, _ in points], [y for _, y in points]
+
+    def names(self, validation=False):
+        """Return the names of all figures of training steps or validations, in the order of the log."""
+        records = self.validation if validation else self.training
+        return list(dict.fromkeys(name for record in records for name in record))
+
+
+def is_of_training(record):
+    """Whether a line of the log of scalars is about training steps."""
+    return 'iter' in record or 'lr' in record
+
+
+def read_work_dir(folder, checkpoint=None):
+    """Look at everything that a training and its tests left in a folder.
+
+    Args:
+        folder (str | Path): Work directory of ``tools/train.py``.
+        checkpoint (str | Path, optional): Take this one instead of the last one in the folder.
+
+    Returns:
+        WorkDir: Reasons for what is not there included.
+
+    Raises:
+        FileNotFoundError: If a checkpoint was named that does not exist.
+    """
+    folder, missing = Path(folder), {}
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f'checkpoint {checkpoint} does not exist (looked from {Path.cwd()})')
+    found = dict(
+        config=_read_config(folder, missing),
+        checkpoint=Path(checkpoint) if checkpoint is not None else _find_checkpoint(folder, missing),
+        records=_read_records(folder, missing),
+        test_metrics=_read_test_metrics(folder), domains=_read_domains(folder),
+        environment=_read_environment(folder, missing))
+    return WorkDir(folder, missing=missing, **found)
+
+
+def _read_config(folder, missing):
+    """Read the config of the newest training, else of whatever was run here."""
+    trained = [file.with_name('config.py') for file in _logs_of_scalars(folder)]
+    files = [*sorted(folder.glob('*.py')), *filter(Path.is_file, trained)]
+    if not files:
+        missing['config'] = f'there is no config (*.py) in {folder.name}'
+        return None
+    try:
+        return Config.fromfile(str(files[-1]), import_custom_modules=False)
+    except Exception as error:  # a config is a program, and may fail like one
+        missing['config'] = f'{files[-1].name} cannot be read as a config: {type(error).__name__}: {error}'
+        return None
+
+
+def _find_checkpoint(folder, missing):
+    note = folder / 'last_checkpoint'
+    if note.is_file():
+        # The folder may have been moved since.
+        noted = folder / Path(note.read_text(encoding='utf-8').strip()).name
+        if noted.is_file():
+            return noted
+    files = sorted(folder.glob('*.pth'), key=lambda file: (file.stat().st_mtime_ns, file.name))
+    if not files:
+        missing['checkpoint'] = f'there is no checkpoint (*.pth) in {folder.name}; name one by --checkpoint'
+        return None
+    return files[-1]
+
+
+def _logs_of_scalars(folder):
+    """Return the logs of all runs in the folder, oldest first: mmengine names run folders by their time."""
+    return sorted(folder.glob('*/vis_data/scalars.json'))
+
+
+def _read_records(folder, missing):
+    files = _logs_of_scalars(folder)
+    if not files:
+        missing['records'] = f'there is no log of scalars (*/vis_data/scalars.json) in {folder.name}'
+        return []
+    records = []
+    for file in files:
+        new = [record for record in map(_parse, file.read_text(encoding='utf-8', errors='replace').splitlines())
+               if isinstance(record, dict) and isinstance(record.get('step'), (int, float))]
+        # A resumed run goes on from a checkpoint, before the end of the one that was cut off; a fresh one starts over.
+        for of_training in (True, False):
+            first = min((record['step'] for record in new if is_of_training(record) == of_training), default=math.inf)
+            records = [record for record in records
+                       if is_of_training(record) != of_training or record['step'] < first]
+        records += new
+    if not records:
+        missing['records'] = f'{files[-1].relative_to(folder)} has no complete line yet'
+    return records
+
+
+def _read_test_metrics(folder):
+    """Return the figures of the newest test; mmengine writes them into the folder of the run."""
+    for file in sorted(folder.glob('*/*.json'), reverse=True):
+        content = _parse(file.read_text(encoding='utf-8', errors='replace'))
+        if isinstance(content, dict) and any('accuracy/' in name for name in content):
+            return {name: _number(value) for name, value in content.items() if isinstance(value, (int, float))}
+    return {}
+
+
+def _read_domains(folder):
+    file = folder / 'domain_generalization.json'
+    content = _parse(file.read_text(encoding='utf-8', errors='replace')) if file.is_file() else None
+    return content if isinstance(content, dict) and isinstance(content.get('sets'), list) else {}
+
+
+def _read_environment(folder, missing):
+    for file in sorted(folder.glob('*/*.log'), reverse=True):
+        environment = _environment_of(file.read_text(encoding='utf-8', errors='replace'))
+        if environment:
+            return environment
+    missing['environment'] = f'there is no log (*/*.log) in {folder.name} that describes the machine'
+    return {}
+
+
+def _environment_of(log):
+    _, start, rest = log.partition(_ENVIRONMENT_START)
+    entries = {}
+    for line in rest.partition(_ENVIRONMENT_END)[0].splitlines() if start else ():
+        name, colon, value = line.strip().partition(': ')
+        # Four spaces exactly: lines of longer descriptions are set otherwise.
+        if colon and line[:4].isspace() and not line[4:5].isspace() and name != _TOO_LONG:
+            entries[name] = value
+    return entries
+
+
+def _parse(text):
+    """Parse JSON, None where it is cut off."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _number(value):
+    return float(value) if isinstance(value, (int, float)) else math.nan
