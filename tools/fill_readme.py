@@ -1,17 +1,23 @@
-"""Fill the figures of README.md in from the files in results/: python tools/fill_readme.py.
+"""Fill the figures of README.md and docs/ in from the files in results/: python tools/fill_readme.py.
 
 ``results/quickstart.json`` is the metrics.json that tools/quickstart.sh leaves in its work folder. A block between
 ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced by what the results say. ``--check`` changes nothing and ends with
-status 1 if the README is not up to date.
+status 1 if one of them is not up to date.
 """
 import argparse
+import functools
 import json
 import re
 import sys
 from pathlib import Path
 
+from mmpretrain_mps.analysis.study import differences_table, figures_table, read_study_results
+from mmpretrain_mps.engine.loops.domain_report import markdown_table
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'results'
+TEXTS = ('README.md', 'docs/evidence.md', 'docs/speed.md')
+STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 
 
@@ -71,6 +77,82 @@ def targets():
     return '\n'.join(lines)
 
 
+def main_table():
+    """Return the comparison on the digits with 16 shots, fewer columns than the study has."""
+    wanted = ('accuracy/fused', 'accuracy/tuned', 'mnist/accuracy/fused', 'letters/accuracy/tuned',
+              'symbols/accuracy/tuned', 'gram/global')
+    return study_table(figures_table, 'digits', 16, wanted)
+
+
+def study_table(table_of, name, shots, wanted=None):
+    """Return one table of a study as Markdown."""
+    study = read_study_results(RESULTS / STUDIES[name])
+    if wanted:
+        study = {**study, 'columns': [column for column in study['columns'] if column['metric'] in wanted]}
+    table = table_of(study, shots)
+    return markdown_table(table.headings, table.rows)
+
+
+def claims():
+    """Count, for every claim and benchmark, in how many comparisons it holds."""
+    counts = {}
+    for name, folder in STUDIES.items():
+        for claim in read_study_results(RESULTS / folder)['claims']:
+            counts.setdefault(claim['text'], {}).setdefault(name, []).append(claim['verdict'])
+    rows = []
+    for text, by_study in counts.items():
+        rows.append([text] + [_verdicts(by_study.get(name, [])) for name in STUDIES])
+    return markdown_table(['claim', *STUDIES], rows)
+
+
+def _verdicts(verdicts):
+    """Write verdicts as counts; '-' where a study does not ask."""
+    names = ('holds', 'the opposite holds', 'cannot be told')
+    counted = [f'{name} {verdicts.count(name)}' for name in names if name in verdicts]
+    return f"{', '.join(counted)} of {len(verdicts)}" if counted else '-'
+
+
+def bound():
+    """Return how tight the bound on the Gromov-Wasserstein distance was."""
+    results = read('bound/bounds.json')
+    rows = []
+    for method, figures in results['summary'].items():
+        ends = {name: figures[name]['mean'][-1] for name in ('gw/exact', 'gw/bound', 'gw/diagonal', 'gram/feature_cosine')}
+        most = max(figures['gw/bound']['mean'])
+        rows.append([results['labels'][method], f'{1e3 * most:.2f}', f"{1e3 * ends['gw/bound']:.2f}",
+                     f"{1e3 * ends['gw/exact']:.2f}", f"{figures['tightness_least']:.3f}",
+                     f"{ends['gram/feature_cosine']:.3f}"])
+    return markdown_table(['method', 'bound, largest', 'bound, end', 'distance, end', 'distance / bound, least of all',
+                           'cosine of features, end'], rows)
+
+
+def grid_table(folder, metrics):
+    """Return mean and standard deviation of figures of every recipe of a grid."""
+    by_recipe = {}
+    for cell in read(f'{folder}/results.json')['cells']:
+        by_recipe.setdefault(cell['recipe'], []).append(cell['metrics'])
+    rows = [[recipe, *(spread([run[metric] for run in runs]) if metric in runs[0] else '-' for metric in metrics)]
+            for recipe, runs in by_recipe.items()]
+    return markdown_table(['recipe', *metrics.values()], rows)
+
+
+def parts():
+    """Return what changing one thing at a time does."""
+    return grid_table('mini_parts', {'accuracy/fused': 'digits, fused', 'accuracy/tuned': 'digits, tuned',
+                                     'mnist/accuracy/fused': 'MNIST, fused', 'symbols/accuracy/tuned': 'symbols, tuned'})
+
+
+def view_bank():
+    """Return what pre-drawn views do to accuracy."""
+    return grid_table('mini_view_bank', {'accuracy/fused': 'test, fused', 'accuracy/tuned': 'test, tuned',
+                                         'validation/accuracy/fused': 'validation, fused'})
+
+
+def same_accuracy():
+    """Return the accuracy with options that should not change it."""
+    return (RESULTS / 'benchmark' / 'same_accuracy.md').read_text(encoding='utf-8').strip()
+
+
 def mean(values):
     """Return the arithmetic mean."""
     return sum(values) / len(values)
@@ -83,7 +165,11 @@ def spread(values, sign=''):
     return f'{centre:{sign}.2f} ± {deviation:.2f}' if deviation >= 0.005 else f'{centre:{sign}.2f}'
 
 
-BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets)
+BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table, claims=claims,
+              bound=bound, parts=parts, view_bank=view_bank, same_accuracy=same_accuracy,
+              **{f'{name}_{kind}_{shots}': functools.partial(study_table, table_of, name, shots)
+                 for name, numbers in (('digits', (1, 4, 16)), ('letters', (4, ))) for shots in numbers
+                 for kind, table_of in (('figures', figures_table), ('differences', differences_table))})
 
 
 def fill(text):
@@ -100,23 +186,26 @@ def fill(text):
     """
     def replace(match):
         if match[1] not in BLOCKS:
-            raise ValueError(f'README.md has a block {match[1]!r}; known are {sorted(BLOCKS)}')
+            raise ValueError(f'there is a block {match[1]!r}; known are {sorted(BLOCKS)}')
         return f'<!-- {match[1]} -->\n{BLOCKS[match[1]]()}\n<!-- /{match[1]} -->'
 
     return re.sub(r'<!-- (\w+) -->\n.*?<!-- /\1 -->', replace, text, flags=re.DOTALL)
 
 
 def main():
-    """Fill the README in, or check it."""
+    """Fill the texts in, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='change nothing; status 1 if the README is out of date')
-    readme = ROOT / 'README.md'
-    text = readme.read_text(encoding='utf-8')
-    filled = fill(text)
-    if parser.parse_args().check:
-        return int(filled != text)
-    readme.write_text(filled, encoding='utf-8')
-    return 0
+    check, stale = parser.parse_args().check, []
+    for name in TEXTS:
+        text = (ROOT / name).read_text(encoding='utf-8')
+        filled = fill(text)
+        if filled != text:
+            stale.append(name)
+            if not check:
+                (ROOT / name).write_text(filled, encoding='utf-8')
+    print('changed: ' + ', '.join(stale) if stale else 'up to date')
+    return int(check and bool(stale))
 
 
 if __name__ == '__main__':

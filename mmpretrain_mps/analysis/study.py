@@ -57,7 +57,7 @@ def study_sections(study):
     sections.append(Section('comparison', 'Comparison', study_plots(study)))
     for number in shots:
         sections.append(Section(f'shots-{number}', f'{number} shots', [
-            _figures_table(study, number), _differences_table(study, number)]))
+            figures_table(study, number), differences_table(study, number)]))
     return [*sections, Section('selection', 'How settings were chosen', [study['selected'], _selection_table(study)])]
 
 
@@ -149,7 +149,16 @@ def _claims_table(study):
                  ['claim', 'measured as', 'shots', 'difference', 'verdict'], rows)
 
 
-def _figures_table(study, shots):
+def figures_table(study, shots):
+    """Return mean and standard deviation of every method, zero-shot first.
+
+    Args:
+        study (dict): From :func:`read_study_results`.
+        shots (int): Pictures per class.
+
+    Returns:
+        Table: With a column per figure.
+    """
     columns = study['columns']
     rows = [['zero-shot', *('-' if (value := _zero_shot(study, column)) is None else f"{value:.{column['digits']}f}"
                             for column in columns)]]
@@ -158,17 +167,23 @@ def _figures_table(study, shots):
     return Table('Mean ± standard deviation over seeds.', ['method', *(column['title'] for column in columns)], rows)
 
 
-def _differences_table(study, shots):
+def differences_table(study, shots):
+    """Return the differences of every method to the baseline, paired by seed.
+
+    Args:
+        study (dict): From :func:`read_study_results`.
+        shots (int): Pictures per class.
+
+    Returns:
+        Table: With half of the 95 % interval.
+    """
     columns, rows = study['columns'], []
     for method in study['choices']:
         if method == study['baseline']:
             continue
         differences = [paired_difference(*(values_of(study['cells'], name, shots, column['metric'])
                                            for name in (method, study['baseline']))) for column in columns]
-        rows.append([_label(study, method), *(
-            '-' if difference is None else _signed(difference.mean, column)
-            + ('' if difference.half_width is None else f" ± {difference.half_width:.{column['digits']}f}")
-            for difference, column in zip(differences, columns))])
+        rows.append([_label(study, method), *map(_difference, differences, columns)])
     return Table(f"Difference to {_label(study, study['baseline'])}, paired by seed, with half of the 95 % interval.",
                  ['method', *(column['title'] for column in columns)], rows)
 
@@ -206,6 +221,13 @@ def _text(spread, column):
         return '-'
     text = f"{spread.mean:.{column['digits']}f}"
     return text if spread.std is None else f"{text} ± {spread.std:.{column['digits']}f}"
+
+
+def _difference(difference, column):
+    if difference is None:
+        return '-'
+    text = _signed(difference.mean, column)
+    return text if difference.half_width is None else f"{text} ± {difference.half_width:.{column['digits']}f}"
 
 
 def _signed(value, column):
