@@ -31,6 +31,9 @@ custom_hooks = [
 # Losses and training accuracies are averaged over the window; the rate and the temperatures are shown as they are.
 log_processor = dict(window_size=10, mean_pattern=r'loss|time|grad_norm|^acc_')
 log_level = 'INFO'
+# True writes event files for TensorBoard beside the log of scalars; needs the extra "tensorboard". mmpretrain's own tools
+# do not look at it: there, add dict(type='TensorboardVisBackend') to vis_backends.
+tensorboard = False
 visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
 
 env_cfg = dict(

@@ -8,7 +8,9 @@ from ..benchmark.curves import colour_of
 from .contents import Plot, Section, Table
 from .style import panel
 
-BAR_INCHES = 0.26
+BAR_INCHES = 0.28
+# Of the parts that are no blocks, those that come after them; the stem comes before.
+AFTER_BLOCKS = ('ln_post', 'proj')
 
 
 class Drift(NamedTuple):
@@ -50,7 +52,9 @@ def weight_drift(backbone):
         part = f'block {first + int(rest[0])}' if kind == 'blocks' else kind
         changes.setdefault(part, []).append(parameter - frozen)
         references.setdefault(part, []).append(frozen)
-    return adapters + [Drift(part, _norm(changes[part]), _norm(references[part]), False) for part in changes]
+    # By their order in the network, which is not that of their names.
+    parts = [*(part for part in changes if part not in AFTER_BLOCKS), *AFTER_BLOCKS]
+    return adapters + [Drift(part, _norm(changes[part]), _norm(references[part]), False) for part in parts]
 
 
 def drift_section(backbone):
@@ -77,11 +81,11 @@ def _draw_drift(drifts):
     axis.grid(axis='y', visible=False)
     values = [100 * drift.relative for drift in drifts]
     bars = axis.barh(range(len(drifts)), values, color=[colour_of(int(drift.adapter)) for drift in drifts])
-    axis.bar_label(bars, [f'{value:.2g}' for value in values], padding=3, fontsize=9)
+    axis.bar_label(bars, [f'{value:.3g}' for value in values], padding=3, fontsize=10)
     axis.set_yticks(range(len(drifts)), [drift.part for drift in drifts])
     axis.tick_params(axis='y', length=0)
     axis.invert_yaxis()
-    axis.margins(x=0.12)
+    axis.margins(x=0.16)
     return figure
 
 

@@ -1,8 +1,11 @@
 """Plots of features before and after tuning: Gram matrices and maps."""
 import functools
 
+import matplotlib
 import numpy as np
 from matplotlib.colors import CenteredNorm, Normalize
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
@@ -16,7 +19,10 @@ MOST_CLASSES = 20
 GRAM_PICTURES = 300
 MAP_PICTURES = 600
 PERPLEXITY = 30
-MAP_INCHES = (4.8, 5.2)
+MAP_INCHES = (4.8, 5.4)
+# Where a name may stand beside its star: points away from it, to the right and up.
+NAME_DISTANCES = (8, 16, 26, 38)
+NAME_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
 def gram_section(held_out):
@@ -64,20 +70,21 @@ def map_section(held_out, seed=0):
     present = np.unique(chosen.labels)
     texts = chosen.texts[present]
     points = np.concatenate([pictures, texts - texts.mean(0) + pictures.mean(0)])
-    text = (f'{_described(chosen, held_out).capitalize()}, and the texts of their classes (stars). Before and after '
+    text = (f'{_described(chosen, held_out)}, and the texts of their classes (stars). Before and after '
             'share one projection and one scale. Texts are shifted together to the middle of the pictures, which changes no '
             'prediction.')
     count, parts = len(chosen.labels), [text]
     for stem, title, project, caption in (
             ('pca', 'PCA', project_pca, 'two main directions of both sets of features together'),
             ('tsne', 't-SNE', functools.partial(project_tsne, seed=seed),
-             'neighbourhoods of both sets of features together; sizes of gaps mean little')):
+             'neighbourhoods of both sets of features together; the sizes of gaps mean little')):
         positions = project(points)
         limits = positions.min(0), positions.max(0)
+        parts.append(f'{title}: {caption}.')
         for when, label, own in (('before', 'before tuning', positions[:count]),
                                  ('after', 'after tuning', positions[count:2 * count])):
             parts.append(Plot(
-                f'{stem}-{when}', f'{title} {label}: {caption}.',
+                f'{stem}-{when}', f'{title} {label}.',
                 functools.partial(_draw_map, f'{title} {label}', own, positions[2 * count:], chosen, limits)))
     return Section('maps', 'Maps of features', parts)
 
@@ -130,7 +137,7 @@ def _draw_gram(title, matrix, chosen, cmap, norm):
     names = [shorten(chosen.class_names[label]) for label in classes]
     axis.set_xticks((starts + ends - 1) / 2, names, rotation=90)
     axis.set_yticks((starts + ends - 1) / 2, names)
-    axis.tick_params(length=0, labelsize=9)
+    axis.tick_params(length=0, labelsize=10)
     figure.colorbar(shown, ax=axis, shrink=0.8, pad=0.02)
     return figure
 
@@ -151,8 +158,34 @@ def _draw_map(title, positions, texts, chosen, limits):
     axis.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
     axis.set_xticks([])
     axis.set_yticks([])
-    legend_below(figure, axis, columns=4)
+    _name_texts(axis, texts, classes, chosen)
+    legend_below(figure, axis, columns=4, markerscale=1.6)
     return figure
+
+
+def _name_texts(axis, texts, classes, chosen):
+    """Write the class beside each star, where no other star or name is."""
+    axis.figure.draw_without_rendering()  # places depend on the layout
+    size = matplotlib.rcParams['legend.fontsize']
+    pixels = axis.transData.transform(texts)
+    unit = axis.figure.dpi / 72
+    taken = [Bbox.from_bounds(x - 5 * unit, y - 5 * unit, 10 * unit, 10 * unit) for x, y in pixels]
+    for label, (x, y) in zip(classes, pixels):
+        name = shorten(chosen.class_names[label])
+        width, height = 0.6 * size * len(name) * unit, 1.1 * size * unit
+        boxes = [Bbox.from_bounds(x + far * right * unit - (1 - right) * width / 2,
+                                  y + far * up * unit - (1 - up) * height / 2, width, height)
+                 for far in NAME_DISTANCES for right, up in NAME_DIRECTIONS]
+        inside = axis.get_window_extent()
+        free = [box for box in boxes if not box.count_overlaps(taken) and inside.fully_containsx(box.x0)
+                and inside.fully_containsx(box.x1) and inside.fully_containsy(box.y0) and inside.fully_containsy(box.y1)]
+        box = (free or boxes)[0]
+        taken.append(box)
+        place = axis.transAxes.inverted().transform((box.x0 + width / 2, box.y0 + height / 2))
+        axis.annotate(name, texts[np.flatnonzero(classes == label)[0]], place, textcoords='axes fraction', fontsize=size,
+                      ha='center', va='center', zorder=4, arrowprops=dict(arrowstyle='-', linewidth=0.6, shrinkA=0,
+                                                                         shrinkB=3, color=colour_of(-1)),
+                      path_effects=[withStroke(linewidth=2.5, foreground=axis.get_facecolor())])
 
 
 def shorten(name, length=14):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from matplotlib import colormaps
 
 from ..benchmark.cell_run import RESULT_FILE, RESULT_FORMAT
-from ..benchmark.curves import colour_of, draw_curves
+from ..benchmark.curves import MOST_BANDS, colour_of, draw_curves
 from ..benchmark.summary import MEAN, summarise
 from ..benchmark.tables import EXPLANATION, text_tables
 from .contents import Missing, Plot, Section, Table
@@ -99,9 +99,11 @@ def _curves_section(grid):
     for targets, prefix in ((False, 'curves'), (True, 'curves-target')):
         summary = summarise(grid.results, targets)
         panels = [*summary.datasets, *([MEAN] if len(summary.datasets) > 1 else [])]
+        few = len(summary.methods) <= MOST_BANDS
+        bands = ', with the 95 % interval of the mean as a band' if few else '; intervals stand in the tables'
         for index, name in enumerate(panels):
             what = name if name != MEAN else f"mean of all {'targets' if targets else 'data sets'}"
-            caption = f'Accuracy over shots, {what}: mean over seeds, with the 95 % interval of the mean as a band.'
+            caption = f'Accuracy over shots, {what}: mean over seeds{bands}.'
             draw = functools.partial(_draw_curve, summary._replace(datasets=[name]), what)
             plots.append(Plot(f'{prefix}-{index}', caption, draw))
     return Section('curves', 'Accuracy over shots', plots)
@@ -152,15 +154,16 @@ def _draw_gains(title, methods, gains):
                 if (method, number) in gains]
         colour = colormaps['cividis'](0.1 + 0.8 * index / max(1, len(shots) - 1))
         places, spreads = zip(*rows)
-        axis.barh(places, [spread.mean for spread in spreads], height=0.8, color=colour,
+        axis.barh(places, [spread.mean for spread in spreads], height=0.8, color=colour, linewidth=0.5,
+                  edgecolor=axis.xaxis.label.get_color(),
                   label=f"{number} shot{'s' if number > 1 else ''}")
         whole = [(place, spread) for place, spread in rows if spread.half_width is not None]
         if whole:
             places, spreads = zip(*whole)
             axis.errorbar([spread.mean for spread in spreads], places, xerr=[spread.half_width for spread in spreads],
-                          linestyle='none', color=colour_of(3), capsize=3, linewidth=1.4)
+                          linestyle='none', color=colour_of(1), capsize=3, linewidth=1.4)
     for row, method in enumerate(shown):
-        axis.annotate(method, (0, step * row - 0.65), xycoords=('axes fraction', 'data'), fontsize=9, va='bottom')
+        axis.annotate(method, (0, step * row - 0.65), xycoords=('axes fraction', 'data'), fontsize=10.5, va='bottom')
     axis.axvline(0, color=axis.xaxis.label.get_color(), linewidth=0.8)
     axis.set_yticks([])
     axis.set_ylim(step * len(shown) - 1.1, -1.8)
@@ -182,7 +185,8 @@ def _limits_of(spreads):
 def _at_most_shots(grid):
     """Return the metrics of the runs with the most shots, and how a notice calls them."""
     shots = max(result['shots'] for result in grid.results)
-    return [result['metrics'] for result in grid.results if result['shots'] == shots], f'The runs with {shots} shots have'
+    return [result['metrics'] for result in grid.results if result['shots'] == shots], (
+        f'The runs with {shots} shots have no figures separability/...')
 
 
 def _runs_section(grid):
@@ -206,7 +210,7 @@ def _environment_section(grid):
         for name, value in {**(result.get('machine') or {}), **(result.get('versions') or {})}.items():
             entries.setdefault(name, []).append(str(value))
     rows = [[name, ', '.join(sorted(set(values)))] for name, values in entries.items()]
-    parts = [Table('Machine and versions of the runs', ['', 'value'], rows)] if rows else [
+    parts = [Table('Machine and versions of the runs', ['entry', 'value'], rows)] if rows else [
         Missing('The results do not say on what they were made.')]
     return Section('environment', 'Environment', parts)
 

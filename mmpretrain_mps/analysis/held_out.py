@@ -9,6 +9,7 @@ from mmengine.utils import import_modules_from_strings
 from mmpretrain.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader, Subset
 
+from ..engine.hooks.checkpoint_hooks import is_other_split, origin_of
 from ..engine.preflight import check_inputs
 from ..evaluation.feature_metric import choose_pictures
 from ..models.backbones.dual_branch_vit import DualBranchViT
@@ -67,7 +68,7 @@ def load_model(cfg, checkpoint):
         checkpoint (Path): Of the same.
 
     Returns:
-        MPSCLIPClassifier: In evaluation mode.
+        tuple[MPSCLIPClassifier, dict]: In evaluation mode, and what the checkpoint says of the pictures it has seen.
 
     Raises:
         FileNotFoundError: If the weights of the base model or the checkpoint are missing.
@@ -79,7 +80,8 @@ def load_model(cfg, checkpoint):
         import_modules_from_strings(**(cfg.get('custom_imports') or dict(imports=[])))
     except ImportError as error:
         raise ImportError(f'what the config imports is not to be found: {error}') from error
-    state = read_checkpoint(checkpoint).get('state_dict')
+    content = read_checkpoint(checkpoint)
+    state = content.get('state_dict')
     if state is None:
         raise ValueError(f'checkpoint {checkpoint.name} has no state_dict')
     if not cfg.get('model'):
@@ -89,16 +91,17 @@ def load_model(cfg, checkpoint):
         raise ValueError(f"there are no features before and after tuning: the model is {cfg.model.get('type')!r}, "
                          'expected MPSCLIPClassifier with the backbone DualBranchViT')
     model.load_state_dict(state)
-    return model.eval()
+    return model.eval(), (content.get('meta') or {}).get('origin') or {}
 
 
 @torch.no_grad()
-def extract(cfg, model, split='test', max_pictures=None, seed=0):
+def extract(cfg, model, origin, split='test', max_pictures=None, seed=0):
     """Compute features and predictions of the pictures of a split.
 
     Args:
         cfg (Config): Of the training.
         model (MPSCLIPClassifier): With class prototypes.
+        origin (dict): What the checkpoint says of the pictures that the model has seen; may be empty.
         split (str): ``'test'`` or ``'val'``.
         max_pictures (int, optional): Bound; where there are more, equally many of each class as far as possible.
         seed (int): Of that choice.
@@ -108,13 +111,19 @@ def extract(cfg, model, split='test', max_pictures=None, seed=0):
 
     Raises:
         FileNotFoundError: If pictures are missing.
-        ValueError: If the config has no such split, or its classes are not the model's.
+        ValueError: If the config has no such split, its classes are not the model's, or the data set is split otherwise
+            than it was for the training.
     """
     loader = cfg.get(f'{split}_dataloader')
     if not loader:
         raise ValueError(f'the config has no {split}_dataloader')
     dataset = DATASETS.build(loader.dataset)
     metainfo = getattr(dataset, 'metainfo', {})
+    here = origin_of(dataset)
+    if is_other_split(origin, here):
+        raise ValueError(f"{here['dataset_name']} is split otherwise than it was for the training (split_id "
+                         f"{here['split_id'][:12]}, the checkpoint says {origin['split_id'][:12]}): the pictures may have "
+                         'been trained on')
     check_class_names(metainfo.get('classes'), model.class_names, 'the data set', 'the checkpoint')
     labels = np.asarray(dataset.get_gt_labels())
     indices = even_choice(np.arange(len(labels)), labels, max_pictures, seed)

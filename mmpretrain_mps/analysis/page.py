@@ -25,9 +25,9 @@ nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: 0; margin: 1
   align-items: start; margin: 1rem 0; }
 figure { margin: 0; }
 figure img { display: block; width: 100%; height: auto; }
-figcaption, caption { color: var(--faint); font-size: .9rem; text-align: left; }
-caption { padding-bottom: .4rem; }
-.wide { overflow-x: auto; margin: 1rem 0; }
+figure.table { margin: 1.25rem 0; }
+figcaption { color: var(--faint); font-size: .9rem; max-width: 46rem; }
+.wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .75rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 td { max-width: 34rem; overflow-wrap: anywhere; }
@@ -111,9 +111,9 @@ def _table(table):
     rows = ''.join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n" for row in table.rows)
     # Figures stand in one line each, and scroll; descriptions of two columns are broken.
     kind = ' class="figures"' if len(table.headings) > 2 else ''
-    return (f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.caption)}"><table{kind}>'
-            f'<caption>{escape(table.caption)}</caption><thead><tr>{headings}</tr></thead>\n<tbody>{rows}</tbody></table>'
-            '</div>')
+    return (f'<figure class="table"><figcaption>{escape(table.caption)}</figcaption>'
+            f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.caption)}"><table{kind}>'
+            f'<thead><tr>{headings}</tr></thead>\n<tbody>{rows}</tbody></table></div></figure>')
 
 
 def data_address(content, extension):

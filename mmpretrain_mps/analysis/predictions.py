@@ -12,6 +12,7 @@ from .geometry import MOST_CLASSES, shorten
 from .style import BRANCH_COLOURS, BRANCHES, SQUARE_INCHES, Line, draw_lines, panel
 
 BINS = 15
+FEWEST_IN_BIN = 5
 WORST_PAIRS = 8
 NUMBERS_UP_TO = 12
 
@@ -31,7 +32,8 @@ def prediction_section(held_out, alpha):
     return Section('predictions', 'Predictions', [
         Plot('alpha', f'Accuracy for every share of the tuned branch; the model predicts with {alpha:g}. '
              f'{SELECTION_WARNING.capitalize()}.', functools.partial(_draw_alpha, alpha_sweep(held_out), alpha)),
-        Plot('reliability', f'Accuracy of predictions of equal confidence, in {BINS} bins. Above the diagonal the model '
+        Plot('reliability', f'Accuracy of predictions of equal confidence, in {BINS} bins; those of fewer than {FEWEST_IN_BIN} '
+             'pictures are left out. Above the diagonal the model '
              'is more often right than it says, below less often. ECE: mean gap, weighted by the number of pictures.',
              functools.partial(_draw_reliability, held_out)),
         Plot('confusion', _describe_confusion(matrix), functools.partial(_draw_confusion, matrix, held_out)),
@@ -49,7 +51,7 @@ def alpha_sweep(held_out):
 
 
 def reliability(confidences, correct, bins=BINS):
-    """Compute mean confidence and accuracy of the bins that hold pictures.
+    """Compute mean confidence and accuracy of the bins that hold :data:`FEWEST_IN_BIN` pictures or more.
 
     Args:
         confidences (ndarray): ``(N,)``, 0 to 1.
@@ -61,7 +63,7 @@ def reliability(confidences, correct, bins=BINS):
     """
     number = np.ceil(confidences * bins).clip(1, bins).astype(int) - 1
     counts = np.bincount(number, minlength=bins)
-    filled = counts > 0
+    filled = counts >= FEWEST_IN_BIN
     sums = (np.bincount(number, weights=values, minlength=bins) for values in (confidences, correct))
     return tuple(100 * total[filled] / counts[filled] for total in sums)
 
@@ -110,11 +112,11 @@ def _draw_confusion(matrix, held_out):
     names = [shorten(held_out.class_names[label]) for label in classes]
     axis.set_xticks(range(len(names)), names, rotation=90)
     axis.set_yticks(range(len(names)), names)
-    axis.tick_params(length=0, labelsize=9)
+    axis.tick_params(length=0, labelsize=10)
     if len(names) <= NUMBERS_UP_TO:
         for (row, column), share in np.ndenumerate(shares):
             if share:
-                axis.text(column, row, f'{share:.0f}', ha='center', va='center', fontsize=8,
+                axis.text(column, row, f'{share:.0f}', ha='center', va='center', fontsize=9,
                           color='#000000' if share > 50 else '#ffffff')
     figure.colorbar(shown, ax=axis, shrink=0.8, pad=0.02)
     return figure

@@ -29,8 +29,9 @@ def run_sections(work_dir, split='test', max_pictures=None, with_model=True):
     Returns:
         list[Section]: In the order of the report.
     """
-    model, why = _attempt(_load, work_dir, with_model)
-    held_out, why_not = _attempt(extract, work_dir.config, model, split, max_pictures) if model else (None, why)
+    loaded, why = _attempt(_load, work_dir, with_model)
+    model, origin = loaded or (None, {})
+    held_out, why_not = _attempt(extract, work_dir.config, model, origin, split, max_pictures) if model else (None, why)
     features = [gram_section(held_out), map_section(held_out), prediction_section(held_out, model.head.alpha)
                 ] if held_out else [Section(name, title, [Missing(f'Not shown: {why_not}')])
                                     for name, title in FEATURE_SECTIONS.items()]
@@ -39,7 +40,7 @@ def run_sections(work_dir, split='test', max_pictures=None, with_model=True):
     figures = {**_last_of(work_dir.validation), **work_dir.test_metrics}
     return [
         _accuracy_section(work_dir, held_out, split, why_not), training_section(work_dir), gw_section(work_dir), *features,
-        drift, separability_section([figures], 'Neither test nor validation has logged'),
+        drift, separability_section([figures], 'Neither a test nor a validation has logged figures separability/...'),
         _checkpoint_section(work_dir), _config_section(work_dir), _environment_section(work_dir)]
 
 
@@ -111,14 +112,14 @@ def _checkpoint_section(work_dir):
     tensors = [value for value in state.values() if isinstance(value, torch.Tensor)]
     rows = [['file', work_dir.checkpoint.name], ['size', f'{work_dir.checkpoint.stat().st_size / 1e6:.2f} MB'],
             ['numbers in its state', f'{sum(tensor.numel() for tensor in tensors):,}']]
-    rows += [[name, str(meta[name])] for name in ('epoch', 'iter', 'seed', 'mmengine_version') if name in meta]
+    rows += [[name, str(meta[name])] for name in ('epoch', 'iter', 'seed') if name in meta]
     rows += [[f'trained on: {name}', str(value)] for name, value in (meta.get('origin') or {}).items()]
     if DESCRIPTION_KEY in state:
         description, why = _attempt(read_description, state[DESCRIPTION_KEY])
         rows += [['description', why]] if why else [
             [f'base: {name}', str(value)] for name, value in description.pop('base', {}).items()]
         rows += [[name.replace('_', ' '), _as_text(value)] for name, value in (description or {}).items()]
-    return Section('checkpoint', title, [Table('What the checkpoint says of itself', ['', 'value'], rows)])
+    return Section('checkpoint', title, [Table('What the checkpoint says of itself', ['entry', 'value'], rows)])
 
 
 def _config_section(work_dir):
@@ -129,10 +130,10 @@ def _config_section(work_dir):
 
 def _environment_section(work_dir):
     rows = [[name, value] for name, value in work_dir.environment.items()]
-    parts = [Table('Of the training, from its log', ['', 'value'], rows)] if rows else [
+    parts = [Table('Of the training, from its log', ['entry', 'value'], rows)] if rows else [
         Missing(f"Nothing is known of the training's machine: {work_dir.missing['environment']}.")]
     here = [[name, value] for name, value in versions().items()]
-    return Section('environment', 'Environment', [*parts, Table('Versions that made this report', ['', 'value'], here)])
+    return Section('environment', 'Environment', [*parts, Table('Versions that made this report', ['entry', 'value'], here)])
 
 
 def _last_of(records):

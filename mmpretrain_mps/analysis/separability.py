@@ -14,12 +14,12 @@ FIGURES = {
     'silhouette': ('Silhouette', 'mean silhouette', '-1 to 1, higher is better.')}
 
 
-def separability_section(runs, where):
+def separability_section(runs, nothing):
     """Draw separation over layers, averaged over runs.
 
     Args:
         runs (Sequence[dict]): Names of figures to values.
-        where (str): What was looked through, for the notice where there is nothing.
+        nothing (str): What the notice says where there is nothing.
 
     Returns:
         Section: One plot per figure.
@@ -34,8 +34,7 @@ def separability_section(runs, where):
                 found.setdefault(match[4], {}).setdefault((match[1], position), []).append(value)
     if not found:
         return Section('separability', title, [Missing(
-            f'{where} no figures separability/... To have them, add dict(type="ClassSeparability") to test_evaluator and '
-            'test.')])
+            f'{nothing} To have them, add dict(type="ClassSeparability") to test_evaluator and test.')])
     plots = [Plot(f"separability-{figure.replace('_', '-')}", _caption(figure, len(runs)),
                   functools.partial(_draw, figure, values)) for figure, values in found.items()]
     return Section('separability', title, plots)

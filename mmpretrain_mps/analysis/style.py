@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..benchmark.curves import colour_of, figure_bytes
 
-# Width of the page's column: text of 10 points is as large on the page as the page's own.
+# Three of them stand side by side on a wide page; text is then as large as the page's captions.
 PANEL_INCHES = (4.8, 3.7)
 SQUARE_INCHES = (4.8, 4.6)
 # Told apart in print and without colour; with colours that repeat after 7, 70 groups look different.
@@ -16,7 +16,7 @@ BRANCHES = {'fused': 'fused', 'tuned': 'tuned', 'zero_shot': 'zero-shot'}
 BRANCH_COLOURS = {'fused': 0, 'tuned': 1, 'zero_shot': -1}
 MARKED_POINTS = 25
 
-_COMMON = {'font.size': 10, 'axes.titlesize': 11, 'legend.fontsize': 9, 'legend.frameon': False, 'axes.grid': True,
+_COMMON = {'font.size': 11.5, 'axes.titlesize': 12.5, 'legend.fontsize': 10.5, 'legend.frameon': False, 'axes.grid': True,
            'grid.alpha': 0.3, 'lines.linewidth': 1.6, 'lines.markersize': 5, 'axes.spines.top': False,
            'axes.spines.right': False}
 _PAGES = {'light': ('#ffffff', '#1a1a1a'), 'dark': ('#16191d', '#e6e6e6')}
@@ -73,17 +73,20 @@ def panel(title, x='', y='', size=PANEL_INCHES):
     return figure, axis
 
 
-def legend_below(figure, axis, columns=2):
+def legend_below(figure, axis, columns=2, markerscale=1.0):
     """Put the legend below the panel, where it covers nothing.
 
     Args:
         figure (Figure): Of :func:`panel`.
         axis (Axes): The same.
         columns (int): Of the legend.
+        markerscale (float): Size of its markers, relative to the panel's.
     """
     handles, labels = axis.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc='outside lower center', ncols=min(columns, len(handles)))
+    # A single line is what the title says.
+    if len(handles) > 1:
+        figure.legend(handles, labels, loc='outside lower center', ncols=min(columns, len(handles)), columnspacing=1.2,
+                      handletextpad=0.5, markerscale=markerscale)
 
 
 class Line(NamedTuple):

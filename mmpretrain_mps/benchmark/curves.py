@@ -16,6 +16,8 @@ COLUMNS = 4
 PANEL_INCHES = (3.4, 2.8)
 LONE_PANEL_INCHES = (5.2, 4.0)
 PNG_DPI = 150
+# Bands of more methods than this hide each other, and the lines.
+MOST_BANDS = 4
 
 
 def write_curves(folder, results):
@@ -70,8 +72,8 @@ def colour_of(index):
 def draw_curves(summary):
     """Draw a panel per data set, and one for their mean.
 
-    A line is the fused accuracy of a method with the 95 % interval of its mean over seeds as a band; with a single
-    method, a dashed one is its tuned branch. Zero-shot is the star at 0 shots.
+    A line is the fused accuracy of a method, with the 95 % interval of its mean over seeds as a band if there are few
+    methods; with a single method, a dashed one is its tuned branch. Zero-shot is the star at 0 shots.
 
     Args:
         summary (Summary): Of a grid.
@@ -98,14 +100,16 @@ def draw_curves(summary):
                   loc='outside lower center',
                   ncols=columns,
                   frameon=False,
-                  fontsize=9)
+                  fontsize=0.9 * matplotlib.rcParams['font.size'])
     return figure
 
 
 def _draw_panel(axis, summary, panel):
     for index, method in enumerate(summary.methods):
         colour, marker = colour_of(index), MARKERS[index % len(MARKERS)]
-        _draw_line(axis, summary, ('fused', method, panel), method, color=colour, marker=marker)
+        # Colours and markers have the same number: the second round is told apart by its dots.
+        _draw_line(axis, summary, ('fused', method, panel), method, color=colour, marker=marker,
+                   linestyle='-' if index < len(COLOURS) else ':')
         if len(summary.methods) == 1:
             _draw_line(axis, summary, ('tuned', method, panel), f'{method}, tuned branch alone', color=colour_of(1),
                        marker=MARKERS[1], linestyle='--')
@@ -121,7 +125,7 @@ def _draw_panel(axis, summary, panel):
                       zorder=3)
     ticks = [0, *summary.shots]
     axis.set_xticks(ticks, [str(shots) for shots in ticks])
-    axis.set_title('mean of all data sets' if panel == MEAN else panel, fontsize=11)
+    axis.set_title('mean of all data sets' if panel == MEAN else panel, fontsize=1.1 * matplotlib.rcParams['font.size'])
     axis.set_xlabel('labelled pictures per class')
     axis.set_ylabel('accuracy (%)')
     axis.grid(alpha=0.3)
@@ -134,6 +138,8 @@ def _draw_line(axis, summary, key, label, **style):
         return
     shots, spreads = zip(*points)
     axis.plot(shots, [spread.mean for spread in spreads], label=label, markersize=5, linewidth=1.6, **style)
+    if len(summary.methods) > MOST_BANDS:
+        return
     halves = [spread.half_width or 0 for spread in spreads]
     # An interval of two seeds can be wider than the scale.
     low = [max(0, spread.mean - half) for spread, half in zip(spreads, halves)]

@@ -1,4 +1,5 @@
 """From the flags of tools/train.py and tools/test.py to a runner."""
+import importlib.util
 import logging
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..utils.config import apply_options
 from .launch import LAUNCHERS, set_up_processes
 from .preflight import check_inputs
 
+TENSORBOARD_BACKEND = 'TensorboardVisBackend'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -50,6 +52,7 @@ def read_config(path, arguments, content=None):
 
     Raises:
         FileNotFoundError: If there is no such file.
+        ImportError: If the config asks for TensorBoard and the package is missing.
         ValueError: If an option names what does not exist.
     """
     if not Path(path).is_file():
@@ -63,6 +66,8 @@ def read_config(path, arguments, content=None):
         if cfg.get(name):
             _complete_loader(cfg[name], arguments)
     apply_options(cfg, arguments.cfg_options)
+    if cfg.get('tensorboard'):
+        with_tensorboard(cfg)
     return cfg
 
 
@@ -98,6 +103,25 @@ def build_runner(cfg, loaders):
             cfg[name].persistent_workers = False
     set_up_processes(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def with_tensorboard(cfg):
+    """Write event files for TensorBoard, besides what the config writes.
+
+    Args:
+        cfg (Config): Changed in place.
+
+    Raises:
+        ImportError: If the package tensorboard is missing.
+    """
+    if importlib.util.find_spec('tensorboard') is None:
+        raise ImportError('tensorboard=True needs the package tensorboard, which is not installed; install it with '
+                          "`pip install -e '.[tensorboard]'`")
+    visualizer = cfg.get('visualizer') or dict(type='UniversalVisualizer')
+    backends = list(visualizer.get('vis_backends') or [])
+    if not any(backend['type'] == TENSORBOARD_BACKEND for backend in backends):
+        backends.append(dict(type=TENSORBOARD_BACKEND))
+    cfg.visualizer = dict(visualizer, vis_backends=backends)
 
 
 def without_validation(cfg):

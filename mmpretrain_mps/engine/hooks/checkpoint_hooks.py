@@ -153,8 +153,7 @@ class PlainCheckpointHook(Hook):
         if is_training(runner):
             keys = [key for key in ('dataset_name', 'split_id', 'picks_id') if _differ(origin, here, key)]
         else:
-            same_name = origin.get('dataset_name') == here.get('dataset_name')
-            keys = ['split_id'] if same_name and _differ(origin, here, 'split_id') else []
+            keys = ['split_id'] if is_other_split(origin, here) else []
         if not keys:
             return
         message = _describe_origins(keys, origin, here)
@@ -175,6 +174,19 @@ def origin_of(dataset):
     """
     metainfo = getattr(dataset, 'metainfo', {})
     return {key: metainfo[key] for key in ORIGIN_KEYS if metainfo.get(key) is not None}
+
+
+def is_other_split(origin, here):
+    """Whether the same data set is split otherwise, so that pictures to test on may have been trained on.
+
+    Args:
+        origin (dict): Of :func:`origin_of`, as a checkpoint keeps it.
+        here (dict): The same of the data set in use.
+
+    Returns:
+        bool: False where either side does not say.
+    """
+    return origin.get('dataset_name') == here.get('dataset_name') and _differ(origin, here, 'split_id')
 
 
 def _differ(first, second, key):
