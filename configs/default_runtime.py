@@ -20,6 +20,7 @@ custom_hooks = [
     dict(type='TemperatureHook'),
     dict(type='EqualBatchesHook'),
     dict(type='ReuseZeroShotHook'),
+    dict(type='ProcessesHook'),
     dict(type='PlainCheckpointHook'),
 ]
 

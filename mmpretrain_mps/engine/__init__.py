@@ -3,8 +3,9 @@ from .hooks import AtomicCheckpointHook, ClassNamesHook, PlainCheckpointHook, Te
 from .loops import DomainGeneralizationLoop
 from .optim_wrapper import DeviceAmpOptimWrapper, TrainableOptimWrapperConstructor
 from .schedulers import FirstEpochWarmupLR
+from .sharding import ShardedDataParallel
 
 __all__ = [
     'AtomicCheckpointHook', 'ClassNamesHook', 'DeviceAmpOptimWrapper', 'DomainGeneralizationLoop', 'FirstEpochWarmupLR',
-    'PlainCheckpointHook', 'TemperatureHook', 'TrainableOptimWrapperConstructor'
+    'PlainCheckpointHook', 'ShardedDataParallel', 'TemperatureHook', 'TrainableOptimWrapperConstructor'
 ]

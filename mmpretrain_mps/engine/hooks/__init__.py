@@ -2,9 +2,10 @@
 from .checkpoint_hooks import AtomicCheckpointHook, PlainCheckpointHook
 from .class_names_hook import ClassNamesHook
 from .equal_batches_hook import EqualBatchesHook
+from .processes_hook import ProcessesHook
 from .reuse_zero_shot_hook import ReuseZeroShotHook
 from .short_cuts_hook import ShortCutsHook
 from .temperature_hook import TemperatureHook
 
-__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'PlainCheckpointHook', 'ReuseZeroShotHook',
-           'ShortCutsHook', 'TemperatureHook']
+__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'PlainCheckpointHook', 'ProcessesHook',
+           'ReuseZeroShotHook', 'ShortCutsHook', 'TemperatureHook']

@@ -96,6 +96,10 @@ class DualBranchViT(BaseModule):
             tuned=[*tuned.blocks.parameters(), *tuned.ln_post.parameters(), tuned.proj],
         )
 
+    def all_blocks(self):
+        """list[nn.Module]: The transformer blocks of both branches, frozen ones first."""
+        return [*self.zero_shot.transformer.resblocks, *self.tuned.blocks]
+
     def train(self, mode=True):
         """Set the mode of the tuned part; the frozen part always stays in evaluation mode."""
         super().train(mode)
