@@ -25,6 +25,7 @@ custom_hooks = [
     dict(type='ReuseZeroShotHook'),
     dict(type='ViewBankHook', view_bank=view_bank),
     dict(type='TestFeaturesHook'),
+    dict(type='ProcessesHook'),
     dict(type='PlainCheckpointHook'),
 ]
 

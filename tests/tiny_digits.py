@@ -1,6 +1,9 @@
 """Whole runs of the classifier on scikit-learn's digits, with a random CLIP so small that they fit into tests."""
+import argparse
 import os
+import uuid
 from pathlib import Path
+from unittest import mock
 
 from tiny_clip import save_tiny_clip
 
@@ -49,6 +52,33 @@ def write_config(folder, name='tiny_digits', epochs=2, more=''):
     path = folder / f'{name}.py'
     path.write_text(CONFIG.format(configs=CONFIG_FOLDER, architecture=architecture, epochs=epochs, more=more))
     return path
+
+
+def train(rank, num_ranks, config, work_dir, options=(), resume=None):
+    """Train a config as ``tools/train.py`` does, alone or in one of the processes of :func:`many_ranks.run_ranks`.
+
+    Returns:
+        dict: ``iterations``, the count at the end.
+    """
+    from mmengine.config import DictAction
+
+    from mmpretrain_mps.engine import command_line, launch
+    parser = argparse.ArgumentParser()
+    command_line.add_common_flags(parser)
+    chosen = dict(option.split('=', 1) for option in options)
+    arguments = parser.parse_args(['--work-dir', work_dir, '--launcher', 'pytorch' if num_ranks > 1 else 'none'])
+    arguments.cfg_options = {name: DictAction._parse_iterable(value) for name, value in chosen.items()}
+    cfg = command_line.read_config(config, arguments)
+    cfg.experiment_name = uuid.uuid4().hex  # mmengine shares histories between runs of one name
+    if resume:
+        command_line.resume_from(cfg, resume)
+    if num_ranks > 1:
+        launch.fit_wrapper_to_cpu(cfg)
+    # mmengine formats the text of the whole config for every checkpoint and log, which takes longer than these runs.
+    with mock.patch('mmengine.config.config.FormatCode', lambda text, **_: (text, True)):
+        runner = command_line.build_runner(cfg, ('train_dataloader', 'val_dataloader'))
+        runner.train()
+    return dict(iterations=runner.iter)
 
 
 def environment(**more):

@@ -3,9 +3,10 @@ from .hooks import AtomicCheckpointHook, ClassNamesHook, PlainCheckpointHook, Te
 from .loops import DomainGeneralizationLoop, LinearProbeLoop
 from .optim_wrapper import DeviceAmpOptimWrapper, TrainableOptimWrapperConstructor
 from .schedulers import FirstEpochWarmupLR
+from .sharding import ShardedDataParallel
 
 __all__ = [
     'AtomicCheckpointHook', 'ClassNamesHook', 'DeviceAmpOptimWrapper', 'DomainGeneralizationLoop', 'FirstEpochWarmupLR',
-    'LinearProbeLoop', 'PlainCheckpointHook', 'TemperatureHook', 'TrainableOptimWrapperConstructor',
-    'WeightInterpolationHook'
+    'LinearProbeLoop', 'PlainCheckpointHook', 'ShardedDataParallel', 'TemperatureHook',
+    'TrainableOptimWrapperConstructor', 'WeightInterpolationHook'
 ]

@@ -12,7 +12,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from ..utils.config import apply_options
 from .launch import LAUNCHERS, set_up_processes
-from .preflight import check_inputs
+from .preflight import check_inputs, check_processes
 
 TENSORBOARD_BACKEND = 'TensorboardVisBackend'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -94,8 +94,9 @@ def build_runner(cfg, loaders):
 
     Raises:
         FileNotFoundError: If weights or data are missing.
-        ValueError: If the launcher's environment or the model's name is not usable.
+        ValueError: If the launcher's environment, the way to several processes or the model's name is not usable.
     """
+    check_processes(cfg)
     check_inputs(cfg, loaders)
     for name in LOADERS:
         # After all options, since num_workers may be one of them; torch refuses the pair.

@@ -55,8 +55,11 @@ def fit_wrapper_to_cpu(cfg):
     """Make mmengine wrap the model without a device id, which DDP refuses for a model on the CPU.
 
     Args:
-        cfg (Config): ``model_wrapper_cfg`` is added or completed; other settings in it are kept.
+        cfg (Config): ``model_wrapper_cfg`` is added or completed; other settings in it are kept. A wrapper
+            that shards finds its device by itself.
     """
+    if (cfg.get('model_wrapper_cfg') or {}).get('type') == 'ShardedDataParallel':
+        return
     wrapper = dict(cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel', broadcast_buffers=False))
     wrapper.setdefault('find_unused_parameters', cfg.get('find_unused_parameters', False))
     wrapper['device_ids'] = None

@@ -4,6 +4,8 @@ from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
+from .sharding import shard_optimizer_state
+
 AMP_DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
@@ -85,4 +87,5 @@ class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         groups[:] = [group for group in groups if group['params']]
         if not groups:
             raise ValueError(f'{type(model).__name__} has no parameter that requires a gradient; nothing can be tuned')
+        shard_optimizer_state(wrapper.optimizer)
         return wrapper

@@ -1,9 +1,57 @@
 """A look at what a run needs from outside, before anything is built."""
+import logging
+
+from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
 from ..models.utils.clip_loader import require_weights
 
 OUR_CLASSIFIERS = ('MPSCLIPClassifier', 'LinearProbeClassifier')
+# Why mmengine's other ways to several processes do not fit, by the name in the config.
+UNFIT_WRAPPERS = {
+    'MMFullyShardedDataParallel': 'deals flattened weights out, while the classifier needs single weights of a block',
+    'MMSeparateDistributedDataParallel': 'wraps the parts of a model one by one, for several optimizers',
+    'MMDeepSpeedEngineWrapper': 'brings its own optimizer and its own checkpoints',
+}
+WHAT_FITS = ("model_wrapper_cfg.type can be 'MMDistributedDataParallel' (the default: each process has all weights) or "
+             "'ShardedDataParallel' (each keeps a share, see configs/_base_/sharded.py)")
+
+
+def check_processes(cfg):
+    """Refuse ways to train with several processes that cannot work, before anything is built.
+
+    Args:
+        cfg (Config): Of a run.
+
+    Raises:
+        ValueError: Says what was asked for, why it does not work, and what does.
+    """
+    wrapper = (cfg.get('model_wrapper_cfg') or {}).get('type')
+    if wrapper in UNFIT_WRAPPERS:
+        raise ValueError(f'model_wrapper_cfg asks for {wrapper}, which {UNFIT_WRAPPERS[wrapper]}; {WHAT_FITS}')
+    strategy = (cfg.get('strategy') or {}).get('type', 'SingleDeviceStrategy')
+    if cfg.get('runner_type') == 'FlexibleRunner' and (
+            cfg.get('launcher', 'none') != 'none' or strategy != 'SingleDeviceStrategy'):
+        raise ValueError(f'FlexibleRunner with {strategy} and several processes writes checkpoints that one process '
+                         f'cannot read; leave out runner_type and strategy: {WHAT_FITS}')
+    if wrapper == 'ShardedDataParallel':
+        _check_sharding(cfg)
+
+
+def _check_sharding(cfg):
+    if cfg.get('launcher', 'none') == 'none':
+        print_log('ShardedDataParallel: a single process keeps everything; start several with tools/dist_train.sh',
+                  level=logging.WARNING)
+    if any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or []):
+        raise ValueError('EMAHook copies the whole model, which no process has under ShardedDataParallel; leave out '
+                         'one of them')
+    if cfg.get('compile') or (cfg.get('model') or {}).get('compile'):
+        raise ValueError('ShardedDataParallel gathers the weights of each block when it is run, which torch.compile '
+                         'would cut into pieces; leave out compile, or the sharding')
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper and wrapper.get('constructor') != 'TrainableOptimWrapperConstructor':
+        raise ValueError('ShardedDataParallel needs optim_wrapper.constructor=TrainableOptimWrapperConstructor, which '
+                         f"puts the optimizer's state together for checkpoints, but it is {wrapper.get('constructor')}")
 
 
 def check_inputs(cfg, loaders):

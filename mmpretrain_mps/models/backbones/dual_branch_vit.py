@@ -181,6 +181,10 @@ class DualBranchViT(BaseModule):
                 for name, (parameter, _) in pairs.items():
                     parameter.copy_(own[name])
 
+    def all_blocks(self):
+        """list[nn.Module]: The transformer blocks of both branches, frozen ones first."""
+        return [*self.zero_shot.transformer.resblocks, *self.tuned.blocks]
+
     def train(self, mode=True):
         """Set the mode of the tuned part; the frozen part always stays in evaluation mode."""
         super().train(mode)

@@ -2,6 +2,8 @@
 
 The weights stay in open_clip's modules; these functions only decide what is computed of a block.
 """
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -9,6 +11,29 @@ from .lean_mlp import add_mlp
 from .linear import linear
 
 
+def with_gathered_weights(function):
+    """Let a function of a block find the block's weights complete, also where each process keeps a share of them.
+
+    Sharding gathers a module's weights when the module itself is called. A block that
+    :class:`ShardedDataParallel` marked (``weights_are_sharded``) takes the function as an argument of that call.
+
+    Args:
+        function (Callable): Takes a block first.
+
+    Returns:
+        Callable: With the same arguments.
+    """
+
+    @functools.wraps(function)
+    def run(block, *args, **kwargs):
+        if getattr(block, 'weights_are_sharded', False):
+            return block(function, *args, **kwargs)
+        return function(block, *args, **kwargs)
+
+    return run
+
+
+@with_gathered_weights
 def run_block(block, tokens, cls_only=False):
     """Run one residual attention block.
 
@@ -53,6 +78,7 @@ def run_blocks(blocks, tokens, cls_only=False, positions=()):
     return tokens[:, :1] if cls_only else tokens, inputs
 
 
+@with_gathered_weights
 def value_projection(block, tokens):
     """Run one block with attention replaced by its value path, each token on its own.
 

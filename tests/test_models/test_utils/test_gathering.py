@@ -3,39 +3,14 @@ import torch
 from many_ranks import run_ranks
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
-from mmpretrain.structures import DataSample
+from tiny_steps import STEPS, build_shaken, pictures
 
-from mmpretrain_mps.models import MPSCLIPClassifier
 from mmpretrain_mps.models.utils.gathering import gather_batch
 
-STEPS = 5
 # How the pictures of one step are dealt out; the first of a shorter share is another class than the last.
 SHARES = {2: {'even': [4, 4], 'uneven': [5, 3]}, 4: {'even': [2, 2, 2, 2], 'uneven': [3, 2, 2, 1]}}
 POINT_WISE = dict(gram_loss=None, head=dict(alpha=1.0), point_loss=[
     dict(distance='l2', patch_weight=0.5), dict(type='LogitConsistencyLoss', loss_weight=0.1)])
-
-
-def build_shaken(architecture, **overrides):
-    config = dict(architecture=architecture, pretrained=None, class_names=('cat', 'dog', 'sparrow'),
-                  gram_loss=dict(), sculpt_loss=dict(layer_weights=(1.0, 0.5)))
-    model = MPSCLIPClassifier(**{**config, **overrides}).train()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-    return model
-
-
-def pictures(first, count):
-    """Two views of 8 pictures per step, all steps from one generator; return those of one process."""
-    generator = torch.Generator().manual_seed(1)
-    views = torch.randint(0, 256, (STEPS, 2, 8, 3, 16, 16), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(0, 3, (STEPS, 8), generator=generator)
-    for step in range(STEPS):
-        mine = slice(first, first + count)
-        yield dict(inputs=list(views[step, :, mine]),
-                   data_samples=[DataSample().set_gt_label(label) for label in labels[step, mine]])
 
 
 def train(rank, num_ranks, architecture, shares, equal_batches=False, **overrides):

@@ -1,0 +1,157 @@
+"""Weights, gradients and optimizer state dealt out to processes, for towers that do not fit into one of them."""
+import contextlib
+import functools
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import get_world_size
+from mmengine.registry import MODEL_WRAPPERS  # the Runner looks wrappers up here, and not in mmpretrain's
+from torch import nn
+
+try:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import DTensor, distribute_tensor
+except ImportError:  # before torch 2.6; nothing is sharded then
+    fully_shard = DTensor = None
+
+
+@MODEL_WRAPPERS.register_module()
+class ShardedDataParallel(nn.Module):
+    """Data-parallel training in which each process keeps a share of every weight (PyTorch's FSDP2).
+
+    Numbers are those of ``MMDistributedDataParallel``. Each of the ``R`` processes holds 1/R of the weights, frozen
+    ones too, of the gradients and of the optimizer's state. A transformer block is complete in memory only while it is
+    computed; what is no block (embeddings, adapters, norms, projections) is complete from the forward to the end of the
+    backward pass.
+
+    Checkpoints are the same files as without: :func:`whole_state` puts the shares together before the main process
+    writes, and every process takes its share of what is loaded.
+
+    Args:
+        module (nn.Module): The classifier; its backbone names the blocks (``all_blocks()``). Random weights must be the
+            same in all processes, which the Runner's seed makes them.
+
+    Raises:
+        ValueError: If the model does not say which blocks it has, or this torch cannot shard so.
+    """
+
+    def __init__(self, module):
+        super().__init__()
+        _check_can_shard(module)
+        # Hashes the frozen weights, which are complete for the last time.
+        module.describe()
+        mesh = init_device_mesh(get_device(), (get_world_size(), ))
+        for block in module.backbone.all_blocks():
+            # The backbone runs functions of a block; as its forward pass they are what the weights are gathered for.
+            block.forward = functools.partial(_apply, block)
+            block.weights_are_sharded = True
+            fully_shard(block, mesh=mesh)
+        self.module = fully_shard(module, mesh=mesh)
+        self.module.register_state_dict_post_hook(_put_model_together)
+        self.module.register_load_state_dict_pre_hook(_deal_model_out)
+
+    def forward(self, *args, **kwargs):
+        """Run the classifier."""
+        return self.module(*args, **kwargs)
+
+    def train_step(self, data, optim_wrapper):
+        """Run one training step; see mmengine's ``BaseModel``. Small steps are reduced and then accumulated."""
+        return self.module.train_step(data, optim_wrapper)
+
+    def val_step(self, data):
+        """Predict a batch in validation."""
+        return self.module.val_step(data)
+
+    def test_step(self, data):
+        """Predict a batch in a test."""
+        return self.module.test_step(data)
+
+
+def is_sharded(tensor):
+    """Whether a tensor is one process's share of a larger one."""
+    return DTensor is not None and isinstance(tensor, DTensor)
+
+
+def shard_optimizer_state(optimizer):
+    """Let an optimizer of sharded parameters save a whole, plain state and take its share of one; others stay as is.
+
+    Args:
+        optimizer (Optimizer): Just built.
+    """
+    if any(is_sharded(parameter) for group in optimizer.param_groups for parameter in group['params']):
+        optimizer.register_state_dict_post_hook(_put_optimizer_together)
+        optimizer.register_load_state_dict_post_hook(_deal_optimizer_out)
+
+
+@contextlib.contextmanager
+def whole_state(runner):
+    """Let the main process alone ask for the states of model and optimizer, which takes all processes otherwise.
+
+    mmengine saves in the main process only. Within this context, which all processes enter, states are those of the
+    entry, whole and on the host.
+
+    Args:
+        runner (Runner): Of the training; nothing happens unless its model is sharded.
+    """
+    if not isinstance(runner.model, ShardedDataParallel):
+        yield
+        return
+    owners = (runner.model.module, runner.optim_wrapper)
+    for owner in owners:
+        owner.state_dict = functools.partial(_return, owner.state_dict())
+    try:
+        yield
+    finally:
+        for owner in owners:
+            del owner.state_dict
+
+
+def _return(value):
+    return value
+
+
+def _apply(block, function, *args, **kwargs):
+    return function(block, *args, **kwargs)
+
+
+def _check_can_shard(module):
+    name = type(module).__name__
+    if fully_shard is None:
+        raise ValueError(f'ShardedDataParallel needs torch 2.6 or later, but torch {torch.__version__} is installed')
+    if not hasattr(getattr(module, 'backbone', None), 'all_blocks'):
+        raise ValueError(f'ShardedDataParallel shards the blocks of an MPSCLIPClassifier, but the model is a {name}')
+
+
+def _put_together(value):
+    # To the host: the whole of what is sharded need not fit into one device.
+    return value.full_tensor().cpu() if is_sharded(value) else value
+
+
+def _deal_out(value, like):
+    if not is_sharded(like) or is_sharded(value) or value.shape != like.shape:
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+
+
+def _put_model_together(module, state, prefix, local_metadata):
+    state.update({name: _put_together(value) for name, value in state.items()})
+
+
+def _deal_model_out(module, state, prefix, *_):
+    for name, parameter in module.named_parameters():
+        if prefix + name in state:
+            state[prefix + name] = _deal_out(state[prefix + name], parameter)
+
+
+def _put_optimizer_together(optimizer, state):
+    entries = {index: {key: _put_together(value) for key, value in entry.items()}
+               for index, entry in state['state'].items()}
+    return {**state, 'state': entries}
+
+
+def _deal_optimizer_out(optimizer):
+    for parameter, entry in optimizer.state.items():
+        for key, value in entry.items():
+            if isinstance(value, torch.Tensor) and value.ndim:  # not the count of steps
+                entry[key] = _deal_out(value, parameter)

@@ -1,0 +1,144 @@
+"""Shares of the weights in several processes train as whole weights in one, and leave the same files behind."""
+import copy
+
+import pytest
+import tiny_digits
+import torch
+from many_ranks import run_ranks
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from tiny_clip import save_tiny_clip
+from tiny_run import ROOT
+from tiny_steps import build_shaken, pictures
+
+from mmpretrain_mps.engine.optim_wrapper import TrainableOptimWrapperConstructor
+from mmpretrain_mps.engine.preflight import check_processes
+from mmpretrain_mps.engine.sharding import ShardedDataParallel
+
+PICTURES = 8
+VARIANTS = dict(plain=dict(), checkpointing=dict(backbone=dict(checkpointing=True)),
+                no_adapters=dict(backbone=dict(adapters=False)))
+SGD = dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4)
+
+
+def train(rank, num_ranks, architecture, overrides, start=None, **options):
+    """Train five steps; return logged values and the whole states of model and optimizer."""
+    model = build_shaken(architecture, **overrides)
+    if num_ranks > 1:
+        model = ShardedDataParallel(model)
+    optimizer = TrainableOptimWrapperConstructor(dict(type='OptimWrapper', optimizer=SGD, **options))(model)
+    module = model.module if num_ranks > 1 else model
+    if start:
+        module.load_state_dict(start['model'])
+        # A copy: an optimizer works on the tensors that it is given.
+        optimizer.load_state_dict(copy.deepcopy(start['optimizer']))
+    share = PICTURES // num_ranks
+    logs = [{name: torch.as_tensor(value).detach() for name, value in model.train_step(data, optimizer).items()}
+            for data in pictures(rank * share, share)]
+    return dict(logs=logs, model=dict(module.state_dict()), optimizer=optimizer.state_dict())
+
+
+def train_all(rank, num_ranks, architecture):
+    """All scenarios in one start of the processes."""
+    found = {name: train(rank, num_ranks, architecture, overrides) for name, overrides in VARIANTS.items()}
+    found['accumulated'] = train(rank, num_ranks, architecture, {}, accumulative_counts=2)
+    found['clipped'] = train(rank, num_ranks, architecture, {}, clip_grad=dict(max_norm=1.0))
+    found['continued'] = train(rank, num_ranks, architecture, {}, start=found['plain'])
+    return found
+
+
+def shares(rank, num_ranks, architecture):
+    """Return what one process holds of all weights, and whether an infinite gradient elsewhere stops its update."""
+    model = ShardedDataParallel(build_shaken(architecture))
+    parameters = list(model.parameters())
+    held = sum(parameter.to_local().numel() for parameter in parameters)
+    total = sum(parameter.numel() for parameter in parameters)
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    optimizer, scaler = torch.optim.SGD(trained, lr=0.1), torch.amp.GradScaler('cpu', init_scale=8.0)
+    before = [parameter.full_tensor() for parameter in trained]
+    data = model.module.data_preprocessor(next(pictures(4 * rank, 4)), True)
+    scaler.scale(model.module.parse_losses(model(**data, mode='loss'))[0]).backward()
+    if rank == 1:
+        trained[3].grad.to_local().view(-1)[0] = float('inf')
+    scaler.step(optimizer)
+    scaler.update()
+    moved = sum(not torch.equal(old, parameter.full_tensor()) for old, parameter in zip(before, trained))
+    return dict(held=held, total=total, moved=moved, scale=scaler.get_scale())
+
+
+@pytest.fixture(scope='module')
+def architecture(tmp_path_factory):
+    return save_tiny_clip(tmp_path_factory.mktemp('clip'))
+
+
+@pytest.fixture(scope='module')
+def one(architecture):
+    return train_all(0, 1, architecture)
+
+
+@pytest.fixture(scope='module')
+def two(architecture, tmp_path_factory):
+    return run_ranks(train_all, 2, tmp_path_factory.mktemp('ranks') / 'run', architecture)
+
+
+@pytest.mark.parametrize('scenario', [*VARIANTS, 'accumulated', 'clipped', 'continued'])
+def test_losses_weights_and_momentum_are_those_of_one_process(one, two, scenario):
+    for rank in two:
+        torch.testing.assert_close(rank[scenario], one[scenario], rtol=1e-5, atol=1e-5)
+
+
+def test_states_are_whole_and_plain(one, two):
+    for rank in two:
+        state = rank['plain']['model']
+        assert list(state) == list(one['plain']['model'])
+        assert all(type(value) is torch.Tensor for value in state.values())
+        momenta = [entry['momentum_buffer'] for entry in rank['plain']['optimizer']['state'].values()]
+        assert all(type(value) is torch.Tensor for value in momenta)
+
+
+def test_each_process_holds_its_share_and_all_skip_a_step_that_one_finds_infinite(architecture, tmp_path):
+    ranks = run_ranks(shares, 2, tmp_path / 'run', architecture)
+    assert sum(rank['held'] for rank in ranks) == ranks[0]['total']
+    assert all(abs(rank['held'] / rank['total'] - 0.5) < 0.02 for rank in ranks)
+    assert [(rank['moved'], rank['scale']) for rank in ranks] == [(0, 4.0), (0, 4.0)]
+
+
+def test_the_base_config_switches_it_on_and_one_process_trains_the_same_file(tmp_path, capsys):
+    config = tmp_path / 'sharded.py'
+    plain = tiny_digits.write_config(tmp_path)
+    config.write_text(f"_base_ = ['{plain.name}', '{ROOT / 'configs' / '_base_' / 'sharded.py'}']\n")
+    options = ('num_shots=2', 'model.gram_loss.p=2', 'train_dataloader.batch_size=5')
+    run_ranks(tiny_digits.train, 2, tmp_path / 'ranks', str(config), str(tmp_path / 'two'), options)
+    tiny_digits.train(0, 1, str(config), str(tmp_path / 'one'), (*options[:2], 'train_dataloader.batch_size=10'))
+    assert 'a single process keeps everything' in capsys.readouterr().out
+    two, one = (torch.load(tmp_path / name / 'epoch_2.pth', weights_only=True) for name in ('two', 'one'))
+    for part in ('state_dict', 'optimizer'):
+        torch.testing.assert_close(two[part], one[part], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'model_wrapper_cfg.type': 'MMFullyShardedDataParallel'}, "asks for MMFully.* can be .*'ShardedDataParallel'"),
+    ({'model_wrapper_cfg.type': 'MMSeparateDistributedDataParallel'}, 'wraps the parts of a model one by one'),
+    (dict(runner_type='FlexibleRunner', strategy=dict(type='FSDPStrategy')), 'FlexibleRunner with FSDPStrategy'),
+    (dict(runner_type='FlexibleRunner', launcher='pytorch'), 'cannot read; leave out runner_type'),
+    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'model.compile': True}, 'leave out compile, or the sharding'),
+    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'custom_hooks': [dict(type='EMAHook')]}, 'EMAHook copies'),
+    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'optim_wrapper.type': 'OptimWrapper'},
+     'optim_wrapper.constructor=TrainableOptimWrapperConstructor'),
+])
+def test_what_cannot_work_is_refused_before_anything_is_built(options, message):
+    cfg = Config(dict(launcher='pytorch'))
+    cfg.merge_from_dict(options)
+    with pytest.raises(ValueError, match=message):
+        check_processes(cfg)
+
+
+def test_a_model_without_blocks_cannot_be_sharded():
+    with pytest.raises(ValueError, match='shards the blocks of an MPSCLIPClassifier, but the model is a Linear'):
+        ShardedDataParallel(torch.nn.Linear(2, 2))
+
+
+def test_an_optimizer_of_whole_weights_is_left_alone(architecture):
+    model = build_shaken(architecture)
+    wrapper = TrainableOptimWrapperConstructor(dict(type='OptimWrapper', optimizer=SGD))(model)
+    assert isinstance(wrapper, OptimWrapper) and not wrapper.optimizer._optimizer_state_dict_post_hooks
