@@ -17,7 +17,7 @@ from mmpretrain_mps.engine.loops.domain_report import markdown_table
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'results'
 TEXTS = ('README.md', 'docs/evidence.md', 'docs/speed.md')
-STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
+STUDIES = {'digits': 'digits_study'}
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 
 
@@ -112,47 +112,6 @@ def _verdicts(verdicts):
     return f"{', '.join(counted)} of {len(verdicts)}" if counted else '-'
 
 
-def bound():
-    """Return how tight the bound on the Gromov-Wasserstein distance was."""
-    results = read('bound/bounds.json')
-    rows = []
-    for method, figures in results['summary'].items():
-        ends = {name: figures[name]['mean'][-1] for name in ('gw/exact', 'gw/bound', 'gw/diagonal', 'gram/feature_cosine')}
-        most = max(figures['gw/bound']['mean'])
-        rows.append([results['labels'][method], f'{1e3 * most:.2f}', f"{1e3 * ends['gw/bound']:.2f}",
-                     f"{1e3 * ends['gw/exact']:.2f}", f"{figures['tightness_least']:.3f}",
-                     f"{ends['gram/feature_cosine']:.3f}"])
-    return markdown_table(['method', 'bound, largest', 'bound, end', 'distance, end', 'distance / bound, least of all',
-                           'cosine of features, end'], rows)
-
-
-def grid_table(folder, metrics):
-    """Return mean and standard deviation of figures of every recipe of a grid."""
-    by_recipe = {}
-    for cell in read(f'{folder}/results.json')['cells']:
-        by_recipe.setdefault(cell['recipe'], []).append(cell['metrics'])
-    rows = [[recipe, *(spread([run[metric] for run in runs]) if metric in runs[0] else '-' for metric in metrics)]
-            for recipe, runs in by_recipe.items()]
-    return markdown_table(['recipe', *metrics.values()], rows)
-
-
-def parts():
-    """Return what changing one thing at a time does."""
-    return grid_table('mini_parts', {'accuracy/fused': 'digits, fused', 'accuracy/tuned': 'digits, tuned',
-                                     'mnist/accuracy/fused': 'MNIST, fused', 'symbols/accuracy/tuned': 'symbols, tuned'})
-
-
-def view_bank():
-    """Return what pre-drawn views do to accuracy."""
-    return grid_table('mini_view_bank', {'accuracy/fused': 'test, fused', 'accuracy/tuned': 'test, tuned',
-                                         'validation/accuracy/fused': 'validation, fused'})
-
-
-def same_accuracy():
-    """Return the accuracy with options that should not change it."""
-    return (RESULTS / 'benchmark' / 'same_accuracy.md').read_text(encoding='utf-8').strip()
-
-
 def mean(values):
     """Return the arithmetic mean."""
     return sum(values) / len(values)
@@ -166,9 +125,8 @@ def spread(values, sign=''):
 
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table, claims=claims,
-              bound=bound, parts=parts, view_bank=view_bank, same_accuracy=same_accuracy,
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, table_of, name, shots)
-                 for name, numbers in (('digits', (1, 4, 16)), ('letters', (4, ))) for shots in numbers
+                 for name, numbers in (('digits', (16, )), ) for shots in numbers
                  for kind, table_of in (('figures', figures_table), ('differences', differences_table))})
 
 
