@@ -109,8 +109,8 @@ def _draw_differences(study, column, shots):
             *(values_of(study['cells'], name, shots, column['metric']) for name in (method, study['baseline'])))
         if difference is not None:
             rows.append((_label(study, method), difference))
-    figure, axis = panel(f"{column['title']}, {shots} shots", f"difference to {_label(study, study['baseline'])}",
-                         size=(4.8, 1.4 + 0.3 * len(rows)))
+    figure, axis = panel(f"{column['title']}, {shots} shots: difference to {_label(study, study['baseline'])}", 'points',
+                         size=(6.6, 1.4 + 0.3 * len(rows)))
     for position, (_, difference) in enumerate(reversed(rows)):
         axis.errorbar(difference.mean, position, xerr=difference.half_width, marker='o', capsize=3, color=colour_of(0))
     axis.axvline(0, color=colour_of(-1), linestyle='--')
@@ -119,7 +119,7 @@ def _draw_differences(study, column, shots):
 
 
 def _draw_trade_off(study, x, y, shots):
-    figure, axis = panel('Learned and preserved', x['title'], y['title'], size=(5.2, 5.6))
+    figure, axis = panel('Learned and preserved', x['title'], y['title'], size=(6.6, 6.0))
     for colour, method in enumerate(study['choices']):
         spreads = [_spread(study, method, shots, column) for column in (x, y)]
         if None in spreads:

@@ -375,17 +375,18 @@ class TestCache:
         return batches(FewShotDataset(config, 3, 1, **arguments), epochs)
 
     @pytest.mark.parametrize('arguments, times', [
-        (dict(cache_images=False), 18),
-        (dict(cache_images=True), 9),
-        (dict(cache_images='auto'), 18),  # 9 as a probe, 9 to keep them
-        (dict(cache_images='auto', cache_limit_mb=1e-3), 27),  # the probe says that 1,944 bytes do not fit
-        (dict(cache_images=True, cache_limit_mb=1e-3), 9 + 2 * 5),  # 4 of 9 pictures of 216 bytes fit into 1,048
+        (dict(cache_images=False), [18]),
+        (dict(cache_images=True), [9]),
+        (dict(cache_images='auto'), [18]),  # 9 as a probe, 9 to keep them
+        (dict(cache_images='auto', cache_limit_mb=1e-3), [27]),  # the probe says that 1,944 bytes do not fit
+        # 4 of 9 pictures of 216 bytes fit into 1,048; how many the threads read ahead of the fifth is theirs.
+        (dict(cache_images=True, cache_limit_mb=1e-3), range(5 + 2 * 5, 9 + 2 * 5 + 1)),
     ])  # yapf: disable
     def test_pixels_are_the_same_and_pictures_are_decoded_less_often(self, folder, opened, arguments, times):
         plain = self.run(folder, cache_images=False)
         opened.clear()
         cached = self.run(folder, **arguments)
-        assert len(opened) == times
+        assert len(opened) in times
         for epoch in range(2):
             assert_same(plain[epoch], cached[epoch])
 

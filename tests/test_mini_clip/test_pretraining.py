@@ -130,7 +130,6 @@ def test_every_picture_and_every_caption_of_a_batch_has_a_positive(batches):
         mini_clip.check_vocabulary(batch.captions)
 
 
-@pytest.mark.slow
 def test_quick_run_writes_a_model_that_open_clip_loads(tmp_path):
     pytest.importorskip('font_lato', reason='needs the extra pretrain')
     pytest.importorskip('sklearn')
