@@ -5,16 +5,9 @@ of its own; then all are trained with the seeds of the report and tested. What i
 """
 import argparse
 import sys
-from pathlib import Path
 
-from mmpretrain_mps.benchmark.cell_run import read_result
-from mmpretrain_mps.benchmark.command import default_jobs
-from mmpretrain_mps.benchmark.pool import GridInterrupted, run_cells
-from mmpretrain_mps.benchmark.study import Choice, choose, read_study, report_cells, selection_cells
-from mmpretrain_mps.benchmark.study_tables import study_markdown, verdicts_of, write_study
+from mmpretrain_mps.benchmark import study_command
 from mmpretrain_mps.utils.errors import user_errors
-
-INTERRUPTED = 130
 
 
 def parse_arguments():
@@ -34,44 +27,8 @@ def main():
     """Run the study."""
     arguments = parse_arguments()
     with user_errors(arguments.traceback):
-        try:
-            status = run(arguments)
-        except GridInterrupted as interruption:
-            print(f'interrupted: {interruption}', flush=True)
-            status = INTERRUPTED
+        status = study_command.run(arguments, report=lambda line: print(line, flush=True))
     sys.exit(status)
-
-
-def run(arguments):
-    """Select, train, test and write the tables; return the exit status."""
-    study = read_study(arguments.study)
-    folder = Path(arguments.work_dir or Path('work_dirs', Path(arguments.study).stem))
-    # Laid out before anything runs, so that a mistake in any method or claim shows at once.
-    verdicts_of(study, [])
-    report_cells(study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
-    selection = _run(folder / 'selection', selection_cells(study), arguments, 'selection', False)
-    if selection is None:
-        return 1
-    choices = choose(study, selection)
-    cells = report_cells(study, choices)
-    results = _run(folder / 'report', cells, arguments, 'report', arguments.keep_checkpoints)
-    if results is None:
-        return 1
-    files = write_study(arguments.out or folder, study, choices, selection, results)
-    print('\n' + study_markdown(study, choices, results))
-    print('written: ' + ', '.join(map(str, files)))
-    return 0
-
-
-def _run(folder, cells, arguments, stage, keep_checkpoints):
-    """Run cells and return their results, or None where one failed."""
-    print(f'{stage}: {len(cells)} runs in {folder}', flush=True)
-    jobs = arguments.jobs or default_jobs(arguments.devices)
-    failures = run_cells(folder, cells, arguments.devices, jobs, True, keep_checkpoints,
-                         lambda line: print(line, flush=True))
-    for failure in failures:
-        print(f'FAILED: {failure.cell.name} ({failure.reason}); its log ends with\n{failure.log_tail}', flush=True)
-    return None if failures else [read_result(folder, cell) for cell in cells]
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
-"""Fill the figures of README.md and docs/ in from the files in results/: python tools/fill_readme.py.
+"""Fill the figures of README.md and docs/ in from the files in results/, and draw their plots: python tools/fill_readme.py.
 
 ``results/quickstart.json`` is the metrics.json that tools/quickstart.sh leaves in its work folder. A block between
 ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced by what the results say. ``--check`` changes nothing and ends with
-status 1 if one of them is not up to date.
+status 1 if a text is not up to date.
 """
 import argparse
 import functools
@@ -11,13 +11,21 @@ import re
 import sys
 from pathlib import Path
 
-from mmpretrain_mps.analysis.study import differences_table, figures_table, read_study_results
+from mmpretrain_mps.analysis.bound_study import bound_plots
+from mmpretrain_mps.analysis.study import differences_table, figures_table, read_study_results, study_plots
+from mmpretrain_mps.analysis.style import STYLES, render
+from mmpretrain_mps.benchmark.study import paired_difference, values_of
+from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'results'
 TEXTS = ('README.md', 'docs/evidence.md', 'docs/speed.md')
-STUDIES = {'digits': 'digits_study'}
+STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
+STUDY_SHOTS = {'digits': (1, 4, 16), 'letters': (4, )}
+PARTS = {'accuracy/fused': ('fused', 2), 'accuracy/tuned': ('tuned', 2), 'symbols/accuracy/tuned': ('symbols, tuned', 2),
+         'gram/global': ('Gram change global', 3), 'gram/local': ('Gram change local', 3),
+         'separability/tuned/output/silhouette': ('silhouette', 3)}
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 
 
@@ -112,21 +120,94 @@ def _verdicts(verdicts):
     return f"{', '.join(counted)} of {len(verdicts)}" if counted else '-'
 
 
+def parts():
+    """Return what one change at a time does on the digits, with the paired difference of the fused accuracy."""
+    cells = read('mini_parts/results.json')['cells']
+    names = list(dict.fromkeys(cell['recipe'] for cell in cells))
+    rows, chosen = [], values_of(cells, names[0], cells[0]['shots'], 'accuracy/fused')
+    for name in names:
+        values = {metric: values_of(cells, name, cells[0]['shots'], metric) for metric in PARTS}
+        difference = paired_difference(values['accuracy/fused'], chosen)
+        rows.append([name, *(spread(list(values[metric].values()), digits=digits) for metric, (_, digits) in PARTS.items()),
+                     '' if name == names[0] else f'{difference.mean:+.2f} ± {difference.half_width:.2f}'])
+    return markdown_table(['change', *(label for label, _ in PARTS.values()), 'difference of fused'], rows)
+
+
+def bound():
+    """Return the Gromov-Wasserstein distance and its bound at the end of training, and how tight it ever was."""
+    content, rows = read('bound/bounds.json'), []
+    for method, seeds in content['courses'].items():
+        last = {name: [course[name][-1] for course in seeds.values()]
+                for name in ('gw/exact', 'gw/bound', 'gw/tightness', 'gw/entropic', 'gw/diagonal')}
+        rows.append([content['labels'][method], *(spread(values, digits=4) for values in last.values()),
+                     f"{content['summary'][method]['tightness_least']:.3f}"])
+    return markdown_table(['method', 'distance, squared', 'bound', 'distance / bound', 'entropic solver',
+                           'coupling on the identity', 'least distance / bound of any epoch'], rows)
+
+
+def view_bank():
+    """Return accuracy with pre-drawn views."""
+    cells = read('mini_view_bank/results.json')['cells']
+    rows, plain = [], values_of(cells, 'new_views', 16, 'accuracy/fused')
+    for name in dict.fromkeys(cell['recipe'] for cell in cells):
+        values = {branch: values_of(cells, name, 16, f'accuracy/{branch}') for branch in ('tuned', 'fused')}
+        difference = paired_difference(values['fused'], plain)
+        rows.append([name.replace('_', ' '), *(spread(list(found.values())) for found in values.values()),
+                     '' if name == 'new_views' else f'{difference.mean:+.2f} ± {difference.half_width:.2f}'])
+    return markdown_table(['views per picture', 'tuned', 'fused', 'difference of fused'], rows)
+
+
+def options():
+    """Return accuracy with the options that make training cheaper."""
+    rows = []
+    for name, figures in read('benchmark/options_accuracy.json')['options'].items():
+        difference = figures['fused']['difference']
+        rows.append([name, *(spread(figures[branch]['values']) for branch in ('tuned', 'fused')),
+                     '' if difference is None else f'{difference:+.2f}'])
+    return markdown_table(['training', 'tuned', 'fused', 'difference of fused'], rows)
+
+
+def step(name):
+    """Return the table of a file that tools/benchmark/step.py wrote."""
+    found, rows = read(f'benchmark/{name}.json'), []
+    for task, label, pictures in (('step', 'training step', 'picture and view'), ('predict', 'prediction', 'picture')):
+        row = found[task]
+        seconds, flops, memory = (row[key] for key in ('seconds', 'gflop', 'memory'))
+        rows.append([f'{label}, s', f"{seconds['reference']:.2f}", f"{seconds['ours']:.2f}",
+                     f"{row['ratio']:.2f} times faster"])
+        rows.append([f'{label}, GFLOP per {pictures}', f"{flops['reference']:.1f}",
+                     f"{flops['ours']:.1f} (floor {row['gflop_floor']:.1f})", f"{flops['reference'] / flops['ours']:.2f}"])
+        if memory:
+            rows.append([f'{label}, peak memory above weights', *(f'{memory[key] / 1e9:.2f} GB' for key in memory),
+                         f"{memory['ours'] / memory['reference']:.2f}"])
+        rows.append([f'{label}, share of the speed of a large matrix product', '', f"{row['share_of_peak']:.0%}", ''])
+    return markdown_table(['', 'reference', 'ours', 'ratio'], rows)
+
+
+def plots():
+    """Return the plots of the texts by the folder below results/ that they lie in."""
+    bounds = read('bound/bounds.json')
+    drawn = {f'{folder}/plots': study_plots(read_study_results(RESULTS / folder)) for folder in STUDIES.values()}
+    return {**drawn, 'bound': bound_plots(bounds['labels'], bounds['summary'])}
+
+
 def mean(values):
     """Return the arithmetic mean."""
     return sum(values) / len(values)
 
 
-def spread(values, sign=''):
+def spread(values, sign='', digits=2):
     """Write mean ± standard deviation (n - 1)."""
-    centre = mean(values)
-    deviation = (sum((value - centre)**2 for value in values) / max(len(values) - 1, 1))**0.5
-    return f'{centre:{sign}.2f} ± {deviation:.2f}' if deviation >= 0.005 else f'{centre:{sign}.2f}'
+    found = spread_of(values)
+    text = f'{found.mean:{sign}.{digits}f}'
+    return f'{text} ± {found.std:.{digits}f}' if found.std and found.std >= 0.5 * 10**-digits else text
 
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table, claims=claims,
+              parts=parts, bound=bound, view_bank=view_bank, options=options,
+              step_batch4=functools.partial(step, 'step-ViT-B-16-cpu-float32-batch4'),
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, table_of, name, shots)
-                 for name, numbers in (('digits', (16, )), ) for shots in numbers
+                 for name, numbers in STUDY_SHOTS.items() for shots in numbers
                  for kind, table_of in (('figures', figures_table), ('differences', differences_table))})
 
 
@@ -155,6 +236,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='change nothing; status 1 if the README is out of date')
     check, stale = parser.parse_args().check, []
+    for folder, drawn in ({} if check else plots()).items():
+        (RESULTS / folder).mkdir(exist_ok=True)
+        for plot in drawn:
+            for style in STYLES:
+                (RESULTS / folder / f'{plot.name}-{style}.png').write_bytes(render(plot, style, 'png'))
     for name in TEXTS:
         text = (ROOT / name).read_text(encoding='utf-8')
         filled = fill(text)

@@ -3,11 +3,15 @@ import math
 import os.path as osp
 from pathlib import Path
 
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import DATASETS
+
 from ..datasets.preparation import find_missing_parts
+from ..engine.loops.targets import ABSENCE_ERRORS
 from ..models.utils.clip_loader import require_weights
 from .cell_run import read_result
 from .grid import read_cell_config
-from .parts import LOADERS, PartsCheck, described_data
+from .parts import LOADERS, PartsCheck, datasets_of, described_data
 from .progress import in_words
 
 
@@ -90,6 +94,10 @@ class Needs:
             self._look(f'{spec.name} below {root or "."}', lambda: find_missing_parts(spec, root), absent)
         elif root:
             self._look(f'the data root {root}', lambda: [] if osp.isdir(root) else ['there is no such folder'], absent)
+        else:
+            # Pictures of a package, or drawn in memory: seconds at most.
+            innermost = {**datasets_of(dataset)[-1], 'pipeline': []}
+            self._look(f"pictures of {innermost['type']}", lambda: _missing_package(innermost), absent)
 
     def _look(self, what, find, absent):
         if what not in self._seen:
@@ -136,6 +144,15 @@ def _estimate(cells, read, step_seconds, jobs):
     seconds = sum(steps) * step_seconds / max(1, min(jobs, len(cells)))
     return (f'{sum(steps)} training steps of {step_seconds:g} s, {jobs} runs at a time: about {in_words(seconds)}, '
             'without testing')
+
+
+def _missing_package(dataset):
+    try:
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            DATASETS.build(dataset)
+    except ABSENCE_ERRORS as error:
+        return [str(error)]
+    return []
 
 
 def _missing_weights(architecture, pretrained):

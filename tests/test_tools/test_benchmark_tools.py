@@ -88,6 +88,54 @@ def test_the_tool_writes_times_memory_and_counts(architecture, tmp_path):
     assert 'ratio' in done.stdout and str(out) in done.stdout
 
 
+def test_memory_is_counted_until_it_is_freed(monkeypatch, step):
+    monkeypatch.delitem(sys.modules, 'memory', raising=False)
+    import memory
+    kept = torch.zeros(10, 10)
+    with memory.without_numbers(), memory.LiveMemory() as live:
+        first = kept + 1
+        assert live.now == 400
+        second = first.double()
+        view = second[:3]
+        assert live.now == live.peak == 1200
+        del second
+        assert live.now == 1200  # the view holds the whole storage
+        del view
+        assert (live.now, live.peak) == (400, 1200)
+        first.add_(1)
+    assert live.now == 400
+
+
+def test_counted_memory_is_that_of_momentum_and_of_what_a_step_keeps_of_each_picture(monkeypatch, step, architecture):
+    monkeypatch.delitem(sys.modules, 'memory', raising=False)
+    import memory
+    flags = ['--architecture', architecture, '--classes', '3', '--dtype', 'float32', '--batch']
+    small, large = (memory.count([*flags, batch]) for batch in ('4', '8'))
+    bench = step.Bench(step.parse_arguments([*flags, '4']))
+    tuned = 4 * sum(parameter.numel() for parameter in bench.parameters)
+    assert small['weights'] == large['weights'] >= 4 * sum(parameter.numel() for parameter in bench.model.parameters())
+    for name in step.FORMULATIONS:
+        per_picture = (large['above'][name] - small['above'][name]) / 4
+        # Momentum is there throughout; gradients come while what was kept for them goes.
+        assert tuned < small['above'][name] - 4 * per_picture < 4 * tuned
+    # As measured (docs/speed.md): less than half of the reference.
+    assert large['above']['ours'] - small['above']['ours'] < 0.5 * (large['above']['reference'] - small['above']['reference'])
+
+
+def test_options_are_the_same_within_one_standard_deviation_of_plain_training(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.delitem(sys.modules, 'machine', raising=False)
+    import options_accuracy as tool
+    figures = {('plain', 1): 94, ('plain', 2): 96, ('near', 1): 96, ('near', 2): 96, ('far', 1): 97, ('far', 2): 98}
+    metrics = {run: {'accuracy/tuned': value, 'accuracy/fused': value} for run, value in figures.items()}
+    results = tool.compare(metrics, ['plain', 'near', 'far'], [1, 2])
+    assert results['plain']['fused']['std'] == pytest.approx(2**0.5) and results['plain']['fused']['same'] is None
+    assert (results['near']['fused']['difference'], results['near']['fused']['same']) == (1, True)
+    assert (results['far']['tuned']['difference'], results['far']['tuned']['same']) == (2.5, False)
+    assert '| far | 97.50 ± 0.71 | 97.50 ± 0.71 | +2.50 |' in tool.format_results(results)
+    sys.modules.pop('machine', None)
+
+
 def test_the_loader_tool_compares_sources_with_the_step(tmp_path):
     step = tmp_path / 'step-x.json'
     step.write_text(json.dumps(dict(settings=dict(batch=4), step=dict(seconds=dict(ours=0.5)))))

@@ -1,4 +1,6 @@
 """Floating-point operations of the method: the least that it needs, and what a run multiplies."""
+import contextlib
+
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -58,12 +60,19 @@ def counted_flops(function):
     Returns:
         int: Floating-point operations.
     """
+    with without_numbers(), FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+@contextlib.contextmanager
+def without_numbers():
+    """Run PyTorch on shapes alone within this context, through operators that its counters know."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        # Nor are oneDNN's products.
-        with force_onednn(False), FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
-            function()
+        # Nor are oneDNN's products known.
+        with force_onednn(False), FakeTensorMode(allow_non_fake_inputs=True):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-    return counter.get_total_flops()
