@@ -17,7 +17,8 @@ def parse_arguments():
     parser.add_argument('--work-dir', help='folder of runs and tables; by default work_dirs/<name of the study>')
     parser.add_argument('--out', help='another folder for the tables')
     parser.add_argument('--jobs', type=int, help='runs at a time; by default one per GPU, or up to 4 on the CPU')
-    parser.add_argument('--devices', nargs='+', default=['cpu'], metavar='DEVICE', help='GPU numbers, or cpu')
+    parser.add_argument('--devices', nargs='+', metavar='DEVICE',
+                        help='GPU numbers, or cpu; by default all GPUs, else cpu')
     parser.add_argument('--keep-checkpoints', action='store_true', help='keep the checkpoints of the reported runs')
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
     return parser.parse_args()

@@ -205,7 +205,7 @@ def spread(values, sign='', digits=2):
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table, claims=claims,
               parts=parts, bound=bound, view_bank=view_bank, options=options,
-              step_batch4=functools.partial(step, 'step-ViT-B-16-cpu-float32-batch4'),
+              step_batch4=functools.partial(step, 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process'),
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, table_of, name, shots)
                  for name, numbers in STUDY_SHOTS.items() for shots in numbers
                  for kind, table_of in (('figures', figures_table), ('differences', differences_table))})

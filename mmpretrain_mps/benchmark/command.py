@@ -39,8 +39,7 @@ def run(arguments, config_folder, report):
     changes, variants = split_recipes(grid, arguments.recipes)
     labels = {label_of(variant if len(variants) > 1 else '', name): name for variant in variants for name in changes}
     published = published_of(grid, arguments.grid, labels, cells)
-    devices = arguments.devices or list(map(str, range(torch.cuda.device_count()))) or ['cpu']
-    jobs = arguments.jobs if arguments.jobs is not None else default_jobs(devices)
+    devices, jobs = devices_and_jobs(arguments)
     folder, runs, failures, status = Path(arguments.work_dir), Path(arguments.runs_dir or arguments.work_dir), [], 0
     if arguments.dry_run:
         return dry_run(runs, cells, report, arguments.step_seconds, jobs)
@@ -92,6 +91,19 @@ def cells_of(arguments, config_folder, grid):
         [*configs, *named], arguments.shots or grid.get('shots') or DEFAULT_SHOTS,
         arguments.seeds or grid.get('seeds') or DEFAULT_SEEDS, changes, options, arguments.select,
         arguments.targets or grid.get('targets', False))
+
+
+def devices_and_jobs(arguments):
+    """Return the devices of ``--devices`` and the number of ``--jobs``, or their defaults: all GPUs, else the CPU.
+
+    Args:
+        arguments (Namespace): With ``devices`` and ``jobs``, either may be None.
+
+    Returns:
+        tuple[list[str], int]: As :func:`.pool.run_cells` takes them.
+    """
+    devices = arguments.devices or list(map(str, range(torch.cuda.device_count()))) or ['cpu']
+    return devices, arguments.jobs if arguments.jobs is not None else default_jobs(devices)
 
 
 def default_jobs(devices):

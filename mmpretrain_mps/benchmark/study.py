@@ -2,6 +2,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from mmengine.config import Config
 
 from .grid import make_cells
@@ -90,10 +91,14 @@ def read_study(path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'study {path} does not exist (looked from {Path.cwd()})')
-    content = Config.fromfile(str(path)).to_dict()
+    try:
+        content = Config.fromfile(str(path)).to_dict()
+    except yaml.YAMLError as error:
+        raise ValueError(f'{path} is no YAML: {error}') from error
     _check_keys(content, STUDY_KEYS, ('config', 'baseline', 'selection', 'report', 'methods', 'columns'), str(path))
     _check_keys(content['selection'], SELECTION_KEYS, ('shots', 'seeds', 'metric'), f'{path}: selection')
     _check_keys(content['report'], REPORT_KEYS, ('shots', 'seeds'), f'{path}: report')
+    _check_types(path, content)
     methods = [_read_method(path, name, method, content['config']) for name, method in content['methods'].items()]
     study = Study(content.get('title', path.stem), content['baseline'], content.get('options') or {},
                   content['selection'], content['report'], methods,
@@ -155,6 +160,24 @@ def choose(study, results):
     return choices
 
 
+def edges_of(method, choice):
+    """Find chosen values beyond which nothing was tried: a better one may lie there.
+
+    Args:
+        method (Method): With its candidates.
+        choice (Choice): Of the method.
+
+    Returns:
+        dict[str, float]: Name of the setting to its chosen value, where that is the smallest or the largest of all.
+    """
+    edges = {}
+    for name, value in choice.options.items():
+        values = {candidate.get(name) for candidate in method.candidates}
+        if len(values) > 1 and all(isinstance(other, (int, float)) for other in values) and value in (min(values), max(values)):
+            edges[name] = value
+    return edges
+
+
 def report_cells(study, choices):
     """Lay out the runs that are reported.
 
@@ -213,6 +236,16 @@ def is_certain(difference: Spread):
 
 def _candidate_name(method, index):
     return f'{method.name}.{index + 1}'
+
+
+def _check_types(path, content):
+    selection, report = content['selection'], content['report']
+    for name, value, kind in (('methods', content['methods'], dict), ('columns', content['columns'], list),
+                              ('selection.shots', selection['shots'], int), ('selection.seeds', selection['seeds'], list),
+                              ('report.shots', report['shots'], list), ('report.seeds', report['seeds'], list)):
+        if not isinstance(value, kind) or not value:
+            expected = {dict: 'a mapping', list: 'a list', int: 'a whole number from 1 on'}[kind]
+            raise ValueError(f'{path}: {name} is {value!r}, expected {expected}')
 
 
 def _read_method(path, name, method, config):

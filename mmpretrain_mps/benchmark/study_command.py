@@ -2,10 +2,11 @@
 from pathlib import Path
 
 from .cell_run import read_result
-from .command import INTERRUPTED, default_jobs
+from .command import INTERRUPTED, devices_and_jobs
 from .dry_run import Needs
 from .grid import read_cell_config
 from .pool import GridInterrupted, run_cells
+from .selection import shows_test_pictures
 from .study import Choice, choose, read_study, report_cells, selection_cells
 from .study_tables import study_markdown, verdicts_of, write_study
 
@@ -28,10 +29,12 @@ def run(arguments, report):
     folder = Path(arguments.work_dir or Path('work_dirs', Path(arguments.study).stem))
     # Laid out before anything runs, so that a mistake in any method or claim shows at once.
     verdicts_of(study, [])
-    require_what_is_needed(report_cells(
-        study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods}))
+    to_select, to_report = selection_cells(study), report_cells(
+        study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
+    refuse_test_pictures(arguments.study, to_select, to_report)
+    require_what_is_needed(to_report)
     try:
-        selection = _results(folder / 'selection', selection_cells(study), arguments, report, False)
+        selection = _results(folder / 'selection', to_select, arguments, report, False)
         choices = choose(study, selection) if selection else None
         results = choices and _results(folder / 'report', report_cells(study, choices), arguments, report,
                                        arguments.keep_checkpoints)
@@ -44,6 +47,31 @@ def run(arguments, report):
     report('\n' + study_markdown(study, choices, results))
     report('written: ' + ', '.join(map(str, files)))
     return 0
+
+
+def refuse_test_pictures(study, to_select, to_report):
+    """Refuse a study that would choose settings by the pictures that it reports on.
+
+    Args:
+        study (str): Path of its file.
+        to_select (Sequence[Cell]): Whose figures choose.
+        to_report (Sequence[Cell]): Of all methods.
+
+    Raises:
+        ValueError: If any of the former tests on what one of the latter tests on.
+    """
+    reported = _test_loaders(to_report)
+    for config, loader in _test_loaders(to_select).items():
+        if any(shows_test_pictures(loader, other) for other in reported.values()):
+            raise ValueError(f'{study}: settings would be chosen by test pictures. selection.options must give '
+                             f'test_dataloader of {config[0]} a validation split, such as '
+                             'test_dataloader.dataset.subset: val')
+
+
+def _test_loaders(cells):
+    """Return one config of a test loader per config file and recipe."""
+    distinct = {(cell.config, cell.recipe): cell for cell in cells}
+    return {key: read_cell_config(cell).test_dataloader for key, cell in distinct.items()}
 
 
 def require_what_is_needed(cells):
@@ -66,8 +94,7 @@ def require_what_is_needed(cells):
 def _results(folder, cells, arguments, report, keep_checkpoints):
     """Run cells and return their results, or None where one failed."""
     report(f'{folder.name}: {len(cells)} runs in {folder}')
-    jobs = arguments.jobs if arguments.jobs is not None else default_jobs(arguments.devices)
-    failures = run_cells(folder, cells, arguments.devices, jobs, True, keep_checkpoints, report)
+    failures = run_cells(folder, cells, *devices_and_jobs(arguments), True, keep_checkpoints, report)
     for failure in failures:
         report(f'FAILED: {failure.cell.name} ({failure.reason}); its log ends with\n{failure.log_tail}')
     return None if failures else [read_result(folder, cell) for cell in cells]

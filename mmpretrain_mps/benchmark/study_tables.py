@@ -5,7 +5,7 @@ from pathlib import Path
 from ..engine.file_backend import AtomicLocalBackend
 from ..engine.loops.domain_report import markdown_table
 from .claims import judge, read_claims
-from .study import is_certain, paired_difference, values_of
+from .study import edges_of, is_certain, paired_difference, values_of
 from .summary import spread_of
 from .tables import results_csv
 
@@ -87,7 +87,7 @@ def study_markdown(study, choices, results):
     """
     parts = [f'# {study.title}', selection_text(study), selection_table(study, choices)]
     for shots in study.report['shots']:
-        parts += [f'## {shots} shots', figures_table(study, results, shots),
+        parts += [f"## {shots} {'shot' if shots == 1 else 'shots'}", figures_table(study, results, shots),
                   DIFFERENCE_NOTE.format(baseline=_baseline(study).label), differences_table(study, results, shots)]
     if study.claims:
         parts += ['## Claims', claims_table(study, results)]
@@ -103,19 +103,20 @@ def selection_text(study):
 
 
 def selection_table(study, choices):
-    """Return what was chosen, and by what figures."""
+    """Return what was chosen, by what figures, and which values lie at the edge of what was tried."""
     rows = []
     for method in study.methods:
         choice = choices[method.name]
+        edges = edges_of(method, choice)
         scores = ', '.join(f'**{s.mean:.1f}**' if i == choice.index else f'{s.mean:.1f}'
                            for i, s in enumerate(choice.scores))
-        rows.append([method.label, _settings(choice.options), scores])
-    return markdown_table(['method', 'chosen', 'validation figure of every candidate'], rows)
+        rows.append([method.label, _settings(choice.options), scores, _settings(edges) or '-'])
+    return markdown_table(['method', 'chosen', 'validation figure of every candidate', 'of it at the edge'], rows)
 
 
-def figures_table(study, results, shots, columns=None):
+def figures_table(study, results, shots):
     """Return mean and standard deviation of every method, zero-shot first."""
-    columns = columns or study.columns
+    columns = study.columns
     rows = [['zero-shot', *(_zero_shot(results, column) for column in columns)]]
     for method in study.methods:
         cells = [values_of(results, method.name, shots, column.metric) for column in columns]
@@ -123,9 +124,9 @@ def figures_table(study, results, shots, columns=None):
     return markdown_table(['method', *(column.title for column in columns)], rows)
 
 
-def differences_table(study, results, shots, columns=None):
+def differences_table(study, results, shots):
     """Return the paired differences to the baseline with their intervals."""
-    columns, rows = columns or study.columns, []
+    columns, rows = study.columns, []
     for method in study.methods:
         if method.name == study.baseline:
             continue

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from test_summary_and_tables import result
 from tiny_digits import CONFIG_FOLDER
 
-from mmpretrain_mps.benchmark.study import (Choice, choose, is_certain, paired_difference, read_study, report_cells,
+from mmpretrain_mps.benchmark.study import (Choice, Method, choose, edges_of, is_certain, paired_difference, read_study, report_cells,
                                             selection_cells, values_of)
 from mmpretrain_mps.benchmark.study_tables import (claims_table, study_markdown, study_rows, verdicts_of,
                                                    write_study)
@@ -108,12 +108,30 @@ def test_tables_and_files_hold_the_figures(write, tmp_path):
     (dict(methods={**STUDY['methods'], 'more': dict(candidates=[{}])}), "as many candidates as the others.*'more': 1"),
     (dict(methods={'ce': dict(candidates=[])}), "method 'ce' needs a list of candidates"),
     (dict(selection=dict(shots=16, seeds=[11])), "selection lacks 'metric'"),
+    (dict(selection=dict(shots=[16], seeds=[11], metric='a')), r'selection.shots is \[16\], expected a whole number'),
+    (dict(report=dict(shots=4, seeds=[1])), 'report.shots is 4, expected a list'),
+    (dict(report=dict(shots=[4], seeds=11)), 'report.seeds is 11, expected a list'),
+    (dict(methods=['ce']), r"methods is \['ce'\], expected a mapping"),
     (dict(colour='red'), "holds 'colour'; expected title, config"),
     (dict(columns=[dict(metric='a', title='b', better='more')]), "column 'b' has better='more'"),
 ])
 def test_what_is_wrong_with_a_study_is_said(write, changes, message):
     with pytest.raises(ValueError, match=message):
         read_study(write(**changes))
+
+
+def test_a_file_that_is_no_yaml_is_said_to_be_none(tmp_path):
+    (tmp_path / 'study.yaml').write_text('methods: [')
+    with pytest.raises(ValueError, match='study.yaml is no YAML'):
+        read_study(tmp_path / 'study.yaml')
+
+
+def test_chosen_values_at_the_edge_of_what_was_tried_are_named():
+    candidates = [{'lr': lr, 'weight': weight, 'kind': 'a', 'only': 3} for lr in (.01, .02, .04) for weight in (1, 4)]
+    method = Method('full', 'full', 'config.py', {}, candidates)
+    assert edges_of(method, Choice(2, candidates[2], [])) == {'weight': 1}
+    assert edges_of(method, Choice(5, candidates[5], [])) == {'lr': .04, 'weight': 4}
+    assert edges_of(method._replace(candidates=candidates[:1]), Choice(0, candidates[0], [])) == {}
 
 
 def test_an_unknown_option_of_a_candidate_is_found_before_anything_runs(write):

@@ -136,6 +136,28 @@ def test_options_are_the_same_within_one_standard_deviation_of_plain_training(mo
     sys.modules.pop('machine', None)
 
 
+@pytest.mark.parametrize('flags, message', [
+    (['--device', 'cuda'], '--device is cuda, but PyTorch sees no GPU here'),
+    (['--largest-batch'], '--largest-batch searches the memory of a GPU, but --device is cpu'),
+    (['--repeats', '0', '--batch', '-1'], '--batch is -1, expected 1 or more'),
+    (['--architecture', 'no-such', '--no-memory'], "unknown architecture 'no-such'")])
+def test_what_cannot_be_measured_is_refused_in_one_message(step, monkeypatch, capsys, flags, message):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(SystemExit) as exit_:
+        step.main(flags)
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and 'Traceback' not in error
+
+
+def test_result_files_of_different_settings_have_different_names(step, monkeypatch):
+    monkeypatch.setattr(torch, 'set_num_threads', lambda number: None)  # would hold for all tests that follow
+    flags = [[], ['--batch', '2'], ['--classes', '7'], ['--recipe', 'paper'], ['--reference-dtype', 'float16'],
+             ['--threads', '1'], ['--clock', 'process'], ['--compile'], ['--no-onednn'], ['--dtype', 'bfloat16']]
+    names = [step.name_of(step.parse_arguments(chosen)) for chosen in flags]
+    assert names[0] == 'step-ViT-B-16-cpu-float32-batch4' and len(set(names)) == len(names)
+
+
 def test_the_loader_tool_compares_sources_with_the_step(tmp_path):
     step = tmp_path / 'step-x.json'
     step.write_text(json.dumps(dict(settings=dict(batch=4), step=dict(seconds=dict(ours=0.5)))))

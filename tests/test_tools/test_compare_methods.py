@@ -70,6 +70,13 @@ def test_a_missing_target_is_refused_before_any_run(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+def test_choosing_by_test_pictures_is_refused_before_any_run(tmp_path):
+    selection = {key: value for key, value in STUDY['selection'].items() if key != 'options'}
+    with pytest.raises(ValueError, match='settings would be chosen by test pictures'):
+        run(write_study(tmp_path, selection=selection), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
 @pytest.mark.parametrize('flags, message', [
     ([str(ROOT / 'no.yaml')], 'study .*no.yaml does not exist'),
     ([str(ROOT / 'configs' / 'studies' / 'letters.yaml'), '--jobs', '0'], 'jobs is 0, expected 1 or more'),

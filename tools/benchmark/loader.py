@@ -23,6 +23,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 import mmpretrain_mps  # noqa: F401  (registers what the configs below name)
+from mmpretrain_mps.utils.errors import user_errors
 
 
 def parse_arguments(argv=None):
@@ -38,9 +39,12 @@ def parse_arguments(argv=None):
     parser.add_argument('--workers', type=int, default=0)
     parser.add_argument('--epochs', type=int, default=5, help='timed, after one that is not')
     parser.add_argument('--quick', action='store_true', help='two epochs of few pictures')
-    parser.add_argument('--step-results', help='a result file of step.py to compare with; default: the newest')
+    parser.add_argument('--step-results', help='a result file of step.py to compare with; default: the newest of the '
+                        'architecture')
     parser.add_argument('--out', default=ROOT / 'results' / 'benchmark' / 'loader.json')
     args = parser.parse_args(argv)
+    if args.folder and not Path(args.folder).is_dir():
+        parser.error(f'--folder {args.folder} is no folder; expected one with a sub-folder of pictures per class')
     if args.quick:
         args.epochs, args.shots = 2, min(args.shots, 8)
     return args
@@ -81,10 +85,11 @@ def pictures_per_second(loader, epochs):
     return statistics.median(rates[1:])
 
 
-def consumed_by_step(path):
+def consumed_by_step(path, architecture):
     """Return (file, pictures per second of our training step in it), or None without results."""
     folder = ROOT / 'results' / 'benchmark'
-    files = [Path(path)] if path else sorted(folder.glob('step-*.json'), key=lambda file: file.stat().st_mtime)
+    files = [Path(path)] if path else sorted(folder.glob(f'step-{Path(architecture).name}-*.json'),
+                                             key=lambda file: file.stat().st_mtime)
     if not files:
         return None
     results = json.loads(files[-1].read_text(encoding='utf-8'))
@@ -95,7 +100,7 @@ def main(argv=None):
     """Measure, print, write."""
     args = parse_arguments(argv)
     init_default_scope('mmpretrain')
-    with tempfile.TemporaryDirectory() as temporary:
+    with user_errors(), tempfile.TemporaryDirectory() as temporary:
         folder = Path(args.folder or temporary)
         if not args.folder:
             write_photographs(folder, args.classes, args.shots, tuple(args.size))
@@ -104,7 +109,7 @@ def main(argv=None):
                    'built-in digits': (dict(type='Digits', subset='train'), True)}
         rates = {name: pictures_per_second(build_loader(args, dataset, cache), args.epochs)
                  for name, (dataset, cache) in sources.items()}
-    step = consumed_by_step(args.step_results)
+    step = consumed_by_step(args.step_results, args.architecture)
     print(f'{args.architecture}, batch {args.batch}, 2 views per picture, {args.workers} workers')
     for name, rate in rates.items():
         print(f"{name:<28}{rate:>9.0f} pictures/s{'' if step is None else f'{rate / step[1]:>9.1f} x the step'}")

@@ -26,6 +26,7 @@ from reference import ReferenceFormulation
 from mmpretrain_mps.models import MPSCLIPClassifier
 from mmpretrain_mps.models.backbones.linear import force_onednn
 from mmpretrain_mps.models.utils.view_bank import BankLayout, ViewBank
+from mmpretrain_mps.utils.errors import user_errors
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # Losses of the two formulations may differ by this share: rounding.
@@ -68,6 +69,14 @@ def parse_arguments(argv=None):
     args.batch = args.batch or (1 if args.quick else 4)
     args.repeats = args.repeats or (3 if args.quick else 5)
     args.reference_dtype = args.reference_dtype or args.dtype
+    device = torch.device(args.device)
+    if device.type == 'cuda' and not torch.cuda.is_available():
+        parser.error(f'--device is {args.device}, but PyTorch sees no GPU here')
+    if args.largest_batch and device.type != 'cuda':
+        parser.error(f'--largest-batch searches the memory of a GPU, but --device is {args.device}')
+    for name in ('batch', 'views', 'classes', 'repeats'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} is {getattr(args, name)}, expected 1 or more')
     if args.threads:
         torch.set_num_threads(args.threads)
     return args
@@ -266,6 +275,8 @@ def measure(args, argv):
             memory={name: memory[name][task] for name in memory})
     if args.largest_batch:
         results['largest_batch'] = {name: largest_batch(bench, name) for name in FORMULATIONS}
+        bench.set_batch(args.batch)
+        bench.reset()
     return results, bench
 
 
@@ -337,21 +348,25 @@ def main(argv=None):
     """Measure, print, write."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse_arguments(argv)
-    with force_onednn(False if args.no_onednn else None):
+    with user_errors(), force_onednn(False if args.no_onednn else None):
         if args.memory_of:
             print(json.dumps(measure_memory(args, args.memory_of)))
             return
         results, bench = measure(args, argv)
         print(format_results(results))
+        out = args.out or ROOT / 'results' / 'benchmark' / f'{name_of(args)}.json'
+        write_results(results, out)
         if args.profile:
             results['profile'] = profile(bench)
             print(format_profile(results['profile']))
-    write_results(results, args.out or ROOT / 'results' / 'benchmark' / f'{name_of(args)}.json')
+            write_results(results, out)
 
 
 def name_of(args):
-    """Return the name of a result file: what was run, and the switches that are not at their default."""
+    """Return the name of a result file: what was run, and the settings that are not at their default."""
     parts = ['step', Path(args.architecture).name, torch.device(args.device).type, args.dtype, f'batch{args.batch}']
+    defaults = dict(reference_dtype=args.dtype, views=2, classes=100, recipe='official', threads=None, clock='wall')
+    parts += [f'{name}_{getattr(args, name)}' for name, value in defaults.items() if getattr(args, name) != value]
     parts += [name for name in ('compile', 'checkpointing', 'no_onednn', 'view_bank') if getattr(args, name)]
     return '-'.join(parts)
 

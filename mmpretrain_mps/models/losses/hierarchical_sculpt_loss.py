@@ -15,7 +15,8 @@ def sculpt_loss(features, labels, text=None, temperature=0.07):
 
     Queries are the images of all views, support items all other images and all texts; positives share the class. Texts
     are never queries. A query without positives adds zero but counts in the mean. Time and memory are linear in the
-    number of classes: the positive text of a query is gathered, never masked.
+    number of classes: the positive text of a query is looked up, and of queries by classes there is one matrix, and its
+    gradient.
 
     Args:
         features (Tensor): Image features ``(V, B, D)``.
@@ -30,7 +31,9 @@ def sculpt_loss(features, labels, text=None, temperature=0.07):
         views = features.shape[0]
         queries = features.flatten(0, 1).float()
         labels = labels.repeat(views)
-        to_images = queries @ queries.mT / temperature
+        # Divided before the products: these are the large matrices.
+        scaled = queries / temperature
+        to_images = scaled @ queries.mT
         itself = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
         positives = (labels[:, None] == labels[None]) & ~itself
         positive_sum = (to_images * positives).sum(1)
@@ -38,10 +41,10 @@ def sculpt_loss(features, labels, text=None, temperature=0.07):
         # A finite fill: rows without any other item then have zero gradients instead of undefined ones.
         log_denominator = to_images.masked_fill(itself, torch.finfo(torch.float32).min / 2).logsumexp(1)
         if text is not None:
-            to_text = queries @ text.float().mT / temperature
-            positive_sum = positive_sum + to_text.gather(1, labels[:, None]).squeeze(1)
+            text = text.float()
+            positive_sum = positive_sum + (scaled * text[labels]).sum(1)
             num_positives = num_positives + 1
-            log_denominator = torch.logaddexp(log_denominator, to_text.logsumexp(1))
+            log_denominator = torch.logaddexp(log_denominator, (scaled @ text.mT).logsumexp(1))
         # Without positives the numerator is zero, so the clamp makes the term zero instead of 0 / 0.
         log_likelihood = positive_sum - num_positives * log_denominator
         return -(log_likelihood / num_positives.clamp(min=1)).mean()
