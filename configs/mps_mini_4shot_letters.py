@@ -13,7 +13,7 @@ _base_ = [
 ]
 
 # As for the digits: the embedded model is small, and a step has to be larger to move it.
-model = dict(head=dict(alpha=0.5), gram_loss=dict(loss_weight=4.0))
+model = dict(head=dict(alpha=0.5), gram_loss=dict(loss_weight=1.0))
 optim_wrapper = dict(optimizer=dict(lr=0.02))
 default_hooks = dict(checkpoint=dict(interval=10))
 

@@ -1,6 +1,7 @@
 """Compare this project with recorded numbers of the method's released trainer.
 
     python tools/check_parity.py tests/data/golden.npz
+    python tools/check_parity.py tests/data/golden.npz --compile   # minutes: compiles the backbone, and runs it
 
 Prints one row per recorded array; the exit status is 0 only if all of them are within 1e-5 * max(1, max|recorded|).
 """
@@ -15,12 +16,16 @@ def main():
     """Parse the arguments, print the rows, return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('file', help='.npz file of recorded numbers')
-    path = parser.parse_args().file
+    parser.add_argument('--compile', action='store_true', help='the backbone through torch.compile')
+    parser.add_argument('--checkpointing', action='store_true', help='with gradient checkpointing')
+    arguments = parser.parse_args()
+    path = arguments.file
+    options = dict(compile=arguments.compile or None, backbone=dict(checkpointing=arguments.checkpointing))
     logging.disable(logging.WARNING)  # every comparison builds a model, which need not be announced
     failed = total = 0
     try:
         print(f"{'recorded array':<66} {'difference':>11} {'tolerance':>10}")
-        for row in compare(path):
+        for row in compare(path, options):
             total, failed = total + 1, failed + (not row.passed)
             print(f"{row.name:<66} {row.difference:>11.2e} {row.tolerance:>10.1e} {'ok' if row.passed else 'DIFFERS'}")
         for name in unused_entries(path):

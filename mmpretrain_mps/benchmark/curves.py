@@ -1,4 +1,4 @@
-"""Accuracy over shots, drawn as the papers draw it."""
+"""Accuracy over shots, drawn as the papers draw it, or, where there is one number of shots, method by method."""
 import io
 import math
 from pathlib import Path
@@ -12,6 +12,8 @@ from .summary import MEAN, summarise
 # Okabe and Ito: told apart by all common kinds of colour vision; the markers help in print.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
+# Colours and markers have the same number: these tell the rounds apart, 28 methods in all.
+LINE_STYLES = ('-', ':', '--', '-.')
 COLUMNS = 4
 PANEL_INCHES = (3.4, 2.8)
 LONE_PANEL_INCHES = (5.2, 4.0)
@@ -72,7 +74,7 @@ def colour_of(index):
 def draw_curves(summary):
     """Draw a panel per data set, and one for their mean.
 
-    A line is the fused accuracy of a method, with the 95 % interval of its mean over seeds as a band if there are few
+    Of several methods with one number of shots each is a point on a line of its own. Otherwise, a line is the fused accuracy of a method, with the 95 % interval of its mean over seeds as a band if there are few
     methods; with a single method, a dashed one is its tuned branch. Zero-shot is the star at 0 shots.
 
     Args:
@@ -82,6 +84,8 @@ def draw_curves(summary):
         Figure: Of matplotlib.
     """
     panels = summary.datasets + ([MEAN] if len(summary.datasets) > 1 else [])
+    if len(summary.shots) == 1 and len(summary.methods) > 1:
+        return _draw_methods(summary, panels)
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     # A single panel has no neighbours whose size it must fit.
@@ -104,12 +108,35 @@ def draw_curves(summary):
     return figure
 
 
+def _draw_methods(summary, panels):
+    """Draw the fused accuracy of every method as a point with the 95 % interval of its mean, the first one on top."""
+    shots, = summary.shots
+    width, height = LONE_PANEL_INCHES if len(panels) == 1 else PANEL_INCHES
+    figure = Figure(figsize=(width + (len(panels) - 1) * width * 0.8, 1.2 + 0.26 * len(summary.methods)),
+                    layout='constrained')
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    rows = range(len(summary.methods), 0, -1)
+    for panel, axis in zip(panels, axes):
+        for row, method in zip(rows, summary.methods):
+            spread = summary.spreads.get(('fused', method, panel, shots))
+            if spread is not None:
+                axis.errorbar(spread.mean, row, xerr=spread.half_width, marker='o', capsize=3, color=colour_of(0))
+        for zero_shot in {spread.mean for method in summary.methods
+                          if (spread := summary.spreads.get(('zero_shot', method, panel, 0))) is not None}:
+            axis.axvline(zero_shot, color=colour_of(-1), linestyle='--')
+        name = 'mean of all data sets' if panel == MEAN else panel
+        axis.set_title(f"{name}, {shots} {'shot' if shots == 1 else 'shots'}")
+        axis.set_xlabel('accuracy (%), zero-shot dashed')
+        axis.set_yticks(rows, summary.methods)
+        axis.grid(alpha=0.3)
+    return figure
+
+
 def _draw_panel(axis, summary, panel):
     for index, method in enumerate(summary.methods):
         colour, marker = colour_of(index), MARKERS[index % len(MARKERS)]
-        # Colours and markers have the same number: the second round is told apart by its dots.
         _draw_line(axis, summary, ('fused', method, panel), method, color=colour, marker=marker,
-                   linestyle='-' if index < len(COLOURS) else ':')
+                   linestyle=LINE_STYLES[index // len(COLOURS) % len(LINE_STYLES)])
         if len(summary.methods) == 1:
             _draw_line(axis, summary, ('tuned', method, panel), f'{method}, tuned branch alone', color=colour_of(1),
                        marker=MARKERS[1], linestyle='--')

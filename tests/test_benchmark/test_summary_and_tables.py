@@ -147,3 +147,22 @@ def test_curves_are_written_as_png_and_svg_and_alike_each_time(tmp_path):
     first = files[1].read_bytes()
     write_curves(tmp_path, THREE_SEEDS)
     assert files[1].read_bytes() == first
+
+
+def test_methods_with_one_number_of_shots_are_points_on_lines_of_their_own():
+    results = [result('A', 4, seed, 50. + 5 * number + seed, recipe=f'recipe {number}')
+               for number in range(26) for seed in (1, 2)]
+    figure = draw_curves(summarise(results))
+    axis, = figure.axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == [f'recipe {number}' for number in range(26)]
+    assert list(axis.get_yticks()) == list(range(26, 0, -1))
+    positions = [container.lines[0].get_xydata()[0] for container in axis.containers]
+    assert [tuple(position) for position in positions] == [(51.5 + 5 * number, 26 - number) for number in range(26)]
+
+
+def test_two_dozen_methods_over_shots_look_different():
+    results = [result('A', shots, 1, 50. + number, recipe=f'recipe {number}') for number in range(26) for shots in (1, 2)]
+    axis, = draw_curves(summarise(results)).axes
+    looks = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axis.get_lines()
+             if line.get_label().startswith('recipe')]
+    assert len(looks) == len(set(looks)) == 26

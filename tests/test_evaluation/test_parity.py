@@ -17,8 +17,9 @@ GOLDEN = ROOT / 'tests' / 'data' / 'golden.npz'
 TOOL = ROOT / 'tools' / 'check_parity.py'
 
 
-def test_every_recorded_number_of_the_released_trainer_is_reproduced():
-    done = subprocess.run([sys.executable, str(TOOL), str(GOLDEN)], text=True, capture_output=True)
+@pytest.mark.parametrize('flags', [[], ['--checkpointing']])
+def test_every_recorded_number_of_the_released_trainer_is_reproduced(flags):
+    done = subprocess.run([sys.executable, str(TOOL), str(GOLDEN), *flags], text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
     with np.load(GOLDEN) as archive:
         compared = [name for name in archive.files if name.startswith(('out.', 'mid.', 'loss.', 'grad.', 'traj.', 'sched.'))

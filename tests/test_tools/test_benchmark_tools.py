@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_clip import save_tiny_clip
+from tiny_digits import write_config
 from tiny_run import ROOT, run_python
 
 TOOLS = ROOT / 'tools' / 'benchmark'
@@ -156,6 +157,17 @@ def test_result_files_of_different_settings_have_different_names(step, monkeypat
              ['--threads', '1'], ['--clock', 'process'], ['--compile'], ['--no-onednn'], ['--dtype', 'bfloat16']]
     names = [step.name_of(step.parse_arguments(chosen)) for chosen in flags]
     assert names[0] == 'step-ViT-B-16-cpu-float32-batch4' and len(set(names)) == len(names)
+
+
+def test_the_start_of_a_training_is_timed_and_one_that_fails_is_shown(tmp_path):
+    config, out = write_config(tmp_path, epochs=1), tmp_path / 'start.json'
+    done = run_python(TOOLS / 'start.py', config, '--repeats', '1', '--out', out)
+    assert done.returncode == 0, done.stderr
+    assert all(seconds > 0 for seconds in json.loads(out.read_text())['seconds'].values())
+    config.write_text(config.read_text().replace('MPSCLIPClassifier', 'NoClassifier'))
+    failed = run_python(TOOLS / 'start.py', config, '--repeats', '1', '--out', tmp_path / 'none.json')
+    assert failed.returncode != 0 and 'ended before its first iteration' in failed.stderr
+    assert 'NoClassifier' in failed.stderr and not (tmp_path / 'none.json').exists()
 
 
 def test_the_loader_tool_compares_sources_with_the_step(tmp_path):

@@ -147,7 +147,8 @@ class DomainReport:
     def _others_table(self):
         names = dict.fromkeys(name for result in self.sets for name in result.others)
         # Distances of Gram matrices are small: digits that count, not two behind the point.
-        rows = [[name, *(f'{result.others.get(name, math.nan):.4g}' for result in self.sets)] for name in names]
+        rows = [[name, *(f'{result.others[name]:.4g}' if name in result.others else '-' for result in self.sets)]
+                for name in names]
         return markdown_table(['Other figures', *self._set_headings()], rows)
 
     def _headings(self):

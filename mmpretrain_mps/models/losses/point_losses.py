@@ -75,7 +75,7 @@ class PointAlignLoss(BaseModule):
     each), summed over the views as :class:`GramAlignLoss` does. Zero if and only if no feature moves, where
     :class:`GramAlignLoss` lets all of them move together: what `Preserve and Sculpt
     <https://arxiv.org/abs/2508.12877>`_ compares its alignment with. `PromptSRC <https://arxiv.org/abs/2307.06948>`_
-    uses ``'l1'`` with a mean over the dimensions: its weight 25 with ``D = 512`` is ``25 / 512`` here.
+    uses ``'l1'`` with a mean over the dimensions: its weight 10 for images with ``D = 512`` is ``10 / 512`` here.
 
     Args:
         distance (str): ``'cosine'``, ``'l1'`` or ``'l2'`` (squared).
