@@ -14,7 +14,7 @@ _base_ = [
 ]
 
 # Chosen for the embedded model on the digits' validation split, see mps_mini_16shot_digits.py.
-model = dict(head=dict(alpha=0.5), gram_loss=dict(loss_weight=1.0))
-optim_wrapper = dict(optimizer=dict(lr=0.02))
+model = dict(head=dict(alpha=0.7), gram_loss=dict(loss_weight=1.0), sculpt_loss=dict(loss_weight=0.4))
+optim_wrapper = dict(optimizer=dict(lr=0.01))
 val_cfg = None
 default_hooks = dict(checkpoint=dict(interval=10))

@@ -23,6 +23,8 @@ RESULTS = ROOT / 'results'
 TEXTS = ('README.md', 'docs/evidence.md', 'docs/speed.md')
 STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
 STUDY_SHOTS = {'digits': (1, 4, 16), 'letters': (4, )}
+STEPS = {'step': 'step-ViT-B-16-cpu-float32-batch4', 'step_one_library': 'step-ViT-B-16-cpu-float32-batch4-no_onednn',
+         'step_bfloat16': 'step-ViT-B-16-cpu-bfloat16-batch4-reference_dtype_float32'}
 PARTS = {'accuracy/fused': ('fused', 2), 'accuracy/tuned': ('tuned', 2), 'symbols/accuracy/tuned': ('symbols, tuned', 2),
          'gram/global': ('Gram change global', 3), 'gram/local': ('Gram change local', 3),
          'separability/tuned/output/silhouette': ('silhouette', 3)}
@@ -184,6 +186,41 @@ def step(name):
     return markdown_table(['', 'reference', 'ours', 'ratio'], rows)
 
 
+def operators(name):
+    """Return where the time of a step goes, from a file that tools/benchmark/step.py wrote with --profile."""
+    rows = [[row['operator'], str(row['calls']), f"{row['share']:.1%}"]
+            for row in read(f'benchmark/{name}.json')['profile']['step'][:8]]
+    return markdown_table(['operator of our training step', 'calls', 'share of the time'], rows)
+
+
+def memory():
+    """Return the counted memory of training steps."""
+    rows = []
+    for row in read('benchmark/memory.json')['rows']:
+        ours, theirs = row['above']['ours'], row['above']['reference']
+        rows.append([f"{row['architecture']}, {row['batch']} x 2 views, {row['dtype']}"
+                     f"{', checkpointing' if row['checkpointing'] else ''}", f"{row['weights'] / 1e9:.2f} GB",
+                     f'{theirs / 1e9:.1f} GB', f'{ours / 1e9:.1f} GB', f'{ours / theirs:.2f}'])
+    return markdown_table(['training step', 'weights', 'reference, above them', 'ours, above them', 'ratio'], rows)
+
+
+def start():
+    """Return how long a training takes to its first iteration."""
+    found = read('benchmark/start.json')
+    first, later = (found['seconds'][name] for name in ('first', 'later'))
+    return (f"`{found['config']}` is in its first iteration {first:.1f} s after the command, {later:.1f} s where the "
+            f"prototypes are on disk already (medians of {len(found['all_seconds']['first'])} starts; "
+            f"{found['machine']['processor']}).")
+
+
+def loader():
+    """Return the pictures per second of the data path."""
+    found = read('benchmark/loader.json')
+    rows = [[name, f'{rate:.0f}', f"{rate / found['step']['pictures_per_second']:.0f} x"]
+            for name, rate in found['pictures_per_second'].items()]
+    return markdown_table(['source, 2 views per picture', 'pictures per second', 'of what the step takes'], rows)
+
+
 def plots():
     """Return the plots of the texts by the folder below results/ that they lie in."""
     bounds = read('bound/bounds.json')
@@ -205,7 +242,8 @@ def spread(values, sign='', digits=2):
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table, claims=claims,
               parts=parts, bound=bound, view_bank=view_bank, options=options,
-              step_batch4=functools.partial(step, 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process'),
+              memory=memory, start=start, loader=loader, operators=functools.partial(operators, STEPS['step']),
+              **{name: functools.partial(step, file) for name, file in STEPS.items()},
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, table_of, name, shots)
                  for name, numbers in STUDY_SHOTS.items() for shots in numbers
                  for kind, table_of in (('figures', figures_table), ('differences', differences_table))})
