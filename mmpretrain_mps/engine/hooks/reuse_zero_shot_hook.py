@@ -14,7 +14,7 @@ _BYTES_PER_MB = 2**20
 
 
 class KeptFeatures:
-    """Features by sample index, up to a limit.
+    """Features by sample index, which must name one picture alone, up to a limit.
 
     Args:
         limit_mb (float): In MiB.
@@ -59,6 +59,9 @@ class ReuseZeroShotHook(Hook):
     their structure, the normalisation, the pictures (content in memory; path, size and time of change of files), the
     pipeline with all its settings, and the precision. A data set or a pipeline that does not tell is known by itself
     alone. The pipeline must not be random. Predictions are equal to the last bit.
+
+    Within a data set, pictures are found by ``sample_idx``. Where that is not the place of each picture in the data
+    set, as in ``ConcatDataset``, whose parts all count from 0, nothing is kept and the frozen branch runs every time.
 
     With ``cache``, they are also kept on disk, and a second run does not run the frozen branch on these pictures at
     all. What is known by itself alone is never written.
@@ -130,9 +133,11 @@ class ReuseZeroShotHook(Hook):
         # The objects themselves are kept too: an id alone could come back with another one.
         if id(dataset) not in self._data_ids:
             self._data_ids[id(dataset)] = dataset, data_identity(dataset)
-        data_id = self._data_ids[id(dataset)][1]
+        identity = self._data_ids[id(dataset)][1]
+        if not identity.numbered:
+            return None
         precision = 'mixed' if getattr(loop, 'fp16', False) else 'full'
-        key = None if data_id is None else zero_shot_key(model, dataset, data_id, precision)
+        key = None if identity.sha256 is None else zero_shot_key(model, dataset, identity.sha256, precision)
         if key is None:
             pipeline = getattr(dataset, 'pipeline', None)
             self._pipelines[id(pipeline)] = pipeline

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from importlib import metadata
+from typing import NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ def zero_shot_key(model, dataset, data_id, precision):
     Args:
         model (MPSCLIPClassifier): Whose frozen branch computes them.
         dataset (Dataset): With the pipeline that it applies now.
-        data_id (str): Of :func:`data_identity`.
+        data_id (str): Hash of :func:`data_identity`.
         precision (str): What they are computed in.
 
     Returns:
@@ -56,29 +57,52 @@ def model_facts(model):
             type(preprocessor).__qualname__, plain(settings), plain(dict(preprocessor.named_buffers()))]
 
 
-def data_identity(dataset):
-    """Hash what the pipeline is given for every picture, in their order.
+class DataIdentity(NamedTuple):
+    """What a data set says of its pictures."""
 
-    Pictures in memory count with their content, files with path, size and time of their last change.
+    numbered: bool
+    """Whether ``sample_idx`` of every picture is its place in the data set, so that it names one picture alone."""
+    sha256: Optional[str]
+    """Hash of what the pipeline is given; None if the data set does not tell, or holds what has no plain form."""
+
+
+def data_identity(dataset):
+    """Hash what the pipeline is given for every picture, in their order, and look at their numbers.
+
+    Pictures in memory count with their content, files with path, size and time of their last change. Wrappers that
+    chain, repeat or pick hand the numbers of the wrapped data sets on, where they start from 0 in each.
 
     Args:
         dataset (Dataset): Any.
 
     Returns:
-        str | None: SHA-256, hex; None if the data set does not tell, or holds what has no plain form.
+        DataIdentity: Without a hash where pictures are not numbered, or there is no ``get_data_info``.
     """
-    digest = hashlib.sha256()
+    digest, unknown = hashlib.sha256(), False
     try:
         for index in range(len(dataset)):
             entry = dataset.get_data_info(index)
-            if entry.get('img') is None and entry.get('img_path') is None:
-                return None
-            stat = os.stat(entry['img_path']) if entry.get('img_path') else None
-            file = None if stat is None else [stat.st_size, stat.st_mtime_ns]
-            digest.update(json.dumps([plain(entry), file]).encode() + b'\n')
+            if entry['sample_idx'] != index:
+                return DataIdentity(False, None)
+            facts = None if unknown else _entry_facts(entry)
+            if facts is None:
+                unknown = True
+            else:
+                digest.update(json.dumps(facts).encode() + b'\n')
+    except (AttributeError, LookupError, NotImplementedError, OSError, TypeError):
+        return DataIdentity(False, None)
+    return DataIdentity(True, None if unknown else digest.hexdigest())
+
+
+def _entry_facts(entry):
+    """Return entry and state of its file in their plain form, or None if there is none."""
+    if entry.get('img') is None and entry.get('img_path') is None:
+        return None
+    try:
+        stat = os.stat(entry['img_path']) if entry.get('img_path') else None
+        return [plain(entry), None if stat is None else [stat.st_size, stat.st_mtime_ns]]
     except (AttributeError, OSError, TypeError, RecursionError):
         return None
-    return digest.hexdigest()
 
 
 def plain(value):
