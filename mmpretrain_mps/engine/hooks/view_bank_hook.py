@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from ...datasets import FewShotDataset
 from ...models.utils.data_preprocessor import CLIPDataPreprocessor
-from ...models.utils.view_bank import DTYPES, STORAGES, BankLayout, ViewBank, format_bytes
+from ...models.utils.view_bank import DTYPES, STORAGES, BankLayout, ViewBank, check_space, format_bytes
 from .loops import is_training
 
-# Views that go through the frozen part together while the bank is filled.
+# Most views that go through the frozen part together while the bank is filled.
 _BATCH = 64
 
 
@@ -65,7 +65,8 @@ class ViewBankHook(Hook):
             runner (Runner): Just before it loads or resumes.
 
         Raises:
-            ValueError: If the bank would be larger than ``max_bytes``, or the run is none that it can serve.
+            ValueError: If the bank would be larger than ``max_bytes`` or the space that there is, or the run is none
+                that it can serve.
         """
         # A runner that has trained may test or validate afterwards, which starts with this hook as well.
         if not self.view_bank or not is_training(runner) or self._trained:
@@ -78,6 +79,7 @@ class ViewBankHook(Hook):
         self._layout = BankLayout(sample, shown, self.dtype)
         if self._layout.num_bytes > self.max_bytes:
             raise ValueError(self._too_large(runner, views.num_views))
+        check_space(self._layout, self.storage, runner.work_dir)
         runner.logger.info(f'view bank in {self.storage}: {self._layout.describe()} '
                            f'(max_bytes: {format_bytes(self.max_bytes)})')
 
@@ -96,9 +98,11 @@ class ViewBankHook(Hook):
                             num_workers=runner.train_dataloader.num_workers)
         row = 0
         # The plan is of the whole training also where it is resumed: equal batches give equal bits.
-        for pictures in loader:
-            bank.write(row, _frozen_features(runner, pictures))
-            row += len(pictures)
+        for batch in loader:
+            # A single picture can have more views than go through the frozen part together.
+            for pictures in batch.split(_BATCH):
+                bank.write(row, _frozen_features(runner, pictures))
+                row += len(pictures)
         _unwrap(runner.model).data_preprocessor.view_bank = bank
         runner.logger.info(f'view bank filled with {row} views in {time.perf_counter() - start:.1f} s')
 
