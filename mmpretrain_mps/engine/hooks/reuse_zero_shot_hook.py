@@ -116,7 +116,8 @@ class ReuseZeroShotHook(Hook):
         self._current = None, None
         for key, kept in self._kept.items():
             if kept.changed and self._folder is not None and isinstance(key, str):
-                self._write(key, kept.tensors())
+                tensor_cache.save_tensors(self._folder, _file_of(key), kept.tensors(), 'zero-shot features',
+                                          self.cache_limit_mb * _BYTES_PER_MB)
             kept.changed = False
 
     after_test_epoch = after_val_epoch
@@ -155,16 +156,6 @@ class ReuseZeroShotHook(Hook):
                 kept.put(tensors['indices'].tolist(), tensors['features'])
                 kept.changed = False
         return kept
-
-    def _write(self, key, tensors):
-        limit = self.cache_limit_mb * _BYTES_PER_MB
-        size = sum(tensor.nbytes for tensor in tensors.values())
-        if size > limit:
-            return
-        # Before as well, so that the folder never takes more than it may.
-        tensor_cache.trim(self._folder, limit - size)
-        tensor_cache.save_tensors(self._folder, _file_of(key), tensors, 'zero-shot features')
-        tensor_cache.trim(self._folder, limit)
 
 
 def _file_of(key):

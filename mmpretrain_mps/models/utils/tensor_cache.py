@@ -57,7 +57,7 @@ def load_tensors(folder, key, content):
     return None
 
 
-def save_tensors(folder, key, tensors, content):
+def save_tensors(folder, key, tensors, content, limit_bytes=float('inf')):
     """Write tensors in one step: whoever reads meanwhile finds the whole file or none.
 
     A folder that cannot be written to only costs the time that the cache would save.
@@ -67,7 +67,18 @@ def save_tensors(folder, key, tensors, content):
         key (str): Name of the file.
         tensors (dict[str, Tensor]): What to write.
         content (str): What they are, for the message.
+        limit_bytes (float): Of the folder, see :func:`trim`; what is larger on its own is not written.
     """
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    if size > limit_bytes:
+        return
+    # Before as well, so that the folder never takes more than it may.
+    trim(folder, limit_bytes - size)
+    _save(folder, key, tensors, content)
+    trim(folder, limit_bytes)
+
+
+def _save(folder, key, tensors, content):
     tensors = {name: tensor.to('cpu').contiguous() for name, tensor in tensors.items()}
     temporary = None
     try:
