@@ -16,6 +16,7 @@ from tiny_digits import write_config
 from torch.utils.data import Subset
 
 from mmpretrain_mps.engine.hooks import ReuseZeroShotHook
+from mmpretrain_mps.engine.hooks.reuse_zero_shot_hook import KeptFeatures
 from mmpretrain_mps.models import DualBranchViT, MPSCLIPClassifier
 from mmpretrain_mps.models.utils import identity
 from mmpretrain_mps.models.utils.tensor_cache import VARIABLE
@@ -194,6 +195,18 @@ def test_the_limit_holds_and_unknown_samples_are_computed(model, zero_shot_runs)
     assert len(zero_shot_runs) == 4
     with pytest.raises(ValueError, match='not be negative, but are -1 and 2048'):
         ReuseZeroShotHook(limit_mb=-1)
+
+
+def test_samples_that_come_again_count_once():
+    kept, features = KeptFeatures(limit_mb=3 * 8 * 4 / 2**20), torch.arange(24.).view(3, 8)
+    kept.put([0, 1, 0], features[[0, 1, 0]])
+    kept.changed = False
+    kept.put([1, 0], features[[1, 0]])
+    assert not kept.changed and len(kept) == 2
+    kept.put([1, 2], features[1:])
+    assert kept.changed and torch.equal(kept.get([0, 1, 2], 'cpu'), features)
+    kept.put([3], features[:1])
+    assert len(kept) == 3 and kept.get([3], 'cpu') is None
 
 
 def test_on_disk_they_outlive_the_run(build, zero_shot_runs, tmp_path, monkeypatch):

@@ -4,11 +4,11 @@ from pathlib import Path
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 
 from ...models.utils import tensor_cache
 from ...models.utils.identity import data_identity, zero_shot_key
+from .loops import unwrapped
 
 _BYTES_PER_MB = 2**20
 
@@ -38,11 +38,12 @@ class KeptFeatures:
         return torch.stack([self._features[index] for index in indices]).to(device)
 
     def put(self, indices, features):
-        """Keep features ``(B, D)``, on the host, if they fit."""
-        size = features.numel() * features.element_size()
-        if size <= self._left:
+        """Keep features ``(B, D)``, on the host, if those that are new fit; each sample counts once."""
+        rows = {index: row for row, index in enumerate(indices) if index not in self._features}
+        size = len(rows) * features[:1].nbytes
+        if rows and size <= self._left:
             self._left -= size
-            self._features.update(zip(indices, features.cpu()))
+            self._features.update(zip(rows, features.cpu()[list(rows.values())]))
             self.changed = True
 
     def tensors(self):
@@ -107,7 +108,7 @@ class ReuseZeroShotHook(Hook):
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Take it back: other pictures have the same indices."""
-        _unwrap(runner.model).kept_zero_shot = None
+        unwrapped(runner.model).kept_zero_shot = None
 
     after_test_iter = after_val_iter
 
@@ -123,7 +124,7 @@ class ReuseZeroShotHook(Hook):
     after_test_epoch = after_val_epoch
 
     def _lend(self, runner, loop):
-        model, dataset = _unwrap(runner.model), loop.dataloader.dataset
+        model, dataset = unwrapped(runner.model), loop.dataloader.dataset
         if not hasattr(model, 'kept_zero_shot'):
             return
         if self._current[0] is not dataset:
@@ -161,7 +162,3 @@ class ReuseZeroShotHook(Hook):
 def _file_of(key):
     """Name the file of this process: each of several sees, and keeps, its own part of the pictures."""
     return key if get_world_size() == 1 else f'{key}-{get_rank()}of{get_world_size()}'
-
-
-def _unwrap(model):
-    return model.module if is_model_wrapper(model) else model
