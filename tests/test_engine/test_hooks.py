@@ -9,6 +9,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from tiny_run import write_config
 
+from mmpretrain_mps.engine.hooks.loops import unwrapped
+
 
 @HOOKS.register_module()
 class LeaveThings(Hook):
@@ -191,3 +193,12 @@ def test_every_loss_term_temperature_and_accuracy_is_in_the_log(trained):
     assert last['temperature'] == 0.25
     text = open(f'{runner.log_dir}/{runner.timestamp}.log').read()
     assert 'loss_gram_global: 0.0000' in text and 'temperature: 0.2500' in text and 'acc_fused: ' in text
+
+
+def test_a_wrapper_of_the_model_is_seen_through():
+    model = torch.nn.Linear(1, 1)
+    assert unwrapped(model) is model
+    assert unwrapped(torch.nn.DataParallel(model)) is model
+    holder = torch.nn.Module()
+    holder.module = model
+    assert unwrapped(holder) is holder  # one that has a part of that name is no wrapper

@@ -1,17 +1,22 @@
+import functools
+import importlib
 import os
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
+from mmengine.dataset import BaseDataset, ClassBalancedDataset, Compose, ConcatDataset, RepeatDataset
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from tiny_clip import NAMES, save_tiny_clip, shake
 from tiny_digits import write_config
+from torch.utils.data import Subset
 
 from mmpretrain_mps.engine.hooks import ReuseZeroShotHook
+from mmpretrain_mps.engine.hooks.reuse_zero_shot_hook import KeptFeatures
 from mmpretrain_mps.models import DualBranchViT, MPSCLIPClassifier
 from mmpretrain_mps.models.utils import identity
 from mmpretrain_mps.models.utils.tensor_cache import VARIABLE
@@ -35,6 +40,30 @@ class Pictures:
 
     def get_data_info(self, index):
         return self.entries[index]
+
+
+class Silent(Pictures):
+    """The same without saying what they are."""
+
+    def __init__(self):
+        super().__init__()
+        for entry in self.entries:
+            entry['img'] = None
+
+
+class Part(BaseDataset):
+    """Three pictures with mmengine's numbers; ``places`` are theirs in ``PICTURES``."""
+
+    def __init__(self, first=0, indices=None):
+        self.first = first
+        super().__init__(metainfo=dict(classes=('a', 'b')), indices=indices)
+
+    def load_data_list(self):
+        return [dict(img=np.full((2, 2, 3), index, np.uint8), place=index, gt_label=int(index == self.first))
+                for index in range(self.first, self.first + 3)]
+
+    def get_cat_ids(self, index):
+        return [self.get_data_info(index)['gt_label']]
 
 
 @pytest.fixture
@@ -76,7 +105,7 @@ def look(hook, model, dataset, batches=([0, 1, 2], [3, 4, 5]), stage='val', name
 
 
 def test_later_validations_run_the_tuned_branch_alone_with_equal_results(model, zero_shot_runs):
-    hook, dataset = ReuseZeroShotHook(), object()
+    hook, dataset = ReuseZeroShotHook(), Silent()
     first = look(hook, model, dataset)
     assert len(zero_shot_runs) == 2
     assert torch.equal(look(hook, model, dataset), first)
@@ -95,10 +124,53 @@ def test_the_test_set_finds_what_the_validation_of_the_same_pictures_left(model,
 def test_other_pictures_pipelines_precisions_and_unknown_data_sets_have_features_of_their_own(model, zero_shot_runs):
     hook = ReuseZeroShotHook()
     views = [(Pictures(), False), (Pictures(first=1), False), (Pictures(pipeline=[np.flip]), False), (Pictures(), True),
-             (object(), False), (object(), False)]
+             (Silent(), False), (Silent(), False)]
     for dataset, fp16 in views:
         look(hook, model, dataset, fp16=fp16)
     assert len(zero_shot_runs) == 2 * len(views)
+
+
+def look_at_all(hook, model, dataset):
+    """Predict one picture after the other, each under the number that its data set gives it."""
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset), fp16=False)
+    runner, outputs = SimpleNamespace(model=model, val_loop=loop), []
+    hook.before_val_epoch(runner)
+    for index in range(len(dataset)):
+        entry = dataset[index]
+        hook.before_val_iter(runner, index, None)
+        sample = DataSample(metainfo=dict(sample_idx=entry['sample_idx']))
+        with torch.no_grad():
+            outputs.append(model(PICTURES[entry['place']][None], [sample], mode='predict')[0].zero_shot_logits)
+        hook.after_val_iter(runner, index, None, None)
+    hook.after_val_epoch(runner, {})
+    return torch.stack(outputs)
+
+
+@pytest.mark.parametrize('make, places, runs', [
+    (lambda: ConcatDataset([Part(0), Part(3)]), [0, 1, 2, 3, 4, 5], 12),
+    (lambda: ConcatDataset([Part(3)]), [3, 4, 5], 3),
+    (lambda: RepeatDataset(Part(3), 2), [3, 4, 5, 3, 4, 5], 12),
+    (lambda: ClassBalancedDataset(Part(0), 0.9), [0, 0, 1, 2], None),
+    (lambda: Part(0, indices=[2, 0]), [2, 0], 2),
+    (lambda: Subset(Part(0), [2, 0]), [2, 0], 4),
+], ids=['parts', 'one part', 'repeated', 'balanced', 'own indices', 'subset'])
+def test_wrapped_data_sets_never_get_the_features_of_other_pictures(model, zero_shot_runs, make, places, runs):
+    hook, dataset = ReuseZeroShotHook(), make()
+    expected = torch.cat([predict(model, [index]) for index in range(6)])
+    zero_shot_runs.clear()
+    for _ in range(2):
+        shown = [dataset[index]['place'] for index in range(len(dataset))]
+        assert sorted(set(shown)) == sorted(set(places)) and len(shown) >= len(places)
+        assert torch.equal(look_at_all(hook, model, dataset), expected[shown])
+    # Where a number names one picture alone, the second look runs nothing; elsewhere both looks run everything.
+    assert len(zero_shot_runs) == (2 * len(dataset) if runs is None else runs)
+
+
+def test_subsets_of_one_data_set_have_features_of_their_own(model):
+    hook, whole = ReuseZeroShotHook(), Part(0)
+    for indices in ([0, 1], [1, 2]):
+        assert torch.equal(look_at_all(hook, model, whole.get_subset(indices)),
+                           torch.cat([predict(model, [index]) for index in indices]))
 
 
 def test_a_test_of_its_own_keeps_nothing(model, zero_shot_runs):
@@ -109,13 +181,13 @@ def test_a_test_of_its_own_keeps_nothing(model, zero_shot_runs):
 
 
 def test_outside_of_a_validation_nothing_is_kept_or_used(model, zero_shot_runs):
-    look(ReuseZeroShotHook(), model, object())
+    look(ReuseZeroShotHook(), model, Silent())
     predict(model, [0, 1, 2])
     assert len(zero_shot_runs) == 3 and model.kept_zero_shot is None
 
 
 def test_the_limit_holds_and_unknown_samples_are_computed(model, zero_shot_runs):
-    hook, dataset = ReuseZeroShotHook(limit_mb=3 * 8 * 4 / 2**20), object()
+    hook, dataset = ReuseZeroShotHook(limit_mb=3 * 8 * 4 / 2**20), Silent()
     look(hook, model, dataset)
     look(hook, model, dataset)
     assert len(zero_shot_runs) == 3  # the first three pictures were kept
@@ -123,6 +195,18 @@ def test_the_limit_holds_and_unknown_samples_are_computed(model, zero_shot_runs)
     assert len(zero_shot_runs) == 4
     with pytest.raises(ValueError, match='not be negative, but are -1 and 2048'):
         ReuseZeroShotHook(limit_mb=-1)
+
+
+def test_samples_that_come_again_count_once():
+    kept, features = KeptFeatures(limit_mb=3 * 8 * 4 / 2**20), torch.arange(24.).view(3, 8)
+    kept.put([0, 1, 0], features[[0, 1, 0]])
+    kept.changed = False
+    kept.put([1, 0], features[[1, 0]])
+    assert not kept.changed and len(kept) == 2
+    kept.put([1, 2], features[1:])
+    assert kept.changed and torch.equal(kept.get([0, 1, 2], 'cpu'), features)
+    kept.put([3], features[:1])
+    assert len(kept) == 3 and kept.get([3], 'cpu') is None
 
 
 def test_on_disk_they_outlive_the_run(build, zero_shot_runs, tmp_path, monkeypatch):
@@ -151,7 +235,8 @@ def test_a_file_that_changed_is_another_picture(model, zero_shot_runs, tmp_path)
     assert len(zero_shot_runs) == 4
 
 
-@pytest.mark.parametrize('dataset', [object(), Pictures(pipeline=[lambda results: results])], ids=['data', 'pipeline'])
+@pytest.mark.parametrize('dataset', [object(), Silent(), Pictures(pipeline=[lambda results: results])],
+                         ids=['no data set', 'data', 'pipeline'])
 def test_what_has_no_identity_is_not_written(model, dataset, tmp_path):
     look(ReuseZeroShotHook(cache=str(tmp_path / 'kept')), model, dataset)
     assert not (tmp_path / 'kept').exists()
@@ -185,6 +270,93 @@ def test_the_facts_of_the_model_tell_weights_normalisation_and_activation_apart(
 def test_what_cannot_be_seen_has_no_plain_form(value):
     with pytest.raises(TypeError):
         identity.plain(dict(value=value))
+
+
+TRANSFORM = """
+from mmcv.transforms import BaseTransform
+FACTOR = 1
+class Base(BaseTransform):
+    shift = 1
+class Step(Base):
+    limits = dict(low=0)
+    def __init__(self):
+        self.own = 1
+    def transform(self, results):
+        return results
+def step(results, scale=1):
+    return results
+"""
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    """Write a module that is no part of this package, older than this process, and import it."""
+
+    def make(source=TRANSFORM, age=3600):
+        folder = tmp_path / os.urandom(8).hex()
+        folder.mkdir()
+        (folder / 'other_transforms.py').write_text(source)
+        modified = os.stat(folder).st_mtime - age
+        os.utime(folder / 'other_transforms.py', (modified, modified))
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(folder)
+            patch.delitem(identity.sys.modules, 'other_transforms', raising=False)
+            module = importlib.import_module('other_transforms')
+        monkeypatch.setitem(identity.sys.modules, 'other_transforms', module)
+        return module
+
+    return make
+
+
+def key_of(model, step):
+    return identity.zero_shot_key(model, Pictures(pipeline=[step]), 'pictures', 'full')
+
+
+def test_the_code_and_class_attributes_of_foreign_transforms_are_in_the_key(model, foreign):
+    first = key_of(model, foreign().Step())
+    assert first is not None and key_of(model, foreign().Step()) == first
+    keys = {first}
+    for old, new in [('return results\ndef', 'return dict(results)\ndef'), ('low=0', 'low=1'),
+                     ('shift = 1', 'shift = 2'), ('FACTOR = 1', 'FACTOR = 2'), ('self.own = 1', 'self.own = 2')]:
+        keys.add(key_of(model, foreign(TRANSFORM.replace(old, new)).Step()))
+    module = foreign()
+    module.Base.shift = 3  # set from outside: the source stays
+    keys.add(key_of(model, module.Step()))
+    assert len(keys) == 7 and None not in keys
+    functions = [key_of(model, foreign(source).step) for source in (TRANSFORM, TRANSFORM.replace('scale=1', 'scale=2'))]
+    assert None not in functions and functions[0] != functions[1]
+
+
+def test_foreign_code_that_cannot_be_had_or_changed_since_gives_no_key(model, foreign):
+    made = type('Step', (foreign().Step, ), dict(__module__='other_transforms', __qualname__='Made'))
+    assert key_of(model, made()) is None
+    assert key_of(model, foreign(age=-3600).Step()) is None
+    module = foreign()
+    module.Step.pattern = re.compile('x')
+    assert key_of(model, module.Step()) is None
+
+
+def test_a_foreign_model_is_another_one_by_its_code(build, foreign):
+    source = 'from mmpretrain_mps.models import DualBranchViT\nclass Other(DualBranchViT):\n    pass'
+    keys = set()
+    for more in ('', '\n    factor = 2'):
+        model = build()
+        keys.add(key_of(model, np.flip))
+        model.backbone.__class__ = foreign(source + more).Other
+        keys.add(key_of(model, np.flip))
+    assert len(keys) == 3 and None not in keys
+
+
+class Text(str):
+    pass
+
+
+def test_what_partials_and_methods_hold_is_seen():
+    values = [functools.partial(np.flip, axis=0), functools.partial(np.flip, axis=1), functools.partial(np.flip, 0),
+              Compose([]).__call__, Compose([np.flip]).__call__]
+    assert len({str(identity.plain(value)) for value in values}) == len(values)
+    with pytest.raises(TypeError, match='a Text has no plain form'):
+        identity.plain(Text('a'))
 
 
 def test_a_second_run_with_targets_does_not_run_the_frozen_branch(tmp_path, zero_shot_runs):

@@ -14,10 +14,11 @@ from tiny_clip import shake
 from tiny_digits import write_config
 
 import tiny_run
-from mmpretrain_mps.engine.hooks import ViewBankHook
+from mmpretrain_mps.engine.hooks import ViewBankHook, view_bank_hook
 from mmpretrain_mps.engine.hooks.view_bank_hook import views_of_training
 from mmpretrain_mps.engine.launch import fit_wrapper_to_cpu
 from mmpretrain_mps.models import DualBranchViT
+from mmpretrain_mps.models.utils import view_bank
 from mmpretrain_mps.utils import apply_options
 
 
@@ -184,6 +185,20 @@ def test_a_bank_beyond_its_limit_is_refused_before_any_work(make, trunk_runs):
     with pytest.raises(ValueError, match=message):
         runner.train()
     assert trunk_runs == [1] and runner.model.class_names is None and runner.iter == 0
+
+
+def test_a_bank_beyond_the_memory_is_refused_before_any_work_whatever_its_limit(make, trunk_runs, monkeypatch):
+    monkeypatch.setattr(view_bank, 'available_memory', lambda: 1000)
+    runner = make(options={'custom_hooks.5.max_bytes': 1e15})
+    with pytest.raises(ValueError, match=r'takes .* kB of memory, but only 1\.00 kB are available'):
+        runner.train()
+    assert trunk_runs == [1] and runner.model.class_names is None and runner.iter == 0
+
+
+def test_views_of_one_picture_go_through_the_frozen_part_in_bounded_batches(make, trunk_runs, monkeypatch):
+    monkeypatch.setattr(view_bank_hook, '_BATCH', 3)
+    make(options={'num_shots': 1}).train()
+    assert trunk_runs[0] == 1 and max(trunk_runs) == 3 and 30 < sum(trunk_runs[1:]) <= 40
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -2,14 +2,13 @@
 from mmengine.dist import is_main_process
 from mmengine.fileio import get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import find_latest_checkpoint
 from mmpretrain.registry import HOOKS
 
 from ...utils.checkpoint import check_checkpoint, history_from_plain, is_local, to_plain
 from .. import file_backend  # noqa: F401  (registers the back end)
 from ..sharding import whole_state
-from .loops import built_datasets, is_training
+from .loops import built_datasets, is_training, unwrapped
 
 # What identifies the pictures behind a checkpoint, from a data set's metainfo.
 ORIGIN_KEYS = ('dataset_name', 'split_id', 'num_shots', 'seed', 'picks_id')
@@ -123,7 +122,7 @@ class PlainCheckpointHook(Hook):
             runner (Runner): The runner of the training.
             checkpoint (dict): Changed in place.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         checkpoint['meta']['origin'] = origin_of(runner.train_dataloader.dataset)
         if hasattr(model, 'describe'):
             checkpoint['meta']['base'] = model.describe()['base']

@@ -1,10 +1,9 @@
 """Class names travel from the data set to the classifier."""
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 
 from ...models.classifiers.mps_clip_classifier import check_class_names
-from .loops import built_datasets
+from .loops import built_datasets, unwrapped
 
 
 @HOOKS.register_module()
@@ -37,7 +36,7 @@ class ClassNamesHook(Hook):
         self._match(runner, runner.test_loop.dataloader.dataset)
 
     def _match(self, runner, dataset):
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         metainfo = getattr(dataset, 'metainfo', {})
         classes, owner = metainfo.get('classes'), f"data set {metainfo.get('dataset_name', type(dataset).__name__)}"
         if model.class_names:

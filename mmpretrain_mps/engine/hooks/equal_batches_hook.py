@@ -1,8 +1,9 @@
 """Whether all processes have equally many pictures in every batch."""
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
+
+from .loops import unwrapped
 
 
 @HOOKS.register_module()
@@ -22,7 +23,7 @@ class EqualBatchesHook(Hook):
         Raises:
             ValueError: If some processes would have one batch more than others.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         model.equal_batches = has_equal_batches(runner.train_dataloader, get_world_size())
 
 

@@ -1,4 +1,5 @@
-"""What a runner is about to do, read from the loops that it has built."""
+"""What a runner is about to do, read from the loops that it has built, and the model that it does it with."""
+from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 
 
@@ -18,3 +19,15 @@ def built_datasets(runner):
 def is_training(runner):
     """Whether the runner trains, as opposed to a run that only validates or tests."""
     return isinstance(runner._train_loop, BaseLoop)
+
+
+def unwrapped(model):
+    """Return the model itself, where a wrapper for several processes stands round it.
+
+    Args:
+        model (nn.Module): Of a runner.
+
+    Returns:
+        nn.Module: ``model``, or what it wraps.
+    """
+    return model.module if is_model_wrapper(model) else model

@@ -1,11 +1,10 @@
 """A training that goes on with another number of processes."""
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import HOOKS
 
-from .loops import is_training
+from .loops import is_training, unwrapped
 
 
 @HOOKS.register_module()
@@ -46,7 +45,7 @@ class ProcessesHook(Hook):
         if before['steps'] != now['steps'] and isinstance(runner.train_loop, EpochBasedTrainLoop):
             _refuse_running_schedules(checkpoint, before['steps'], now['steps'])
             meta['iter'] = meta['epoch'] * now['steps']
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         runner.logger.warning(describe_change(before, now, meta['epoch'], getattr(model, 'gather', 'all')))
 
 

@@ -4,17 +4,17 @@ from pathlib import Path
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 
 from ...models.utils import tensor_cache
 from ...models.utils.identity import data_identity, zero_shot_key
+from .loops import unwrapped
 
 _BYTES_PER_MB = 2**20
 
 
 class KeptFeatures:
-    """Features by sample index, up to a limit.
+    """Features by sample index, which must name one picture alone, up to a limit.
 
     Args:
         limit_mb (float): In MiB.
@@ -38,11 +38,12 @@ class KeptFeatures:
         return torch.stack([self._features[index] for index in indices]).to(device)
 
     def put(self, indices, features):
-        """Keep features ``(B, D)``, on the host, if they fit."""
-        size = features.numel() * features.element_size()
-        if size <= self._left:
+        """Keep features ``(B, D)``, on the host, if those that are new fit; each sample counts once."""
+        rows = {index: row for row, index in enumerate(indices) if index not in self._features}
+        size = len(rows) * features[:1].nbytes
+        if rows and size <= self._left:
             self._left -= size
-            self._features.update(zip(indices, features.cpu()))
+            self._features.update(zip(rows, features.cpu()[list(rows.values())]))
             self.changed = True
 
     def tensors(self):
@@ -59,6 +60,9 @@ class ReuseZeroShotHook(Hook):
     their structure, the normalisation, the pictures (content in memory; path, size and time of change of files), the
     pipeline with all its settings, and the precision. A data set or a pipeline that does not tell is known by itself
     alone. The pipeline must not be random. Predictions are equal to the last bit.
+
+    Within a data set, pictures are found by ``sample_idx``. Where that is not the place of each picture in the data
+    set, as in ``ConcatDataset``, whose parts all count from 0, nothing is kept and the frozen branch runs every time.
 
     With ``cache``, they are also kept on disk, and a second run does not run the frozen branch on these pictures at
     all. What is known by itself alone is never written.
@@ -104,7 +108,7 @@ class ReuseZeroShotHook(Hook):
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Take it back: other pictures have the same indices."""
-        _unwrap(runner.model).kept_zero_shot = None
+        unwrapped(runner.model).kept_zero_shot = None
 
     after_test_iter = after_val_iter
 
@@ -113,13 +117,14 @@ class ReuseZeroShotHook(Hook):
         self._current = None, None
         for key, kept in self._kept.items():
             if kept.changed and self._folder is not None and isinstance(key, str):
-                self._write(key, kept.tensors())
+                tensor_cache.save_tensors(self._folder, _file_of(key), kept.tensors(), 'zero-shot features',
+                                          self.cache_limit_mb * _BYTES_PER_MB)
             kept.changed = False
 
     after_test_epoch = after_val_epoch
 
     def _lend(self, runner, loop):
-        model, dataset = _unwrap(runner.model), loop.dataloader.dataset
+        model, dataset = unwrapped(runner.model), loop.dataloader.dataset
         if not hasattr(model, 'kept_zero_shot'):
             return
         if self._current[0] is not dataset:
@@ -130,9 +135,11 @@ class ReuseZeroShotHook(Hook):
         # The objects themselves are kept too: an id alone could come back with another one.
         if id(dataset) not in self._data_ids:
             self._data_ids[id(dataset)] = dataset, data_identity(dataset)
-        data_id = self._data_ids[id(dataset)][1]
+        identity = self._data_ids[id(dataset)][1]
+        if not identity.numbered:
+            return None
         precision = 'mixed' if getattr(loop, 'fp16', False) else 'full'
-        key = None if data_id is None else zero_shot_key(model, dataset, data_id, precision)
+        key = None if identity.sha256 is None else zero_shot_key(model, dataset, identity.sha256, precision)
         if key is None:
             pipeline = getattr(dataset, 'pipeline', None)
             self._pipelines[id(pipeline)] = pipeline
@@ -151,21 +158,7 @@ class ReuseZeroShotHook(Hook):
                 kept.changed = False
         return kept
 
-    def _write(self, key, tensors):
-        limit = self.cache_limit_mb * _BYTES_PER_MB
-        size = sum(tensor.nbytes for tensor in tensors.values())
-        if size > limit:
-            return
-        # Before as well, so that the folder never takes more than it may.
-        tensor_cache.trim(self._folder, limit - size)
-        tensor_cache.save_tensors(self._folder, _file_of(key), tensors, 'zero-shot features')
-        tensor_cache.trim(self._folder, limit)
-
 
 def _file_of(key):
     """Name the file of this process: each of several sees, and keeps, its own part of the pictures."""
     return key if get_world_size() == 1 else f'{key}-{get_rank()}of{get_world_size()}'
-
-
-def _unwrap(model):
-    return model.module if is_model_wrapper(model) else model

@@ -1,7 +1,8 @@
 """Annealing of the temperatures."""
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
+
+from .loops import unwrapped
 
 
 @HOOKS.register_module()
@@ -18,5 +19,5 @@ class TemperatureHook(Hook):
         Args:
             runner (Runner): The runner of the training.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         model.set_epoch(runner.epoch, runner.max_epochs)

@@ -3,10 +3,10 @@ import functools
 import operator
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 
 from ...models.utils.test_features import NO_FEATURES, TestFeatures
+from .loops import unwrapped
 
 
 @HOOKS.register_module()
@@ -43,7 +43,7 @@ class TestFeaturesHook(Hook):
     def _ask(self, model, evaluator):
         needed = functools.reduce(operator.or_, (TestFeatures.of(getattr(metric, 'test_features', ()))
                                                  for metric in evaluator.metrics), NO_FEATURES)
-        model = _unwrap(model)
+        model = unwrapped(model)
         # Of a model that has no such features the metric itself complains, by its name.
         if needed != NO_FEATURES and hasattr(model, 'test_features'):
             self._own = model.test_features
@@ -51,8 +51,4 @@ class TestFeaturesHook(Hook):
 
     def _restore(self, model):
         if self._own is not None:
-            _unwrap(model).test_features, self._own = self._own, None
-
-
-def _unwrap(model):
-    return model.module if is_model_wrapper(model) else model
+            unwrapped(model).test_features, self._own = self._own, None

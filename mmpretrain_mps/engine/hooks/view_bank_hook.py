@@ -4,17 +4,16 @@ import time
 import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader, Dataset
 
 from ...datasets import FewShotDataset
 from ...models.utils.data_preprocessor import CLIPDataPreprocessor
-from ...models.utils.view_bank import DTYPES, STORAGES, BankLayout, ViewBank, format_bytes
-from .loops import is_training
+from ...models.utils.view_bank import DTYPES, STORAGES, BankLayout, ViewBank, check_space, format_bytes
+from .loops import is_training, unwrapped
 
-# Views that go through the frozen part together while the bank is filled.
+# Most views that go through the frozen part together while the bank is filled.
 _BATCH = 64
 
 
@@ -65,7 +64,8 @@ class ViewBankHook(Hook):
             runner (Runner): Just before it loads or resumes.
 
         Raises:
-            ValueError: If the bank would be larger than ``max_bytes``, or the run is none that it can serve.
+            ValueError: If the bank would be larger than ``max_bytes`` or the space that there is, or the run is none
+                that it can serve.
         """
         # A runner that has trained may test or validate afterwards, which starts with this hook as well.
         if not self.view_bank or not is_training(runner) or self._trained:
@@ -78,6 +78,7 @@ class ViewBankHook(Hook):
         self._layout = BankLayout(sample, shown, self.dtype)
         if self._layout.num_bytes > self.max_bytes:
             raise ValueError(self._too_large(runner, views.num_views))
+        check_space(self._layout, self.storage, runner.work_dir)
         runner.logger.info(f'view bank in {self.storage}: {self._layout.describe()} '
                            f'(max_bytes: {format_bytes(self.max_bytes)})')
 
@@ -96,16 +97,18 @@ class ViewBankHook(Hook):
                             num_workers=runner.train_dataloader.num_workers)
         row = 0
         # The plan is of the whole training also where it is resumed: equal batches give equal bits.
-        for pictures in loader:
-            bank.write(row, _frozen_features(runner, pictures))
-            row += len(pictures)
-        _unwrap(runner.model).data_preprocessor.view_bank = bank
+        for batch in loader:
+            # A single picture can have more views than go through the frozen part together.
+            for pictures in batch.split(_BATCH):
+                bank.write(row, _frozen_features(runner, pictures))
+                row += len(pictures)
+        unwrapped(runner.model).data_preprocessor.view_bank = bank
         runner.logger.info(f'view bank filled with {row} views in {time.perf_counter() - start:.1f} s')
 
     def after_train(self, runner):
         """Let the bank go; the data set shows pictures again."""
         if self._layout is not None:
-            _unwrap(runner.model).data_preprocessor.view_bank = self._layout = None
+            unwrapped(runner.model).data_preprocessor.view_bank = self._layout = None
             runner.train_dataloader.dataset.set_view_bank(None)
         self._trained = True
 
@@ -130,7 +133,7 @@ def check_run(runner):
     Raises:
         ValueError: Names the part that does not go with a view bank, and what does.
     """
-    model, loader = _unwrap(runner.model), runner.train_dataloader
+    model, loader = unwrapped(runner.model), runner.train_dataloader
     parts = [
         ('the train loop', runner.train_loop, EpochBasedTrainLoop),
         ('the training data set', loader.dataset, FewShotDataset),
@@ -187,11 +190,7 @@ class _UsedViews(Dataset):
 
 def _frozen_features(runner, pictures):
     """Run the frozen part on pictures ``(n, 3, H, W)`` in the precision of a training step."""
-    model = _unwrap(runner.model)
+    model = unwrapped(runner.model)
     inputs, = model.data_preprocessor(dict(inputs=[pictures], data_samples=None))['inputs']
     with torch.no_grad(), runner.optim_wrapper.optim_context(runner.model):
         return model.frozen_features(inputs)
-
-
-def _unwrap(model):
-    return model.module if is_model_wrapper(model) else model

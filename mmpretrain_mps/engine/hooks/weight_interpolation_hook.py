@@ -2,9 +2,10 @@
 import functools
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from mmpretrain.registry import HOOKS
+
+from .loops import unwrapped
 
 
 @HOOKS.register_module()
@@ -45,7 +46,7 @@ class WeightInterpolationHook(Hook):
         Raises:
             ValueError: If its model has nothing to interpolate.
         """
-        model = _unwrap(runner.model)
+        model = unwrapped(runner.model)
         if not hasattr(getattr(model, 'backbone', None), 'interpolated'):
             raise ValueError('WeightInterpolationHook needs a model with a frozen and a tuned branch, as '
                              f'MPSCLIPClassifier has them on DualBranchViT, but this is a {type(model).__name__}')
@@ -67,12 +68,8 @@ class WeightInterpolationHook(Hook):
         # The loop's class has the method as it was: a second run does not interpolate what is interpolated.
         run = functools.partial(type(loop).run, loop)
         runner.logger.info(f'weights: {1 - self.share:g} x frozen + {self.share:g} x tuned')
-        with _unwrap(runner.model).backbone.interpolated(self.share) as self._own:
+        with unwrapped(runner.model).backbone.interpolated(self.share) as self._own:
             try:
                 return run()
             finally:
                 self._own = None
-
-
-def _unwrap(model):
-    return model.module if is_model_wrapper(model) else model

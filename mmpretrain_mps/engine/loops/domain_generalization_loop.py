@@ -6,13 +6,13 @@ from typing import NamedTuple, Optional
 import torch
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop
 from mmpretrain.registry import LOOPS
 from torch.utils.data import DataLoader
 
 from ...datasets.split import shorten
 from ...evaluation import AlphaSweep, BranchAccuracy, CalibrationError
+from ..hooks.loops import unwrapped
 from .domain_report import DomainReport, SetResult
 from .targets import build_targets
 
@@ -132,7 +132,7 @@ class DomainGeneralizationLoop(TestLoop):
 
     @property
     def _model(self):
-        return self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        return unwrapped(self.runner.model)
 
     def _test(self, name, head, report):
         """Run over the current set, add it to the report and return its metrics without the alpha sweep."""

@@ -1,9 +1,10 @@
 """Training of a linear probe: one look at the pictures, one fit."""
 import torch
 from mmengine.dist import broadcast, collect_results, is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import LOOPS
+
+from ..hooks.loops import unwrapped
 
 
 @LOOPS.register_module()
@@ -88,4 +89,4 @@ class LinearProbeLoop(EpochBasedTrainLoop):
 
     @property
     def _model(self):
-        return self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        return unwrapped(self.runner.model)

@@ -92,7 +92,7 @@ class MPSCLIPClassifier(BaseClassifier):
         equal_batches (bool): Whether all processes are known to have equally many pictures in every batch, which
             :class:`EqualBatchesHook` finds out. Otherwise they tell each other first.
         kept_zero_shot (KeptFeatures | None): Frozen features of the pictures at hand, which :class:`ReuseZeroShotHook`
-            lends for the time of a validation.
+            lends for the time of a validation, if ``sample_idx`` names one picture alone.
         predicts_any_classes (bool): Whether prototypes are all that it needs to predict other classes.
 
     Raises:
@@ -519,7 +519,7 @@ def _forgive_frozen_weights(module, incompatible_keys):
 
 
 def _indices_of(data_samples):
-    """Return the indices of samples in their data set, None where one does not say."""
+    """Return ``sample_idx`` of samples, None where one does not say; who lends features made sure that it is unique."""
     indices = [getattr(sample, 'sample_idx', None) for sample in data_samples or [None]]
     return None if None in indices else indices
 

@@ -1,9 +1,11 @@
 """Text prototypes on disk, so that the second start with the same classes need not encode them again.
 
 A file is named by the SHA-256 of everything that the prototypes depend on: the text tower (weights and structure), the
-tokenizer, all texts, how they are averaged, and the kind of device. :mod:`.tensor_cache` says where it lies.
+tokenizer, all names and templates, how they are averaged, and the kind of device. :mod:`.tensor_cache` says where it
+lies. All files together stay below a limit; those that were used longest ago are deleted first.
 """
 import hashlib
+import itertools
 import json
 
 import torch
@@ -11,11 +13,13 @@ from torch import nn
 
 from . import tensor_cache
 from .fingerprint import fingerprint
-from .text_prototypes import encode_prototypes, fill_templates
+from .text_prototypes import check_texts, encode_prototypes
 
 # Part of every key; to be changed with whatever changes the numbers of `encode_prototypes`.
-FORMAT = 'prototypes-1'
+FORMAT = 'prototypes-2'
 PROBES = 64
+# Of the folder; 1000 classes of ViT-B/16 take 2 MB.
+LIMIT_BYTES = 512 * 2**20
 VARIABLE = tensor_cache.VARIABLE
 
 
@@ -42,25 +46,43 @@ def prototype_key(model, tokenizer, class_names, templates, normalize_templates)
     Returns:
         str: SHA-256, hex.
     """
-    texts = fill_templates(class_names, templates)
+    check_texts(class_names, templates)
+    class_names, templates = list(class_names), list(templates)
     heads = [module.num_heads for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
-    facts = [FORMAT, len(templates), bool(normalize_templates), next(model.parameters()).device.type, heads, str(model)]
-    digest = hashlib.sha256(json.dumps([facts, texts]).encode())
-    digest.update(fingerprint(dict(model.named_parameters())).encode())
+    facts = [FORMAT, len(class_names), len(templates), bool(normalize_templates), next(model.parameters()).device.type,
+             heads, str(model)]
+    digest = hashlib.sha256()
+    # One by one, never the texts that they make together: 22,000 names in 80 templates are half a gigabyte.
+    for fact in itertools.chain([facts], templates, class_names):
+        digest.update(json.dumps(fact).encode() + b'\n')
+    digest.update(fingerprint({**dict(model.named_parameters()), **dict(model.named_buffers())}).encode())
     # What the tokenizer makes of some texts tells it from others; all of them would take longer than the rest.
-    digest.update(tokenizer(texts[:PROBES]).to(torch.int64).contiguous().numpy().data)
+    probes = list(_probes(class_names, templates))
+    digest.update(tokenizer(probes).to(torch.int64).contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def _probes(class_names, templates):
+    """Yield up to :data:`PROBES` of the texts, evenly from the first to the last."""
+    total = len(class_names) * len(templates)
+    count = min(total, PROBES)
+    for position in range(count):
+        label, template = divmod(position * (total - 1) // max(1, count - 1), len(templates))
+        yield templates[template].replace('{}', class_names[label])
 
 
 def load_prototypes(key):
     """Return cached prototypes ``(C, D)`` on the CPU, or None if there are none that can be read."""
     folder = cache_folder()
     tensors = None if folder is None else tensor_cache.load_tensors(folder, key, 'prototypes')
-    return None if tensors is None else tensors['prototypes']
+    if tensors is None:
+        return None
+    tensor_cache.mark_used(folder, key)
+    return tensors['prototypes']
 
 
 def save_prototypes(key, prototypes):
     """Write prototypes; see :func:`.tensor_cache.save_tensors`."""
     folder = cache_folder()
     if folder is not None:
-        tensor_cache.save_tensors(folder, key, {'prototypes': prototypes}, 'prototypes')
+        tensor_cache.save_tensors(folder, key, {'prototypes': prototypes}, 'prototypes', LIMIT_BYTES)

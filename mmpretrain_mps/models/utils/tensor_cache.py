@@ -3,8 +3,10 @@
 Files lie in a sub-folder of ``$MMPRETRAIN_MPS_CACHE``, else of ``$XDG_CACHE_HOME/mmpretrain_mps``, else of
 ``~/.cache/mmpretrain_mps``. ``MMPRETRAIN_MPS_CACHE=off`` switches it off.
 """
+import contextlib
 import os
 import tempfile
+import time
 from pathlib import Path
 
 from mmengine.logging import MMLogger
@@ -14,6 +16,8 @@ from safetensors.torch import save_file
 from .fingerprint import fingerprint
 
 VARIABLE = 'MMPRETRAIN_MPS_CACHE'
+# A file that is not complete after so many seconds belongs to a process that was killed.
+ABANDONED_AFTER = 3600
 
 
 def cache_folder(kind):
@@ -53,7 +57,7 @@ def load_tensors(folder, key, content):
     return None
 
 
-def save_tensors(folder, key, tensors, content):
+def save_tensors(folder, key, tensors, content, limit_bytes=float('inf')):
     """Write tensors in one step: whoever reads meanwhile finds the whole file or none.
 
     A folder that cannot be written to only costs the time that the cache would save.
@@ -63,7 +67,18 @@ def save_tensors(folder, key, tensors, content):
         key (str): Name of the file.
         tensors (dict[str, Tensor]): What to write.
         content (str): What they are, for the message.
+        limit_bytes (float): Of the folder, see :func:`trim`; what is larger on its own is not written.
     """
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    if size > limit_bytes:
+        return
+    # Before as well, so that the folder never takes more than it may.
+    trim(folder, limit_bytes - size)
+    _save(folder, key, tensors, content)
+    trim(folder, limit_bytes)
+
+
+def _save(folder, key, tensors, content):
     tensors = {name: tensor.to('cpu').contiguous() for name, tensor in tensors.items()}
     temporary = None
     try:
@@ -72,37 +87,55 @@ def save_tensors(folder, key, tensors, content):
         os.close(handle)
         save_file(tensors, temporary, metadata={'sha256': fingerprint(tensors)})
         os.replace(temporary, folder / f'{key}.safetensors')
-    except OSError as error:
+    # A disk that is full is a SafetensorError, which is no OSError.
+    except (OSError, SafetensorError) as error:
         MMLogger.get_current_instance().warning(
             f'{content} are not cached in {folder}: {error}; set {VARIABLE} to a folder that can be written to, or '
             'to off')
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+    finally:
+        if temporary:
+            _remove(Path(temporary))
 
 
 def trim(folder, limit_bytes):
     """Delete the files that were used longest ago until the others take no more than a limit.
 
+    What processes that were killed left half written goes too, after :data:`ABANDONED_AFTER` seconds.
+
     Args:
         folder (Path): Of one kind of content; it may be missing.
         limit_bytes (float): Of all files together.
     """
-    files = []
-    for path in folder.glob('*.safetensors'):
-        try:
-            stat = path.stat()
-        except OSError:  # another process was faster
-            continue
-        files.append((stat.st_mtime_ns, stat.st_size, path))
+    for modified, _, path in _listed(folder, '*.part'):
+        if modified < time.time_ns() - ABANDONED_AFTER * 10**9:
+            _remove(path)
+    files = _listed(folder, '*.safetensors')
     total = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
+    for _, size, path in files:
         if total <= limit_bytes:
             return
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            MMLogger.get_current_instance().warning(f'{path} cannot be removed from the cache: {error}')
+        _remove(path)
         total -= size
+
+
+def _listed(folder, pattern):
+    """Return time of change in ns, bytes and path of files, the oldest first."""
+    files = []
+    try:
+        for path in folder.glob(pattern):
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                stat = path.stat()
+                files.append((stat.st_mtime_ns, stat.st_size, path))
+    except OSError as error:
+        MMLogger.get_current_instance().warning(f'the cache in {folder} cannot be looked through: {error}')
+    return sorted(files)
+
+
+def _remove(path):
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        MMLogger.get_current_instance().warning(f'{path} cannot be removed from the cache: {error}')
 
 
 def mark_used(folder, key):

@@ -14,6 +14,20 @@ def fill_templates(class_names, templates):
         list[str]: ``C * T`` texts, all templates of the first class first.
 
     Raises:
+        ValueError: As :func:`check_texts`.
+    """
+    check_texts(class_names, templates)
+    return _fill(class_names, templates)
+
+
+def check_texts(class_names, templates):
+    """Refuse class names and templates that make no texts.
+
+    Args:
+        class_names (Sequence[str]): Readable names.
+        templates (Sequence[str]): Format strings.
+
+    Raises:
         ValueError: If there is no name or template, a name is empty, or a template has not exactly one ``{}``.
     """
     if isinstance(class_names, str) or isinstance(templates, str):
@@ -28,6 +42,9 @@ def fill_templates(class_names, templates):
     for label, name in enumerate(class_names):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f'the name of class {label} is {name!r}; expected a text')
+
+
+def _fill(class_names, templates):
     return [template.replace('{}', name) for name in class_names for template in templates]
 
 
@@ -41,21 +58,23 @@ def encode_prototypes(model, tokenizer, class_names, templates, normalize_templa
         class_names (Sequence[str]): ``C`` names.
         templates (Sequence[str]): ``T`` prompt templates.
         normalize_templates (bool): Scale each text's feature to unit norm before the mean. The released code does not.
-        batch_size (int): Texts that are encoded at a time; bounds the memory.
+        batch_size (int): Texts that are there, and encoded, at a time; bounds the memory. At least ``T`` are.
 
     Returns:
         Tensor: ``(C, D)``, float32, on the model's device; not of unit norm.
 
     Raises:
-        ValueError: As :func:`fill_templates`.
+        ValueError: As :func:`check_texts`.
     """
-    texts = fill_templates(class_names, templates)
+    check_texts(class_names, templates)
+    class_names = list(class_names)
     device = next(model.parameters()).device
     # Whole classes at a time, so that only their means are kept.
-    step = max(1, batch_size // len(templates)) * len(templates)
+    step = max(1, batch_size // len(templates))
     prototypes = []
-    for start in range(0, len(texts), step):
-        features = model.encode_text(tokenizer(texts[start:start + step]).to(device)).float()
+    for start in range(0, len(class_names), step):
+        texts = _fill(class_names[start:start + step], templates)
+        features = model.encode_text(tokenizer(texts).to(device)).float()
         if normalize_templates:
             features = F.normalize(features, dim=-1)
         prototypes.append(features.unflatten(0, (-1, len(templates))).mean(1))

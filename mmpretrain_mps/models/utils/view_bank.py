@@ -1,4 +1,6 @@
 """Frozen features of pre-drawn views, computed once and looked up in every training step."""
+import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -8,6 +10,10 @@ import torch
 from ..backbones.dual_branch_vit import FrozenFeatures
 
 STORAGES = ('ram', 'disk')
+# Disk, quota or the longest file that is allowed.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Some file systems cannot; their files are filled as they come.
+_CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
@@ -54,21 +60,21 @@ class ViewBank:
         folder (str | Path): Where the file of ``'disk'`` lies.
 
     Raises:
-        ValueError: If the disk has less space than the bank takes.
+        ValueError: If memory or disk have less space than the bank takes.
     """
 
     def __init__(self, layout, storage='ram', folder='.'):
-        if storage == 'disk':
-            os.makedirs(folder, exist_ok=True)
-            free = shutil.disk_usage(folder).free
-            if free < layout.num_bytes:
-                raise ValueError(f'the view bank takes {format_bytes(layout.num_bytes)}, but {folder} has '
-                                 f'{format_bytes(free)} left; use fewer views, dtype=bfloat16 or another work folder')
+        check_space(layout, storage, folder)
         self._rows = torch.full(layout.shown.shape, -1)
         self._rows[layout.shown] = torch.arange(layout.num_views)
         self._computed = {name: computed for name, (_, computed, _) in layout.parts.items()}
-        self._kept = {name: _allocate((layout.num_views, *shape), kept, folder if storage == 'disk' else None)
-                      for name, (shape, _, kept) in layout.parts.items()}
+        try:
+            self._kept = {name: _allocate((layout.num_views, *shape), kept, folder if storage == 'disk' else None)
+                          for name, (shape, _, kept) in layout.parts.items()}
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise _too_little_disk(layout, folder) from error
 
     def write(self, start, features):
         """Keep the features of views.
@@ -106,6 +112,39 @@ class ViewBank:
         return FrozenFeatures(**found)
 
 
+def check_space(layout, storage, folder):
+    """Refuse a bank that does not fit.
+
+    Args:
+        layout (BankLayout): What will be kept.
+        storage (str): ``'ram'`` or ``'disk'``.
+        folder (str | Path): Where the file of ``'disk'`` will lie; made if need be.
+
+    Raises:
+        ValueError: If memory or disk have less space than the bank takes; the message quotes both.
+    """
+    if storage == 'disk':
+        os.makedirs(folder, exist_ok=True)
+        if shutil.disk_usage(folder).free < layout.num_bytes:
+            raise _too_little_disk(layout, folder)
+        return
+    available = available_memory()
+    if available is not None and available < layout.num_bytes:
+        raise ValueError(f'the view bank takes {format_bytes(layout.num_bytes)} of memory, but only '
+                         f'{format_bytes(available)} are available; use fewer views, dtype=bfloat16 or storage=disk')
+
+
+def available_memory(meminfo='/proc/meminfo'):
+    """Return the bytes of memory that a process can still take, or at most has, or None if the system does not say."""
+    with contextlib.suppress(OSError, ValueError), open(meminfo) as file:
+        for line in file:
+            if line.startswith('MemAvailable:'):
+                return 1024 * int(line.split()[1])
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    return None
+
+
 def format_bytes(number):
     """Write a size with the unit that gives it one to three digits before the point."""
     for unit, size in (('GB', 1e9), ('MB', 1e6), ('kB', 1e3)):
@@ -114,12 +153,37 @@ def format_bytes(number):
     return f'{number} bytes'
 
 
+def _too_little_disk(layout, folder):
+    return ValueError(f'the view bank takes {format_bytes(layout.num_bytes)}, but {folder} has '
+                      f'{format_bytes(shutil.disk_usage(folder).free)} left; use fewer views, dtype=bfloat16 or '
+                      'another work folder')
+
+
 def _allocate(shape, dtype, folder):
     if folder is None:
         return torch.empty(shape, dtype=dtype)
+    size = torch.Size(shape).numel()
     handle, path = tempfile.mkstemp(dir=folder, prefix='view_bank_', suffix='.part')
-    os.close(handle)
     try:
-        return torch.from_file(path, shared=True, size=torch.Size(shape).numel(), dtype=dtype).view(shape)
+        try:
+            _reserve(handle, size * dtype.itemsize)
+        finally:
+            os.close(handle)
+        return torch.from_file(path, shared=True, size=size, dtype=dtype).view(shape)
     finally:
         os.unlink(path)  # the mapping outlives the name, and nothing is left behind however the process ends
+
+
+def _reserve(handle, num_bytes):
+    """Give a file its space now.
+
+    One with holes gets it while it is filled; a disk that another process has filled meanwhile would then end this one
+    by SIGBUS.
+    """
+    if not num_bytes or not hasattr(os, 'posix_fallocate'):
+        return
+    try:
+        os.posix_fallocate(handle, 0, num_bytes)
+    except OSError as error:
+        if error.errno not in _CANNOT_RESERVE:
+            raise

@@ -1,4 +1,6 @@
 import logging
+import os
+import tracemalloc
 
 import open_clip
 import pytest
@@ -47,6 +49,39 @@ def test_everything_that_prototypes_depend_on_is_in_the_key(clip):
         weight[0, 0] = before
     assert changed not in keys and prototype_key(model, tokenizer, NAMES, TEMPLATES, True) in keys
     assert prototype_key(model, lambda texts: tokenizer(texts) + 1, NAMES, TEMPLATES, True) not in keys
+
+
+def test_names_and_templates_cannot_take_each_others_place_in_the_key(clip):
+    lists = [(['a {}', 'b'], ['{}']), (['b'], ['{}', 'a {}']), (['a {}'], ['{}', 'b{}']), (['b', 'a {}'], ['{}'])]
+    assert len({prototype_key(*clip, *pair, True) for pair in lists}) == 4
+
+
+def test_a_key_of_many_texts_takes_little_memory_and_probes_them_all_over(clip):
+    names, templates = [f'class number {n}' for n in range(2000)], [f'photo {n} of a {{}}.' for n in range(80)]
+    seen = []
+    tracemalloc.start()
+    key = prototype_key(clip[0], lambda texts: seen.extend(texts) or torch.zeros(1), names, templates, True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e6  # all texts together are 160,000 x 80 bytes
+    assert len(set(seen)) == 64
+    assert seen[0] == 'photo 0 of a class number 0.' and seen[-1] == 'photo 79 of a class number 1999.'
+    # Also what no probe shows is in the key.
+    names[1] = 'another'
+    assert prototype_key(clip[0], lambda texts: torch.zeros(1), names, templates, True) != key
+
+
+def test_the_folder_stays_below_its_limit_without_what_was_used_longest_ago(clip, folder, monkeypatch):
+    written = []
+    for last, name in enumerate(['cat', 'dog', 'cow']):
+        cached_prototypes(*clip, [name], TEMPLATES)
+        path, = set(folder.iterdir()) - set(written)
+        written.append(path)
+        os.utime(path, (last, last))
+    cached_prototypes(*clip, ['cat'], TEMPLATES)  # used again
+    monkeypatch.setattr(prototype_cache, 'LIMIT_BYTES', 3 * written[0].stat().st_size)
+    cached_prototypes(*clip, ['owl'], TEMPLATES)
+    assert len(list(folder.iterdir())) == 3 and written[0].exists() and not written[1].exists()
 
 
 @pytest.mark.parametrize('damage', ['cut', 'changed', 'empty'])

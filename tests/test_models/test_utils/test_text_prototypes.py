@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -47,6 +49,15 @@ def test_texts_are_encoded_in_bounded_batches_without_changing_the_result():
     expected = encode_prototypes(whole, tokenize, names, ['{}', 'a {}'], batch_size=100)
     torch.testing.assert_close(encode_prototypes(parts, tokenize, names, ['{}', 'a {}'], batch_size=5), expected)
     assert whole.batches == [14] and parts.batches == [4, 4, 4, 2]
+
+
+def test_there_are_never_more_texts_than_a_batch_has():
+    names, templates = [f'class number {n}' for n in range(2000)], [f'a photo {n} of a {{}}.' for n in range(80)]
+    tracemalloc.start()
+    prototypes = encode_prototypes(CountingModel(), tokenize, names, templates)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(prototypes) == 2000 and peak < 2e6  # all texts together are 160,000 x 80 bytes
 
 
 def test_two_classes_may_share_a_name():

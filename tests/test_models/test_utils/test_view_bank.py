@@ -1,3 +1,5 @@
+import errno
+import os
 from types import SimpleNamespace
 
 import open_clip
@@ -10,7 +12,7 @@ from mmpretrain_mps.models import DualBranchViT
 from mmpretrain_mps.models.backbones.dual_branch_vit import FrozenFeatures
 from mmpretrain_mps.models.backbones.linear import force_onednn
 from mmpretrain_mps.models.utils import view_bank
-from mmpretrain_mps.models.utils.view_bank import BankLayout, ViewBank, format_bytes
+from mmpretrain_mps.models.utils.view_bank import BankLayout, ViewBank, available_memory, format_bytes
 
 SHOWN = torch.tensor([[True, False, True], [False, False, False], [True, True, True]])
 
@@ -69,6 +71,55 @@ def test_a_disk_without_enough_space_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='takes 2.56 kB, but .* has 2.00 kB left'):
         ViewBank(BankLayout(features(1), SHOWN), 'disk', tmp_path)
     assert [format_bytes(number) for number in (12, 1.5e6, 206e9)] == ['12 bytes', '1.50 MB', '206.00 GB']
+
+
+@pytest.mark.skipif(not hasattr(os, 'posix_fallocate'), reason='no posix_fallocate here')
+def test_the_file_has_its_space_before_it_is_filled(tmp_path, monkeypatch):
+    stats, original = [], torch.from_file
+    monkeypatch.setattr(view_bank.torch, 'from_file',
+                        lambda path, **kwargs: stats.append(os.stat(path)) or original(path, **kwargs))
+    ViewBank(BankLayout(features(1), torch.ones(100, 10, dtype=torch.bool)), 'disk', tmp_path)
+    assert [stat.st_size for stat in stats] == [1000 * 320, 1000 * 160, 1000 * 32]
+    assert all(512 * stat.st_blocks >= stat.st_size for stat in stats)
+
+
+@pytest.mark.parametrize('number, error', [(errno.ENOSPC, ValueError), (errno.EDQUOT, ValueError), (errno.EIO, OSError)])
+def test_a_disk_that_another_process_filled_meanwhile_is_refused(tmp_path, monkeypatch, number, error):
+    free = iter([5000, 1000])
+
+    def allocate(handle, start, size):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(view_bank.shutil, 'disk_usage', lambda folder: SimpleNamespace(free=next(free)))
+    monkeypatch.setattr(view_bank.os, 'posix_fallocate', allocate, raising=False)
+    message = 'takes 2.56 kB, but .* has 1.00 kB left' if error is ValueError else os.strerror(number)
+    with pytest.raises(error, match=message):
+        ViewBank(BankLayout(features(1), SHOWN), 'disk', tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_system_that_cannot_reserve_space_is_used_all_the_same(tmp_path, monkeypatch):
+    def allocate(handle, start, size):
+        raise OSError(errno.EOPNOTSUPP, 'not supported')
+
+    monkeypatch.setattr(view_bank.os, 'posix_fallocate', allocate, raising=False)
+    ViewBank(BankLayout(features(1), SHOWN), 'disk', tmp_path).write(0, features(5))
+
+
+def test_more_than_the_memory_that_is_available_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(view_bank, 'available_memory', lambda: 2000)
+    with pytest.raises(ValueError, match='takes 2.56 kB of memory, but only 2.00 kB are available; .* storage=disk'):
+        ViewBank(BankLayout(features(1), SHOWN))
+    ViewBank(BankLayout(features(1), SHOWN), 'disk', tmp_path)  # pages of a file can be written back
+    monkeypatch.setattr(view_bank, 'available_memory', lambda: None)
+    ViewBank(BankLayout(features(1), SHOWN))
+
+
+def test_the_available_memory_is_what_the_system_says(tmp_path):
+    (tmp_path / 'meminfo').write_text('MemTotal:  9 kB\nMemFree:  1 kB\nMemAvailable:   3 kB\n')
+    assert available_memory(tmp_path / 'meminfo') == 3072
+    elsewhere = available_memory(tmp_path / 'missing')
+    assert elsewhere is None or elsewhere >= 2**20
 
 
 def test_vit_b_16_on_imagenet_with_16_shots_is_counted_right():
