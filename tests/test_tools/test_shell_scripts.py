@@ -59,6 +59,13 @@ def test_several_machines_need_to_know_the_first(folder):
     assert process.returncode == 2 and 'NNODES=2 needs MASTER_ADDR' in process.stderr
 
 
+@pytest.mark.parametrize('rank', ['', 'one', '2'])
+def test_several_machines_need_to_know_which_of_them_they_are(folder, rank):
+    process = bash('dist_train.sh', folder / 'tiny.py', 1, NNODES='2', MASTER_ADDR='head', NODE_RANK=rank)
+    assert process.returncode == 2
+    assert f"NNODES=2 needs NODE_RANK, another one on each machine, 0 to 1, but it is '{rank}'" in process.stderr
+
+
 @pytest.fixture
 def fake_slurm(tmp_path):
     """A PATH with an srun that notes its arguments and runs the task as node 1 of 2; python3 notes its own."""
