@@ -1,4 +1,4 @@
-"""Whole trainings in which the last step of an epoch has fewer pictures than the others, by one and by more processes."""
+"""Whole trainings whose epochs end with a step of fewer pictures, by one process and by several."""
 import pytest
 import tiny_digits
 import torch
@@ -52,5 +52,6 @@ def test_the_log_says_where_the_last_step_is_another_one(folder):
         return [line.split('WARNING - ')[1] for line in logs.split('\n') if 'the last step of an epoch differs' in line]
 
     assert lines('plain2') == lines('plain4') == []
-    assert lines('repeated4') == ['the last step of an epoch differs from that of one process: of 15 pictures it is left '
-                                  'fewer than there are processes (4), and shows 1 of the epoch once more']
+    assert lines('repeated4') == [
+        'the last step of an epoch differs from that of one process: of 15 pictures it is left fewer than there are '
+        'processes (4), and shows 1 of the epoch once more']

@@ -93,7 +93,7 @@ def count_equal_batches(dataloader, world_size):
     most, least = (count // batch if dataloader.drop_last else -(-count // batch) for count in counts)
     if most != least:
         raise ValueError(
-            f'{samples} samples dealt out to {world_size} processes in batches of {batch} without rounding up are {most} '
-            f'batches for some processes and {least} for others, which would wait for ever; use round_up=True in '
+            f'{samples} samples dealt out to {world_size} processes in batches of {batch} without rounding up are '
+            f'{most} batches for some processes and {least} for others, which would wait for ever; use round_up=True in '
             'the sampler of train_dataloader, or another batch size')
     return len(dataloader) - (counts[0] != counts[1] and not dataloader.drop_last)
