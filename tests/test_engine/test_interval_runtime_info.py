@@ -75,7 +75,8 @@ def without_times(lines):
 
 
 def histories(runner):
-    return {name: buffer.data[0].tolist() for name, buffer in runner.message_hub.log_scalars.items() if 'time' not in name}
+    scalars = runner.message_hub.log_scalars
+    return {name: buffer.data[0].tolist() for name, buffer in scalars.items() if 'time' not in name}
 
 
 @pytest.mark.parametrize('more', [{}, dict(log_processor__window_size=3, default_hooks__logger__interval=3)])
@@ -113,8 +114,8 @@ def test_in_a_whole_training_no_step_waits_between_two_lines_of_the_log(tmp_path
 def test_an_error_loses_no_value_and_neither_does_a_checkpoint_between_two_lines(tmp_path):
     by_step = dict(train_cfg=dict(_delete_=True, by_epoch=False, max_iters=12, val_interval=100), param_scheduler=None,
                    default_hooks__logger__interval=100, default_hooks__checkpoint__by_epoch=False,
-                   default_hooks__checkpoint__interval=3, custom_hooks=[dict(type='Ready'), *OPTIONS['custom_hooks'][::2]],
-                   log_processor=dict(by_epoch=False))
+                   default_hooks__checkpoint__interval=3, log_processor=dict(by_epoch=False),
+                   custom_hooks=[dict(type='Ready'), *OPTIONS['custom_hooks'][::2]])
     runner = make_runner(tmp_path, **by_step)
     runner.register_hook(dict(type='FailAt', step=7))
     with pytest.raises(KeyboardInterrupt):
@@ -165,7 +166,7 @@ def test_without_a_logger_values_are_read_every_ten_steps():
 
 @pytest.mark.parametrize('interval', [0, True, 2.5])
 def test_what_is_no_interval_is_refused(interval):
-    with pytest.raises(ValueError, match=f'interval of IntervalRuntimeInfoHook is {interval}, expected a number of steps'):
+    with pytest.raises(ValueError, match=f'IntervalRuntimeInfoHook is {interval}, expected a number of steps'):
         IntervalRuntimeInfoHook(interval)
 
 

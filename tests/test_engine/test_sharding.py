@@ -107,13 +107,19 @@ def test_the_base_config_switches_it_on_and_one_process_trains_the_same_file(tmp
     config = tmp_path / 'sharded.py'
     plain = tiny_digits.write_config(tmp_path)
     config.write_text(f"_base_ = ['{plain.name}', '{ROOT / 'configs' / '_base_' / 'sharded.py'}']\n")
-    options = ('num_shots=2', 'model.gram_loss.p=2', 'train_dataloader.batch_size=5')
-    run_ranks(tiny_digits.train, 2, tmp_path / 'ranks', str(config), str(tmp_path / 'two'), options)
-    tiny_digits.train(0, 1, str(config), str(tmp_path / 'one'), (*options[:2], 'train_dataloader.batch_size=10'))
+    options = ('num_shots=2', 'model.gram_loss.p=2', 'train_cfg.val_interval=1',
+               'default_hooks.checkpoint.save_best=accuracy/zero_shot')
+    run_ranks(tiny_digits.train, 2, tmp_path / 'ranks', str(config), str(tmp_path / 'two'),
+              (*options, 'train_dataloader.batch_size=5'))
+    tiny_digits.train(0, 1, str(config), str(tmp_path / 'one'), (*options, 'train_dataloader.batch_size=10'))
     assert 'a single process keeps everything' in capsys.readouterr().out
-    two, one = (torch.load(tmp_path / name / 'epoch_2.pth', weights_only=True) for name in ('two', 'one'))
-    for part in ('state_dict', 'optimizer'):
-        torch.testing.assert_close(two[part], one[part], rtol=1e-5, atol=1e-6)
+    # The accuracy of the frozen branch is best after the first epoch, whatever is tuned.
+    for file in ('epoch_2.pth', 'best_accuracy_zero_shot_epoch_1.pth'):
+        two, one = (torch.load(tmp_path / name / file, weights_only=True) for name in ('two', 'one'))
+        assert set(two) == set(one)
+        for part in {'state_dict', 'optimizer'} & set(one):
+            torch.testing.assert_close(two[part], one[part], rtol=1e-5, atol=1e-6)
+        assert two['message_hub']['runtime_info']['best_score'] == one['message_hub']['runtime_info']['best_score']
 
 
 @pytest.mark.parametrize('options, message', [
@@ -123,6 +129,14 @@ def test_the_base_config_switches_it_on_and_one_process_trains_the_same_file(tmp
     (dict(runner_type='FlexibleRunner', launcher='pytorch'), 'cannot read; leave out runner_type'),
     ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'model.compile': True}, 'leave out compile, or the sharding'),
     ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'custom_hooks': [dict(type='EMAHook')]}, 'EMAHook copies'),
+    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'default_hooks': dict(ema=dict(type='EMAHook'), timer=None)},
+     'EMAHook copies'),
+    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'custom_hooks': [dict(type='ViewBankHook', view_bank=8)]},
+     'view_bank=8 computes .* use view_bank=0, or leave out the sharding'),
+    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'val_dataloader.sampler.round_up': False},
+     'val_dataloader.sampler has round_up=False; leave it out'),
+    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'test_dataloader.sampler.round_up': False},
+     'test_dataloader.sampler has round_up=False'),
     ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'optim_wrapper.type': 'OptimWrapper'},
      'optim_wrapper.constructor=TrainableOptimWrapperConstructor'),
 ])

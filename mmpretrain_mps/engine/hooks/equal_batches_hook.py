@@ -94,6 +94,6 @@ def count_equal_batches(dataloader, world_size):
     if most != least:
         raise ValueError(
             f'{samples} samples dealt out to {world_size} processes in batches of {batch} without rounding up are '
-            f'{most} batches for some processes and {least} for others, which would wait for ever; use round_up=True in '
-            'the sampler of train_dataloader, or another batch size')
+            f'{most} batches for some processes and {least} for others, which would wait for ever; use round_up=True '
+            'in the sampler of train_dataloader, or another batch size')
     return len(dataloader) - (counts[0] != counts[1] and not dataloader.drop_last)
