@@ -1,9 +1,12 @@
 """Shares of the weights in several processes train as whole weights in one, and leave the same files behind."""
 import copy
+from pathlib import Path
+from unittest import mock
 
 import pytest
 import tiny_digits
 import torch
+import torch.distributed as dist
 from many_ranks import run_ranks
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
@@ -14,6 +17,7 @@ from tiny_steps import build_shaken, pictures
 from mmpretrain_mps.engine.optim_wrapper import TrainableOptimWrapperConstructor
 from mmpretrain_mps.engine.preflight import check_processes
 from mmpretrain_mps.engine.sharding import ShardedDataParallel
+from mmpretrain_mps.models import DualBranchViT
 
 PICTURES = 8
 VARIANTS = dict(plain=dict(), checkpointing=dict(backbone=dict(checkpointing=True)),
@@ -120,6 +124,31 @@ def test_the_base_config_switches_it_on_and_one_process_trains_the_same_file(tmp
         for part in {'state_dict', 'optimizer'} & set(one):
             torch.testing.assert_close(two[part], one[part], rtol=1e-5, atol=1e-6)
         assert two['message_hub']['runtime_info']['best_score'] == one['message_hub']['runtime_info']['best_score']
+
+
+def count_frozen_runs(rank, num_ranks, config, folder):
+    """Train with zero-shot features kept on disk, which one process then loses; return how often they were computed."""
+    counts = []
+    for run in range(3):
+        runs, original = [], DualBranchViT._run_zero_shot
+        with mock.patch.object(DualBranchViT, '_run_zero_shot', lambda *args: runs.append(1) or original(*args)):
+            tiny_digits.train(rank, num_ranks, config, f'{folder}/{run}', (
+                'num_shots=1', f'custom_hooks.4.cache={folder}/kept', 'train_dataloader.batch_size=5'))
+        counts.append(len(runs))
+        dist.barrier()
+        if run == 0 and rank == 1:
+            file, = Path(folder, 'kept').glob('*-1of2.safetensors')
+            file.unlink()
+        dist.barrier()
+    return torch.tensor(counts)
+
+
+def test_where_one_process_lacks_its_kept_features_all_compute_them(tmp_path):
+    config = tiny_digits.write_config(tmp_path, epochs=1, more="model_wrapper_cfg = dict(type='ShardedDataParallel')")
+    ranks = run_ranks(count_frozen_runs, 2, tmp_path / 'ranks', str(config), str(tmp_path))
+    first, lost, kept = ranks[0].tolist()
+    assert ranks[1].tolist() == [first, lost, kept]
+    assert first == lost > kept
 
 
 @pytest.mark.parametrize('options, message', [
