@@ -55,9 +55,9 @@ def _check_sharding(cfg):
         raise ValueError(NO_VIEW_BANK.format(size))
     for name in ('val_dataloader', 'test_dataloader'):
         if ((cfg.get(name) or {}).get('sampler') or {}).get('round_up') is False:
-            raise ValueError('ShardedDataParallel gathers weights in every batch, of which all processes therefore '
-                             f'need equally many, but {name}.sampler has round_up=False; leave it out (pictures count once '
-                             'all the same), or the sharding')
+            raise ValueError('ShardedDataParallel gathers weights in every batch, so that all processes need equally '
+                             f'many, but {name}.sampler has round_up=False; leave it out (pictures count once all the '
+                             'same), or the sharding')
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper and wrapper.get('constructor') != 'TrainableOptimWrapperConstructor':
         raise ValueError('ShardedDataParallel needs optim_wrapper.constructor=TrainableOptimWrapperConstructor, which '

@@ -1,6 +1,7 @@
 """Shares of the weights in several processes train as whole weights in one, and leave the same files behind."""
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -14,6 +15,7 @@ from tiny_clip import save_tiny_clip
 from tiny_run import ROOT
 from tiny_steps import build_shaken, pictures
 
+from mmpretrain_mps.engine.hooks import ViewBankHook
 from mmpretrain_mps.engine.optim_wrapper import TrainableOptimWrapperConstructor
 from mmpretrain_mps.engine.preflight import check_processes
 from mmpretrain_mps.engine.sharding import ShardedDataParallel
@@ -174,6 +176,12 @@ def test_what_cannot_work_is_refused_before_anything_is_built(options, message):
     cfg.merge_from_dict(options)
     with pytest.raises(ValueError, match=message):
         check_processes(cfg)
+
+
+def test_a_view_bank_is_refused_by_its_hook_too_for_tools_that_do_not_look_before(monkeypatch):
+    monkeypatch.setattr('mmpretrain_mps.engine.hooks.view_bank_hook.is_training', lambda runner: True)
+    with pytest.raises(ValueError, match='view_bank=8 computes .* use view_bank=0, or leave out the sharding'):
+        ViewBankHook(8).before_run(SimpleNamespace(model=ShardedDataParallel.__new__(ShardedDataParallel)))
 
 
 def test_a_model_without_blocks_cannot_be_sharded():
