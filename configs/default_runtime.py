@@ -6,6 +6,7 @@ custom_imports = dict(imports=['mmpretrain_mps'], allow_failed_imports=False)
 randomness = dict(seed=1)
 
 default_hooks = dict(
+    runtime_info=dict(type='IntervalRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10),
     param_scheduler=dict(type='ParamSchedulerHook'),

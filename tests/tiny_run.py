@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from mmengine.dist import get_rank
 from mmengine.model import BaseModel
 from mmpretrain.registry import DATASETS, MODELS
 from mmpretrain.structures import DataSample
@@ -20,14 +21,16 @@ ROOT = Path(__file__).resolve().parents[1]
 class TinyClassifier(BaseModel):
     """Frozen projection and a trained layer, with the interface that the hooks use.
 
-    ``kill_at=(epoch, iteration)`` ends the process as ``kill -9`` does.
+    ``kill_at=(epoch, iteration)`` ends the process as ``kill -9`` does. ``fail_at=(rank, epoch, iteration)`` raises in
+    that process alone, while all of them print their number in the system.
     """
 
-    def __init__(self, class_names=None, templates=None, kill_at=None):
+    def __init__(self, class_names=None, templates=None, kill_at=None, fail_at=None):
         super().__init__()
         self.frozen = torch.nn.Linear(8, 8).requires_grad_(False)
         self.tuned = torch.nn.Linear(8, 3)
         self.class_names, self.templates, self.kill_at = class_names, templates, kill_at
+        self.fail_at = fail_at
         self.epochs, self.iteration = [], 0
 
     def set_classes(self, class_names, templates):
@@ -47,6 +50,10 @@ class TinyClassifier(BaseModel):
             return data_samples
         if self.kill_at and (self.epochs[-1][0], self.iteration) == tuple(self.kill_at):
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.fail_at and (self.epochs[-1][0], self.iteration) == tuple(self.fail_at[1:]):
+            print(f'process {get_rank()} at the place to fail: {os.getpid()}', flush=True)
+            if get_rank() == self.fail_at[0]:
+                raise RuntimeError(f'process {get_rank()} fails on purpose')
         self.iteration += 1
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(logits.device)
         loss = torch.nn.functional.cross_entropy(logits / self.temperature, labels)

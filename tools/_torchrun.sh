@@ -14,6 +14,11 @@ if ((nodes > 1)) && [[ -z ${MASTER_ADDR:-} ]]; then
   echo "error: NNODES=$nodes needs MASTER_ADDR, the name or address of the machine with NODE_RANK=0" >&2
   exit 2
 fi
+if ((nodes > 1)) && ! [[ ${NODE_RANK:-} =~ ^[0-9]+$ && ${NODE_RANK:-} -lt $nodes ]]; then
+  echo "error: NNODES=$nodes needs NODE_RANK, another one on each machine, 0 to $((nodes - 1)), but it is" \
+    "'${NODE_RANK:-}'" >&2
+  exit 2
+fi
 # Without an active environment, the one that tools/quickstart.sh made.
 python=python3 own_python=$(dirname "$tools")/.venv/bin/python
 has_torch='import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'

@@ -77,7 +77,7 @@ def slurm_environment(environment):
         when set already.
 
     Raises:
-        ValueError: If Slurm's variables are missing.
+        ValueError: If Slurm's variables are missing, or the first machine is not to be found in its list.
     """
     _require(environment, ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'), 'slurm', 'srun, one task per process')
     return dict(
@@ -94,8 +94,13 @@ def _first_slurm_host(environment):
         return '127.0.0.1'
     if '[' not in nodes:  # `a,b` needs no expansion, `gpu[01-04]` does
         return nodes.split(',')[0]
-    return subprocess.run(
-        ['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True).stdout.split()[0]
+    command = ['scontrol', 'show', 'hostnames', nodes]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        reason = 'it printed nothing' if isinstance(error, IndexError) else getattr(error, 'stderr', '') or error
+        raise ValueError(f"--launcher slurm finds no address of the first machine in the list {nodes!r}: `"
+                         f"{' '.join(command)}` failed ({str(reason).strip()}); set MASTER_ADDR to it") from None
 
 
 def port_of_job(job_id):

@@ -5,6 +5,7 @@ from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
 from ..models.utils.clip_loader import require_weights
+from .sharding import NO_VIEW_BANK
 
 OUR_CLASSIFIERS = ('MPSCLIPClassifier', 'LinearProbeClassifier')
 # Why mmengine's other ways to several processes do not fit, by the name in the config.
@@ -42,12 +43,21 @@ def _check_sharding(cfg):
     if cfg.get('launcher', 'none') == 'none':
         print_log('ShardedDataParallel: a single process keeps everything; start several with tools/dist_train.sh',
                   level=logging.WARNING)
-    if any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or []):
+    hooks = [*(cfg.get('custom_hooks') or []), *filter(None, (cfg.get('default_hooks') or {}).values())]
+    if any(hook.get('type') == 'EMAHook' for hook in hooks):
         raise ValueError('EMAHook copies the whole model, which no process has under ShardedDataParallel; leave out '
                          'one of them')
     if cfg.get('compile') or (cfg.get('model') or {}).get('compile'):
         raise ValueError('ShardedDataParallel gathers the weights of each block when it is run, which torch.compile '
                          'would cut into pieces; leave out compile, or the sharding')
+    size = next((hook.get('view_bank') for hook in hooks if hook.get('type') == 'ViewBankHook'), 0)
+    if size:
+        raise ValueError(NO_VIEW_BANK.format(size))
+    for name in ('val_dataloader', 'test_dataloader'):
+        if ((cfg.get(name) or {}).get('sampler') or {}).get('round_up') is False:
+            raise ValueError('ShardedDataParallel gathers weights in every batch, so that all processes need equally '
+                             f'many, but {name}.sampler has round_up=False; leave it out (pictures count once all the '
+                             'same), or the sharding')
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper and wrapper.get('constructor') != 'TrainableOptimWrapperConstructor':
         raise ValueError('ShardedDataParallel needs optim_wrapper.constructor=TrainableOptimWrapperConstructor, which '

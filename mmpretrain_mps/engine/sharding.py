@@ -1,4 +1,4 @@
-"""Weights, gradients and optimizer state dealt out to processes, for towers that do not fit into one of them."""
+"""Weights, gradients and optimizer state dealt out to processes, for trainings too large for one of them."""
 import contextlib
 import functools
 
@@ -15,6 +15,9 @@ try:
 except ImportError:  # before torch 2.6; nothing is sharded then
     fully_shard = DTensor = None
 
+NO_VIEW_BANK = ('view_bank={} computes the features of the frozen part in each process by itself, but '
+                'ShardedDataParallel gathers its weights in all together; use view_bank=0, or leave out the sharding')
+
 
 @MODEL_WRAPPERS.register_module()
 class ShardedDataParallel(nn.Module):
@@ -24,6 +27,10 @@ class ShardedDataParallel(nn.Module):
     ones too, of the gradients and of the optimizer's state. A transformer block is complete in memory only while it is
     computed; what is no block (embeddings, adapters, norms, projections) is complete from the forward to the end of the
     backward pass.
+
+    That saves memory while a model trains, not while it is made: mmengine builds the whole model in every process and
+    moves it to the process's device before it is wrapped, so that all weights must fit there once. What never has to
+    fit beside them are gradients, optimizer state and activations.
 
     Checkpoints are the same files as without: :func:`whole_state` puts the shares together before the main process
     writes, and every process takes its share of what is loaded.
@@ -89,12 +96,13 @@ def whole_state(runner):
     """Let the main process alone ask for the states of model and optimizer, which takes all processes otherwise.
 
     mmengine saves in the main process only. Within this context, which all processes enter, states are those of the
-    entry, whole and on the host.
+    entry, whole and on the host. Within itself, it changes nothing.
 
     Args:
         runner (Runner): Of the training; nothing happens unless its model is sharded.
     """
-    if not isinstance(runner.model, ShardedDataParallel):
+    # Within a context that has been entered already, states are those of its entry.
+    if not isinstance(runner.model, ShardedDataParallel) or 'state_dict' in vars(runner.model.module):
         yield
         return
     owners = (runner.model.module, runner.optim_wrapper)

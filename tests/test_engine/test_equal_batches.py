@@ -1,3 +1,4 @@
+"""Common batches are those of one process, and every process knows where their shares are equal."""
 from types import SimpleNamespace
 
 import pytest
@@ -5,34 +6,98 @@ import torch
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader, TensorDataset
 
+from mmpretrain_mps.datasets import FewShotSampler
 from mmpretrain_mps.engine.hooks import EqualBatchesHook
-from mmpretrain_mps.engine.hooks.equal_batches_hook import has_equal_batches
+from mmpretrain_mps.engine.hooks.equal_batches_hook import count_equal_batches
 
 
-def loader(samples, batch_size=4, **overrides):
-    dataset = TensorDataset(torch.zeros(samples))
-    sampler = DefaultSampler(dataset, shuffle=False, seed=0, **overrides)
-    return DataLoader(dataset, batch_size=batch_size, sampler=sampler)
+@pytest.fixture
+def loader(monkeypatch):
+
+    def build(samples, batch_size=4, rank=0, ranks=4, kind=DefaultSampler, drop_last=False, **options):
+        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda: (rank, ranks))
+        dataset = TensorDataset(torch.arange(samples))
+        sampler = kind(dataset, **{'shuffle': False, 'seed': 0, **options})
+        return DataLoader(dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last)
+
+    return build
 
 
-@pytest.mark.parametrize('samples, round_up, expected',
-                         [(10, True, True), (9, True, True), (8, False, True), (15, False, False)])
-def test_batches_are_equal_where_the_sampler_rounds_up_or_the_samples_divide(samples, round_up, expected):
-    assert has_equal_batches(loader(samples, round_up=round_up), world_size=4) is expected
+@pytest.mark.parametrize('samples, round_up, equal, all_of_them',
+                         [(10, True, 1, 1), (9, True, 1, 1), (8, False, 1, 1), (15, False, 0, 1), (31, False, 1, 2)])
+def test_batches_are_equal_where_the_sampler_rounds_up_or_the_samples_divide(loader, samples, round_up, equal,
+                                                                             all_of_them):
+    dataloader = loader(samples, round_up=round_up)
+    assert (count_equal_batches(dataloader, world_size=4), len(dataloader)) == (equal, all_of_them)
 
 
-def test_a_batch_that_some_processes_do_not_have_is_refused_instead_of_waited_for():
+def test_a_batch_that_some_processes_do_not_have_is_refused_instead_of_waited_for(loader):
     with pytest.raises(ValueError, match='17 samples .* 4 processes in batches of 4 .* 2 batches .* and 1 for others'):
-        has_equal_batches(loader(17, round_up=False), world_size=4)
-    assert has_equal_batches(loader(17, round_up=False), world_size=1)
+        count_equal_batches(loader(17, round_up=False), world_size=4)
+    assert count_equal_batches(loader(17, round_up=False, ranks=1), world_size=1) == 5
 
 
 def test_of_an_unknown_sampler_nothing_is_assumed():
     dataset = TensorDataset(torch.zeros(8))
-    assert not has_equal_batches(DataLoader(dataset, batch_size=4), world_size=2)
+    assert count_equal_batches(DataLoader(dataset, batch_size=4), world_size=2) == 0
 
 
-def test_the_hook_tells_the_model():
-    model = SimpleNamespace(equal_batches=False)
-    EqualBatchesHook().before_train(SimpleNamespace(model=model, train_dataloader=loader(5)))
-    assert model.equal_batches
+@pytest.mark.parametrize('samples', range(1, 30))
+@pytest.mark.parametrize('ranks, batch_size', [(2, 4), (4, 2), (3, 3), (4, 1)])
+def test_common_batches_are_those_of_one_process(loader, samples, ranks, batch_size):
+    common = [batch.tolist() for batch, in loader(samples, ranks * batch_size, ranks=1, shuffle=True)]
+    dealt, equal = [], set()
+    for rank in range(ranks):
+        dataloader = loader(samples, batch_size, rank, ranks, FewShotSampler, shuffle=True)
+        steps = len(dataloader)
+        dataloader.sampler.deal_batches(batch_size)
+        dealt.append([batch.tolist() for batch, in dataloader])
+        equal.add(count_equal_batches(dataloader, ranks))
+        # Loops count their steps before the sampler knows the batch size.
+        assert len(dealt[-1]) == len(dataloader) == steps == len(common)
+    for step, expected in enumerate(common):
+        shares = [batches[step] for batches in dealt]
+        sizes = [len(share) for share in shares]
+        assert min(sizes) >= 1 and max(sizes) - min(sizes) <= 1
+        assert all((min(sizes) == max(sizes)) == (step < steps) for steps in equal)
+        together = sorted(sum(shares, []))
+        if len(expected) >= ranks:
+            assert together == sorted(expected)
+        else:
+            assert len(together) == ranks and set(expected) <= set(together)
+
+
+def test_whoever_rounds_nothing_up_or_drops_the_last_batch_is_dealt_out_to_as_before(loader):
+    sampler = loader(7, 2, ranks=2, kind=FewShotSampler, round_up=False).sampler
+    sampler.deal_batches(2)
+    assert (len(sampler), sampler.num_repeated) == (4, 0)
+    dropping = loader(7, 2, ranks=2, kind=FewShotSampler, drop_last=True)
+    run(dropping)
+    assert dropping.sampler.num_repeated == 1
+
+
+def run(dataloader, ranks=1):
+    """Call the hook as a training does; return what the model was told in each step, and the warnings."""
+    told, warnings = [], []
+    runner = SimpleNamespace(model=SimpleNamespace(equal_batches=None), train_dataloader=dataloader, _train_loop=None,
+                             logger=SimpleNamespace(warning=warnings.append))
+    hook = EqualBatchesHook()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmpretrain_mps.engine.hooks.equal_batches_hook.is_training', lambda runner: True)
+        patch.setattr('mmpretrain_mps.engine.hooks.equal_batches_hook.get_world_size', lambda: ranks)
+        hook.before_run(runner)
+        hook.before_train(runner)
+        for step in range(2 * len(dataloader)):
+            hook.before_train_iter(runner, step)
+            told.append(runner.model.equal_batches)
+    return told, warnings
+
+
+def test_the_hook_tells_the_model_in_every_step_and_the_log_where_pictures_are_repeated(loader):
+    assert run(loader(5, ranks=1)) == ([True] * 4, [])
+    assert run(loader(10, 2, ranks=2, kind=FewShotSampler), ranks=2) == ([True] * 6, [])
+    assert run(loader(11, 2, ranks=2, kind=FewShotSampler), ranks=2) == ([True, True, False] * 2, [])
+    told, warnings = run(loader(13, 2, ranks=2, kind=FewShotSampler), ranks=2)
+    assert all(told) and warnings == [
+        'the last step of an epoch differs from that of one process: of 13 pictures it is left fewer than there are '
+        'processes (2), and shows 1 of the epoch once more']

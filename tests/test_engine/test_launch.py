@@ -34,6 +34,19 @@ def test_a_compressed_list_of_slurm_nodes_is_expanded_by_scontrol(tmp_path, monk
     assert launch.slurm_environment({**SLURM, 'SLURM_JOB_NODELIST': 'gpu[01-02]'})['MASTER_ADDR'] == 'gpu01'
 
 
+@pytest.mark.parametrize('script, reason', [
+    (None, 'No such file or directory'), ('echo "Invalid hostlist" >&2; exit 1', 'Invalid hostlist'),
+    ('exit 0', 'printed nothing')])
+def test_without_scontrol_one_message_says_what_to_set(tmp_path, monkeypatch, script, reason):
+    if script:
+        tool = tmp_path / 'scontrol'
+        tool.write_text(f'#!/bin/sh\n{script}\n')
+        tool.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(ValueError, match=rf"the list 'gpu\[01-02\]': .scontrol .*{reason}.*; set MASTER_ADDR"):
+        launch.slurm_environment({**SLURM, 'SLURM_JOB_NODELIST': 'gpu[01-02]'})
+
+
 def test_mpi_variables_become_those_of_torch():
     found = launch.mpi_environment(
         dict(OMPI_COMM_WORLD_RANK='1', OMPI_COMM_WORLD_SIZE='2', OMPI_COMM_WORLD_LOCAL_RANK='1', MASTER_ADDR='head'))

@@ -1,9 +1,13 @@
 """Shares of the weights in several processes train as whole weights in one, and leave the same files behind."""
 import copy
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import tiny_digits
 import torch
+import torch.distributed as dist
 from many_ranks import run_ranks
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
@@ -11,9 +15,11 @@ from tiny_clip import save_tiny_clip
 from tiny_run import ROOT
 from tiny_steps import build_shaken, pictures
 
+from mmpretrain_mps.engine.hooks import ViewBankHook
 from mmpretrain_mps.engine.optim_wrapper import TrainableOptimWrapperConstructor
 from mmpretrain_mps.engine.preflight import check_processes
 from mmpretrain_mps.engine.sharding import ShardedDataParallel
+from mmpretrain_mps.models import DualBranchViT
 
 PICTURES = 8
 VARIANTS = dict(plain=dict(), checkpointing=dict(backbone=dict(checkpointing=True)),
@@ -107,13 +113,44 @@ def test_the_base_config_switches_it_on_and_one_process_trains_the_same_file(tmp
     config = tmp_path / 'sharded.py'
     plain = tiny_digits.write_config(tmp_path)
     config.write_text(f"_base_ = ['{plain.name}', '{ROOT / 'configs' / '_base_' / 'sharded.py'}']\n")
-    options = ('num_shots=2', 'model.gram_loss.p=2', 'train_dataloader.batch_size=5')
-    run_ranks(tiny_digits.train, 2, tmp_path / 'ranks', str(config), str(tmp_path / 'two'), options)
-    tiny_digits.train(0, 1, str(config), str(tmp_path / 'one'), (*options[:2], 'train_dataloader.batch_size=10'))
+    options = ('num_shots=2', 'model.gram_loss.p=2', 'train_cfg.val_interval=1',
+               'default_hooks.checkpoint.save_best=accuracy/zero_shot')
+    run_ranks(tiny_digits.train, 2, tmp_path / 'ranks', str(config), str(tmp_path / 'two'),
+              (*options, 'train_dataloader.batch_size=5'))
+    tiny_digits.train(0, 1, str(config), str(tmp_path / 'one'), (*options, 'train_dataloader.batch_size=10'))
     assert 'a single process keeps everything' in capsys.readouterr().out
-    two, one = (torch.load(tmp_path / name / 'epoch_2.pth', weights_only=True) for name in ('two', 'one'))
-    for part in ('state_dict', 'optimizer'):
-        torch.testing.assert_close(two[part], one[part], rtol=1e-5, atol=1e-6)
+    # The accuracy of the frozen branch is best after the first epoch, whatever is tuned.
+    for file in ('epoch_2.pth', 'best_accuracy_zero_shot_epoch_1.pth'):
+        two, one = (torch.load(tmp_path / name / file, weights_only=True) for name in ('two', 'one'))
+        assert set(two) == set(one)
+        for part in {'state_dict', 'optimizer'} & set(one):
+            torch.testing.assert_close(two[part], one[part], rtol=1e-5, atol=1e-6)
+        assert two['message_hub']['runtime_info']['best_score'] == one['message_hub']['runtime_info']['best_score']
+
+
+def count_frozen_runs(rank, num_ranks, config, folder):
+    """Train with zero-shot features kept on disk, which one process then loses; return how often they were computed."""
+    counts = []
+    for run in range(3):
+        runs, original = [], DualBranchViT._run_zero_shot
+        with mock.patch.object(DualBranchViT, '_run_zero_shot', lambda *args: runs.append(1) or original(*args)):
+            tiny_digits.train(rank, num_ranks, config, f'{folder}/{run}', (
+                'num_shots=1', f'custom_hooks.4.cache={folder}/kept', 'train_dataloader.batch_size=5'))
+        counts.append(len(runs))
+        dist.barrier()
+        if run == 0 and rank == 1:
+            file, = Path(folder, 'kept').glob('*-1of2.safetensors')
+            file.unlink()
+        dist.barrier()
+    return torch.tensor(counts)
+
+
+def test_where_one_process_lacks_its_kept_features_all_compute_them(tmp_path):
+    config = tiny_digits.write_config(tmp_path, epochs=1, more="model_wrapper_cfg = dict(type='ShardedDataParallel')")
+    ranks = run_ranks(count_frozen_runs, 2, tmp_path / 'ranks', str(config), str(tmp_path))
+    first, lost, kept = ranks[0].tolist()
+    assert ranks[1].tolist() == [first, lost, kept]
+    assert first == lost > kept
 
 
 @pytest.mark.parametrize('options, message', [
@@ -123,6 +160,14 @@ def test_the_base_config_switches_it_on_and_one_process_trains_the_same_file(tmp
     (dict(runner_type='FlexibleRunner', launcher='pytorch'), 'cannot read; leave out runner_type'),
     ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'model.compile': True}, 'leave out compile, or the sharding'),
     ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'custom_hooks': [dict(type='EMAHook')]}, 'EMAHook copies'),
+    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'default_hooks': dict(ema=dict(type='EMAHook'), timer=None)},
+     'EMAHook copies'),
+    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'custom_hooks': [dict(type='ViewBankHook', view_bank=8)]},
+     'view_bank=8 computes .* use view_bank=0, or leave out the sharding'),
+    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'val_dataloader.sampler.round_up': False},
+     'val_dataloader.sampler has round_up=False; leave it out'),
+    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'test_dataloader.sampler.round_up': False},
+     'test_dataloader.sampler has round_up=False'),
     ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'optim_wrapper.type': 'OptimWrapper'},
      'optim_wrapper.constructor=TrainableOptimWrapperConstructor'),
 ])
@@ -131,6 +176,12 @@ def test_what_cannot_work_is_refused_before_anything_is_built(options, message):
     cfg.merge_from_dict(options)
     with pytest.raises(ValueError, match=message):
         check_processes(cfg)
+
+
+def test_a_view_bank_is_refused_by_its_hook_too_for_tools_that_do_not_look_before(monkeypatch):
+    monkeypatch.setattr('mmpretrain_mps.engine.hooks.view_bank_hook.is_training', lambda runner: True)
+    with pytest.raises(ValueError, match='view_bank=8 computes .* use view_bank=0, or leave out the sharding'):
+        ViewBankHook(8).before_run(SimpleNamespace(model=ShardedDataParallel.__new__(ShardedDataParallel)))
 
 
 def test_a_model_without_blocks_cannot_be_sharded():

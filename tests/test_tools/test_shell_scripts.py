@@ -35,10 +35,31 @@ def test_two_processes_train_and_validate_one_model_without_a_gpu(folder):
     assert float(accuracy[1]) % 5 == 0, 'every one of the 20 pictures counts once, the padding does not'
 
 
-def test_a_process_that_fails_ends_the_others_and_shows_its_error(folder):
-    process = bash('dist_test.sh', folder / 'tiny.py', 'nowhere.pth', 2, '--work-dir', folder / 'fails')
+def test_a_checkpoint_that_is_missing_is_an_error_of_every_process(folder):
+    process = bash('dist_test.sh', folder / 'tiny.py', 'nowhere.pth', 2, '--work-dir', folder / 'missing')
     assert process.returncode != 0
     assert '[process 1] error: checkpoint nowhere.pth does not exist' in process.stderr
+
+
+def test_a_process_that_alone_fails_within_the_training_ends_the_others_and_shows_its_error(folder):
+    work_dir, failing = folder / 'fails', 1
+    process = bash('dist_train.sh', folder / 'tiny.py', 2, '--work-dir', work_dir, '--cfg-options',
+                   f'model.fail_at={failing},1,1')
+    assert process.returncode != 0
+    assert process.stderr.count(f'RuntimeError: process {failing} fails on purpose') >= 1
+    assert f'process {1 - failing} fails on purpose' not in process.stderr
+    # The other one was in the middle of the training as well; it is neither waited for nor left behind.
+    assert (work_dir / 'epoch_1.pth').is_file() and not (work_dir / 'epoch_2.pth').exists()
+    pids = dict(re.findall(r'process (\d) at the place to fail: (\d+)', process.stdout))
+    assert str(1 - failing) in pids and not any(is_running(int(pid)) for pid in pids.values())
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize('script, arguments', [
@@ -57,6 +78,13 @@ def test_what_is_no_number_of_processes_is_refused(folder):
 def test_several_machines_need_to_know_the_first(folder):
     process = bash('dist_train.sh', folder / 'tiny.py', 1, NNODES='2', MASTER_ADDR='')
     assert process.returncode == 2 and 'NNODES=2 needs MASTER_ADDR' in process.stderr
+
+
+@pytest.mark.parametrize('rank', ['', 'one', '2'])
+def test_several_machines_need_to_know_which_of_them_they_are(folder, rank):
+    process = bash('dist_train.sh', folder / 'tiny.py', 1, NNODES='2', MASTER_ADDR='head', NODE_RANK=rank)
+    assert process.returncode == 2
+    assert f"NNODES=2 needs NODE_RANK, another one on each machine, 0 to 1, but it is '{rank}'" in process.stderr
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 from .checkpoint_hooks import AtomicCheckpointHook, PlainCheckpointHook
 from .class_names_hook import ClassNamesHook
 from .equal_batches_hook import EqualBatchesHook
+from .interval_runtime_info_hook import IntervalRuntimeInfoHook
 from .processes_hook import ProcessesHook
 from .reuse_zero_shot_hook import ReuseZeroShotHook
 from .short_cuts_hook import ShortCutsHook
@@ -10,6 +11,6 @@ from .test_features_hook import TestFeaturesHook
 from .view_bank_hook import ViewBankHook
 from .weight_interpolation_hook import WeightInterpolationHook
 
-__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'PlainCheckpointHook', 'ProcessesHook',
-           'ReuseZeroShotHook', 'ShortCutsHook', 'TemperatureHook', 'TestFeaturesHook', 'ViewBankHook',
-           'WeightInterpolationHook']
+__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'IntervalRuntimeInfoHook',
+           'PlainCheckpointHook', 'ProcessesHook', 'ReuseZeroShotHook', 'ShortCutsHook', 'TemperatureHook',
+           'TestFeaturesHook', 'ViewBankHook', 'WeightInterpolationHook']

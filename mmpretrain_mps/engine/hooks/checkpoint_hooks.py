@@ -59,6 +59,13 @@ class AtomicCheckpointHook(CheckpointHook):
             note.put_text(self.last_ckpt, note.join_path(runner.work_dir, 'last_checkpoint'))
             self._delete(outdated)
 
+    def _save_best_checkpoint(self, runner, metrics):
+        if not self.save_best:
+            return
+        # Before it is known whether there is a new best one: that is decided between two requests for the state.
+        with whole_state(runner):
+            super()._save_best_checkpoint(runner, metrics)
+
     def _keep(self, step):
         """Add a step to those that are kept and return the steps that have to go for it."""
         if self.keep_ckpt_ids and self.keep_ckpt_ids[-1] == step:

@@ -1,18 +1,40 @@
-"""Whether all processes have equally many pictures in every batch."""
+"""Common batches are dealt out to the processes, which know how many pictures the others have."""
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-from .loops import unwrapped
+from .loops import is_training, unwrapped
 
 
 @HOOKS.register_module()
 class EqualBatchesHook(Hook):
-    """Tell the classifier whether batches are equally large in all processes, so that it need not ask in every step.
+    """Let N processes have the batches of one, and tell the classifier where these are equally large in all processes.
 
-    They are where the sampler rounds up (mmengine's default): it repeats samples until every process has as many. With
-    ``round_up=False`` nothing is repeated and the last batch may differ by one picture between processes.
+    The sampler learns the batch size, so that :class:`FewShotSampler` deals out the last, smaller batch of an epoch as
+    it deals out the others and repeats no picture for it, unless there are fewer than processes. Where the shares are
+    known to be equal, the classifier need not ask for their sizes, which on a GPU the host would wait for.
+
+    With ``drop_last``, and with mmengine's ``DefaultSampler``, samples are repeated until all processes have equally
+    many. With ``round_up=False`` nothing is ever repeated.
     """
+
+    # Before ViewBankHook, which takes its plan from the sampler's order.
+    priority = 'HIGHEST'
+
+    def __init__(self):
+        self._equal_steps = 0
+
+    def before_run(self, runner):
+        """Tell the sampler of a training the batch size.
+
+        Args:
+            runner (Runner): After it built the loops of the task at hand.
+        """
+        if not is_training(runner):
+            return
+        loader = runner.train_dataloader
+        if hasattr(loader.sampler, 'deal_batches') and loader.batch_size and not loader.drop_last:
+            loader.sampler.deal_batches(loader.batch_size)
 
     def before_train(self, runner):
         """Look at the sampler, and refuse what would end in processes that wait for each other for ever.
@@ -23,34 +45,53 @@ class EqualBatchesHook(Hook):
         Raises:
             ValueError: If some processes would have one batch more than others.
         """
-        model = unwrapped(runner.model)
-        model.equal_batches = has_equal_batches(runner.train_dataloader, get_world_size())
+        loader = runner.train_dataloader
+        self._equal_steps = count_equal_batches(loader, get_world_size())
+        self._tell(runner, 0)
+        repeated = getattr(loader.sampler, 'num_repeated', 0)
+        if repeated and not loader.drop_last:
+            runner.logger.warning('the last step of an epoch differs from that of one process: of '
+                                  f'{len(loader.dataset)} pictures it is left fewer than there are processes '
+                                  f'({get_world_size()}), and shows {repeated} of the epoch once more')
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        """Tell the classifier whether the batch at hand is equally large in all processes.
+
+        Args:
+            runner (Runner): The runner of the training.
+            batch_idx (int): Step of the epoch, or of a training that counts no epochs.
+            data_batch (dict, optional): Not used.
+        """
+        self._tell(runner, batch_idx % len(runner.train_dataloader))
+
+    def _tell(self, runner, step):
+        unwrapped(runner.model).equal_batches = step < self._equal_steps
 
 
-def has_equal_batches(dataloader, world_size):
-    """Return whether each batch has the same size in all processes.
+def count_equal_batches(dataloader, world_size):
+    """Return how many batches of an epoch, from its start, have the same size in all processes.
 
     Args:
         dataloader (DataLoader): Of one process; its sampler deals samples out in turn.
         world_size (int): Number of processes.
 
     Returns:
-        bool: True where it is certain.
+        int: As far as it is certain.
 
     Raises:
         ValueError: If processes would have different numbers of batches.
     """
-    sampler = dataloader.sampler
-    if world_size == 1 or getattr(sampler, 'round_up', False):
-        return True
-    samples, batch = len(dataloader.dataset), dataloader.batch_size
-    if not hasattr(sampler, 'round_up') or not batch:
-        return False  # a sampler of another kind, of which nothing is known
+    sampler, batch = dataloader.sampler, dataloader.batch_size
+    if world_size == 1:
+        return len(dataloader)
+    if not hasattr(sampler, 'total_size') or not batch:
+        return 0  # a sampler of another kind, of which nothing is known
+    samples = sampler.total_size
     counts = [-(-(samples - rank) // world_size) for rank in (0, world_size - 1)]
     most, least = (count // batch if dataloader.drop_last else -(-count // batch) for count in counts)
     if most != least:
         raise ValueError(
-            f'{samples} samples dealt out to {world_size} processes in batches of {batch} without rounding up are {most} '
-            f'batches for some processes and {least} for others, which would wait for ever; use round_up=True in '
-            'the sampler of train_dataloader, or another batch size')
-    return counts[0] == counts[1]
+            f'{samples} samples dealt out to {world_size} processes in batches of {batch} without rounding up are '
+            f'{most} batches for some processes and {least} for others, which would wait for ever; use round_up=True '
+            'in the sampler of train_dataloader, or another batch size')
+    return len(dataloader) - (counts[0] != counts[1] and not dataloader.drop_last)

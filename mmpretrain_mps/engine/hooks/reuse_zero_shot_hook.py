@@ -2,12 +2,13 @@
 from pathlib import Path
 
 import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ...models.utils import tensor_cache
 from ...models.utils.identity import data_identity, zero_shot_key
+from ..sharding import ShardedDataParallel
 from .loops import unwrapped
 
 _BYTES_PER_MB = 2**20
@@ -65,7 +66,8 @@ class ReuseZeroShotHook(Hook):
     set, as in ``ConcatDataset``, whose parts all count from 0, nothing is kept and the frozen branch runs every time.
 
     With ``cache``, they are also kept on disk, and a second run does not run the frozen branch on these pictures at
-    all. What is known by itself alone is never written.
+    all. What is known by itself alone is never written. Processes that share the weights (:class:`ShardedDataParallel`)
+    run the frozen branch together or not at all: files are used if every process has its own, whole.
 
     Args:
         limit_mb (float): Bound of what is kept of each data set, in MiB; pictures beyond it are computed every time.
@@ -103,7 +105,8 @@ class ReuseZeroShotHook(Hook):
 
     def before_test_iter(self, runner, batch_idx, data_batch=None):
         """As before a step of validation; a test that nothing was kept for keeps nothing but for the disk."""
-        if self._kept or self._folder is not None:
+        # Of processes that share weights, some may find the cache switched off, but all have to decide together.
+        if self._kept or self._folder is not None or isinstance(runner.model, ShardedDataParallel):
             self._lend(runner, runner.test_loop)
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -128,10 +131,10 @@ class ReuseZeroShotHook(Hook):
         if not hasattr(model, 'kept_zero_shot'):
             return
         if self._current[0] is not dataset:
-            self._current = dataset, self._look_up(model, dataset, loop)
+            self._current = dataset, self._look_up(runner, model, dataset, loop)
         model.kept_zero_shot = self._current[1]
 
-    def _look_up(self, model, dataset, loop):
+    def _look_up(self, runner, model, dataset, loop):
         # The objects themselves are kept too: an id alone could come back with another one.
         if id(dataset) not in self._data_ids:
             self._data_ids[id(dataset)] = dataset, data_identity(dataset)
@@ -145,7 +148,11 @@ class ReuseZeroShotHook(Hook):
             self._pipelines[id(pipeline)] = pipeline
             key = id(dataset), id(pipeline), precision
         if key not in self._kept:
-            self._kept[key] = self._read(key)
+            kept = self._read(key)
+            # Otherwise some would gather the weights of blocks that others do not run, and wait for ever.
+            if isinstance(runner.model, ShardedDataParallel):
+                kept = kept if _all_have(len(kept) >= len(loop.dataloader.sampler)) else KeptFeatures(self.limit_mb)
+            self._kept[key] = kept
         return self._kept[key]
 
     def _read(self, key):
@@ -162,3 +169,10 @@ class ReuseZeroShotHook(Hook):
 def _file_of(key):
     """Name the file of this process: each of several sees, and keeps, its own part of the pictures."""
     return key if get_world_size() == 1 else f'{key}-{get_rank()}of{get_world_size()}'
+
+
+def _all_have(found):
+    """Whether something was found in every process; all of them ask together."""
+    everywhere = torch.tensor(int(found))
+    all_reduce(everywhere, 'min')
+    return bool(everywhere)

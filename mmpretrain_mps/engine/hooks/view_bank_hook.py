@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from ...datasets import FewShotDataset
 from ...models.utils.data_preprocessor import CLIPDataPreprocessor
 from ...models.utils.view_bank import DTYPES, STORAGES, BankLayout, ViewBank, check_space, format_bytes
+from ..sharding import NO_VIEW_BANK, ShardedDataParallel
 from .loops import is_training, unwrapped
 
 # Most views that go through the frozen part together while the bank is filled.
@@ -70,6 +71,8 @@ class ViewBankHook(Hook):
         # A runner that has trained may test or validate afterwards, which starts with this hook as well.
         if not self.view_bank or not is_training(runner) or self._trained:
             return
+        if isinstance(runner.model, ShardedDataParallel):
+            raise ValueError(NO_VIEW_BANK.format(self.view_bank))
         check_run(runner)
         dataset = runner.train_dataloader.dataset
         views = dataset.set_view_bank(self.view_bank)

@@ -89,7 +89,7 @@ class MPSCLIPClassifier(BaseClassifier):
         data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
 
     Attributes:
-        equal_batches (bool): Whether all processes are known to have equally many pictures in every batch, which
+        equal_batches (bool): Whether all processes are known to have equally many pictures in the batch at hand, which
             :class:`EqualBatchesHook` finds out. Otherwise they tell each other first.
         kept_zero_shot (KeptFeatures | None): Frozen features of the pictures at hand, which :class:`ReuseZeroShotHook`
             lends for the time of a validation, if ``sample_idx`` names one picture alone.
