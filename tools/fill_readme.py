@@ -25,9 +25,6 @@ STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
 STUDY_SHOTS = {'digits': (4, 16), 'letters': (4, )}
 STEPS = {'step': 'step-ViT-B-16-cpu-float32-batch4', 'step_one_library': 'step-ViT-B-16-cpu-float32-batch4-no_onednn',
          'step_bfloat16': 'step-ViT-B-16-cpu-bfloat16-batch4-reference_dtype_float32'}
-PARTS = {'accuracy/fused': ('fused', 2), 'accuracy/tuned': ('tuned', 2), 'symbols/accuracy/tuned': ('symbols, tuned', 2),
-         'gram/global': ('Gram change global', 3), 'gram/local': ('Gram change local', 3),
-         'separability/tuned/output/silhouette': ('silhouette', 3)}
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 
 
@@ -120,19 +117,6 @@ def _verdicts(verdicts):
     names = ('holds', 'the opposite holds', 'cannot be told')
     counted = [f'{name} {verdicts.count(name)}' for name in names if name in verdicts]
     return f"{', '.join(counted)} of {len(verdicts)}" if counted else '-'
-
-
-def parts():
-    """Return what one change at a time does on the digits, with the paired difference of the fused accuracy."""
-    cells = read('mini_parts/results.json')['cells']
-    names = list(dict.fromkeys(cell['recipe'] for cell in cells))
-    rows, chosen = [], values_of(cells, names[0], cells[0]['shots'], 'accuracy/fused')
-    for name in names:
-        values = {metric: values_of(cells, name, cells[0]['shots'], metric) for metric in PARTS}
-        difference = paired_difference(values['accuracy/fused'], chosen)
-        rows.append([name, *(spread(list(values[metric].values()), digits=digits) for metric, (_, digits) in PARTS.items()),
-                     '' if name == names[0] else f'{difference.mean:+.2f} ± {difference.half_width:.2f}'])
-    return markdown_table(['change', *(label for label, _ in PARTS.values()), 'difference of fused'], rows)
 
 
 def bound():
@@ -241,7 +225,7 @@ def spread(values, sign='', digits=2):
 
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table, claims=claims,
-              parts=parts, bound=bound, view_bank=view_bank, options=options,
+              bound=bound, view_bank=view_bank, options=options,
               memory=memory, start=start, loader=loader, operators=functools.partial(operators, STEPS['step']),
               **{name: functools.partial(step, file) for name, file in STEPS.items()},
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, table_of, name, shots)
