@@ -7,8 +7,10 @@ from mmengine.config import Config
 from test_summary_and_tables import result
 from tiny_digits import CONFIG_FOLDER
 
+from mmpretrain_mps.benchmark.grid import make_cells, read_cell_config, read_grid_file
 from mmpretrain_mps.benchmark.study import (Choice, Method, choose, edges_of, is_certain, paired_difference, read_study, report_cells,
                                             selection_cells, values_of)
+from mmpretrain_mps.benchmark.study_command import refuse_test_pictures
 from mmpretrain_mps.benchmark.study_tables import (claims_table, study_markdown, study_rows, verdicts_of,
                                                    write_study)
 
@@ -165,3 +167,25 @@ def test_a_claim_holds_where_the_interval_of_the_paired_difference_leaves_out_ze
 def test_what_is_wrong_with_a_claim_is_said(write, change, message):
     with pytest.raises(ValueError, match=message):
         verdicts_of(read_study(write(claims=[{**CLAIMS[0], **change}])), [])
+
+
+@pytest.mark.parametrize('name, runs', [('digits', 10 * 9 * 2), ('letters', 5 * 6)])
+def test_the_committed_studies_choose_on_validation_pictures_with_seeds_of_their_own(name, runs):
+    path = CONFIG_FOLDER / 'studies' / f'{name}.yaml'
+    study = read_study(path)
+    to_select = selection_cells(study)
+    to_report = report_cells(study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
+    assert len(to_select) == runs and len({cell.key for cell in to_select}) == runs
+    assert len({cell.key for cell in to_report}) == len(study.methods) * len(study.report['shots']) * 5
+    refuse_test_pictures(path, to_select, to_report)
+    assert not {cell.seed for cell in to_select} & {cell.seed for cell in to_report}
+    assert {v.verdict for v in verdicts_of(study, [])} == {'cannot be told'}
+
+
+def test_the_grid_of_single_changes_has_one_recipe_per_change():
+    grid = read_grid_file(CONFIG_FOLDER / 'grids' / 'mini_parts.yaml')
+    cells = make_cells([CONFIG_FOLDER.parent / grid['configs'][0]], grid['shots'], grid['seeds'][:1], grid['recipes'],
+                       grid['cfg_options'], with_targets=True)
+    assert len({cell.key for cell in cells}) == len(cells) == len(grid['recipes'])
+    assert list(read_cell_config(cells[0]).test_cfg.targets) == ['symbols']
+    assert {cell.options['model.head.alpha'] for cell in cells if cell.recipe.startswith('alpha ')} == {0, .1, .3, .5, .9, 1}

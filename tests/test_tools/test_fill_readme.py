@@ -1,9 +1,12 @@
 """The README's figures are those of the result files."""
+import json
 import runpy
 import sys
 
 import pytest
 from tiny_run import ROOT
+
+from mmpretrain_mps.datasets import Digits
 
 
 @pytest.fixture
@@ -31,3 +34,10 @@ def test_an_unknown_block_is_an_error(tool):
 def test_spread_is_mean_and_sample_standard_deviation(tool):
     assert tool['spread']([1.0, 2.0, 3.0]) == '2.00 ± 1.00'
     assert tool['spread']([0.5, 0.5], '+') == '+0.50'
+
+
+@pytest.mark.parametrize('file', ['mini_digits/results.json', 'mini_view_bank/results.json', 'digits_study/study.json'])
+def test_figures_on_the_digits_are_of_the_split_that_there_is_today(file):
+    cells = json.loads((ROOT / 'results' / file).read_text(encoding='utf-8'))['cells']
+    today = Digits(subset='test', pipeline=[]).metainfo['split_id']
+    assert {cell['split_id'] for cell in cells} == {today} and {cell['test_pictures'] for cell in cells} == {899}
