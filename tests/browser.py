@@ -1,13 +1,15 @@
 """A headless Chromium, driven over pipes by its own protocol: no driver and no further package are needed."""
-import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
+# An answer takes milliseconds; whoever waits this long waits for nothing.
+PATIENCE = 120
 
 
 def find_browser():
@@ -49,11 +51,6 @@ class Page:
             raise RuntimeError(f'{expression}: {found}')
         return found['result'].get('value')
 
-    def screenshot(self, path):
-        """Write the whole page as PNG."""
-        path.write_bytes(base64.b64decode(
-            self.send('Page.captureScreenshot', captureBeyondViewport=True, format='png')['data']))
-
     def _send(self, method, session=None, **parameters):
         self._count += 1
         message = dict(id=self._count, method=method, params=parameters, **({'sessionId': session} if session else {}))
@@ -67,6 +64,8 @@ class Page:
 
     def _receive(self):
         while b'\0' not in self._buffer:
+            if not select.select([self._read], [], [], PATIENCE)[0]:
+                raise RuntimeError(f'the browser has said nothing for {PATIENCE} seconds')
             part = os.read(self._read, 1 << 20)
             if not part:
                 raise RuntimeError('the browser has ended')
@@ -92,10 +91,10 @@ def open_browser(path):
     """Start a browser and yield a page; the browser ends with the block."""
     (their_input, our_output), (our_input, their_output) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory() as profile:
-        # The protocol wants descriptors 3 and 4, which the shell arranges.
+        # The protocol wants descriptors 3 and 4, which the shell arranges; dash could not copy one of two digits.
         flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking',
                  '--no-first-run', '--hide-scrollbars', '--remote-debugging-pipe', f'--user-data-dir={profile}']
-        command = ['sh', '-c', f'exec "$@" 3<&{their_input} 4>&{their_output}', 'sh', path, *flags]
+        command = ['bash', '-c', f'exec "$@" 3<&{their_input} 4>&{their_output}', 'bash', path, *flags]
         process = subprocess.Popen(command, pass_fds=(their_input, their_output), stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)
         os.close(their_input)

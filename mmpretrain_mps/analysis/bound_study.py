@@ -3,7 +3,10 @@ import functools
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from ..benchmark.cell_run import machine, versions
 from ..benchmark.curves import colour_of
@@ -17,6 +20,54 @@ FIGURES = ('gw/exact', 'gw/bound', 'gw/tightness', 'gw/entropic', 'gw/diagonal',
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def settings_of(study, methods):
+    """Return what a study calls its methods, and with what settings it trains them.
+
+    Args:
+        study (dict): From :func:`.study.read_study_results`.
+        methods (Sequence[str]): Some of its methods.
+
+    Returns:
+        tuple[dict[str, str], dict[str, dict]]: Method to label, and method to changes of the config.
+
+    Raises:
+        ValueError: If the study has no such method; lists those that it has.
+    """
+    choices = study['choices']
+    unknown = [name for name in methods if name not in choices]
+    if unknown:
+        raise ValueError(f"the study {study['study']!r} has no method {', '.join(unknown)}; it has {', '.join(choices)}")
+    return ({name: choices[name]['label'] for name in methods},
+            {name: {**choices[name]['options'], **choices[name]['chosen']} for name in methods})
+
+
+def run_trainings(config, runs, jobs, report):
+    """Train several times, some at a time. The first that fails ends it: those that wait are not begun.
+
+    Args:
+        config (str | Path): With ``GromovWassersteinDistance`` among the metrics of validation.
+        runs (Sequence[tuple[dict, Path]]): Changes to the config, and the work directory.
+        jobs (int): Trainings at a time.
+        report (Callable[[str], None]): Gets a line per training.
+
+    Raises:
+        FileNotFoundError: If the config does not exist.
+        RuntimeError: If a training fails.
+        ValueError: If ``jobs`` is below 1, or a training has not logged the distance and its bound.
+    """
+    if jobs < 1:
+        raise ValueError(f'--jobs is {jobs}, expected 1 or more')
+    if not Path(config).is_file():
+        raise FileNotFoundError(f'config {config} does not exist (looked from {Path.cwd()})')
+    with ThreadPoolExecutor(jobs) as pool:
+        tasks = [pool.submit(run_training, config, options, folder, report) for options, folder in runs]
+        try:
+            for task in tasks:
+                task.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
 def run_training(config, options, work_dir, report):
     """Train in a process of its own, unless it is done.
 
@@ -28,16 +79,21 @@ def run_training(config, options, work_dir, report):
 
     Raises:
         RuntimeError: If the training fails; holds the end of what it printed.
+        ValueError: If it has not logged the distance and its bound after every epoch.
     """
     if (Path(work_dir) / 'last_checkpoint').is_file() and courses_of(work_dir):
         report(f'{work_dir}: done before')
         return
-    changes = [f'{name}={json.dumps(value)}' for name, value in options.items()]
+    # The flag reads numbers, truth values and lists as JSON writes them, but not null.
+    changes = [f"{name}={'None' if value is None else json.dumps(value)}" for name, value in options.items()]
     command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir),
                '--cfg-options', *changes]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f'{work_dir}: training ended with status {done.returncode}:\n{done.stderr[-2000:]}')
+    if not courses_of(work_dir):
+        raise ValueError(f'{work_dir}: not every epoch has figures gw/...; the config needs '
+                         'dict(type="GromovWassersteinDistance") in val_evaluator and train_cfg.val_interval = 1')
     report(f'{work_dir}: trained')
 
 
@@ -118,12 +174,17 @@ def bound_plots(labels, summary):
 
 def _draw(labels, summary):
     figure, axis = panel('Distance of the geometries and its bound', 'epoch', 'mean squared difference of cosines')
+    circles = dict(linestyle='', marker='o', markerfacecolor='none')
     for colour, (method, figures) in enumerate(summary.items()):
         epochs = range(1, len(figures['gw/exact']['mean']) + 1)
-        axis.plot(epochs, figures['gw/exact']['mean'], color=colour_of(colour), label=f'{labels[method]}: distance')
+        axis.plot(epochs, figures['gw/exact']['mean'], color=colour_of(colour), label=labels[method])
         # Circles round the line, so that both are seen where they are one.
-        axis.plot(epochs, figures['gw/bound']['mean'], color=colour_of(colour), linestyle='', marker='o',
-                  markerfacecolor='none', label='bound')
+        axis.plot(epochs, figures['gw/bound']['mean'], color=colour_of(colour), **circles)
+    axis.plot([], [], color=colour_of(-1), label='bound', **circles)
     axis.set_yscale('log')
+    # Plain text: the default writes powers as mathematics, which the style leaves to no text.
+    axis.yaxis.set_major_formatter(LogFormatter())
+    axis.yaxis.set_minor_formatter(LogFormatter())
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure, axis)
     return figure

@@ -39,9 +39,9 @@ def gram_section(held_out):
     low, high = (function([function(before), function(after)]) for function in (np.min, np.max))
     change = after - before
     same = chosen.labels[:, None] == chosen.labels
+    between = '' if same.all() else f', between classes {change[~same].mean():+.4f}'
     text = (f'Cosines between the features of {_described(chosen, held_out)}, sorted by class. Mean absolute change '
-            f'{np.abs(change).mean():.4f}; mean change within a class {change[same].mean():+.4f}, between classes '
-            f'{change[~same].mean():+.4f}.')
+            f'{np.abs(change).mean():.4f}; mean change within a class {change[same].mean():+.4f}{between}.')
     shared = dict(cmap='cividis', norm=functools.partial(Normalize, low, high))
     plots = [
         Plot('gram-before', 'Before tuning: the zero-shot branch. Same colours as after tuning.',
@@ -148,7 +148,7 @@ def _draw_map(title, positions, texts, chosen, limits):
     classes = np.unique(chosen.labels)
     for index, label in enumerate(classes):
         own = positions[chosen.labels == label]
-        axis.scatter(*own.T, s=14, color=colour_of(index), marker=MARKERS[index % len(MARKERS)], alpha=0.65,
+        axis.scatter(*own.T, s=14, color=colour_of(index), marker=MARKERS[index % len(MARKERS)], alpha=0.85,
                      linewidths=0, label=shorten(chosen.class_names[label]), rasterized=True)
     for index, position in enumerate(texts):
         axis.scatter(*position, s=150, color=colour_of(index), marker='*', edgecolors=axis.get_facecolor(),
@@ -159,7 +159,7 @@ def _draw_map(title, positions, texts, chosen, limits):
     axis.set_xticks([])
     axis.set_yticks([])
     _name_texts(axis, texts, classes, chosen)
-    legend_below(figure, axis, columns=4, markerscale=1.6)
+    legend_below(figure, axis, columns=4, markerscale=1.6, handlelength=1)
     return figure
 
 
@@ -189,5 +189,8 @@ def _name_texts(axis, texts, classes, chosen):
 
 
 def shorten(name, length=14):
-    """Cut a class name to what a tick or a legend can hold."""
-    return name if len(name) <= length else f'{name[:length - 1]}…'
+    """Cut a class name to what a tick or a legend can hold, in the middle: many names differ at one end alone."""
+    if len(name) <= length:
+        return name
+    start = (length - 1) // 2
+    return f'{name[:start]}…{name[start + 1 - length:]}'

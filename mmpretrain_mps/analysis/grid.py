@@ -2,9 +2,10 @@
 import functools
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from matplotlib import colormaps
+from matplotlib.patheffects import withStroke
 
 from ..benchmark.cell_run import RESULT_FILE, RESULT_FORMAT
 from ..benchmark.curves import MOST_BANDS, colour_of, draw_curves
@@ -24,12 +25,10 @@ class Grid(NamedTuple):
     folder: Path
     results: list
     """Of the cells that are done, as :mod:`mmpretrain_mps.benchmark.cell_run` writes them."""
-    missing: list
-    """Names of cells that are not done."""
+    missing: Optional[list]
+    """Names of cells that are not done; None of a grid that has not come to its end, where it is not known."""
     failed: list
     """Dicts with ``cell`` and ``reason``."""
-    notes: list
-    """What else the reader should know."""
 
 
 def is_grid(folder):
@@ -52,9 +51,7 @@ def read_grid(folder):
     file = folder / RESULTS_FILE
     if not file.is_file():
         results = [result for result in map(_read_cell, sorted(folder.glob(f'*/*/{RESULT_FILE}'))) if result]
-        return Grid(folder, results, [], [], [
-            f'There is no {RESULTS_FILE}: the grid has not come to its end, and which cells are missing is not known. '
-            f'{len(results)} cells are done.'])
+        return Grid(folder, results, None, [])
     try:
         content = json.loads(file.read_text(encoding='utf-8'))
     except ValueError as error:
@@ -63,7 +60,7 @@ def read_grid(folder):
     if not isinstance(results, list) or not all(_is_result(result) for result in results):
         raise ValueError(f'{file} does not hold the results of a grid: expected a list "cells" of entries with the format '
                          f'{RESULT_FORMAT!r}, as tools/fewshot_benchmark.py writes it')
-    return Grid(folder, results, content.get('missing') or [], content.get('failed') or [], [])
+    return Grid(folder, results, content.get('missing') or [], content.get('failed') or [])
 
 
 def grid_sections(grid):
@@ -83,8 +80,11 @@ def grid_sections(grid):
 
 def _cells_section(grid):
     done, failed = len(grid.results), {entry['cell'] for entry in grid.failed}
+    if grid.missing is None:
+        return Section('cells', 'Cells', [f'{done} cells are done.', Missing(
+            f'There is no {RESULTS_FILE}: the grid has not come to its end, and which cells are missing is not known.')])
     missing = [name for name in grid.missing if name not in failed]
-    parts = [f'{done} cells are done, {len(missing)} missing, {len(failed)} failed.', *map(Missing, grid.notes)]
+    parts = [f'{done} cells are done, {len(missing)} missing, {len(failed)} failed.']
     parts += [Missing(f'Missing: {name}.') for name in missing]
     parts += [Missing(f"Failed: {entry['cell']}: {entry['reason']}") for entry in grid.failed]
     return Section('cells', 'Cells', parts)
@@ -163,7 +163,10 @@ def _draw_gains(title, methods, gains):
             axis.errorbar([spread.mean for spread in spreads], places, xerr=[spread.half_width for spread in spreads],
                           linestyle='none', color=colour_of(1), capsize=3, linewidth=1.4)
     for row, method in enumerate(shown):
-        axis.annotate(method, (0, step * row - 0.65), xycoords=('axes fraction', 'data'), fontsize=10.5, va='bottom')
+        # Beside the edge of the panel, and legible where the line of zero crosses it.
+        axis.annotate(method, (0, step * row - 0.65), xycoords=('axes fraction', 'data'), xytext=(4, 0),
+                      textcoords='offset points', fontsize=10.5, va='bottom',
+                      path_effects=[withStroke(linewidth=2.5, foreground=axis.get_facecolor())])
     axis.axvline(0, color=axis.xaxis.label.get_color(), linewidth=0.8)
     axis.set_yticks([])
     axis.set_ylim(step * len(shown) - 1.1, -1.8)

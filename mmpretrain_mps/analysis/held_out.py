@@ -90,7 +90,10 @@ def load_model(cfg, checkpoint):
     if not isinstance(getattr(model, 'backbone', None), DualBranchViT):
         raise ValueError(f"there are no features before and after tuning: the model is {cfg.model.get('type')!r}, "
                          'expected MPSCLIPClassifier with the backbone DualBranchViT')
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:  # missing weights, or those of other shapes, are not understood deeper down
+        raise ValueError(f"checkpoint {checkpoint.name} does not fit the config: {' '.join(str(error).split())}") from error
     return model.eval(), (content.get('meta') or {}).get('origin') or {}
 
 

@@ -44,22 +44,23 @@ def sections_of(arguments):
     Raises:
         FileNotFoundError: If the folder or the named checkpoint does not exist.
         NotADirectoryError: If it is no folder.
-        ValueError: If it holds neither a training nor a grid, or a flag makes no sense for it.
+        ValueError: If it holds neither a training nor a grid nor a study, or a flag makes no sense for it.
     """
     folder = Path(arguments.folder)
     if not folder.exists():
         raise FileNotFoundError(f'folder {folder} does not exist (looked from {Path.cwd()})')
     if not folder.is_dir():
-        raise NotADirectoryError(f'{folder} is a file; expected the folder of a training or a grid')
+        raise NotADirectoryError(f'{folder} is a file; expected the folder of a training, a grid or a study')
     if arguments.max_pictures < 2:
         raise ValueError(f'--max-pictures is {arguments.max_pictures}, expected 2 or more')
     name = folder.resolve().name
+    of_many = 'a study' if is_study(folder) else 'a grid' if is_grid(folder) else None
+    if of_many and arguments.checkpoint:
+        raise ValueError(f'--checkpoint is for the work directory of a training, but {folder} holds {of_many}')
     if is_study(folder):
         study = read_study_results(folder)
         return study['study'], study_sections(study)
     if is_grid(folder):
-        if arguments.checkpoint:
-            raise ValueError(f'--checkpoint is for the work directory of a training, but {folder} holds a grid')
         return f'Grid {name}', grid_sections(read_grid(folder))
     if not any(True for pattern in ('*/vis_data', '*.pth', '*.py') for _ in folder.glob(pattern)):
         raise ValueError(f'{folder} is neither the work directory of a training (no config *.py, no checkpoint *.pth, no '
@@ -79,8 +80,13 @@ def write_report(arguments):
 
     Returns:
         Path: The file, by default in the folder itself.
+
+    Raises:
+        ValueError: If ``out`` is a folder; that is said before anything is computed.
     """
     file = Path(arguments.out or Path(arguments.folder, REPORT_FILE))
+    if file.is_dir():
+        raise ValueError(f'--out {file} is a folder, expected a file to write')
     AtomicLocalBackend().put_text(make_page(*sections_of(arguments)), file)
     return file
 
@@ -96,9 +102,12 @@ def write_plots(arguments):
         list[Path]: The files, by default in ``plots`` of the folder.
 
     Raises:
+        NotADirectoryError: If ``out`` is a file.
         ValueError: If a name is none of the plots that the folder gives.
     """
     folder = Path(arguments.out or Path(arguments.folder, PLOT_FOLDER))
+    if folder.is_file():
+        raise NotADirectoryError(f'--out {folder} is a file, expected a folder')
     plots = {plot.name: plot for plot in plots_of(sections_of(arguments)[1])}
     unknown = [name for name in arguments.only or () if name not in plots]
     if unknown:

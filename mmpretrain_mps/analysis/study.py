@@ -8,7 +8,7 @@ from ..benchmark.study import paired_difference, values_of
 from ..benchmark.study_tables import STUDY_FORMAT
 from ..benchmark.summary import spread_of
 from .contents import Plot, Section, Table
-from .style import MARKERS, Line, draw_lines, panel
+from .style import MARKERS, Line, draw_lines, legend_below, panel
 
 STUDY_FILE = 'study.json'
 
@@ -28,9 +28,12 @@ def read_study_results(folder):
         dict: Content of ``study.json``.
 
     Raises:
+        FileNotFoundError: If there is none.
         ValueError: If it is not readable or none of a study.
     """
     file = Path(folder, STUDY_FILE)
+    if not file.is_file():
+        raise FileNotFoundError(f'{file} does not exist (looked from {Path.cwd()}); tools/compare_methods.py writes it')
     try:
         content = json.loads(file.read_text(encoding='utf-8'))
     except ValueError as error:
@@ -125,13 +128,13 @@ def _draw_trade_off(study, x, y, shots):
         if None in spreads:
             continue
         axis.errorbar(spreads[0].mean, spreads[1].mean, xerr=spreads[0].std, yerr=spreads[1].std, color=colour_of(colour),
-                      marker=MARKERS[colour % len(MARKERS)], capsize=2, linestyle='', label=_label(study, method))
+                      marker=MARKERS[colour % len(MARKERS)], markersize=8, elinewidth=1, capsize=2, linestyle='',
+                      label=_label(study, method))
     for column, line in ((x, axis.axvline), (y, axis.axhline)):
         zero_shot = _zero_shot(study, column)
         if zero_shot is not None:
             line(zero_shot, color=colour_of(-1), linestyle='--')
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc='outside lower center', ncols=2, columnspacing=1.2, handletextpad=0.5)
+    legend_below(figure, axis)
     return figure
 
 

@@ -18,7 +18,9 @@ MARKED_POINTS = 25
 
 _COMMON = {'font.size': 11.5, 'axes.titlesize': 12.5, 'legend.fontsize': 10.5, 'legend.frameon': False, 'axes.grid': True,
            'grid.alpha': 0.3, 'lines.linewidth': 1.6, 'lines.markersize': 5, 'axes.spines.top': False,
-           'axes.spines.right': False}
+           'axes.spines.right': False,
+           # Names of classes and methods are shown as they are, dollar signs included.
+           'text.parse_math': False}
 _PAGES = {'light': ('#ffffff', '#1a1a1a'), 'dark': ('#16191d', '#e6e6e6')}
 STYLES = tuple(_PAGES)
 
@@ -67,26 +69,32 @@ def panel(title, x='', y='', size=PANEL_INCHES):
     """
     figure = Figure(figsize=size, layout='constrained')
     axis = figure.subplots()
-    axis.set_title(title)
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
+    # Names in titles may be long: what would leave the figure is broken.
+    axis.set_title(title, wrap=True)
+    axis.set_xlabel(x, wrap=True)
+    axis.set_ylabel(y, wrap=True)
     return figure, axis
 
 
-def legend_below(figure, axis, columns=2, markerscale=1.0):
+def legend_below(figure, axis, columns=2, **looks):
     """Put the legend below the panel, where it covers nothing.
 
     Args:
         figure (Figure): Of :func:`panel`.
         axis (Axes): The same.
-        columns (int): Of the legend.
-        markerscale (float): Size of its markers, relative to the panel's.
+        columns (int): Of the legend; fewer where names are long.
+        **looks: Of the legend, as matplotlib names them.
     """
     handles, labels = axis.get_legend_handles_labels()
     # A single line is what the title says.
-    if len(handles) > 1:
-        figure.legend(handles, labels, loc='outside lower center', ncols=min(columns, len(handles)), columnspacing=1.2,
-                      handletextpad=0.5, markerscale=markerscale)
+    if len(handles) < 2:
+        return
+    for columns in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(handles, labels, loc='outside lower center', ncols=columns, columnspacing=1.2,
+                               handletextpad=0.5, **looks)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 class Line(NamedTuple):

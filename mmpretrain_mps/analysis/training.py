@@ -72,7 +72,8 @@ def gw_section(work_dir):
         return Section('gromov-wasserstein', title, [Missing(
             'No validation has logged gw/bound and gw/exact. To log them, add dict(type="GromovWassersteinDistance") to '
             'val_evaluator.')])
-    lines = [Line(label, *work_dir.course(name, validation=True), colour=index)
+    # Dashed, so that the bound is seen where the distance is equal to it.
+    lines = [Line(label, *work_dir.course(name, validation=True), colour=index, dashed=name == 'gw/exact')
              for index, (name, label) in enumerate(GW_LABELS.items()) if name in names]
     parts = [
         'How far the relations of the pictures have moved from those before tuning, measured as the Gromov-Wasserstein '

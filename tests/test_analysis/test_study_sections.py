@@ -1,45 +1,22 @@
-"""Studies and bounds in reports."""
-import argparse
+"""Studies in reports."""
 import json
 
 import pytest
-from mmpretrain_mps.analysis.bound_study import FIGURES, summarise_bounds, write_bounds
 from mmpretrain_mps.analysis.contents import plots_of
 from mmpretrain_mps.analysis.report import sections_of
 from mmpretrain_mps.analysis.study import (differences_table, figures_table, read_study_results, study_plots,
                                            study_sections)
 from mmpretrain_mps.analysis.style import render
-from mmpretrain_mps.benchmark.study import Choice, Column, Method, Study
-from mmpretrain_mps.benchmark.study_tables import write_study
-from mmpretrain_mps.benchmark.summary import spread_of
-
-
-def run(method, shots, seed, accuracy, kept):
-    return dict(recipe=method, config='config.py', dataset='Digits', shots=shots, seed=seed, select='last', epoch=50,
-                train_pictures=10, test_pictures=100, hash=f'{method}{shots}{seed}',
-                metrics={'accuracy/fused': accuracy, 'accuracy/zero_shot': 50., 'symbols': kept},
-                seconds=dict(training=1., testing=1.))
+from reported import cell, drawn, flags, lines_of, make_study
 
 
 @pytest.fixture
 def folder(tmp_path):
-    methods = [Method(name, label, 'config.py', {}, [{'lr': 1}, {'lr': 2}])
-               for name, label in (('ce', 'cross-entropy'), ('mar', 'CE & MAR'))]
-    columns = [Column('accuracy/fused', 'digits', 'higher', 'accuracy/zero_shot', 2),
-               Column('symbols', 'symbols', 'higher', '', 2)]
-    claims = [dict(text='alignment helps', method='mar', than='ce', metric='accuracy/fused')]
-    study = Study('A study', 'ce', {}, dict(shots=4, seeds=[11], metric='accuracy/fused'), dict(shots=[1, 4], seeds=[1, 2]),
-                  methods, columns, claims, ['accuracy/fused', 'symbols'])
-    results = [run(name, shots, seed, 60. + gain + shots + seed, 70. + gain)
-               for name, gain in (('ce', 0), ('mar', 2)) for shots in (1, 4) for seed in (1, 2)]
-    choices = {method.name: Choice(1, {'lr': 2}, [spread_of([50.]), spread_of([60.])]) for method in methods}
-    write_study(tmp_path, study, choices, [], results)
-    return tmp_path
+    return make_study(tmp_path, label='CE & MAR')
 
 
 def test_a_report_of_a_study_has_claims_comparison_figures_and_selection(folder):
-    arguments = argparse.Namespace(folder=str(folder), checkpoint=None, max_pictures=100, no_model=False, split='test')
-    title, sections = sections_of(arguments)
+    title, sections = sections_of(flags(folder))
     assert title == 'A study'
     assert [section.name for section in sections] == ['claims', 'comparison', 'shots-1', 'shots-4', 'selection']
     table = sections[0].parts[1]
@@ -52,7 +29,7 @@ def test_a_report_of_a_study_has_claims_comparison_figures_and_selection(folder)
 def test_tables_are_computed_from_the_runs(folder):
     study = read_study_results(folder)
     # Seeds give 65 and 66: mean 65.5, standard deviation 0.71.
-    assert figures_table(study, 4).rows == [['zero-shot', '50.00', '-'], ['cross-entropy', '65.50 ± 0.71', '70.00 ± 0.00'],
+    assert figures_table(study, 4).rows == [['zero-shot', '60.00', '-'], ['cross-entropy', '65.50 ± 0.71', '70.00 ± 0.00'],
                                             ['CE & MAR', '67.50 ± 0.71', '72.00 ± 0.00']]
     assert differences_table(study, 4).rows == [['CE & MAR', '+2.00 ± 0.00', '+2.00 ± 0.00']]
 
@@ -81,14 +58,56 @@ def test_what_is_no_study_is_said(tmp_path, text, message):
         read_study_results(tmp_path)
 
 
-def test_bounds_are_averaged_over_seeds_epoch_by_epoch_and_the_least_tightness_is_of_all(tmp_path):
-    def course(tightness):
-        return {name: [1., 2.] for name in FIGURES} | {'gw/tightness': tightness}
+def test_a_folder_without_a_study_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'study\.json does not exist \(looked from .*\); tools/compare_methods\.py'):
+        read_study_results(tmp_path)
 
-    courses = {'ce': {1: course([1., .5]), 2: course([.8, .9])}}
-    summary = summarise_bounds(courses)['ce']
-    assert summary['gw/tightness']['mean'] == pytest.approx([.9, .7]) and summary['tightness_least'] == .5
-    assert summary['gw/bound'] == dict(mean=[1., 2.], std=[0., 0.])
-    files = write_bounds(tmp_path, {'ce': 'cross-entropy'}, {'ce': {}}, courses)
-    assert {file.suffix for file in files} == {'.json', '.png', '.svg'} and all(file.stat().st_size for file in files)
-    assert json.loads(files[0].read_text())['summary']['ce']['tightness_least'] == .5
+
+def plots(study):
+    return {plot.name: plot for plot in study_plots(study)}
+
+
+def test_the_curves_show_the_baseline_and_what_claims_are_about(folder):
+    lines = lines_of(plots(read_study_results(folder))['study-shots'])
+    assert lines['cross-entropy'][:2] == ([0, 1], [62.5, 65.5]) and lines['CE & MAR'][:2] == ([0, 1], [64.5, 67.5])
+    assert lines['zero-shot'] == ([0, 1], [60., 60.], '--')
+
+
+def test_differences_are_drawn_with_their_intervals_from_the_first_method_down(tmp_path):
+    study = read_study_results(make_study(tmp_path))
+    study['choices']['other'] = dict(study['choices']['mar'], label='another')
+    # Seeds differ by 1 and 3 from cross-entropy: mean 2, interval 2 -+ 12.7062 * 1.
+    study['cells'] += [cell(4, seed, 65. + seed + gain, 'other', symbols=70.) for seed, gain in ((1, 0.), (2, 2.))]
+    axis, = drawn(plots(study)['study-differences']).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ['another', 'CE & <MAR>']
+    shown = {container.lines[0].get_ydata()[0]: container for container in axis.containers}
+    assert [shown[place].lines[0].get_xdata()[0] for place in (1, 0)] == pytest.approx([2., 2.])
+    low, high = shown[0].lines[2][0].get_segments()[0][:, 0]
+    assert (low, high) == pytest.approx((2 - 12.7062, 2 + 12.7062), abs=1e-3)
+
+
+def test_methods_without_both_figures_are_left_out_of_the_trade_off(folder):
+    study = read_study_results(folder)
+    for result in study['cells']:
+        if result['recipe'] == 'mar':
+            del result['metrics']['symbols']
+    axis, = drawn(plots(study)['study-trade-off']).axes
+    assert [label for label in axis.get_legend_handles_labels()[1]] == ['cross-entropy']
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ('digits', 'symbols')
+    assert figures_table(study, 4).rows[2] == ['CE & MAR', '67.50 ± 0.71', '-']
+    assert differences_table(study, 4).rows == [['CE & MAR', '+2.00 ± 0.00', '-']]
+
+
+def test_one_seed_has_figures_without_spread(folder):
+    study = read_study_results(folder)
+    study['cells'] = [result for result in study['cells'] if result['seed'] == 1]
+    assert figures_table(study, 1).rows[1:] == [['cross-entropy', '62.00', '70.00'], ['CE & MAR', '64.00', '72.00']]
+    assert differences_table(study, 1).rows == [['CE & MAR', '+2.00', '+2.00']]
+    for plot in study_plots(study):
+        assert render(plot, 'light', 'png').startswith(b'\x89PNG')
+
+
+def test_a_claim_that_nothing_tells_of_has_no_difference(folder):
+    study = read_study_results(folder)
+    study['claims'] = [{**study['claims'][0], 'difference': None, 'half_width': None, 'verdict': 'cannot be told'}]
+    assert study_sections(study)[0].parts[1].rows[0][-2:] == ['-', 'cannot be told']

@@ -4,11 +4,11 @@
         --work-dir work_dirs/bound --out results/bound
 """
 import argparse
+import functools
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mmpretrain_mps.analysis.bound_study import courses_of, run_training, write_bounds
+from mmpretrain_mps.analysis.bound_study import courses_of, run_trainings, settings_of, write_bounds
 from mmpretrain_mps.analysis.study import read_study_results
 from mmpretrain_mps.utils.errors import user_errors
 
@@ -34,20 +34,14 @@ def main():
     """Train and write."""
     arguments = parse_arguments()
     with user_errors(arguments.traceback):
-        choices = read_study_results(arguments.study)['choices']
-        unknown = [name for name in arguments.methods if name not in choices]
-        if unknown:
-            raise ValueError(f"{arguments.study} has no method {', '.join(unknown)}; it has {', '.join(choices)}")
-        options = {name: {**choices[name]['options'], **choices[name]['chosen']} for name in arguments.methods}
-        runs = {(name, seed): Path(arguments.work_dir, f'{name}_{arguments.shots}shots_seed{seed}')
-                for name in arguments.methods for seed in arguments.seeds}
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            for task in [pool.submit(run_training, arguments.config,
-                                     {**options[name], 'num_shots': arguments.shots, 'seed': seed}, folder,
-                                     lambda line: print(line, flush=True)) for (name, seed), folder in runs.items()]:
-                task.result()
-        courses = {name: {seed: courses_of(runs[name, seed]) for seed in arguments.seeds} for name in arguments.methods}
-        labels = {name: choices[name]['label'] for name in arguments.methods}
+        labels, options = settings_of(read_study_results(arguments.study), arguments.methods)
+        folders = {(name, seed): Path(arguments.work_dir, f'{name}_{arguments.shots}shots_seed{seed}')
+                   for name in arguments.methods for seed in arguments.seeds}
+        runs = [({**options[name], 'num_shots': arguments.shots, 'seed': seed}, folder)
+                for (name, seed), folder in folders.items()]
+        run_trainings(arguments.config, runs, arguments.jobs, functools.partial(print, flush=True))
+        courses = {name: {seed: courses_of(folders[name, seed]) for seed in arguments.seeds}
+                   for name in arguments.methods}
         print('written: ' + ', '.join(map(str, write_bounds(arguments.out, labels, options, courses))))
 
 
