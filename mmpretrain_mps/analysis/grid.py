@@ -75,7 +75,7 @@ def grid_sections(grid):
     if not grid.results:
         return [_cells_section(grid)]
     return [_cells_section(grid), _tables_section(grid), _curves_section(grid), _comparison_section(grid),
-            separability_section(*_at_most_shots(grid)), _runs_section(grid), _environment_section(grid)]
+            separability_section(*_at_most_shots(grid)), runs_section(grid.results), environment_section(grid.results)]
 
 
 def _cells_section(grid):
@@ -192,24 +192,39 @@ def _at_most_shots(grid):
         f'The runs with {shots} shots have no figures separability/...')
 
 
-def _runs_section(grid):
+def runs_section(results):
+    """Tell what was run: config, recipe, shots, seeds, changes.
+
+    Args:
+        results (Sequence[dict]): Of cells.
+
+    Returns:
+        Section: One table, a row per recipe.
+    """
     rows, seen = [], {}
-    for result in grid.results:
+    for result in results:
         seen.setdefault((result['dataset'], result['config'], result['recipe']), []).append(result)
-    for (dataset, config, recipe), results in seen.items():
-        options = {name: value for name, value in results[0].get('options', {}).items()
+    for (dataset, config, recipe), runs in seen.items():
+        options = {name: value for name, value in runs[0].get('options', {}).items()
                    if name not in ('num_shots', 'seed')}
-        rows.append([dataset, config, recipe or '-', _numbers(results, 'shots'), _numbers(results, 'seed'),
-                     _numbers(results, 'epoch'), _numbers(results, 'test_pictures'),
+        rows.append([dataset, config, recipe or '-', _numbers(runs, 'shots'), _numbers(runs, 'seed'),
+                     _numbers(runs, 'epoch'), _numbers(runs, 'test_pictures'),
                      ', '.join(f'{name}={value}' for name, value in options.items()) or '-'])
     return Section('config', 'What was run', [
         Table('Recipes', ['data set', 'config', 'recipe', 'shots', 'seeds', 'epochs', 'test pictures', 'options'], rows)])
 
 
-def _environment_section(grid):
-    """Tell machines and versions, those that differ between runs with all their values."""
+def environment_section(results):
+    """Tell machines and versions, those that differ between runs with all their values.
+
+    Args:
+        results (Sequence[dict]): Of cells.
+
+    Returns:
+        Section: One table, or a notice.
+    """
     entries = {}
-    for result in grid.results:
+    for result in results:
         for name, value in {**(result.get('machine') or {}), **(result.get('versions') or {})}.items():
             entries.setdefault(name, []).append(str(value))
     rows = [[name, ', '.join(sorted(set(values)))] for name, values in entries.items()]

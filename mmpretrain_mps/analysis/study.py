@@ -8,6 +8,7 @@ from ..benchmark.study import paired_difference, values_of
 from ..benchmark.study_tables import STUDY_FORMAT
 from ..benchmark.summary import spread_of
 from .contents import Plot, Section, Table
+from .grid import environment_section, runs_section
 from .style import MARKERS, Line, draw_lines, legend_below, panel
 
 STUDY_FILE = 'study.json'
@@ -51,7 +52,8 @@ def study_sections(study):
         study (dict): From :func:`read_study_results`.
 
     Returns:
-        list[Section]: Claims first; then plots; then the figures of every number of shots; then how settings were chosen.
+        list[Section]: Claims first; then plots; the figures of every number of shots; how settings were chosen; what was run,
+        and on what.
     """
     shots = sorted({row['shots'] for row in study['summary']})
     sections = [Section('claims', 'Claims', [
@@ -59,9 +61,10 @@ def study_sections(study):
         _claims_table(study)])] if study['claims'] else []
     sections.append(Section('comparison', 'Comparison', study_plots(study)))
     for number in shots:
-        sections.append(Section(f'shots-{number}', f'{number} shots', [
+        sections.append(Section(f'shots-{number}', f"{number} {'shot' if number == 1 else 'shots'}", [
             figures_table(study, number), differences_table(study, number)]))
-    return [*sections, Section('selection', 'How settings were chosen', [study['selected'], _selection_table(study)])]
+    return [*sections, Section('selection', 'How settings were chosen', [study['selected'], _selection_table(study)]),
+            runs_section(study['cells']), environment_section(study['cells'])]
 
 
 def study_plots(study):
@@ -86,7 +89,8 @@ def study_plots(study):
     if study['trade_off']:
         x, y = (_column(study, metric) for metric in study['trade_off'])
         plots.append(Plot('study-trade-off', f"{most} shots: {x['title']} against {y['title']}, mean and standard deviation; "
-                          'the lines are zero-shot. Up is preserved, right is learned.',
+                          'the lines are zero-shot. Up is preserved, right is learned. What predicts no other '
+                          'classes is left out.',
                           functools.partial(_draw_trade_off, study, x, y, most)))
     return plots
 
@@ -130,10 +134,10 @@ def _draw_trade_off(study, x, y, shots):
         axis.errorbar(spreads[0].mean, spreads[1].mean, xerr=spreads[0].std, yerr=spreads[1].std, color=colour_of(colour),
                       marker=MARKERS[colour % len(MARKERS)], markersize=8, elinewidth=1, capsize=2, linestyle='',
                       label=_label(study, method))
-    for column, line in ((x, axis.axvline), (y, axis.axhline)):
+    for column, line, label in ((x, axis.axvline, 'zero-shot'), (y, axis.axhline, None)):
         zero_shot = _zero_shot(study, column)
         if zero_shot is not None:
-            line(zero_shot, color=colour_of(-1), linestyle='--')
+            line(zero_shot, color=colour_of(-1), linestyle='--', label=label)
     legend_below(figure, axis)
     return figure
 
