@@ -21,10 +21,10 @@ from mmpretrain_mps.engine.loops.domain_report import markdown_table
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'results'
 TEXTS = ('README.md', 'docs/evidence.md', 'docs/speed.md')
-STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
-STUDY_SHOTS = {'digits': (4, 16), 'letters': (4, )}
-STEPS = {'step': 'step-ViT-B-16-cpu-float32-batch4', 'step_one_library': 'step-ViT-B-16-cpu-float32-batch4-no_onednn',
-         'step_bfloat16': 'step-ViT-B-16-cpu-bfloat16-batch4-reference_dtype_float32'}
+STUDIES = {'digits': 'digits_study'}
+STUDY_SHOTS = {'digits': (4, 16)}
+STEPS = {'step': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process',
+         'step_one_library': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process-no_onednn'}
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 
 
@@ -197,14 +197,6 @@ def start():
             f"{found['machine']['processor']}).")
 
 
-def loader():
-    """Return the pictures per second of the data path."""
-    found = read('benchmark/loader.json')
-    rows = [[name, f'{rate:.0f}', f"{rate / found['step']['pictures_per_second']:.0f} x"]
-            for name, rate in found['pictures_per_second'].items()]
-    return markdown_table(['source, 2 views per picture', 'pictures per second', 'of what the step takes'], rows)
-
-
 def plots():
     """Return the plots of the texts by the folder below results/ that they lie in."""
     bounds = read('bound/bounds.json')
@@ -226,7 +218,7 @@ def spread(values, sign='', digits=2):
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table, claims=claims,
               bound=bound, view_bank=view_bank, options=options,
-              memory=memory, start=start, loader=loader, operators=functools.partial(operators, STEPS['step']),
+              memory=memory, start=start, operators=functools.partial(operators, STEPS['step']),
               **{name: functools.partial(step, file) for name, file in STEPS.items()},
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, table_of, name, shots)
                  for name, numbers in STUDY_SHOTS.items() for shots in numbers

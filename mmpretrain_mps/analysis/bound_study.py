@@ -1,6 +1,7 @@
 """How tight is the bound that alignment minimises? The Gromov-Wasserstein distance beside it, over trainings."""
 import functools
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from ..benchmark.cell_run import machine, versions
 from ..benchmark.curves import colour_of
+from ..benchmark.pool import threads_per_process
 from ..benchmark.summary import spread_of
 from ..engine.file_backend import AtomicLocalBackend
 from .contents import Plot
@@ -60,7 +62,7 @@ def run_trainings(config, runs, jobs, report):
     if not Path(config).is_file():
         raise FileNotFoundError(f'config {config} does not exist (looked from {Path.cwd()})')
     with ThreadPoolExecutor(jobs) as pool:
-        tasks = [pool.submit(run_training, config, options, folder, report) for options, folder in runs]
+        tasks = [pool.submit(run_training, config, options, folder, report, threads_per_process(jobs)) for options, folder in runs]
         try:
             for task in tasks:
                 task.result()
@@ -68,7 +70,7 @@ def run_trainings(config, runs, jobs, report):
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def run_training(config, options, work_dir, report):
+def run_training(config, options, work_dir, report, threads=1):
     """Train in a process of its own, unless it is done.
 
     Args:
@@ -76,6 +78,7 @@ def run_training(config, options, work_dir, report):
         options (dict): Changes to it.
         work_dir (str | Path): Of the training.
         report (Callable[[str], None]): Gets a line.
+        threads (int): That it computes with; the solvers of several trainings would wait for each other otherwise.
 
     Raises:
         RuntimeError: If the training fails; holds the end of what it printed.
@@ -88,7 +91,7 @@ def run_training(config, options, work_dir, report):
     changes = [f"{name}={'None' if value is None else json.dumps(value)}" for name, value in options.items()]
     command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir),
                '--cfg-options', *changes]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': str(threads)})
     if done.returncode:
         raise RuntimeError(f'{work_dir}: training ended with status {done.returncode}:\n{done.stderr[-2000:]}')
     if not courses_of(work_dir):

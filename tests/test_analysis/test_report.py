@@ -73,7 +73,7 @@ def test_a_report_of_a_training_has_tables_plots_config_and_environment(pages):
 
 @pytest.mark.parametrize('kind, title, names', [
     ('grid', 'Grid grid', ['cells', 'accuracy', 'curves', 'recipes', 'separability', 'config', 'environment']),
-    ('study', 'A study', ['claims', 'comparison', 'shots-1', 'shots-4', 'selection'])])
+    ('study', 'A study', ['claims', 'comparison', 'shots-1', 'shots-4', 'selection', 'config', 'environment'])])
 def test_a_report_of_a_grid_or_a_study_has_its_sections(pages, kind, title, names):
     page = pages[kind]
     assert page.text.count(title) == 2
@@ -113,7 +113,7 @@ def test_nothing_in_the_plots_of_the_readme_is_cut_off_and_they_are_those_of_its
     for plot in plots_of(sections_of(flags(folder))[1]):
         for style, paper in (('light', (255, 255, 255)), ('dark', (0x16, 0x19, 0x1d))):
             assert rim(render(plot, style, 'png')) == {paper}
-            assert (folder / 'plots' / f'{plot.name}-{style}.svg').is_file()
+            assert (folder / 'plots' / f'{plot.name}-{style}.png').is_file()
 
 
 def test_plots_are_written_for_both_screens_as_pictures_and_as_drawings(folders, tmp_path):

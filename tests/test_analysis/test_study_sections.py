@@ -18,12 +18,13 @@ def folder(tmp_path):
 def test_a_report_of_a_study_has_claims_comparison_figures_and_selection(folder):
     title, sections = sections_of(flags(folder))
     assert title == 'A study'
-    assert [section.name for section in sections] == ['claims', 'comparison', 'shots-1', 'shots-4', 'selection']
+    assert [section.name for section in sections] == ['claims', 'comparison', 'shots-1', 'shots-4', 'selection', 'config',
+                                                      'environment']
     table = sections[0].parts[1]
     assert table.rows == [['alignment helps', 'CE & MAR against cross-entropy: digits', number, '+2.00 ± 0.00', 'holds']
                           for number in ('1', '4')]
     assert [plot.name for plot in plots_of(sections)] == ['study-shots', 'study-differences', 'study-trade-off']
-    assert sections[-1].parts[1].rows[1] == ['cross-entropy', 'lr 2', '60.00', 'chosen']
+    assert sections[4].parts[1].rows[1] == ['cross-entropy', 'lr 2', '60.00', 'chosen']
 
 
 def test_tables_are_computed_from_the_runs(folder):
@@ -46,7 +47,8 @@ def test_a_study_with_one_number_of_shots_and_no_claims_has_what_there_is(folder
     study = read_study_results(folder)
     study['summary'] = [row for row in study['summary'] if row['shots'] == 4]
     study = {**study, 'claims': [], 'trade_off': []}
-    assert [section.name for section in study_sections(study)] == ['comparison', 'shots-4', 'selection']
+    assert [section.name for section in study_sections(study)] == ['comparison', 'shots-4', 'selection', 'config',
+                                                                    'environment']
     assert [plot.name for plot in study_plots(study)] == ['study-differences']
 
 
@@ -92,7 +94,7 @@ def test_methods_without_both_figures_are_left_out_of_the_trade_off(folder):
         if result['recipe'] == 'mar':
             del result['metrics']['symbols']
     axis, = drawn(plots(study)['study-trade-off']).axes
-    assert [label for label in axis.get_legend_handles_labels()[1]] == ['cross-entropy']
+    assert [label for label in axis.get_legend_handles_labels()[1]] == ['zero-shot', 'cross-entropy']
     assert (axis.get_xlabel(), axis.get_ylabel()) == ('digits', 'symbols')
     assert figures_table(study, 4).rows[2] == ['CE & MAR', '67.50 ± 0.71', '-']
     assert differences_table(study, 4).rows == [['CE & MAR', '+2.00 ± 0.00', '-']]
