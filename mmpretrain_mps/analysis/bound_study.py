@@ -38,7 +38,8 @@ def settings_of(study, methods):
     choices = study['choices']
     unknown = [name for name in methods if name not in choices]
     if unknown:
-        raise ValueError(f"the study {study['study']!r} has no method {', '.join(unknown)}; it has {', '.join(choices)}")
+        raise ValueError(
+            f"the study {study['study']!r} has no method {', '.join(unknown)}; it has {', '.join(choices)}")
     return ({name: choices[name]['label'] for name in methods},
             {name: {**choices[name]['options'], **choices[name]['chosen']} for name in methods})
 
@@ -62,7 +63,8 @@ def run_trainings(config, runs, jobs, report):
     if not Path(config).is_file():
         raise FileNotFoundError(f'config {config} does not exist (looked from {Path.cwd()})')
     with ThreadPoolExecutor(jobs) as pool:
-        tasks = [pool.submit(run_training, config, options, folder, report, threads_per_process(jobs)) for options, folder in runs]
+        tasks = [pool.submit(run_training, config, options, folder, report, threads_per_process(jobs))
+                 for options, folder in runs]
         try:
             for task in tasks:
                 task.result()
