@@ -92,8 +92,9 @@ def open_browser(path):
     (their_input, our_output), (our_input, their_output) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory() as profile:
         # The protocol wants descriptors 3 and 4, which the shell arranges; dash could not copy one of two digits.
-        flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking',
-                 '--no-first-run', '--hide-scrollbars', '--remote-debugging-pipe', f'--user-data-dir={profile}']
+        flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
+                 '--disable-background-networking', '--hide-scrollbars', '--remote-debugging-pipe',
+                 f'--user-data-dir={profile}']
         command = ['bash', '-c', f'exec "$@" 3<&{their_input} 4>&{their_output}', 'bash', path, *flags]
         process = subprocess.Popen(command, pass_fds=(their_input, their_output), stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)

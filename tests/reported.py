@@ -18,9 +18,9 @@ from PIL import Image
 from tiny_digits import ROOT, train, write_config
 from tiny_run import call
 
-# What a page or a plot could take for something else: tags, entities, attributes, formulas; and what does not fit a tick.
-CLASS_NAMES = ('<b>&"', '<script>alert(1)</script>', "it's", '$1_$ to $2', '&amp;', 'a name of many words', 'six', 'seven',
-               'eight', 'nine')
+# What a page or a plot could take for something else: tags, entities, attributes, formulas; and what no tick can hold.
+CLASS_NAMES = ('<b>&"', '<script>alert(1)</script>', "it's", '$1_$ to $2', '&amp;', 'a name of many words', 'six',
+               'seven', 'eight', 'nine')
 EPOCHS = 2
 MORE = f"""
 for loader in (train_dataloader['dataset'], val_dataloader, test_dataloader):
@@ -93,8 +93,8 @@ def make_study(folder, shots=(1, 4), label='CE & <MAR>'):
 
 def flags(folder, **given):
     """Return what the command line of a report gives."""
-    return argparse.Namespace(**{**dict(folder=str(folder), checkpoint=None, split='test', max_pictures=40, no_model=False,
-                                        out=None, only=None), **given})
+    usual = dict(checkpoint=None, split='test', max_pictures=40, no_model=False, out=None, only=None)
+    return argparse.Namespace(**{'folder': str(folder), **usual, **given})
 
 
 def write_records(folder, *records, run='20260101_000000'):
@@ -115,7 +115,8 @@ def lines_of(plot):
     """Return label -> (horizontal values, vertical values, style of the line) of the lines in a plot's legend."""
     axis, = drawn(plot).axes
     lines = {label: handle.lines[0] for handle, label in zip(*axis.get_legend_handles_labels())}
-    return {label: (list(line.get_xdata()), list(line.get_ydata()), line.get_linestyle()) for label, line in lines.items()}
+    return {label: (list(line.get_xdata()), list(line.get_ydata()), line.get_linestyle())
+            for label, line in lines.items()}
 
 
 def texts_of(section):

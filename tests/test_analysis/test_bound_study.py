@@ -1,4 +1,5 @@
 """The distance beside its bound over trainings: which are run, how, and what is made of them."""
+import argparse
 import json
 import subprocess
 import time
@@ -8,8 +9,8 @@ from mmengine.config import DictAction
 from reported import drawn, rim, write_records
 
 from mmpretrain_mps.analysis import bound_study
-from mmpretrain_mps.analysis.bound_study import (FIGURES, bound_plots, courses_of, run_training, run_trainings, settings_of,
-                                                 summarise_bounds, write_bounds)
+from mmpretrain_mps.analysis.bound_study import (FIGURES, bound_plots, courses_of, run_training, run_trainings,
+                                                 settings_of, summarise_bounds, write_bounds)
 from mmpretrain_mps.analysis.style import render
 
 STUDY = dict(study='A study', choices=dict(
@@ -40,16 +41,21 @@ def config(tmp_path):
     return tmp_path / 'config.py'
 
 
+def start_with(monkeypatch, function):
+    """Let a function stand in for the start of a training, and of nothing else."""
+    monkeypatch.setattr(bound_study, 'subprocess', argparse.Namespace(run=function))
+
+
 @pytest.fixture
 def commands(monkeypatch):
-    """The trainings that are started, none of which is."""
+    """Commands and environments of the trainings that would be started."""
     started = []
 
-    def start(command, **_):
-        started.append(command)
+    def start(command, env, **_):
+        started.append((command, env))
         return subprocess.CompletedProcess(command, 0, '', '')
 
-    monkeypatch.setattr(bound_study.subprocess, 'run', start)
+    start_with(monkeypatch, start)
     return started
 
 
@@ -58,7 +64,8 @@ def never(*_, **__):
 
 
 def test_settings_are_the_method_s_own_and_what_validation_chose():
-    assert settings_of(STUDY, ['ce']) == (dict(ce='cross-entropy'), dict(ce={'model.gram_loss.loss_weight': 0.0, 'lr': 2}))
+    assert settings_of(STUDY, ['ce']) == (
+        dict(ce='cross-entropy'), dict(ce={'model.gram_loss.loss_weight': 0.0, 'lr': 2}))
     with pytest.raises(ValueError, match="the study 'A study' has no method hms, full; it has ce, mar"):
         settings_of(STUDY, ['ce', 'hms', 'full'])
 
@@ -71,7 +78,7 @@ def test_only_a_training_at_its_end_with_figures_of_every_epoch_has_courses(tmp_
 
 
 def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(bound_study.subprocess, 'run', never)
+    start_with(monkeypatch, never)
     told = []
     run_training('config.py', {}, finished(tmp_path), told.append)
     assert told == [f'{tmp_path}: done before']
@@ -80,8 +87,9 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
 def test_options_reach_the_training_as_the_flag_reads_them(tmp_path, commands):
     options = {'lr': 0.02, 'depths': [0, 0, 12], 'stem': True, 'distance': 'l1', 'loss': None, 'seed': 3}
     with pytest.raises(ValueError, match='not every epoch has figures gw/'):
-        run_training('config.py', options, tmp_path, never)
-    command, = commands
+        run_training('config.py', options, tmp_path, never, threads=3)
+    (command, environment), = commands
+    assert environment['OMP_NUM_THREADS'] == '3' and environment['PATH']
     assert command[2:6] == ['config.py', '--work-dir', str(tmp_path), '--cfg-options']
     read = dict(change.split('=', 1) for change in command[6:])
     assert {name: DictAction._parse_iterable(text) for name, text in read.items()} == options
@@ -96,7 +104,7 @@ def test_a_training_that_fails_ends_the_others_before_they_begin(tmp_path, confi
             time.sleep(0.05)  # no training ends at once
         return subprocess.CompletedProcess(command, 2, '', 'x' * 3000 + '\nerror: no such data')
 
-    monkeypatch.setattr(bound_study.subprocess, 'run', fail)
+    start_with(monkeypatch, fail)
     runs = [({'seed': seed}, tmp_path / str(seed)) for seed in range(50)]
     with pytest.raises(RuntimeError, match=r'(?s)0: training ended with status 2:\nx{1900}.*error: no such data'):
         run_trainings(config, runs, 1, never)
@@ -137,7 +145,8 @@ def test_the_file_and_the_plots_are_the_same_for_the_same_courses(tmp_path):
                                              'bound-dark.svg']
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
     content = json.loads(first[0].read_text())
-    assert content['summary']['ce']['tightness_least'] == .5 and content['courses']['mar']['1']['gw/bound'] == [.001, .002]
+    assert content['summary']['ce']['tightness_least'] == .5
+    assert content['courses']['mar']['1']['gw/bound'] == [.001, .002]
     assert content['labels'] == LABELS and content['machine']['cores'] and content['versions']['torch']
 
 

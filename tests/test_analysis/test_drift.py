@@ -27,7 +27,8 @@ def untouched(architecture, **backbone):
 def test_before_the_first_step_nothing_has_moved(architecture):
     drifts = weight_drift(untouched(architecture, group_depths=(1, 2, 3)))
     # Six blocks: one shared, two with adapters, three tuned.
-    assert [drift.part for drift in drifts] == ['adapter 1', 'adapter 2', 'block 3', 'block 4', 'block 5', 'ln_post', 'proj']
+    assert [drift.part for drift in drifts] == [
+        'adapter 1', 'adapter 2', 'block 3', 'block 4', 'block 5', 'ln_post', 'proj']
     assert all(drift.change == drift.relative == 0 < drift.reference for drift in drifts)
     assert [drift.part for drift in drifts if drift.adapter] == ['adapter 1', 'adapter 2']
 

@@ -52,8 +52,8 @@ def test_curves_and_gains_show_the_means_over_seeds(tmp_path):
 
 
 def test_targets_and_several_data_sets_have_plots_of_their_own_and_of_their_mean(tmp_path):
-    results = [cell(1, 1, 70. + 10 * number, dataset=name, **{'mnist/accuracy/fused': 50., 'mnist/accuracy/zero_shot': 45.})
-               for number, name in enumerate(('A', 'B'))]
+    target = {'mnist/accuracy/fused': 50., 'mnist/accuracy/zero_shot': 45.}
+    results = [cell(1, 1, 70. + 10 * number, dataset=name, **target) for number, name in enumerate(('A', 'B'))]
     found = sections(make_grid(tmp_path, results))
     assert list(plots(found['curves'])) == ['curves-0', 'curves-1', 'curves-2', 'curves-target-0']
     gains = plots(found['recipes'])
@@ -71,7 +71,8 @@ def test_recipes_are_told_apart_by_name_and_by_their_options(tmp_path):
 
 
 def test_many_recipes_have_no_bands(tmp_path):
-    results = [cell(shots, seed, 70., recipe=f'recipe {index}') for index in range(5) for shots in (1, 4) for seed in (1, 2)]
+    results = [cell(shots, seed, 70., recipe=f'recipe {index}')
+               for index in range(5) for shots in (1, 4) for seed in (1, 2)]
     curve, = plots(sections(make_grid(tmp_path, results))['curves']).values()
     assert 'intervals stand in the tables' in curve.caption and drawn(curve).axes[0].collections[:] == []
 
@@ -91,17 +92,20 @@ def test_long_intervals_do_not_make_the_bars_tiny(tmp_path):
 
 
 def test_missing_and_failed_cells_are_named_once(tmp_path):
-    cells = [Cell('a.py', '', shots, 1, {}, 'last', False, key) for shots, key in ((1, RESULTS[0]['hash']), (4, 'x'), (8, 'y'))]
+    cells = [Cell('a.py', '', shots, 1, {}, 'last', False, key)
+             for shots, key in ((1, RESULTS[0]['hash']), (4, 'x'), (8, 'y'))]
     write_results(tmp_path, cells, RESULTS[:1], [Failure(cells[1], 'out of <memory>', '')])
     assert texts_of(sections(tmp_path)['cells']) == [
-        '1 cells are done, 1 missing, 1 failed.', 'Missing: a, 8 shots, seed 1.', 'Failed: a, 4 shots, seed 1: out of <memory>']
+        '1 cells are done, 1 missing, 1 failed.', 'Missing: a, 8 shots, seed 1.',
+        'Failed: a, 4 shots, seed 1: out of <memory>']
 
 
 def test_a_grid_without_accuracies_of_both_branches_or_machines_says_so(tmp_path):
     result = cell(1, 1, 70.)
     del result['metrics']['accuracy/zero_shot'], result['machine'], result['versions']
     found = sections(make_grid(tmp_path, [result]))
-    assert texts_of(found['recipes']) == ['The results have no accuracies of fused and zero-shot predictions to compare.']
+    assert texts_of(found['recipes']) == [
+        'The results have no accuracies of fused and zero-shot predictions to compare.']
     assert texts_of(found['environment']) == ['The results do not say on what they were made.']
 
 
@@ -119,8 +123,8 @@ def test_a_grid_that_is_not_at_its_end_shows_the_cells_that_are_done(tmp_path):
     assert is_grid(tmp_path)
     found = sections(tmp_path)
     assert texts_of(found['cells']) == [
-        '1 cells are done.', 'There is no results.json: the grid has not come to its end, and which cells are missing is not '
-        'known.']
+        '1 cells are done.',
+        'There is no results.json: the grid has not come to its end, and which cells are missing is not known.']
     assert list(drawn(plots(found['curves'])['curves-0']).axes[0].lines[0].get_ydata()) == [70.]
     (tmp_path / 'config' / '1' / 'result.json').write_text('cut')
     assert list(sections(tmp_path)) == ['cells']

@@ -73,8 +73,8 @@ def test_of_a_bounded_number_each_class_has_as_many(found, loaded):
 
 def test_another_split_is_refused_since_its_pictures_may_have_been_trained_on(found, loaded):
     model, origin = loaded
-    with pytest.raises(ValueError, match=r'Digits is split otherwise than it was for the training \(split_id cd3b589e0d40, '
-                                         r'the checkpoint says ffffffffffff\)'):
+    with pytest.raises(ValueError, match=r'Digits is split otherwise than it was for the training \(split_id '
+                                         r'cd3b589e0d40, the checkpoint says ffffffffffff\)'):
         extract(found.config, model, {**origin, 'split_id': 'f' * 64})
     # Another data set is transfer, and a checkpoint that does not say cannot be compared.
     for other in ({**origin, 'split_id': 'f' * 64, 'dataset_name': 'Letters'}, {}):
@@ -98,7 +98,8 @@ def test_other_classes_than_those_of_the_checkpoint_are_named(found, loaded):
 @pytest.mark.parametrize('changes, message', [
     (dict(state_dict=lambda state: None), r'checkpoint changed\.pth has no state_dict'),
     (dict(state_dict=without('_extra_state')), 'does not say which base model it belongs to'),
-    (dict(state_dict=without('backbone.tuned.proj')), r'checkpoint changed\.pth does not fit the config: .*Missing key'),
+    (dict(state_dict=without('backbone.tuned.proj')),
+     r'checkpoint changed\.pth does not fit the config: .*Missing key'),
     (dict(state_dict=lambda state: {**state, 'backbone.tuned.proj': torch.zeros(3, 3)}),
      r'checkpoint changed\.pth does not fit the config: .*size mismatch for backbone\.tuned\.proj')])
 def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason(found, change, changes, message):

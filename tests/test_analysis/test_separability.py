@@ -22,10 +22,12 @@ def test_each_figure_has_its_plot_also_one_that_is_not_known():
     runs = [{'separability/tuned/output/scatter_ratio': 1., 'separability/tuned/output/new_figure': 1.}]
     section = separability_section(runs, 'nothing')
     assert [plot.name for plot in plots_of([section])] == ['separability-scatter-ratio', 'separability-new-figure']
-    assert [drawn(plot).axes[0].get_title() for plot in section.parts] == ['Scatter within over between classes', 'new figure']
+    assert [drawn(plot).axes[0].get_title() for plot in section.parts] == [
+        'Scatter within over between classes', 'new figure']
     assert 'Mean of' not in section.parts[0].caption
 
 
 def test_figures_of_targets_and_others_are_left_out_and_nothing_is_said_to_be_nothing():
-    section = separability_section([{'mnist/separability/tuned/output/silhouette': 1., 'accuracy/fused': 2.}], 'Nothing.')
-    assert texts_of(section) == ['Nothing. To have them, add dict(type="ClassSeparability") to test_evaluator and test.']
+    runs = [{'mnist/separability/tuned/output/silhouette': 1., 'accuracy/fused': 2.}]
+    assert texts_of(separability_section(runs, 'Nothing.')) == [
+        'Nothing. To have them, add dict(type="ClassSeparability") to test_evaluator and test.']

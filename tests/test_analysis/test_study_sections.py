@@ -18,8 +18,8 @@ def folder(tmp_path):
 def test_a_report_of_a_study_has_claims_comparison_figures_and_selection(folder):
     title, sections = sections_of(flags(folder))
     assert title == 'A study'
-    assert [section.name for section in sections] == ['claims', 'comparison', 'shots-1', 'shots-4', 'selection', 'config',
-                                                      'environment']
+    assert [section.name for section in sections] == [
+        'claims', 'comparison', 'shots-1', 'shots-4', 'selection', 'config', 'environment']
     table = sections[0].parts[1]
     assert table.rows == [['alignment helps', 'CE & MAR against cross-entropy: digits', number, '+2.00 ± 0.00', 'holds']
                           for number in ('1', '4')]
@@ -30,8 +30,9 @@ def test_a_report_of_a_study_has_claims_comparison_figures_and_selection(folder)
 def test_tables_are_computed_from_the_runs(folder):
     study = read_study_results(folder)
     # Seeds give 65 and 66: mean 65.5, standard deviation 0.71.
-    assert figures_table(study, 4).rows == [['zero-shot', '60.00', '-'], ['cross-entropy', '65.50 ± 0.71', '70.00 ± 0.00'],
-                                            ['CE & MAR', '67.50 ± 0.71', '72.00 ± 0.00']]
+    assert figures_table(study, 4).rows == [
+        ['zero-shot', '60.00', '-'], ['cross-entropy', '65.50 ± 0.71', '70.00 ± 0.00'],
+        ['CE & MAR', '67.50 ± 0.71', '72.00 ± 0.00']]
     assert differences_table(study, 4).rows == [['CE & MAR', '+2.00 ± 0.00', '+2.00 ± 0.00']]
 
 
@@ -61,7 +62,7 @@ def test_what_is_no_study_is_said(tmp_path, text, message):
 
 
 def test_a_folder_without_a_study_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'study\.json does not exist \(looked from .*\); tools/compare_methods\.py'):
+    with pytest.raises(FileNotFoundError, match=r'study\.json does not exist \(looked from .*\); tools/compare_meth'):
         read_study_results(tmp_path)
 
 

@@ -40,7 +40,8 @@ def test_settings_end_with_the_context():
 
 @pytest.mark.parametrize('extension', ['png', 'svg'])
 def test_a_plot_is_always_the_same_and_differs_between_light_and_dark(extension):
-    plot = Plot('x', 'x', lambda: draw_lines('x', 'x', 'y', [Line('one', [1, 2], [3, 4], 0), Line('two', [1], [2], -1)]))
+    lines = [Line('one', [1, 2], [3, 4], 0), Line('two', [1], [2], -1)]
+    plot = Plot('x', 'x', lambda: draw_lines('x', 'x', 'y', lines))
     light, dark = (render(plot, style, extension) for style in STYLES)
     assert light == render(plot, 'light', extension) and light != dark
 
@@ -86,11 +87,13 @@ def test_whole_numbers_have_whole_ticks_and_names_stand_at_their_places():
 
     assert all(tick % 1 == 0 for tick in ticks([1, 2, 3]).get_xticks())
     assert any(tick % 1 for tick in ticks([1, 1.5, 2]).get_xticks())
-    assert [label.get_text() for label in ticks([0, 2], ['one', 'four', '16']).get_xticklabels()] == ['one', 'four', '16']
+    names = ['one', 'four', '16']
+    assert [label.get_text() for label in ticks([0, 2], names).get_xticklabels()] == names
 
 
 def test_intervals_are_drawn_where_they_are_given():
-    axis, = draw_lines('x', 'x', 'y', [Line('with', [1], [5.], 0, half_widths=[2.]), Line('without', [1], [5.], 1)]).axes
+    lines = [Line('with', [1], [5.], 0, half_widths=[2.]), Line('without', [1], [5.], 1)]
+    axis, = draw_lines('x', 'x', 'y', lines).axes
     bars = [container.has_yerr for container in axis.containers]
     assert bars == [True, False]
     low, high = axis.containers[0].lines[2][0].get_segments()[0][:, 1]

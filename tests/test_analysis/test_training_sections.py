@@ -7,7 +7,8 @@ from mmpretrain_mps.analysis.contents import plots_of
 from mmpretrain_mps.analysis.training import gw_section, training_section
 from mmpretrain_mps.analysis.work_dir import read_work_dir
 
-LOSSES = dict(loss=6., loss_ce=3., loss_gram_global=2., loss_sculpt_layer0=.5, loss_sculpt_layer2=.25, loss_point_cosine=.25)
+LOSSES = dict(loss=6., loss_ce=3., loss_gram_global=2., loss_sculpt_layer0=.5, loss_sculpt_layer2=.25,
+              loss_point_cosine=.25)
 
 
 def plots(section):
@@ -19,8 +20,8 @@ def work_dir(tmp_path):
     records = []
     for epoch in (1, 2):
         figures = {name: value / epoch for name, value in LOSSES.items()}
-        records += [dict(step=2 * epoch, iter=2 * epoch, epoch=epoch, lr=0.1 / epoch, temperature=0.2, grad_norm=1. * epoch,
-                         acc_fused=50., **figures),
+        records += [dict(step=2 * epoch, iter=2 * epoch, epoch=epoch, lr=0.1 / epoch, temperature=0.2,
+                         grad_norm=1. * epoch, acc_fused=50., **figures),
                     {'step': epoch, 'accuracy/fused': 60. + epoch, 'accuracy/zero_shot': 55.}]
     return read_work_dir(write_records(tmp_path, *records))
 
@@ -71,7 +72,8 @@ def test_a_training_by_iterations_with_an_empty_config_has_its_curves(tmp_path):
 
 def test_without_figures_of_the_distance_it_is_said_how_to_get_them(work_dir):
     section = gw_section(work_dir)
-    assert plots(section) == {} and 'add dict(type="GromovWassersteinDistance") to val_evaluator' in texts_of(section)[0]
+    assert plots(section) == {}
+    assert 'add dict(type="GromovWassersteinDistance") to val_evaluator' in texts_of(section)[0]
 
 
 def test_the_distance_is_drawn_so_that_the_bound_is_seen_where_both_are_equal(tmp_path):

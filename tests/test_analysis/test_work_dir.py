@@ -30,7 +30,8 @@ def step(number, epoch=None, **figures):
 
 def test_a_course_is_counted_in_epochs_by_the_last_step_of_each(tmp_path):
     # Four steps per epoch; of the second epoch only the first two are logged.
-    found = read_work_dir(write_records(tmp_path, step(4, 1, loss=2.), step(6, 2, loss=1.), {'accuracy/fused': 50., 'step': 1}))
+    found = read_work_dir(write_records(tmp_path, step(4, 1, loss=2.), step(6, 2, loss=1.),
+                                        {'accuracy/fused': 50., 'step': 1}))
     assert (found.unit, found.iterations_per_epoch) == ('epoch', 4)
     assert found.course('loss') == ([1., 1.5], [2., 1.])
     assert found.course('accuracy/fused', validation=True) == ([1.], [50.])
@@ -50,7 +51,8 @@ def test_a_figure_that_is_no_number_is_nan(tmp_path):
 def test_what_a_resumed_run_did_again_counts_once_and_as_it_was_done_last(tmp_path):
     write_records(tmp_path, step(1, loss=1.), step(2, loss=2.), {'accuracy/fused': 10., 'step': 1}, step(3, loss=3.),
                   {'accuracy/fused': 20., 'step': 2}, run='20260101_000000')
-    write_records(tmp_path, step(3, loss=30.), {'accuracy/fused': 21., 'step': 2}, step(4, loss=40.), run='20260102_000000')
+    write_records(tmp_path, step(3, loss=30.), {'accuracy/fused': 21., 'step': 2}, step(4, loss=40.),
+                  run='20260102_000000')
     found = read_work_dir(tmp_path)
     assert found.course('loss') == ([1, 2, 3, 4], [1., 2., 30., 40.])
     assert found.course('accuracy/fused', validation=True) == ([1, 2], [10., 21.])
@@ -70,7 +72,8 @@ def test_broken_lines_of_the_log_are_left_out(tmp_path):
     found = read_work_dir(tmp_path)
     assert found.course('loss') == ([1], [1.]) and 'records' not in found.missing
     file.write_text('{"step": 1, "lr')
-    assert read_work_dir(tmp_path).missing['records'] == '20260101_000000/vis_data/scalars.json has no complete line yet'
+    assert read_work_dir(tmp_path).missing['records'] == (
+        '20260101_000000/vis_data/scalars.json has no complete line yet')
 
 
 def test_an_empty_folder_has_a_reason_for_everything_that_is_not_there(tmp_path):
@@ -127,8 +130,8 @@ def test_a_named_checkpoint_is_taken_and_must_exist(tmp_path):
 
 
 def test_the_figures_of_the_newest_test_count(tmp_path):
-    for run, content in (('20260101_000000', {'accuracy/fused': 1.}), ('20260102_000000', {'accuracy/fused': 2., 'x': 'y'}),
-                         ('20260103_000000', {'loss': 3.})):
+    for run, content in (('20260101_000000', {'accuracy/fused': 1.}),
+                         ('20260102_000000', {'accuracy/fused': 2., 'x': 'y'}), ('20260103_000000', {'loss': 3.})):
         (tmp_path / run).mkdir()
         (tmp_path / run / f'{run}.json').write_text(json.dumps(content))
     (tmp_path / '20260104_000000').mkdir()
@@ -148,7 +151,8 @@ def test_the_machine_is_read_from_the_log_without_what_fills_a_screen(tmp_path):
     for run, text in (('20260101_000000', LOG), ('20260102_000000', 'a log that was cut off')):
         (tmp_path / run).mkdir()
         (tmp_path / run / f'{run}.log').write_text(text)
-    assert read_work_dir(tmp_path).environment == {'sys.platform': 'linux', 'Python': '3.11.7 (main) [GCC 12]', 'GCC': 'gcc 12'}
+    assert read_work_dir(tmp_path).environment == {
+        'sys.platform': 'linux', 'Python': '3.11.7 (main) [GCC 12]', 'GCC': 'gcc 12'}
 
 
 def test_a_real_work_directory_is_complete_wherever_it_lies(digits_work_dir, tmp_path):

@@ -1,4 +1,5 @@
 """tools/analysis, as a user starts it."""
+import argparse
 import json
 
 import pytest
@@ -29,7 +30,8 @@ def no_training(monkeypatch):
     def never(*_, **__):
         raise AssertionError('nothing was to be trained')
 
-    monkeypatch.setattr(bound_study.subprocess, 'run', never)
+    # The name in this module alone: others ask the system for its processor in the same way.
+    monkeypatch.setattr(bound_study, 'subprocess', argparse.Namespace(run=never))
 
 
 def error_of(capsys):
@@ -40,7 +42,7 @@ def error_of(capsys):
     return message
 
 
-def test_a_report_is_one_command_and_flags_choose_the_checkpoint_and_leave_the_model_out(digits_work_dir, tmp_path, capsys):
+def test_flags_choose_the_checkpoint_and_leave_the_model_out(digits_work_dir, tmp_path, capsys):
     (tmp_path / 'other.pth').write_bytes((digits_work_dir / 'epoch_2.pth').read_bytes())
     file = tmp_path / 'out' / 'page.html'
     assert call(REPORT, digits_work_dir, '--out', file, '--checkpoint', tmp_path / 'other.pth', '--no-model') == 0
@@ -99,7 +101,8 @@ def test_what_is_trained_is_summarised_without_training_it_again(study, tmp_path
         for seed in (1, 2):
             finish(tmp_path / 'runs' / f'{method}_4shots_seed{seed}')
     out = tmp_path / 'out'
-    assert not call(BOUND, study, '--methods', 'ce', 'mar', '--seeds', '1', '2', '--work-dir', tmp_path / 'runs', '--out', out)
+    assert not call(BOUND, study, '--methods', 'ce', 'mar', '--seeds', 1, 2, '--work-dir', tmp_path / 'runs', '--out',
+                    out)
     told = capsys.readouterr().out
     assert told.count('done before') == 4 and f'written: {out / "bounds.json"}, ' in told
     content = json.loads((out / 'bounds.json').read_text())
