@@ -151,9 +151,9 @@ def _claims_table(study):
         found = '-' if difference is None else _signed(difference, column)
         if difference is not None and claim['half_width'] is not None:
             found += f" ± {claim['half_width']:.{column['digits']}f}"
-        rows.append([claim['text'], what, claim['shots'], found, claim['verdict']])
+        rows.append([claim['text'], claim['verdict'], claim['shots'], found, what])
     return Table('Differences with half of their 95 % interval.',
-                 ['claim', 'measured as', 'shots', 'difference', 'verdict'], rows)
+                 ['claim', 'verdict', 'shots', 'difference', 'measured as'], rows)
 
 
 def figures_table(study, shots):

@@ -8,6 +8,7 @@ of at most one standard deviation of plain training over its seeds. What is done
 """
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -90,7 +91,10 @@ def train_and_test(name, seed, arguments):
 
 def run(command):
     """Run a command; show the end of what it said if it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # The launcher of several processes takes the Python that it finds first.
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')])
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env={**os.environ, 'PATH': search})
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with status {done.returncode}:\n{done.stdout[-3000:]}")
 
