@@ -74,8 +74,9 @@ def colour_of(index):
 def draw_curves(summary):
     """Draw a panel per data set, and one for their mean.
 
-    Of several methods with one number of shots each is a point on a line of its own. Otherwise, a line is the fused accuracy of a method, with the 95 % interval of its mean over seeds as a band if there are few
-    methods; with a single method, a dashed one is its tuned branch. Zero-shot is the star at 0 shots.
+    Of several methods with one number of shots each is a point on a line of its own. Otherwise, a line is the fused
+    accuracy of a method, with the 95 % interval of its mean over seeds as a band if there are few methods; with a single
+    method, a dashed one is its tuned branch. Zero-shot is the star at 0 shots.
 
     Args:
         summary (Summary): Of a grid.
