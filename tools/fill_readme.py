@@ -23,7 +23,8 @@ RESULTS = ROOT / 'results'
 TEXTS = ('README.md', 'docs/evidence.md', 'docs/speed.md')
 STUDIES = {'digits': 'digits_study'}
 STUDY_SHOTS = {'digits': (4, 16)}
-STEPS = {'step': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process',
+STEPS = {'step_quick': 'step-ViT-B-16-cpu-float32-batch2',
+         'step': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process',
          'step_one_library': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process-no_onednn'}
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 

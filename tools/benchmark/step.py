@@ -46,7 +46,7 @@ def parse_arguments(argv=None):
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='float32, or autocast to the other two')
     parser.add_argument('--reference-dtype', choices=DTYPES, help='of the reference alone; default: as --dtype')
-    parser.add_argument('--batch', type=int, help='pictures; default 4, with --quick 1')
+    parser.add_argument('--batch', type=int, help='pictures; default 4, with --quick 2')
     parser.add_argument('--views', type=int, default=2)
     parser.add_argument('--classes', type=int, default=100)
     parser.add_argument('--recipe', choices=RECIPES, default='official')
@@ -66,7 +66,7 @@ def parse_arguments(argv=None):
     parser.add_argument('--out', help='result file; default results/benchmark/step-....json')
     parser.add_argument('--memory-of', choices=FORMULATIONS, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    args.batch = args.batch or (1 if args.quick else 4)
+    args.batch = args.batch or (2 if args.quick else 4)
     args.repeats = args.repeats or (3 if args.quick else 5)
     args.reference_dtype = args.reference_dtype or args.dtype
     device = torch.device(args.device)
