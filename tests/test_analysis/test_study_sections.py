@@ -1,5 +1,4 @@
 """Studies in reports."""
-import json
 
 import pytest
 from mmpretrain_mps.analysis.contents import plots_of
