@@ -11,7 +11,7 @@ from mmpretrain_mps.analysis.contents import Missing
 from mmpretrain_mps.analysis.held_out import HeldOut
 from mmpretrain_mps.analysis.style import in_style
 from mmpretrain_mps.benchmark.study import Choice, Column, Method, Study
-from mmpretrain_mps.benchmark.study_tables import write_study
+from mmpretrain_mps.benchmark.study_tables import study_content, write_study
 from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.benchmark.tables import write_results
 from PIL import Image
@@ -87,7 +87,7 @@ def make_study(folder, shots=(1, 4), label='CE & <MAR>'):
     results = [cell(number, seed, 60. + gain + number + seed, name, symbols=70. + gain)
                for name, gain in (('ce', 0), ('mar', 2)) for number in shots for seed in (1, 2)]
     choices = {method.name: Choice(1, {'lr': 2}, [spread_of([50.]), spread_of([60.])]) for method in methods}
-    write_study(folder, study, choices, [], results)
+    write_study(folder, study, study_content(study, choices, results), [])
     return folder
 
 

@@ -16,6 +16,9 @@ def parse_arguments():
     parser.add_argument('study', help='a file such as configs/studies/digits.yaml')
     parser.add_argument('--work-dir', help='folder of runs and tables; by default work_dirs/<name of the study>')
     parser.add_argument('--out', help='another folder for the tables')
+    parser.add_argument('--methods', nargs='+', metavar='METHOD', help='compare only these; the baseline must be one')
+    parser.add_argument('--against', metavar='FOLDER',
+                        help='tables of an earlier run, such as results/digits_study: say which figures agree')
     parser.add_argument('--jobs', type=int, help='runs at a time; by default one per GPU, or up to 4 on the CPU')
     parser.add_argument('--devices', nargs='+', metavar='DEVICE',
                         help='GPU numbers, or cpu; by default all GPUs, else cpu')

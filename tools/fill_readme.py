@@ -1,8 +1,8 @@
 """Fill the figures of README.md and docs/ in from the files in results/, and draw their plots: python tools/fill_readme.py.
 
 ``results/quickstart.json`` is the metrics.json that tools/quickstart.sh leaves in its work folder. A block between
-``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced by what the results say. ``--check`` changes nothing and ends with
-status 1 if a text is not up to date.
+``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced by what the results say; study.md of every study is written anew from its
+study.json. ``--check`` changes nothing and ends with status 1 if a text is not up to date.
 """
 import argparse
 import functools
@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 
 from mmpretrain_mps.analysis.bound_study import bound_plots
-from mmpretrain_mps.analysis.study import differences_table, figures_table, read_study_results, study_plots
+from mmpretrain_mps.analysis.study import study_plots
 from mmpretrain_mps.analysis.style import STYLES, render
 from mmpretrain_mps.benchmark.study import paired_difference, values_of
+from mmpretrain_mps.benchmark.study_results import (differences_rows, figures_rows, read_study_results, with_half_width)
+from mmpretrain_mps.benchmark.study_tables import study_markdown
 from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
@@ -26,6 +28,9 @@ STUDY_SHOTS = {'digits': (4, 16)}
 STEPS = {'step_quick': 'step-ViT-B-16-cpu-float32-batch2',
          'step': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process',
          'step_one_library': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process-no_onednn'}
+PARTS = (('accuracy/fused', 'fused', 2), ('accuracy/tuned', 'tuned', 2), ('symbols/accuracy/fused', 'symbols, fused', 2),
+         ('symbols/accuracy/tuned', 'symbols, tuned', 2), ('gram/global', 'Gram change global', 3),
+         ('gram/local', 'Gram change local', 3), ('separability/tuned/output/silhouette', 'silhouette', 3))
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 
 
@@ -89,16 +94,20 @@ def main_table():
     """Return the comparison on the digits with 16 shots, fewer columns than the study has."""
     wanted = ('accuracy/fused', 'accuracy/tuned', 'mnist/accuracy/fused', 'symbols/accuracy/fused',
               'symbols/accuracy/tuned', 'gram/global', 'separability/tuned/output/silhouette')
-    return study_table(figures_table, 'digits', 16, wanted)
+    return study_table(figures_rows, 'digits', 16, wanted)
 
 
-def study_table(table_of, name, shots, wanted=None):
+def study_table(rows_of, name, shots, wanted=None):
     """Return one table of a study as Markdown."""
     study = read_study_results(RESULTS / STUDIES[name])
     if wanted:
         study = {**study, 'columns': [column for column in study['columns'] if column['metric'] in wanted]}
-    table = table_of(study, shots)
-    return markdown_table(table.headings, table.rows)
+    return markdown_table(*rows_of(study, shots))
+
+
+def differences(study, shots):
+    """Lay out differences to the baseline with half of their interval."""
+    return differences_rows(study, shots, with_half_width)
 
 
 def claims():
@@ -118,6 +127,22 @@ def _verdicts(verdicts):
     names = ('holds', 'the opposite holds', 'cannot be told')
     counted = [f'{name} {verdicts.count(name)}' for name in names if name in verdicts]
     return f"{', '.join(counted)} of {len(verdicts)}" if counted else '-'
+
+
+def parts():
+    """Return what single changes of the config do, with differences to the config as it is."""
+    cells = read('mini_parts/results.json')['cells']
+    headings, rows = ['change', *(title for _, title, _ in PARTS), 'fused: difference', 'tuned: difference'], []
+    for recipe in dict.fromkeys(cell['recipe'] for cell in cells):
+        row = [recipe]
+        for metric, _, places in PARTS:
+            values = values_of(cells, recipe, 4, metric)
+            row.append(spread(list(values.values()), digits=places))
+        for metric in ('accuracy/fused', 'accuracy/tuned'):
+            difference = paired_difference(*(values_of(cells, name, 4, metric) for name in (recipe, 'chosen')))
+            row.append('' if recipe == 'chosen' else f'{difference.mean:+.2f} ± {difference.half_width:.2f}')
+        rows.append(row)
+    return markdown_table(headings, rows)
 
 
 def bound():
@@ -218,12 +243,12 @@ def spread(values, sign='', digits=2):
 
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table, claims=claims,
-              bound=bound, view_bank=view_bank, options=options,
+              parts=parts, bound=bound, view_bank=view_bank, options=options,
               memory=memory, start=start, operators=functools.partial(operators, STEPS['step']),
               **{name: functools.partial(step, file) for name, file in STEPS.items()},
-              **{f'{name}_{kind}_{shots}': functools.partial(study_table, table_of, name, shots)
+              **{f'{name}_{kind}_{shots}': functools.partial(study_table, rows_of, name, shots)
                  for name, numbers in STUDY_SHOTS.items() for shots in numbers
-                 for kind, table_of in (('figures', figures_table), ('differences', differences_table))})
+                 for kind, rows_of in (('figures', figures_rows), ('differences', differences))})
 
 
 def fill(text):
@@ -246,6 +271,14 @@ def fill(text):
     return re.sub(r'<!-- (\w+) -->\n.*?<!-- /\1 -->', replace, text, flags=re.DOTALL)
 
 
+def texts():
+    """Yield the path of every text below the root, and what it should hold."""
+    for name in TEXTS:
+        yield name, fill((ROOT / name).read_text(encoding='utf-8'))
+    for folder in STUDIES.values():
+        yield f'results/{folder}/study.md', study_markdown(read_study_results(RESULTS / folder))
+
+
 def main():
     """Fill the texts in, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -256,10 +289,8 @@ def main():
         for plot in drawn:
             for style in STYLES:
                 (RESULTS / folder / f'{plot.name}-{style}.png').write_bytes(render(plot, style, 'png'))
-    for name in TEXTS:
-        text = (ROOT / name).read_text(encoding='utf-8')
-        filled = fill(text)
-        if filled != text:
+    for name, filled in texts():
+        if filled != (ROOT / name).read_text(encoding='utf-8'):
             stale.append(name)
             if not check:
                 (ROOT / name).write_text(filled, encoding='utf-8')

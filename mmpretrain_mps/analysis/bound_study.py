@@ -26,7 +26,7 @@ def settings_of(study, methods):
     """Return what a study calls its methods, and with what settings it trains them.
 
     Args:
-        study (dict): From :func:`.study.read_study_results`.
+        study (dict): From :func:`.study_results.read_study_results`.
         methods (Sequence[str]): Some of its methods.
 
     Returns:

@@ -3,12 +3,13 @@ from pathlib import Path
 
 from mmengine.logging import MMLogger
 
+from ..benchmark.study_results import is_study, read_study_results
 from ..engine.file_backend import AtomicLocalBackend
 from .contents import plots_of
 from .grid import grid_sections, is_grid, read_grid
 from .page import make_page
 from .run import run_sections
-from .study import is_study, read_study_results, study_sections
+from .study import study_sections
 from .style import STYLES, render
 from .work_dir import read_work_dir
 

@@ -1,7 +1,7 @@
 """Statements about methods, each judged by the paired differences that a study measured."""
 from typing import NamedTuple, Optional
 
-from .study import is_certain, paired_difference, values_of
+from .study import is_certain, listed, paired_difference, values_of
 from .summary import Spread, spread_of
 
 HOLDS, FAILS, OPEN = 'holds', 'the opposite holds', 'cannot be told'
@@ -56,8 +56,8 @@ def read_claims(owner, entries, methods, metrics):
         better = entry.get('better', 'higher')
         if better not in ('higher', 'lower'):
             raise ValueError(f"{owner}: claim {entry['text']!r} has better={better!r}, expected 'higher' or 'lower'")
-        for than in _listed(entry['than']):
-            for metric in _listed(entry['metric']):
+        for than in listed(entry['than']):
+            for metric in listed(entry['metric']):
                 strangers = [name for name in (entry['method'], than) if name not in methods]
                 strangers += [metric] if metric not in metrics else []
                 if strangers:
@@ -97,7 +97,3 @@ def _verdict(claim, shots, difference):
         return Verdict(claim, shots, difference, OPEN)
     as_claimed = (difference.mean > 0) == (claim.better == 'higher')
     return Verdict(claim, shots, difference, HOLDS if as_claimed else FAILS)
-
-
-def _listed(value):
-    return value if isinstance(value, (list, tuple)) else [value]

@@ -108,6 +108,31 @@ def read_study(path):
     return study
 
 
+def only(study, names):
+    """Leave methods out.
+
+    Args:
+        study (Study): From :func:`read_study`.
+        names (Sequence[str]): Methods to keep.
+
+    Returns:
+        Study: With these methods, in its own order, and the claims that speak of no other.
+
+    Raises:
+        ValueError: If a name is no method, or the baseline is not among them.
+    """
+    known = [method.name for method in study.methods]
+    strangers = [name for name in names if name not in known]
+    if strangers or study.baseline not in names:
+        wrong = f"{', '.join(map(repr, strangers))} are none" if strangers else f'the baseline {study.baseline!r} is missing'
+        raise ValueError(f"methods {' '.join(names)}: {wrong}; the study has {', '.join(known)}, and all are compared "
+                         f'with {study.baseline}')
+    claims = [{**claim, 'than': [name for name in listed(claim['than']) if name in names]}
+              for claim in study.claims if claim['method'] in names]
+    return study._replace(methods=[method for method in study.methods if method.name in names],
+                          claims=[claim for claim in claims if claim['than']])
+
+
 def selection_cells(study):
     """Lay out the runs that settings are chosen by.
 
@@ -160,20 +185,21 @@ def choose(study, results):
     return choices
 
 
-def edges_of(method, choice):
+def edges_of(candidates, chosen):
     """Find chosen values beyond which nothing was tried: a better one may lie there.
 
     Args:
-        method (Method): With its candidates.
-        choice (Choice): Of the method.
+        candidates (Sequence[dict]): Settings of every candidate of a method.
+        chosen (dict): Those that validation chose.
 
     Returns:
         dict[str, float]: Name of the setting to its chosen value, where that is the smallest or the largest of all.
     """
     edges = {}
-    for name, value in choice.options.items():
-        values = {candidate.get(name) for candidate in method.candidates}
-        if len(values) > 1 and all(isinstance(other, (int, float)) for other in values) and value in (min(values), max(values)):
+    for name, value in chosen.items():
+        values = {candidate.get(name) for candidate in candidates}
+        if len(values) > 1 and all(isinstance(other, (int, float)) for other in values) and (
+                value in (min(values), max(values))):
             edges[name] = value
     return edges
 
@@ -232,6 +258,11 @@ def is_certain(difference: Spread):
     if difference.half_width is None:
         return False
     return difference.mean != 0 and abs(difference.mean) > difference.half_width
+
+
+def listed(value):
+    """Return a value that may stand alone as a list."""
+    return value if isinstance(value, (list, tuple)) else [value]
 
 
 def _candidate_name(method, index):

@@ -7,8 +7,9 @@ from .dry_run import Needs
 from .grid import read_cell_config
 from .pool import GridInterrupted, run_cells
 from .selection import shows_test_pictures
-from .study import Choice, choose, read_study, report_cells, selection_cells
-from .study_tables import study_markdown, verdicts_of, write_study
+from .study import Choice, choose, only, read_study, report_cells, selection_cells
+from .study_results import agreement_of, agreement_text, read_study_results
+from .study_tables import study_content, study_markdown, verdicts_of, write_study
 
 
 def run(arguments, report):
@@ -22,13 +23,16 @@ def run(arguments, report):
         int: 0 if all is done, 1 if a run failed, 130 after an interruption.
 
     Raises:
-        FileNotFoundError: If the study, or weights or pictures that it needs, are not there.
+        FileNotFoundError: If the study, the one to compare with, or weights or pictures that it needs, are not there.
         ValueError: If the study or a flag does not hold together.
     """
     study = read_study(arguments.study)
     folder = Path(arguments.work_dir or Path('work_dirs', Path(arguments.study).stem))
-    # Laid out before anything runs, so that a mistake in any method or claim shows at once.
+    # Read and laid out before anything runs, so that a mistake in any method, claim or earlier study shows at once.
     verdicts_of(study, [])
+    earlier = read_study_results(arguments.against) if arguments.against else None
+    if arguments.methods:
+        study = only(study, arguments.methods)
     to_select, to_report = selection_cells(study), report_cells(
         study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
     refuse_test_pictures(arguments.study, to_select, to_report)
@@ -43,9 +47,12 @@ def run(arguments, report):
         return INTERRUPTED
     if not results:
         return 1
-    files = write_study(arguments.out or folder, study, choices, selection, results)
-    report('\n' + study_markdown(study, choices, results))
+    content = study_content(study, choices, results)
+    files = write_study(arguments.out or folder, study, content, selection)
+    report('\n' + study_markdown(content))
     report('written: ' + ', '.join(map(str, files)))
+    if earlier:
+        report(agreement_text(agreement_of(content, earlier), arguments.against))
     return 0
 
 

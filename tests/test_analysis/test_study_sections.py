@@ -3,9 +3,9 @@
 import pytest
 from mmpretrain_mps.analysis.contents import plots_of
 from mmpretrain_mps.analysis.report import sections_of
-from mmpretrain_mps.analysis.study import (differences_table, figures_table, read_study_results, study_plots,
-                                           study_sections)
+from mmpretrain_mps.analysis.study import differences_table, figures_table, study_plots, study_sections
 from mmpretrain_mps.analysis.style import render
+from mmpretrain_mps.benchmark.study_results import read_study_results
 from reported import cell, drawn, flags, lines_of, make_study
 
 

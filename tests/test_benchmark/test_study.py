@@ -8,11 +8,13 @@ from test_summary_and_tables import result
 from tiny_digits import CONFIG_FOLDER
 
 from mmpretrain_mps.benchmark.grid import make_cells, read_cell_config, read_grid_file
-from mmpretrain_mps.benchmark.study import (Choice, Method, choose, edges_of, is_certain, paired_difference, read_study, report_cells,
-                                            selection_cells, values_of)
+from mmpretrain_mps.benchmark.study import (Choice, choose, edges_of, is_certain, only, paired_difference, read_study,
+                                            report_cells, selection_cells, values_of)
 from mmpretrain_mps.benchmark.study_command import refuse_test_pictures
-from mmpretrain_mps.benchmark.study_tables import (claims_table, study_markdown, study_rows, verdicts_of,
+from mmpretrain_mps.benchmark.study_results import agreement_of, agreement_text
+from mmpretrain_mps.benchmark.study_tables import (claims_table, study_content, study_markdown, study_rows, verdicts_of,
                                                    write_study)
+from mmpretrain_mps.benchmark.summary import spread_of
 
 STUDY = dict(
     config='config.py', baseline='ce',
@@ -39,6 +41,11 @@ def write(tmp_path):
 def figures(method, seed, fused, distortion=None, shots=4):
     more = {} if distortion is None else {'gram/global': distortion}
     return result('Digits', shots, seed, fused, recipe=method, config='config.py', **more)
+
+
+def content_of(study, runs, chosen=0):
+    choices = {method.name: Choice(chosen, method.candidates[chosen], [spread_of([50.])] * 2) for method in study.methods}
+    return study_content(study, choices, runs)
 
 
 def test_selection_runs_every_candidate_with_the_seeds_of_selection_on_validation_pictures(write):
@@ -90,7 +97,8 @@ def test_tables_and_files_hold_the_figures(write, tmp_path):
     choices = choose(study, [figures(f'{name}.{i}', seed, 50 + i) for name in ('ce', 'mar') for i in (1, 2)
                              for seed in (11, 12)])
     assert values_of(runs, 'mar', 4, 'gram/global') == {1: .1, 2: .2}
-    text = study_markdown(study, choices, runs)
+    content = study_content(study, choices, runs)
+    text = study_markdown(content)
     assert '2 settings by the mean accuracy/fused on validation pictures over the seeds 11, 12 with 16 shots' in text
     assert re.search(r'\| zero-shot +\| +40\.00 +\| +- +\|', text)
     assert re.search(r'\| cross-entropy +\| +76\.67 ± 15\.28 +\| +0\.450 ± 0\.071', text)
@@ -98,7 +106,7 @@ def test_tables_and_files_hold_the_figures(write, tmp_path):
     assert '**+1.67 [+0.23, +3.10]**' in text and '**-0.300 [-0.300, -0.300]**' in text
     row, = [row for row in study_rows(study, runs) if row['method'] == 'mar' and row['metric'] == 'accuracy/fused']
     assert row['difference_low'] == pytest.approx(0.2324, abs=1e-3)
-    files = write_study(tmp_path / 'out', study, choices, [], runs)
+    files = write_study(tmp_path / 'out', study, content, [])
     assert [file.name for file in files] == ['selection.json', 'study.json', 'study.csv', 'study.md']
     kept = json.loads(files[1].read_text())
     assert kept['choices']['mar']['chosen'] == {'model.gram_loss.loss_weight': 4} and len(kept['cells']) == 6
@@ -130,10 +138,9 @@ def test_a_file_that_is_no_yaml_is_said_to_be_none(tmp_path):
 
 def test_chosen_values_at_the_edge_of_what_was_tried_are_named():
     candidates = [{'lr': lr, 'weight': weight, 'kind': 'a', 'only': 3} for lr in (.01, .02, .04) for weight in (1, 4)]
-    method = Method('full', 'full', 'config.py', {}, candidates)
-    assert edges_of(method, Choice(2, candidates[2], [])) == {'weight': 1}
-    assert edges_of(method, Choice(5, candidates[5], [])) == {'lr': .04, 'weight': 4}
-    assert edges_of(method._replace(candidates=candidates[:1]), Choice(0, candidates[0], [])) == {}
+    assert edges_of(candidates, candidates[2]) == {'weight': 1}
+    assert edges_of(candidates, candidates[5]) == {'lr': .04, 'weight': 4}
+    assert edges_of(candidates[:1], candidates[0]) == {}
 
 
 def test_an_unknown_option_of_a_candidate_is_found_before_anything_runs(write):
@@ -157,7 +164,8 @@ def test_a_claim_holds_where_the_interval_of_the_paired_difference_leaves_out_ze
     runs[-1]['metrics']['gram/global'] = .1  # differences +0.1 and -0.1
     assert verdicts_of(study, runs)[1].verdict == 'cannot be told'
     assert [v.verdict for v in verdicts_of(study, [])] == ['cannot be told'] * 3
-    assert '| alignment keeps geometry | mar against cross-entropy: distortion | 1: **-0.300' in claims_table(study, runs)
+    assert '| alignment keeps geometry | mar against cross-entropy: distortion | 1: **-0.300' in claims_table(
+        content_of(study, runs))
 
 
 @pytest.mark.parametrize('change, message', [
@@ -167,6 +175,43 @@ def test_a_claim_holds_where_the_interval_of_the_paired_difference_leaves_out_ze
 def test_what_is_wrong_with_a_claim_is_said(write, change, message):
     with pytest.raises(ValueError, match=message):
         verdicts_of(read_study(write(claims=[{**CLAIMS[0], **change}])), [])
+
+
+def test_methods_that_are_left_out_take_their_claims_with_them(write):
+    methods = {**STUDY['methods'], 'hms': dict(candidates=[{}, {}])}
+    claims = [dict(text='a', method='mar', than=['ce', 'hms'], metric='accuracy/fused'),
+              dict(text='b', method='hms', than='ce', metric='accuracy/fused'),
+              dict(text='c', method='mar', than='hms', metric='accuracy/fused')]
+    study = read_study(write(methods=methods, claims=claims))
+    kept = only(study, ['mar', 'ce'])
+    assert [method.name for method in kept.methods] == ['ce', 'mar']
+    assert [(claim['text'], claim['than']) for claim in kept.claims] == [('a', ['ce'])]
+    assert len(verdicts_of(kept, [])) == 1
+    with pytest.raises(ValueError, match="methods mar hms: the baseline 'ce' is missing; the study has ce, hms, mar"):
+        only(study, ['mar', 'hms'])
+    with pytest.raises(ValueError, match="methods ce l1: 'l1' are none; the study has ce, hms, mar"):
+        only(study, ['ce', 'l1'])
+
+
+def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlier_interval(write):
+    study = read_study(write())
+    earlier = content_of(study, [figures('ce', 1, 80.), figures('ce', 2, 82.), figures('mar', 1, 80., .1),
+                                 figures('mar', 2, 80., .3)])
+    assert agreement_of(earlier, earlier)[:4] == (3, 3, 3, [])
+    # By hand: 80, 82 -> mean 81, half width 12.7062 * 1.414214 / sqrt(2) = 12.7062; 80, 80 -> 80 +- 0;
+    # .1, .3 -> .2 +- 12.7062 * .141421 / sqrt(2) = 1.27062.
+    now = content_of(study, [figures('ce', 1, 93.), figures('ce', 2, 94.), figures('mar', 1, 80., .1),
+                             figures('mar', 2, 80.1, .3 + 1e-9)], chosen=1)
+    found = agreement_of(now, earlier)
+    assert found[:3] == (3, 1, 2) and found.choices == ['cross-entropy', 'mar']
+    (label, shots, title, before, half, mean), = found.outside
+    assert (label, shots, title, before, half, mean) == ('mar', 4, 'accuracy', 80, 0, pytest.approx(80.05))
+    assert agreement_text(found, 'results/x').splitlines() == [
+        'compared with results/x: 2 of 3 means lie within the 95 % interval of the earlier one, 1 are equal run by run',
+        'other settings were chosen for: cross-entropy, mar',
+        'outside: mar, 4 shots, accuracy: 80.000 ± 0.000 before, 80.050 now']
+    with pytest.raises(ValueError, match="have no figure in common"):
+        agreement_of(now, {**earlier, 'cells': []})
 
 
 @pytest.mark.parametrize('name, runs', [('digits', 10 * 9 * 2), ('letters', 5 * 9 * 2)])

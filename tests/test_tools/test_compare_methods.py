@@ -32,7 +32,7 @@ def write_study(folder, more='', **changes):
 
 def run(study, work_dir, **flags):
     lines = []
-    defaults = dict(out=None, jobs=2, devices=['cpu'], keep_checkpoints=False)
+    defaults = dict(out=None, methods=None, against=None, jobs=2, devices=['cpu'], keep_checkpoints=False)
     arguments = argparse.Namespace(study=str(study), work_dir=str(work_dir), **{**defaults, **flags})
     return study_command.run(arguments, lines.append), '\n'.join(lines)
 
@@ -49,9 +49,21 @@ def test_methods_choose_are_tested_and_a_second_call_runs_nothing(tmp_path):
     # 899 digits to test on, 355 to validate on: what was chosen by is not what is reported.
     assert {cell['test_pictures'] for cell in selection} == {355}
     assert {cell['test_pictures'] for cell in content['cells']} == {899}
-    again, text = run(study, tmp_path / 'out', out=str(tmp_path / 'tables'))
+    again, text = run(study, tmp_path / 'out', out=str(tmp_path / 'tables'), against=str(tmp_path / 'out'))
     assert again == 0 and text.count('4 cells, 4 done before, 0 to run') == 2
+    assert text.endswith('2 of 2 means lie within the 95 % interval of the earlier one, 2 are equal run by run')
     assert (tmp_path / 'tables' / 'study.md').read_bytes() == (tmp_path / 'out' / 'study.md').read_bytes()
+
+
+def test_some_methods_can_be_run_alone(tmp_path):
+    status, text = run(write_study(tmp_path), tmp_path / 'out', methods=['ce'])
+    assert status == 0 and '2 runs in' in text and 'full' not in text and 'both are better' not in text
+
+
+def test_an_earlier_study_that_is_none_is_refused_before_any_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nothing/study.json does not exist'):
+        run(write_study(tmp_path), tmp_path / 'out', against=str(tmp_path / 'nothing'))
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_run_that_fails_is_told_and_what_is_done_is_kept(tmp_path):

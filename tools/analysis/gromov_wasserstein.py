@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from mmpretrain_mps.analysis.bound_study import courses_of, run_trainings, settings_of, write_bounds
-from mmpretrain_mps.analysis.study import read_study_results
+from mmpretrain_mps.benchmark.study_results import read_study_results
 from mmpretrain_mps.utils.errors import user_errors
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'mps_mini_16shot_digits_evidence_gw.py'

@@ -1,0 +1,208 @@
+"""What a study wrote into ``study.json``: to read, to look figures up in, to lay out as rows of tables, to compare."""
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from .study import is_certain, paired_difference, values_of
+from .summary import Spread, spread_of
+
+STUDY_FILE = 'study.json'
+STUDY_FORMAT = 'mmpretrain_mps-study-1'
+# Sums in another order move the last digits of a figure; a picture more or less moves it by far more.
+ROUNDING = 1e-6
+
+
+def is_study(folder):
+    """Return whether a folder holds the tables of ``tools/compare_methods.py``."""
+    return Path(folder, STUDY_FILE).is_file()
+
+
+def read_study_results(folder):
+    """Read the tables of a study.
+
+    Args:
+        folder (str | Path): That ``tools/compare_methods.py`` wrote.
+
+    Returns:
+        dict: Content of ``study.json``.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is not readable or none of a study.
+    """
+    file = Path(folder, STUDY_FILE)
+    if not file.is_file():
+        raise FileNotFoundError(f'{file} does not exist (looked from {Path.cwd()}); tools/compare_methods.py writes it')
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{file} is no JSON: {error}') from error
+    if not isinstance(content, dict) or content.get('format') != STUDY_FORMAT:
+        found = content.get('format') if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f'{file} has the format {found!r}, expected {STUDY_FORMAT!r}')
+    return content
+
+
+def label_of(study, method):
+    """Return how a method is called in tables."""
+    return study['choices'][method]['label']
+
+
+def column_of(study, metric):
+    """Return the column that shows a metric."""
+    return next(column for column in study['columns'] if column['metric'] == metric)
+
+
+def shots_of(study):
+    """Return the numbers of shots that are reported, few first."""
+    return sorted({row['shots'] for row in study['summary']})
+
+
+def spread_at(study, method, shots, column):
+    """Return mean and spread over seeds, or None where a method has no such figure."""
+    values = values_of(study['cells'], method, shots, column['metric'])
+    return spread_of(list(values.values())) if values else None
+
+
+def difference_at(study, method, shots, column):
+    """Return the difference to the baseline, paired by seed, or None where there is none."""
+    return paired_difference(*(values_of(study['cells'], name, shots, column['metric'])
+                               for name in (method, study['baseline'])))
+
+
+def zero_shot_of(study, column):
+    """Return the figure of the zero-shot model, or None."""
+    values = [cell['metrics'][column['zero_shot']] for cell in study['cells'] if column['zero_shot'] in cell['metrics']]
+    return sum(values) / len(values) if values else None
+
+
+def claimed_difference(claim):
+    """Return the difference (Spread | None) that a claim of ``study.json`` was judged by."""
+    return None if claim['difference'] is None else Spread(0, claim['difference'], None, claim['half_width'])
+
+
+def figures_rows(study, shots):
+    """Lay out mean and standard deviation of every method, zero-shot first.
+
+    Args:
+        study (dict): From :func:`read_study_results`.
+        shots (int): Pictures per class.
+
+    Returns:
+        tuple[list[str], list[list[str]]]: Headings and rows.
+    """
+    columns = study['columns']
+    rows = [['zero-shot', *(_number(zero_shot_of(study, column), column) for column in columns)]]
+    for method in study['choices']:
+        rows.append([label_of(study, method), *(_with_spread(spread_at(study, method, shots, column), column)
+                                                for column in columns)])
+    return ['method', *(column['title'] for column in columns)], rows
+
+
+def differences_rows(study, shots, write):
+    """Lay out the differences of every method to the baseline, paired by seed.
+
+    Args:
+        study (dict): From :func:`read_study_results`.
+        shots (int): Pictures per class.
+        write (Callable[[Spread | None, dict], str]): Writes a difference of a column: :func:`with_half_width` or
+            :func:`with_interval`.
+
+    Returns:
+        tuple[list[str], list[list[str]]]: Headings and rows.
+    """
+    columns = study['columns']
+    rows = [[label_of(study, method), *(write(difference_at(study, method, shots, column), column) for column in columns)]
+            for method in study['choices'] if method != study['baseline']]
+    return ['method', *(column['title'] for column in columns)], rows
+
+
+def with_half_width(difference, column):
+    """Write a difference (Spread | None) with half of its 95 % interval."""
+    if difference is None:
+        return '-'
+    text = _number(difference.mean, column, '+')
+    return text if difference.half_width is None else f'{text} ± {_number(difference.half_width, column)}'
+
+
+def with_interval(difference, column):
+    """Write a difference (Spread | None) with its 95 % interval, bold where that leaves out 0."""
+    if difference is None:
+        return '-'
+    text = _number(difference.mean, column, '+')
+    if difference.half_width is None:
+        return text
+    text += f" [{', '.join(_number(end, column, '+') for end in difference.interval)}]"
+    return f'**{text}**' if is_certain(difference) else text
+
+
+class Agreement(NamedTuple):
+    """How the figures of a study compare with those of an earlier one."""
+
+    figures: int
+    """Means that both have: of every method, number of shots and column."""
+    equal: int
+    """Those whose runs, seed by seed, gave the same up to rounding."""
+    inside: int
+    """Those whose mean lies within the 95 % interval of the earlier mean."""
+    outside: list
+    """(method's label, shots, column's title, earlier mean, half width, mean) of the others."""
+    choices: list
+    """Labels of methods for which validation chose other settings."""
+
+
+def agreement_of(study, earlier):
+    """Compare a study with an earlier run of the same one, method by method that both have.
+
+    Args:
+        study (dict): From :func:`read_study_results`.
+        earlier (dict): The same of the other one.
+
+    Returns:
+        Agreement: Of means over seeds with the intervals of the earlier means.
+
+    Raises:
+        ValueError: If they have no figure in common.
+    """
+    figures = equal = inside = 0
+    outside, shared = [], [method for method in study['choices'] if method in earlier['choices']]
+    metrics = {column['metric'] for column in earlier['columns']}
+    for method in shared:
+        for shots in shots_of(study):
+            for column in (column for column in study['columns'] if column['metric'] in metrics):
+                ours, theirs = (values_of(content['cells'], method, shots, column['metric']) for content in (study, earlier))
+                if not ours or not theirs:
+                    continue
+                figures += 1
+                mean, before = spread_of(list(ours.values())).mean, spread_of(list(theirs.values()))
+                equal += ours.keys() == theirs.keys() and all(abs(ours[seed] - theirs[seed]) <= ROUNDING for seed in ours)
+                if abs(mean - before.mean) <= (before.half_width or 0) + ROUNDING:
+                    inside += 1
+                else:
+                    outside.append((label_of(study, method), shots, column['title'], before.mean, before.half_width or 0, mean))
+    if not figures:
+        raise ValueError(f"{study['study']!r} and {earlier['study']!r} have no figure in common to compare")
+    others = [label_of(study, method) for method in shared
+              if study['choices'][method]['chosen'] != earlier['choices'][method]['chosen']]
+    return Agreement(figures, equal, inside, outside, others)
+
+
+def agreement_text(agreement, folder):
+    """Return an agreement in words: what is equal, what lies within the intervals, what does not."""
+    lines = [f'compared with {folder}: {agreement.inside} of {agreement.figures} means lie within the 95 % interval of the '
+             f'earlier one, {agreement.equal} are equal run by run']
+    lines += [f'other settings were chosen for: {", ".join(agreement.choices)}'] * bool(agreement.choices)
+    lines += [f'outside: {label}, {shots} shots, {title}: {before:.3f} ± {half:.3f} before, {mean:.3f} now'
+              for label, shots, title, before, half, mean in agreement.outside]
+    return '\n'.join(lines)
+
+
+def _number(value, column, sign=''):
+    return '-' if value is None else f"{value:{sign}.{column['digits']}f}"
+
+
+def _with_spread(spread, column):
+    if spread is None:
+        return '-'
+    text = _number(spread.mean, column)
+    return text if spread.std is None else f'{text} ± {_number(spread.std, column)}'
