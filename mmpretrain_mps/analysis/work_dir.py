@@ -146,11 +146,13 @@ def _read_records(folder, missing):
         new = [record for record in map(_parse, file.read_text(encoding='utf-8', errors='replace').splitlines())
                if isinstance(record, dict) and isinstance(record.get('step'), (int, float))]
         # A resumed run goes on from a checkpoint, before the end of the one that was cut off; a fresh one starts over.
-        for of_training in (True, False):
-            first = min((record['step'] for record in new if is_of_training(record) == of_training), default=math.inf)
-            records = [record for record in records
-                       if is_of_training(record) != of_training or record['step'] < first]
-        records += new
+        first = {of_training: min((record['step'] for record in new if is_of_training(record) == of_training),
+                                  default=math.inf) for of_training in (True, False)}
+        # Validations are counted in epochs where there are any, and what was validated after an epoch that is trained
+        # again does not stand, whether the new run validates or not.
+        first[False] = min(first[False], *(record.get('epoch', record['step']) for record in new
+                                           if is_of_training(record)), math.inf)
+        records = [record for record in records if record['step'] < first[is_of_training(record)]] + new
     if not records:
         missing['records'] = f'{files[-1].relative_to(folder)} has no complete line yet'
     return records

@@ -58,6 +58,13 @@ def test_what_a_resumed_run_did_again_counts_once_and_as_it_was_done_last(tmp_pa
     assert found.course('accuracy/fused', validation=True) == ([1, 2], [10., 21.])
 
 
+def test_validations_after_an_epoch_that_was_trained_again_do_not_stand(tmp_path):
+    write_records(tmp_path, step(10, 1), {'accuracy/fused': 10., 'step': 1}, step(20, 2), {'accuracy/fused': 20., 'step': 2},
+                  step(30, 3), {'accuracy/fused': 30., 'step': 3}, run='20260101_000000')
+    write_records(tmp_path, step(15, 2), step(20, 2), run='20260102_000000')
+    assert read_work_dir(tmp_path).course('accuracy/fused', validation=True) == ([1], [10.])
+
+
 def test_a_training_that_started_over_replaces_the_one_before(tmp_path):
     write_records(tmp_path, step(1, loss=1.), step(2, loss=2.), run='20260101_000000')
     write_records(tmp_path, step(1, loss=10.), run='20260102_000000')

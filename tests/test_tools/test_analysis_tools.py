@@ -108,3 +108,12 @@ def test_what_is_trained_is_summarised_without_training_it_again(study, tmp_path
     content = json.loads((out / 'bounds.json').read_text())
     assert content['labels'] == dict(ce='cross-entropy', mar='CE & <MAR>') and content['options']['mar'] == {'lr': 2}
     assert list(content['courses']['mar']) == ['1', '2'] and content['summary']['ce']['gw/bound']['mean'] == [.5, .5]
+
+
+def test_a_training_that_fails_ends_in_its_own_words_and_status_1(study, tmp_path, capsys, monkeypatch):
+    failed = argparse.Namespace(returncode=2, stderr='error: no such thing')
+    monkeypatch.setattr(bound_study, 'subprocess', argparse.Namespace(run=lambda *_, **__: failed))
+    assert call(BOUND, study, '--methods', 'ce', '--seeds', 1, '--work-dir', tmp_path / 'runs', '--out', tmp_path / 'out') == 1
+    told = capsys.readouterr().err
+    assert told.endswith('ce_4shots_seed1: training ended with status 2:\nerror: no such thing\n')
+    assert told.startswith('FAILED: ') and not (tmp_path / 'out').exists()

@@ -31,7 +31,7 @@ def parse_arguments():
 
 
 def main():
-    """Train and write."""
+    """Train and write; return 1 if a training failed."""
     arguments = parse_arguments()
     with user_errors(arguments.traceback):
         labels, options = settings_of(read_study_results(arguments.study), arguments.methods)
@@ -39,10 +39,15 @@ def main():
                    for name in arguments.methods for seed in arguments.seeds}
         runs = [({**options[name], 'num_shots': arguments.shots, 'seed': seed}, folder)
                 for (name, seed), folder in folders.items()]
-        run_trainings(arguments.config, runs, arguments.jobs, functools.partial(print, flush=True))
+        try:
+            run_trainings(arguments.config, runs, arguments.jobs, functools.partial(print, flush=True))
+        except RuntimeError as failure:
+            print(f'FAILED: {failure}', file=sys.stderr)
+            return 1
         courses = {name: {seed: courses_of(folders[name, seed]) for seed in arguments.seeds}
                    for name in arguments.methods}
         print('written: ' + ', '.join(map(str, write_bounds(arguments.out, labels, options, courses))))
+    return 0
 
 
 if __name__ == '__main__':
