@@ -4,7 +4,7 @@
 #   python tools/train.py configs/mps_mini_4shot_letters.py
 #   python tools/test.py configs/mps_mini_4shot_letters.py work_dirs/mps_mini_4shot_letters/epoch_50.pth
 #
-# Expected: not measured yet (configs/studies/letters.yaml).
+# Expected: results/letters_study/study.md.
 _base_ = [
     './_base_/models/mini_clip.py',
     './_base_/datasets/letters.py',

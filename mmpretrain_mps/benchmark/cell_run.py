@@ -1,8 +1,10 @@
 """One cell of a grid: trained, tested, and its result written down."""
+import functools
 import json
 import os
 import platform
 import shutil
+import subprocess
 import time
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +15,7 @@ from mmengine.runner import find_latest_checkpoint
 from .. import __version__
 from ..engine import command_line
 from ..engine.file_backend import AtomicLocalBackend
+from ..utils.errors import PACKAGE_ROOT
 from .grid import config_key, read_cell_config
 
 RESULT_FORMAT = 'mmpretrain_mps-benchmark-1'
@@ -146,15 +149,28 @@ def versions():
     """Return the versions of what a result depends on.
 
     Returns:
-        dict[str, str]: Package to version, absent ones left out.
+        dict[str, str]: Package to version, absent ones left out; in a checkout with git, ``commit`` as well.
     """
-    found = {'python': platform.python_version(), 'mmpretrain_mps': __version__}
+    found = {'python': platform.python_version(), 'mmpretrain_mps': __version__, **_commit()}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             pass
     return found
+
+
+@functools.lru_cache(maxsize=1)
+def _commit():
+    """Return the commit that the package's files are of, with a ``+`` where they were changed since."""
+    command = ['git', '-C', str(Path(__file__).parent)]
+    try:
+        commit, changes = (subprocess.run([*command, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+                           for arguments in (('rev-parse', '--short=12', 'HEAD'),
+                                             ('status', '--porcelain', '--untracked-files=no', '--', str(PACKAGE_ROOT))))
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {'commit': f"{commit}{'+' if changes else ''}"}
 
 
 def clear(folder, cell):

@@ -13,8 +13,10 @@ from ..engine import command_line
 from ..utils.config import OPTIONAL_KEYS, RUNNER_KEYS
 from .selection import apply_selection
 
-# What neither changes a result nor belongs to it: where it is written, what it looks like, how many processes load.
+# What neither changes a result nor belongs to it: where it is written, what it looks like, how many processes load, hooks
+# that only say what happens.
 UNRELATED_KEYS = frozenset({
+    'runtime_info', 'timer', 'logger', 'visualization',
     'work_dir', 'load_from', 'resume', 'launcher', 'log_level', 'log_processor', 'visualizer', 'env_cfg', 'num_workers',
     'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb'
 })

@@ -214,7 +214,7 @@ def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlie
         agreement_of(now, {**earlier, 'cells': []})
 
 
-@pytest.mark.parametrize('name, runs', [('digits', 10 * 9 * 2), ('letters', 5 * 9 * 2)])
+@pytest.mark.parametrize('name, runs', [('digits', 10 * 9 * 2), ('letters', 6 * 9 * 2)])
 def test_the_committed_studies_choose_on_validation_pictures_with_seeds_of_their_own(name, runs):
     path = CONFIG_FOLDER / 'studies' / f'{name}.yaml'
     study = read_study(path)
