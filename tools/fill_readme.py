@@ -2,10 +2,12 @@
 
 ``results/quickstart.json`` is the metrics.json that tools/quickstart.sh leaves in its work folder. A block between
 ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced by what the results say; study.md of every study is written anew from its
-study.json. ``--check`` changes nothing and ends with status 1 if a text is not up to date.
+study.json. ``--check`` changes nothing and ends with status 1 if a text is not up to date, or plots were drawn from other
+figures than those that there are.
 """
 import argparse
 import functools
+import hashlib
 import json
 import re
 import sys
@@ -24,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'results'
 TEXTS = ('README.md', 'docs/evidence.md', 'docs/speed.md')
 STUDIES = {'digits': 'digits_study'}
+# Folders of plots, and the file that each is drawn from.
+SOURCES = {**{f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}, 'bound': 'bound/bounds.json'}
 STUDY_SHOTS = {'digits': (4, 16)}
 STEPS = {'step_quick': 'step-ViT-B-16-cpu-float32-batch2',
          'step': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process',
@@ -273,6 +277,9 @@ def fill(text):
 
 def texts():
     """Yield the path of every text below the root, and what it should hold."""
+    for folder, source in SOURCES.items():
+        # Pictures differ with the version of a font; what they were drawn from does not.
+        yield f'results/{folder}/drawn_from.sha256', hashlib.sha256((RESULTS / source).read_bytes()).hexdigest() + '\n'
     for name in TEXTS:
         yield name, fill((ROOT / name).read_text(encoding='utf-8'))
     for folder in STUDIES.values():
@@ -288,12 +295,14 @@ def main():
         (RESULTS / folder).mkdir(exist_ok=True)
         for plot in drawn:
             for style in STYLES:
-                (RESULTS / folder / f'{plot.name}-{style}.png').write_bytes(render(plot, style, 'png'))
+                for extension in ('png', 'svg'):
+                    (RESULTS / folder / f'{plot.name}-{style}.{extension}').write_bytes(render(plot, style, extension))
     for name, filled in texts():
-        if filled != (ROOT / name).read_text(encoding='utf-8'):
+        file = ROOT / name
+        if not file.is_file() or filled != file.read_text(encoding='utf-8'):
             stale.append(name)
             if not check:
-                (ROOT / name).write_text(filled, encoding='utf-8')
+                file.write_text(filled, encoding='utf-8')
     print('changed: ' + ', '.join(stale) if stale else 'up to date')
     return int(check and bool(stale))
 

@@ -1,6 +1,7 @@
 """How tight is the bound that alignment minimises? The Gromov-Wasserstein distance beside it, over trainings."""
 import functools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,16 +19,18 @@ from .contents import Plot
 from .style import STYLES, legend_below, panel, render
 from .work_dir import read_work_dir
 
-FIGURES = ('gw/exact', 'gw/bound', 'gw/tightness', 'gw/entropic', 'gw/diagonal', 'gram/feature_cosine')
+FIGURES = ('gw/exact', 'gw/bound', 'gw/tightness', 'gw/entropic', 'gw/diagonal', 'gw/bound_p1', 'gram/feature_cosine')
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def settings_of(study, methods):
+def settings_of(study, methods, settings_of_method=None):
     """Return what a study calls its methods, and with what settings it trains them.
 
     Args:
         study (dict): From :func:`.study_results.read_study_results`.
         methods (Sequence[str]): Some of its methods.
+        settings_of_method (str, optional): Train all with what validation chose for this method, so that they differ in
+            what makes them these methods alone.
 
     Returns:
         tuple[dict[str, str], dict[str, dict]]: Method to label, and method to changes of the config.
@@ -36,12 +39,13 @@ def settings_of(study, methods):
         ValueError: If the study has no such method; lists those that it has.
     """
     choices = study['choices']
-    unknown = [name for name in methods if name not in choices]
+    unknown = [name for name in [*methods, settings_of_method or methods[0]] if name not in choices]
     if unknown:
         raise ValueError(
             f"the study {study['study']!r} has no method {', '.join(unknown)}; it has {', '.join(choices)}")
     return ({name: choices[name]['label'] for name in methods},
-            {name: {**choices[name]['options'], **choices[name]['chosen']} for name in methods})
+            {name: {**choices[settings_of_method]['chosen'], **choices[name]['options']} if settings_of_method else
+             {**choices[name]['options'], **choices[name]['chosen']} for name in methods})
 
 
 def run_trainings(config, runs, jobs, report):
@@ -153,7 +157,8 @@ def write_bounds(folder, labels, options, courses):
     summary = summarise_bounds(courses)
     content = dict(labels=labels, options=options, summary=summary, courses=courses, machine=machine(),
                    versions=versions())
-    files = {Path(folder, 'bounds.json'): (json.dumps(content, indent=1) + '\n').encode()}
+    # What a solver could not tell is nan, for which JSON has no word.
+    files = {Path(folder, 'bounds.json'): (json.dumps(_without_nan(content), indent=1, allow_nan=False) + '\n').encode()}
     for plot in bound_plots(labels, summary):
         for style in STYLES:
             for extension in ('png', 'svg'):
@@ -161,6 +166,14 @@ def write_bounds(folder, labels, options, courses):
     for path, data in files.items():
         AtomicLocalBackend().put(data, path)
     return list(files)
+
+
+def _without_nan(content):
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def bound_plots(labels, summary):

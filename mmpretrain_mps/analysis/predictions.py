@@ -74,7 +74,7 @@ def _draw_alpha(sweep, alpha):
     axis, = figure.axes
     axis.axvline(alpha, color=axis.xaxis.label.get_color(), linestyle=':', linewidth=1.2)
     axis.annotate(f'alpha {alpha:g}', (alpha, 0.02), xycoords=('data', 'axes fraction'), xytext=(4, 0),
-                  textcoords='offset points')
+                  textcoords='offset points', bbox=dict(facecolor=axis.get_facecolor(), edgecolor='none', pad=1))
     return figure
 
 

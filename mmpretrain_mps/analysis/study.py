@@ -1,7 +1,7 @@
 """What a comparison of methods found: tables, claims, and where every method stands between adapting and preserving."""
 import functools
 
-from ..benchmark.curves import colour_of
+from ..benchmark.curves import COLOURS, colour_of
 from ..benchmark.study_results import (claimed_difference, column_of, difference_at, differences_rows, figures_rows,
                                        label_of, shots_of, spread_at, with_half_width, zero_shot_of)
 from .contents import Plot, Section, Table
@@ -96,6 +96,8 @@ def _draw_trade_off(study, x, y, shots):
             continue
         axis.errorbar(spreads[0].mean, spreads[1].mean, xerr=spreads[0].std, yerr=spreads[1].std, color=colour_of(colour),
                       marker=MARKERS[colour % len(MARKERS)], markersize=8, elinewidth=1, capsize=2, linestyle='',
+                      # Colours come again after all have been used; hollow markers tell the second round apart.
+                      markerfacecolor='none' if colour >= len(COLOURS) else None,
                       label=label_of(study, method))
     for column, line, label in ((x, axis.axvline, 'zero-shot'), (y, axis.axhline, None)):
         zero_shot = zero_shot_of(study, column)

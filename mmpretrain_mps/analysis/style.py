@@ -3,7 +3,7 @@ from typing import NamedTuple, Optional
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from ..benchmark.curves import colour_of, figure_bytes
 
@@ -132,6 +132,9 @@ def draw_lines(title, x, y, lines, ticks=None):
     if ticks is not None:
         axis.set_xticks(range(len(ticks)), ticks)
     elif all(float(position).is_integer() for line in lines for position in line.x):
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        positions = sorted({float(position) for line in lines for position in line.x})
+        # Round a single position the locator would put fractions.
+        axis.xaxis.set_major_locator(FixedLocator(positions) if len(positions) == 1 else
+                                     MaxNLocator(integer=True, nbins=8))
     legend_below(figure, axis)
     return figure

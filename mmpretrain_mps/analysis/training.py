@@ -7,7 +7,8 @@ from .style import BRANCH_COLOURS, BRANCHES, Line, draw_lines
 
 LOSS_LABELS = {
     'loss': 'sum of all terms', 'loss_ce': 'cross-entropy', 'loss_gram_global': 'alignment, global',
-    'loss_gram_local': 'alignment, local'}
+    'loss_gram_local': 'alignment, local', 'loss_point_cls': 'points held, [CLS]',
+    'loss_point_patch': 'points held, patches', 'loss_logit_kl': 'consistency of logits'}
 SCULPT_LAYER = re.compile(r'loss_sculpt_layer(\d+)')
 GW_LABELS = {'gw/bound': 'bound: identity as coupling', 'gw/exact': 'distance: best coupling found',
              'gw/entropic': 'distance: entropic'}

@@ -4,7 +4,7 @@ from typing import NamedTuple, Optional
 from .study import is_certain, listed, paired_difference, values_of
 from .summary import Spread, spread_of
 
-HOLDS, FAILS, OPEN = 'holds', 'the opposite holds', 'cannot be told'
+HOLDS, FAILS, OPEN, ABSENT = 'holds', 'the opposite holds', 'cannot be told', 'not measured'
 CLAIM_KEYS = ('text', 'method', 'than', 'metric', 'better', 'grows')
 
 
@@ -77,7 +77,7 @@ def judge(claim, results, all_shots):
 
     Returns:
         list[Verdict]: One per number of shots; a single one for a claim that a lead grows. It holds, or its opposite, where
-        the 95 % interval of the paired difference leaves out 0.
+        the 95 % interval of the paired difference leaves out 0; it is not measured where one of the two has no such figure.
     """
     leads = {shots: {seed: ours - theirs for seed, ours, theirs in _pairs(claim, results, shots)} for shots in all_shots}
     if claim.grows:
@@ -93,7 +93,9 @@ def _pairs(claim, results, shots):
 
 
 def _verdict(claim, shots, difference):
-    if difference is None or not is_certain(difference):
+    if difference is None:
+        return Verdict(claim, shots, None, ABSENT)
+    if not is_certain(difference):
         return Verdict(claim, shots, difference, OPEN)
     as_claimed = (difference.mean > 0) == (claim.better == 'higher')
     return Verdict(claim, shots, difference, HOLDS if as_claimed else FAILS)

@@ -20,7 +20,8 @@ def run(arguments, report):
         report (Callable[[str], None]): Gets lines for the user.
 
     Returns:
-        int: 0 if all is done, 1 if a run failed, 130 after an interruption.
+        int: 0 if all is done, 1 if a run failed or figures do not agree with those of ``--against``, 130 after an
+        interruption.
 
     Raises:
         FileNotFoundError: If the study, the one to compare with, or weights or pictures that it needs, are not there.
@@ -38,10 +39,10 @@ def run(arguments, report):
     refuse_test_pictures(arguments.study, to_select, to_report)
     require_what_is_needed(to_report)
     try:
-        selection = _results(folder / 'selection', to_select, arguments, report, False)
+        selection = _results(folder / 'selection', to_select, arguments, report, False, [study.selection['metric']])
         choices = choose(study, selection) if selection else None
-        results = choices and _results(folder / 'report', report_cells(study, choices), arguments, report,
-                                       arguments.keep_checkpoints)
+        results = choices and _results(folder / 'report', _baseline_first(study, report_cells(study, choices)), arguments,
+                                       report, arguments.keep_checkpoints, _figures_of(study))
     except GridInterrupted as interruption:
         report(f'interrupted: {interruption}')
         return INTERRUPTED
@@ -52,7 +53,9 @@ def run(arguments, report):
     report('\n' + study_markdown(content))
     report('written: ' + ', '.join(map(str, files)))
     if earlier:
-        report(agreement_text(agreement_of(content, earlier), arguments.against))
+        agreement = agreement_of(content, earlier)
+        report(agreement_text(agreement, arguments.against))
+        return int(not agreement.is_whole)
     return 0
 
 
@@ -98,10 +101,33 @@ def require_what_is_needed(cells):
         raise FileNotFoundError(f"what the study needs is not all there: {'; '.join(absent)}")
 
 
-def _results(folder, cells, arguments, report, keep_checkpoints):
-    """Run cells and return their results, or None where one failed."""
+def _baseline_first(study, cells):
+    """Return the runs of the baseline before all others: every figure that is compared must be one of its own."""
+    return sorted(cells, key=lambda cell: cell.recipe != study.baseline)
+
+
+def _figures_of(study):
+    """Return the metrics that columns of a study name."""
+    return [metric for column in study.columns for metric in (column.metric, column.zero_shot) if metric]
+
+
+def _results(folder, cells, arguments, report, keep_checkpoints, wanted):
+    """Run cells and return their results, or None where one failed.
+
+    The first is run alone, so that a metric that nothing measures is found before the hours of all others.
+    """
     report(f'{folder.name}: {len(cells)} runs in {folder}')
-    failures = run_cells(folder, cells, *devices_and_jobs(arguments), True, keep_checkpoints, report)
+    places = devices_and_jobs(arguments)
+    if not run_cells(folder, cells[:1], *places, True, keep_checkpoints, report):
+        _require_figures(arguments.study, cells[0], read_result(folder, cells[0])['metrics'], wanted)
+    failures = run_cells(folder, cells, *places, True, keep_checkpoints, report)
     for failure in failures:
         report(f'FAILED: {failure.cell.name} ({failure.reason}); its log ends with\n{failure.log_tail}')
     return None if failures else [read_result(folder, cell) for cell in cells]
+
+
+def _require_figures(study, cell, metrics, wanted):
+    absent = [metric for metric in wanted if metric not in metrics]
+    if absent:
+        raise ValueError(f"{study} asks for {', '.join(map(repr, absent))}, which {cell.name} did not give; it gave "
+                         f"{', '.join(metrics)}")

@@ -149,10 +149,17 @@ class Agreement(NamedTuple):
     """(method's label, shots, column's title, earlier mean, half width, mean) of the others."""
     choices: list
     """Labels of methods for which validation chose other settings."""
+    alone: int
+    """Means that only one of the two has."""
+
+    @property
+    def is_whole(self):
+        """bool: Whether all of it agrees: the same choices, and every mean within its interval."""
+        return not self.outside and not self.choices
 
 
 def agreement_of(study, earlier):
-    """Compare a study with an earlier run of the same one, method by method that both have.
+    """Compare a study with an earlier run of the same one.
 
     Args:
         study (dict): From :func:`read_study_results`.
@@ -164,33 +171,28 @@ def agreement_of(study, earlier):
     Raises:
         ValueError: If they have no figure in common.
     """
-    figures = equal = inside = 0
-    outside, shared = [], [method for method in study['choices'] if method in earlier['choices']]
-    metrics = {column['metric'] for column in earlier['columns']}
-    for method in shared:
-        for shots in shots_of(study):
-            for column in (column for column in study['columns'] if column['metric'] in metrics):
-                ours, theirs = (values_of(content['cells'], method, shots, column['metric']) for content in (study, earlier))
-                if not ours or not theirs:
-                    continue
-                figures += 1
-                mean, before = spread_of(list(ours.values())).mean, spread_of(list(theirs.values()))
-                equal += ours.keys() == theirs.keys() and all(abs(ours[seed] - theirs[seed]) <= ROUNDING for seed in ours)
-                if abs(mean - before.mean) <= (before.half_width or 0) + ROUNDING:
-                    inside += 1
-                else:
-                    outside.append((label_of(study, method), shots, column['title'], before.mean, before.half_width or 0, mean))
-    if not figures:
+    names = [{tuple(row[key] for key in ('method', 'shots', 'metric')) for row in content['summary']}
+             for content in (study, earlier)]
+    equal, outside, shared = 0, [], names[0] & names[1]
+    if not shared:
         raise ValueError(f"{study['study']!r} and {earlier['study']!r} have no figure in common to compare")
-    others = [label_of(study, method) for method in shared
-              if study['choices'][method]['chosen'] != earlier['choices'][method]['chosen']]
-    return Agreement(figures, equal, inside, outside, others)
+    for method, shots, metric in sorted(shared):
+        ours, theirs = (values_of(content['cells'], method, shots, metric) for content in (study, earlier))
+        equal += ours.keys() == theirs.keys() and all(abs(ours[seed] - theirs[seed]) <= ROUNDING for seed in ours)
+        mean, before = spread_of(list(ours.values())).mean, spread_of(list(theirs.values()))
+        half_width = before.half_width or 0
+        if abs(mean - before.mean) > half_width + ROUNDING:
+            outside.append((label_of(study, method), shots, column_of(study, metric)['title'], before.mean, half_width, mean))
+    others = [label_of(study, method) for method in study['choices'] if method in earlier['choices']
+              and study['choices'][method]['chosen'] != earlier['choices'][method]['chosen']]
+    return Agreement(len(shared), equal, len(shared) - len(outside), outside, others, len(names[0] ^ names[1]))
 
 
 def agreement_text(agreement, folder):
     """Return an agreement in words: what is equal, what lies within the intervals, what does not."""
     lines = [f'compared with {folder}: {agreement.inside} of {agreement.figures} means lie within the 95 % interval of the '
              f'earlier one, {agreement.equal} are equal run by run']
+    lines += [f'{agreement.alone} means are of one of the two alone'] * bool(agreement.alone)
     lines += [f'other settings were chosen for: {", ".join(agreement.choices)}'] * bool(agreement.choices)
     lines += [f'outside: {label}, {shots} shots, {title}: {before:.3f} ± {half:.3f} before, {mean:.3f} now'
               for label, shots, title, before, half, mean in agreement.outside]

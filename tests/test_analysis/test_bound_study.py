@@ -66,6 +66,12 @@ def never(*_, **__):
 def test_settings_are_the_method_s_own_and_what_validation_chose():
     assert settings_of(STUDY, ['ce']) == (
         dict(ce='cross-entropy'), dict(ce={'model.gram_loss.loss_weight': 0.0, 'lr': 2}))
+    study = dict(study='A study', choices=dict(STUDY['choices'], mar=dict(
+        label='MAR', options={'s': 0}, chosen={'lr': 3, 'model.gram_loss.loss_weight': 4.0})))
+    assert settings_of(study, ['ce', 'mar'], 'mar')[1] == dict(
+        ce={'lr': 1, 'model.gram_loss.loss_weight': 0.0}, mar={'lr': 3, 'model.gram_loss.loss_weight': 4.0, 's': 0})
+    with pytest.raises(ValueError, match='has no method full; it has ce, mar'):
+        settings_of(STUDY, ['ce'], 'full')
     with pytest.raises(ValueError, match="the study 'A study' has no method hms, full; it has ce, mar"):
         settings_of(STUDY, ['ce', 'hms', 'full'])
 

@@ -8,7 +8,7 @@ from mmpretrain_mps.analysis.training import gw_section, training_section
 from mmpretrain_mps.analysis.work_dir import read_work_dir
 
 LOSSES = dict(loss=6., loss_ce=3., loss_gram_global=2., loss_sculpt_layer0=.5, loss_sculpt_layer2=.25,
-              loss_point_cosine=.25)
+              loss_point_cls=.25, loss_logit_kl=.75, loss_of_mine=.5)
 
 
 def plots(section):
@@ -34,7 +34,8 @@ def test_every_term_is_drawn_under_a_readable_name_and_their_sum_apart_from_them
     assert {label: (y, style) for label, (_, y, style) in lines.items()} == {
         'sum of all terms': ([6., 3.], '--'), 'cross-entropy': ([3., 1.5], '-'), 'alignment, global': ([2., 1.], '-'),
         'sculpting, layer 0 (output)': ([.5, .25], '-'), 'sculpting, layer 2': ([.25, .125], '-'),
-        'loss point cosine': ([.25, .125], '-')}
+        'points held, [CLS]': ([.25, .125], '-'), 'consistency of logits': ([.75, .375], '-'),
+        'loss of mine': ([.5, .25], '-')}
     assert all(x == [1., 2.] for x, _, _ in lines.values())
     axis, = drawn(plots(section)['learning-rate']).axes
     assert axis.get_xlabel() == 'epoch' and list(axis.lines[0].get_ydata()) == [0.1, 0.05]

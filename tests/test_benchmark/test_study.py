@@ -163,7 +163,7 @@ def test_a_claim_holds_where_the_interval_of_the_paired_difference_leaves_out_ze
     assert verdicts[2].difference.mean == 3
     runs[-1]['metrics']['gram/global'] = .1  # differences +0.1 and -0.1
     assert verdicts_of(study, runs)[1].verdict == 'cannot be told'
-    assert [v.verdict for v in verdicts_of(study, [])] == ['cannot be told'] * 3
+    assert [v.verdict for v in verdicts_of(study, [])] == ['not measured'] * 3
     assert '| alignment keeps geometry | mar against cross-entropy: distortion | 1: **-0.300' in claims_table(
         content_of(study, runs))
 
@@ -203,7 +203,8 @@ def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlie
     now = content_of(study, [figures('ce', 1, 93.), figures('ce', 2, 94.), figures('mar', 1, 80., .1),
                              figures('mar', 2, 80.1, .3 + 1e-9)], chosen=1)
     found = agreement_of(now, earlier)
-    assert found[:3] == (3, 1, 2) and found.choices == ['cross-entropy', 'mar']
+    assert found[:3] == (3, 1, 2) and found.choices == ['cross-entropy', 'mar'] and not found.is_whole
+    assert agreement_of(earlier, earlier).is_whole
     (label, shots, title, before, half, mean), = found.outside
     assert (label, shots, title, before, half, mean) == ('mar', 4, 'accuracy', 80, 0, pytest.approx(80.05))
     assert agreement_text(found, 'results/x').splitlines() == [
@@ -211,7 +212,9 @@ def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlie
         'other settings were chosen for: cross-entropy, mar',
         'outside: mar, 4 shots, accuracy: 80.000 ± 0.000 before, 80.050 now']
     with pytest.raises(ValueError, match="have no figure in common"):
-        agreement_of(now, {**earlier, 'cells': []})
+        agreement_of(now, {**earlier, 'summary': []})
+    one = agreement_of({**now, 'summary': now['summary'][:1]}, earlier)
+    assert one.figures == 1 and '2 means are of one of the two alone' in agreement_text(one, 'x')
 
 
 @pytest.mark.parametrize('name, runs', [('digits', 10 * 9 * 2), ('letters', 6 * 9 * 2)])
@@ -224,7 +227,7 @@ def test_the_committed_studies_choose_on_validation_pictures_with_seeds_of_their
     assert len({cell.key for cell in to_report}) == len(study.methods) * len(study.report['shots']) * 5
     refuse_test_pictures(path, to_select, to_report)
     assert not {cell.seed for cell in to_select} & {cell.seed for cell in to_report}
-    assert {v.verdict for v in verdicts_of(study, [])} == {'cannot be told'}
+    assert {v.verdict for v in verdicts_of(study, [])} == {'not measured'}
 
 
 def test_the_grid_of_single_changes_has_one_recipe_per_change():

@@ -40,7 +40,7 @@ def run(study, work_dir, **flags):
 def test_methods_choose_are_tested_and_a_second_call_runs_nothing(tmp_path):
     study = write_study(tmp_path)
     status, text = run(study, tmp_path / 'out')
-    assert status == 0 and '4 runs in' in text and '| both are better' in text
+    assert status == 0 and text.count('4 runs in') == 2 and '| both are better' in text
     content = json.loads((tmp_path / 'out' / 'study.json').read_text())
     assert [(cell['recipe'], cell['seed']) for cell in content['cells']] == [
         ('ce', 1), ('ce', 2), ('full', 1), ('full', 2)]
@@ -72,6 +72,29 @@ def test_a_run_that_fails_is_told_and_what_is_done_is_kept(tmp_path):
     assert status == 1 and 'FAILED: tiny_digits broken.1' in text and 'alpha must lie between 0 and 1' in text
     assert len(list((tmp_path / 'out' / 'selection').glob('*/*/result.json'))) == 5
     assert not (tmp_path / 'out' / 'report').exists() and not (tmp_path / 'out' / 'study.json').exists()
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(selection={**STUDY['selection'], 'metric': 'acuracy/fused'}), "study.yaml asks for 'acuracy/fused', which tiny_dig"),
+    (dict(columns=[*STUDY['columns'], dict(metric='gram/globl', title='g')]), "asks for 'gram/globl', which .*ce, 1 shot")])
+def test_a_figure_that_nothing_measures_is_found_by_the_first_run(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run(write_study(tmp_path, **changes), tmp_path / 'out')
+    last = tmp_path / 'out' / ('selection' if 'selection' in changes else 'report')
+    assert len(list(last.glob('*/*/result.json'))) == 1
+
+
+def test_figures_that_differ_from_earlier_ones_end_with_status_1(tmp_path):
+    study = write_study(tmp_path)
+    assert run(study, tmp_path / 'out')[0] == 0
+    file = tmp_path / 'out' / 'study.json'
+    content = json.loads(file.read_text())
+    for cell in content['cells']:
+        cell['metrics']['accuracy/fused'] = 100 + cell['seed'] / 100
+    (tmp_path / 'before').mkdir()
+    (tmp_path / 'before' / 'study.json').write_text(json.dumps(content))
+    status, text = run(study, tmp_path / 'out', against=str(tmp_path / 'before'))
+    assert status == 1 and '0 of 2 means lie within' in text and 'outside: ce, 1 shots, fused: 100.015 ± 0.064 before' in text
 
 
 def test_a_missing_target_is_refused_before_any_run(tmp_path):
