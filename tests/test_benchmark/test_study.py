@@ -217,7 +217,7 @@ def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlie
     assert one.figures == 1 and '2 means are of one of the two alone' in agreement_text(one, 'x')
 
 
-@pytest.mark.parametrize('name, runs', [('digits', 10 * 9 * 2), ('letters', 6 * 9 * 2)])
+@pytest.mark.parametrize('name, runs', [('digits', 10 * 9 * 2), ('letters', 6 * 9)])
 def test_the_committed_studies_choose_on_validation_pictures_with_seeds_of_their_own(name, runs):
     path = CONFIG_FOLDER / 'studies' / f'{name}.yaml'
     study = read_study(path)
