@@ -115,22 +115,22 @@ def differences(study, shots):
 
 
 def claims():
-    """Count, for every claim and benchmark, in how many comparisons it holds."""
-    counts = {}
+    """Count, for every claim, benchmark and part of the model, in how many comparisons it holds."""
+    counts, columns = {}, [(name, part) for name in STUDIES for part in ('fused', 'tuned branch')]
     for name, folder in STUDIES.items():
         for claim in read_study_results(RESULTS / folder)['claims']:
-            counts.setdefault(claim['text'], {}).setdefault(name, []).append(claim['verdict'])
-    rows = []
-    for text, by_study in counts.items():
-        rows.append([text] + [_verdicts(by_study.get(name, [])) for name in STUDIES])
-    return markdown_table(['claim', *STUDIES], rows)
+            # Gram matrices and scatter are of the tuned branch's features.
+            part = 'fused' if claim['metric'].endswith('/fused') else 'tuned branch'
+            counts.setdefault(claim['text'], {}).setdefault((name, part), []).append(claim['verdict'])
+    rows = [[text] + [_verdicts(found.get(column, [])) for column in columns] for text, found in counts.items()]
+    return markdown_table(['claim', *(f'{name}, {part}' for name, part in columns)], rows)
 
 
 def _verdicts(verdicts):
-    """Write verdicts as counts; '-' where a study does not ask."""
+    """Write verdicts as counts, what was not measured left out; '-' where a study does not ask."""
     names = ('holds', 'the opposite holds', 'cannot be told')
     counted = [f'{name} {verdicts.count(name)}' for name in names if name in verdicts]
-    return f"{', '.join(counted)} of {len(verdicts)}" if counted else '-'
+    return f"{', '.join(counted)} of {sum(map(verdicts.count, names))}" if counted else '-'
 
 
 def parts():

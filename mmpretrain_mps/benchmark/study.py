@@ -124,7 +124,8 @@ def only(study, names):
     known = [method.name for method in study.methods]
     strangers = [name for name in names if name not in known]
     if strangers or study.baseline not in names:
-        wrong = f"{', '.join(map(repr, strangers))} are none" if strangers else f'the baseline {study.baseline!r} is missing'
+        wrong = (f"there is no {', '.join(map(repr, strangers))}" if strangers else
+                 f'the baseline {study.baseline!r} is missing')
         raise ValueError(f"methods {' '.join(names)}: {wrong}; the study has {', '.join(known)}, and all are compared "
                          f'with {study.baseline}')
     claims = [{**claim, 'than': [name for name in listed(claim['than']) if name in names]}

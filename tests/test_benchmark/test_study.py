@@ -189,7 +189,7 @@ def test_methods_that_are_left_out_take_their_claims_with_them(write):
     assert len(verdicts_of(kept, [])) == 1
     with pytest.raises(ValueError, match="methods mar hms: the baseline 'ce' is missing; the study has ce, hms, mar"):
         only(study, ['mar', 'hms'])
-    with pytest.raises(ValueError, match="methods ce l1: 'l1' are none; the study has ce, hms, mar"):
+    with pytest.raises(ValueError, match="methods ce l1: there is no 'l1'; the study has ce, hms, mar"):
         only(study, ['ce', 'l1'])
 
 
