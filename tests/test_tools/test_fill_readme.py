@@ -6,6 +6,8 @@ import sys
 import pytest
 from tiny_run import ROOT
 
+from mmpretrain_mps.benchmark.study import Choice, read_study, report_cells
+from mmpretrain_mps.benchmark.study_results import read_study_results
 from mmpretrain_mps.datasets import Digits
 
 
@@ -41,3 +43,13 @@ def test_figures_on_the_digits_are_of_the_split_that_there_is_today(file):
     cells = json.loads((ROOT / 'results' / file).read_text(encoding='utf-8'))['cells']
     today = Digits(subset='test', pipeline=[]).metainfo['split_id']
     assert {cell['split_id'] for cell in cells} == {today} and {cell['test_pictures'] for cell in cells} == {899}
+
+
+@pytest.mark.parametrize('name', ['digits'])
+def test_figures_of_the_studies_are_of_the_settings_that_the_configs_hold_today(name):
+    study = read_study(ROOT / 'configs' / 'studies' / f'{name}.yaml')
+    kept = read_study_results(ROOT / 'results' / f'{name}_study')
+    chosen = {method: Choice(0, choice['chosen'], []) for method, choice in kept['choices'].items()}
+    assert {method.name: method.candidates for method in study.methods} == {
+        method: [candidate['options'] for candidate in choice['candidates']] for method, choice in kept['choices'].items()}
+    assert {cell.key for cell in report_cells(study, chosen)} == {cell['hash'] for cell in kept['cells']}
