@@ -15,7 +15,7 @@ from tiny_clip import save_tiny_clip
 from tiny_digits import CONFIG_FOLDER, ROOT
 
 from mmpretrain_mps.benchmark import grid as grid_module
-from mmpretrain_mps.benchmark.command import cells_of, split_recipes
+from mmpretrain_mps.benchmark.command import cells_of, quotable_labels, split_recipes
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
 from mmpretrain_mps.benchmark.parts import PartsCheck
 from mmpretrain_mps.benchmark.published import published_of
@@ -43,7 +43,7 @@ def lay_out(name, **flags):
 
 def quoted(name):
     grid = read_grid_file(str(GRIDS[name]))
-    labels = {recipe: recipe for recipe in split_recipes(grid, None)[0]}
+    labels = quotable_labels(*split_recipes(grid, None))
     return published_of(grid, str(GRIDS[name]), labels, lay_out(name, seeds=[1]))
 
 
@@ -76,6 +76,18 @@ def test_the_recipe_paper_alone_is_the_default_and_one_recipe_needs_no_mention()
     assert {cell.recipe for cell in lay_out('components', datasets=['DTD'], recipes=['alpha_0.5'])} == {'alpha_0.5'}
     with pytest.raises(ValueError, match="no config for data set 'DTD' with recipe 'cee'"):
         lay_out('components', datasets=['DTD'], recipes=['cee'])
+
+
+def test_the_linear_probe_runs_in_the_place_of_the_method_and_has_no_figures_of_it():
+    cells = lay_out('main', recipes=['paper', 'linear_probe'], seeds=[1], shots=[16])
+    assert {cell.recipe for cell in cells} == {'paper-full', 'linear_probe-full'} and len(cells) == 22
+    assert quotable_labels({'full': {}}, ['paper', 'linear_probe']) == {'paper-full': 'full'}
+    assert quotable_labels({'full': {}}, ['linear_probe']) == {}
+    cell, = lay_out('domain_generalization', recipes=['linear_probe'], seeds=[1])
+    assert PartsCheck().faults_of(read_cell_config(cell)) == []
+    without_losses = lay_out('components', datasets=['DTD'], recipes=['linear_probe', 'ce'])[0]
+    fault, = PartsCheck().faults_of(read_cell_config(without_losses))
+    assert 'LinearProbeClassifier is not trained by losses, but got gram_loss, sculpt_loss' in fault
 
 
 def test_domain_generalisation_tests_the_targets_and_insists_on_those_of_the_paper():
