@@ -15,7 +15,7 @@ from tiny_clip import save_tiny_clip
 from tiny_digits import CONFIG_FOLDER, ROOT
 
 from mmpretrain_mps.benchmark import grid as grid_module
-from mmpretrain_mps.benchmark.command import cells_of, quotable_labels, split_recipes
+from mmpretrain_mps.benchmark.command import cells_of, quotable_labels, run, split_recipes
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
 from mmpretrain_mps.benchmark.parts import PartsCheck
 from mmpretrain_mps.benchmark.published import published_of
@@ -35,10 +35,14 @@ def files_read_once():
         yield
 
 
-def lay_out(name, **flags):
+def flags_of(**flags):
     defaults = dict(configs=[], datasets=[], shots=None, seeds=None, recipes=None, cfg_options=None, select='last',
                     targets=False)
-    return cells_of(argparse.Namespace(**{**defaults, **flags}), CONFIG_FOLDER, read_grid_file(str(GRIDS[name])))
+    return argparse.Namespace(**{**defaults, **flags})
+
+
+def lay_out(name, **flags):
+    return cells_of(flags_of(**flags), CONFIG_FOLDER, read_grid_file(str(GRIDS[name])))
 
 
 def quoted(name):
@@ -66,6 +70,30 @@ def test_a_grid_has_as_many_cells_as_it_says_with_both_recipes(name):
     assert len({cell.key for cell in cells}) == len(cells)
     assert {cell.recipe.partition('-')[0] for cell in cells} == set(VARIANTS)
     assert all(cell.config.endswith('_official.py') == cell.recipe.startswith('official') for cell in cells)
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_a_dry_run_of_a_grid_lists_its_runs_and_misses_nothing_but_weights_and_data(name, tmp_path):
+    lines, nowhere = [], dict(pretrained=str(tmp_path / 'no.pt'), data_root=str(tmp_path / 'no'))
+    flags = flags_of(grid=str(GRIDS[name]), cfg_options=nowhere, work_dir=str(tmp_path / 'out'), runs_dir=None,
+                     devices=['cpu'], jobs=1, dry_run=True, step_seconds=None)
+    assert run(flags, CONFIG_FOLDER, lines.append) == 1
+    datasets = read_grid_file(str(GRIDS[name]))['datasets']
+    assert sum(int(count) for line in lines for count in re.findall(r'\((\d+) runs\)$', line)) == RUNS[name]
+    assert lines[len(datasets)] == f'{RUNS[name]} runs, 0 done before, {RUNS[name]} to run'
+    missing = len(datasets) + (3 if name == 'domain_generalization' else 1)
+    assert sum(line.startswith('MISSING') for line in lines) == missing
+    assert lines[-1] == f'dry run: NOT ready, {missing} missing, see above'  # and no part is faulty
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_the_method_builds_on_every_data_set(variant):
+    parts = PartsCheck()
+    cells = [cell for name in ('main', 'domain_generalization')
+             for cell in lay_out(name, seeds=[1], shots=[16], recipes=[variant])]
+    assert len(cells) == 11 + 1 and {cell.recipe for cell in cells} == {'full'}
+    assert {cell.config: parts.faults_of(read_cell_config(cell)) for cell in cells} == {
+        cell.config: [] for cell in cells}
 
 
 def test_the_recipe_paper_alone_is_the_default_and_one_recipe_needs_no_mention():
