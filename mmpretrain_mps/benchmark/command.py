@@ -14,6 +14,8 @@ from .tables import results_markdown, write_results
 DEFAULT_SHOTS = (1, 2, 4, 8, 16)
 DEFAULT_SEEDS = (1, 2, 3)
 DEFAULT_VARIANT = 'paper'
+# Ways to train the paper's method; what it publishes of a recipe is of no other config's.
+VARIANTS_OF_THE_METHOD = (DEFAULT_VARIANT, 'official')
 MOST_CPU_JOBS = 4
 INTERRUPTED = 130
 
@@ -37,8 +39,7 @@ def run(arguments, config_folder, report):
     grid = read_grid_file(arguments.grid) if arguments.grid else {}
     cells = cells_of(arguments, config_folder, grid)
     changes, variants = split_recipes(grid, arguments.recipes)
-    labels = {label_of(variant if len(variants) > 1 else '', name): name for variant in variants for name in changes}
-    published = published_of(grid, arguments.grid, labels, cells)
+    published = published_of(grid, arguments.grid, quotable_labels(changes, variants), cells)
     devices, jobs = devices_and_jobs(arguments)
     folder, runs, failures, status = Path(arguments.work_dir), Path(arguments.runs_dir or arguments.work_dir), [], 0
     if arguments.dry_run:
@@ -91,6 +92,20 @@ def cells_of(arguments, config_folder, grid):
         [*configs, *named], arguments.shots or grid.get('shots') or DEFAULT_SHOTS,
         arguments.seeds or grid.get('seeds') or DEFAULT_SEEDS, changes, options, arguments.select,
         arguments.targets or grid.get('targets', False))
+
+
+def quotable_labels(changes, variants):
+    """Name the recipes of a run that published figures of the method may stand beside.
+
+    Args:
+        changes (Iterable[str]): Names of changes, of :func:`split_recipes`.
+        variants (Sequence[str]): Names of config files.
+
+    Returns:
+        dict[str, str]: Label, as cells have it, to the name of the changes.
+    """
+    return {label_of(variant if len(variants) > 1 else '', name): name for variant in variants for name in changes
+            if variant in VARIANTS_OF_THE_METHOD}
 
 
 def devices_and_jobs(arguments):

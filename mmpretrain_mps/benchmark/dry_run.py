@@ -124,7 +124,8 @@ def steps_of(cfg, shots):
     spec, _ = described_data(cfg.train_dataloader.dataset)
     if spec is None:
         return None
-    return cfg.train_cfg.max_epochs * math.ceil(spec.num_classes * shots / cfg.train_dataloader.batch_size)
+    # A loop that says no number of epochs looks at the pictures once.
+    return cfg.train_cfg.get('max_epochs', 1) * math.ceil(spec.num_classes * shots / cfg.train_dataloader.batch_size)
 
 
 def _line(config, recipes):

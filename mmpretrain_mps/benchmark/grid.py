@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from ..engine import command_line
 from ..utils.config import OPTIONAL_KEYS, RUNNER_KEYS
+from .files import read_mapping
 from .selection import apply_selection
 
 # What neither changes a result nor belongs to it: where it is written, what it looks like, how many processes load, hooks
@@ -20,7 +21,10 @@ UNRELATED_KEYS = frozenset({
     'work_dir', 'load_from', 'resume', 'launcher', 'log_level', 'log_processor', 'visualizer', 'env_cfg', 'num_workers',
     'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb'
 })
-GRID_KEYS = ('configs', 'datasets', 'shots', 'seeds', 'recipes', 'definitions', 'cfg_options', 'targets', 'published')
+LIST = (list, tuple)
+# What a grid file may hold, and of which kinds.
+GRID_KEYS = dict(configs=LIST, datasets=LIST, shots=LIST, seeds=LIST, recipes=(*LIST, dict), definitions=dict,
+                 cfg_options=dict, targets=bool, published=dict)
 
 
 class Cell(NamedTuple):
@@ -181,15 +185,20 @@ def read_grid_file(path):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds anything else.
+        ValueError: If it holds anything else, or a value of another kind.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'grid file {path} does not exist (looked from {Path.cwd()})')
-    grid = Config.fromfile(path).to_dict()
-    unknown = [key for key in grid if key not in GRID_KEYS]
-    if unknown:
-        raise ValueError(f"{path} holds {', '.join(map(repr, unknown))}; expected {', '.join(GRID_KEYS)}")
+    grid = read_mapping(path, 'grid file', GRID_KEYS)
+    for key, value in grid.items():
+        if value is not None and not isinstance(value, GRID_KEYS[key]):
+            raise ValueError(f'{path}: {key} is {value!r}; expected {_in_words(GRID_KEYS[key])}')
     return grid
+
+
+def _in_words(kinds):
+    if kinds is bool:
+        return 'true or false'
+    kinds = kinds if isinstance(kinds, tuple) else (kinds, )
+    return ' or '.join(['a list'] * (list in kinds) + ['a mapping'] * (dict in kinds))
 
 
 def _related(value):

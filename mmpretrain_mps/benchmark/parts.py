@@ -8,10 +8,12 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import (DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS,
                                  OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS, TRANSFORMS)
 
+from ..models.classifiers.linear_probe_classifier import refuse_losses
 from ..models.utils.clip_loader import vision_tower_without_weights
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 CLASSIFIER = 'MPSCLIPClassifier'
+PROBE = 'LinearProbeClassifier'
 # What the classifier takes a part for that does not say its type.
 DEFAULT_TYPES = dict(backbone='DualBranchViT', head='LogitsFusionHead', gram_loss='GramAlignLoss',
                      sculpt_loss='HierarchicalSculptLoss')
@@ -115,6 +117,8 @@ def described_data(dataset):
 
 def _build_model_parts(model):
     _check_arguments(MODELS, model)
+    if model['type'] == PROBE:
+        refuse_losses(model)  # names that its signature lets through
     defaults, parts = DEFAULT_TYPES if model['type'] == CLASSIFIER else {}, {}
     for name, part in model.items():
         section = {'type': defaults.get(name), **part} if isinstance(part, dict) else {}

@@ -4,9 +4,9 @@ from typing import NamedTuple
 from ..datasets.catalog import find_spec
 from .grid import read_cell_config
 from .parts import datasets_of, described_data
-from .summary import MEAN
+from .summary import MEAN, NAMELESS
 
-PUBLISHED_KEYS = ('source', 'recipes', 'means', 'speed')
+PUBLISHED_KEYS = ('source', 'recipes', 'others', 'means', 'speed')
 SPEED_KEYS = ('training', 'prediction')
 
 
@@ -16,13 +16,16 @@ class Published(NamedTuple):
     source: str
     """Where the figures stand."""
     values: dict
-    """(label of the recipe, data set, target or name of a mean, shots) -> accuracy in percent; 0 shots is zero-shot."""
+    """(label of the recipe or name of another method, data set, target or name of a mean, shots) -> accuracy in
+    percent; 0 shots is zero-shot."""
     datasets: tuple
     """Names of the data sets of the run, in its order."""
     means: dict
     """Name of a mean over data sets and targets -> what it is over."""
     speed: dict
     """``'training'`` and ``'prediction'``: pictures per second; empty if nothing is published."""
+    others: tuple = ()
+    """Names of the methods that are not run here."""
 
     @property
     def targets(self):
@@ -43,6 +46,8 @@ def published_of(grid, path, labels, cells):
               ImageNet: {0: 66.73, 16: 75.60}   # a data set or a target; 0 shots is zero-shot
               mean: {16: 86.85}                 # over all data sets of the grid
               three: {16: 64.41}                # one of the means below
+          others:                               # methods that are not run here
+            PromptSRC: {ImageNet: {16: 73.17}}
           means: {three: [ImageNet, imagenet_sketch, imagenet_v2]}
           speed: {training: 95.65, prediction: 535}   # pictures per second
 
@@ -56,19 +61,21 @@ def published_of(grid, path, labels, cells):
         Published | None: None if the grid publishes nothing. A mean over all data sets is left out if not all are run.
 
     Raises:
-        ValueError: If the section has an unknown key, recipe or column, or a figure that is none.
+        ValueError: If the section has an unknown key, recipe or column, a figure that is none, or another method with
+            the name of a recipe.
     """
     section = grid.get('published')
     if not section:
         return None
-    _check_keys('published', section, PUBLISHED_KEYS, path)
+    _check_keys('published', _mapping('published', section, path), PUBLISHED_KEYS, path)
     if not isinstance(section.get('source'), str):
         raise ValueError(f'{path}: published has the source {section.get("source")!r}; expected a text that says where '
                          'the figures stand')
-    recipes, means = section.get('recipes') or {}, section.get('means') or {}
-    speed = section.get('speed') or {}
+    recipes, others, means, speed = (
+        _mapping(f'published.{key}', section.get(key) or {}, path) for key in PUBLISHED_KEYS[1:])
     _check_keys('published.speed', speed, SPEED_KEYS, path)
     _check_keys('published.recipes', recipes, tuple(grid.get('recipes') or ()), path)
+    _check_others(others, {*(grid.get('recipes') or ()), *(cell.recipe for cell in cells), NAMELESS}, path)
     run, targets = _sets_of(cells)
     all_datasets = tuple(map(_full_name, grid.get('datasets') or ())) or run
     columns = {*all_datasets, *targets, *means, MEAN}
@@ -79,15 +86,17 @@ def published_of(grid, path, labels, cells):
     wanted |= {name for name, members in means.items() if wanted.issuperset(members)}
     wanted |= {MEAN} if set(run) == set(all_datasets) else set()
     values = {}
-    for recipe, of_recipe in recipes.items():
-        where = f'published.recipes.{recipe}'
-        _check_keys(where, of_recipe, tuple(sorted(columns)), path)
-        for column, of_column in of_recipe.items():
+    quoted = [(f'published.recipes.{recipe}', [label for label, name in labels.items() if name == recipe], of_recipe)
+              for recipe, of_recipe in recipes.items()]
+    quoted += [(f'published.others.{name}', [name], of_other) for name, of_other in others.items()]
+    for where, names, of_method in quoted:
+        _check_keys(where, _mapping(where, of_method, path), tuple(sorted(columns)), path)
+        for column, of_column in of_method.items():
             _check_figures(f'{where}.{column}', of_column, path)
-            values.update({(label, column, number): float(value) for label, name in labels.items() if name == recipe
+            values.update({(name, column, number): float(value) for name in names
                            for number, value in of_column.items() if column in wanted and number in shots})
     return Published(section['source'], values, run, {name: tuple(members) for name, members in means.items()
-                                                      if name in wanted}, dict(speed))
+                                                      if name in wanted}, dict(speed), tuple(others))
 
 
 def _full_name(dataset):
@@ -107,6 +116,19 @@ def _sets_of(cells):
         datasets.insert(0, str(datasets_of(cfg.test_dataloader.dataset)[-1]['type']) if spec is None else spec.name)
         targets.update((cfg.get('test_cfg') or {}).get('targets') or ())
     return tuple(dict.fromkeys(datasets)), targets
+
+
+def _mapping(where, value, path):
+    if not isinstance(value, dict):
+        raise ValueError(f'{path}: {where} is {value!r}; expected a mapping')
+    return value
+
+
+def _check_others(others, taken, path):
+    ours = [name for name in others if name in taken]
+    if ours:
+        raise ValueError(f"{path}: published.others holds {', '.join(map(repr, ours))}, which the grid runs; expected "
+                         'other names, or the figures under published.recipes')
 
 
 def _check_keys(where, section, known, path):

@@ -2,9 +2,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-from mmengine.config import Config
-
+from .files import read_mapping
 from .grid import make_cells
 from .summary import Spread, spread_of
 
@@ -54,6 +52,8 @@ class Study(NamedTuple):
     """Entries that :func:`.claims.read_claims` reads."""
     trade_off: list
     """Two metrics of columns that are shown against each other; may be empty."""
+    path: str
+    """Of the file, for messages."""
 
     @property
     def budget(self):
@@ -85,16 +85,11 @@ def read_study(path):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a key is unknown or missing, methods have different numbers of candidates, the baseline is no
-            method, or a seed serves both selection and report.
+        ValueError: If the file is no mapping, a key is unknown or missing, a value is of another kind, methods have
+            different numbers of candidates or equal ones, the baseline is no method, or a seed serves twice.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'study {path} does not exist (looked from {Path.cwd()})')
-    try:
-        content = Config.fromfile(str(path)).to_dict()
-    except yaml.YAMLError as error:
-        raise ValueError(f'{path} is no YAML: {error}') from error
+    content = read_mapping(path, 'study', STUDY_KEYS)
     _check_keys(content, STUDY_KEYS, ('config', 'baseline', 'selection', 'report', 'methods', 'columns'), str(path))
     _check_keys(content['selection'], SELECTION_KEYS, ('shots', 'seeds', 'metric'), f'{path}: selection')
     _check_keys(content['report'], REPORT_KEYS, ('shots', 'seeds'), f'{path}: report')
@@ -103,7 +98,7 @@ def read_study(path):
     study = Study(content.get('title', path.stem), content['baseline'], content.get('options') or {},
                   content['selection'], content['report'], methods,
                   [_read_column(path, column) for column in content['columns']], content.get('claims') or [],
-                  content.get('trade_off') or [])
+                  content.get('trade_off') or [], str(path))
     _check_whole(path, study)
     return study
 
@@ -278,6 +273,43 @@ def _check_types(path, content):
         if not isinstance(value, kind) or not value:
             expected = {dict: 'a mapping', list: 'a list', int: 'a whole number from 1 on'}[kind]
             raise ValueError(f'{path}: {name} is {value!r}, expected {expected}')
+    _check_numbers(path, 'selection.shots', [selection['shots']], 1)
+    _check_numbers(path, 'selection.seeds', selection['seeds'], 0)
+    _check_numbers(path, 'report.shots', report['shots'], 1)
+    _check_numbers(path, 'report.seeds', report['seeds'], 0)
+    _check_options(path, content)
+    _check_options(f'{path}: selection', selection)
+    _check_switch(f'{path}: report.targets', report.get('targets', True))
+    _check_claims(path, content.get('claims'))
+
+
+def _check_numbers(path, name, values, least):
+    bad = [value for value in values if not isinstance(value, int) or isinstance(value, bool) or value < least]
+    if bad:
+        raise ValueError(f'{path}: {name} holds {bad[0]!r}, expected whole numbers from {least} on')
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise ValueError(f'{path}: {name} holds {twice[0]} more than once, expected each number once')
+
+
+def _check_options(owner, section):
+    options = section.get('options')
+    if options is not None and not isinstance(options, dict):
+        raise ValueError(f'{owner}: options is {options!r}, expected a mapping of config names to values')
+
+
+def _check_switch(what, value):
+    if not isinstance(value, bool):
+        raise ValueError(f'{what} is {value!r}, expected true or false')
+
+
+def _check_claims(path, claims):
+    if claims is not None and not isinstance(claims, list):
+        raise ValueError(f'{path}: claims is {claims!r}, expected a list of mappings')
+    for claim in claims or ():
+        if not isinstance(claim, dict):
+            raise ValueError(f'{path}: claims holds {claim!r}, expected a mapping')
+        _check_switch(f"{path}: grows of claim {claim.get('text')!r}", claim.get('grows', False))
 
 
 def _read_method(path, name, method, config):
@@ -287,6 +319,12 @@ def _read_method(path, name, method, config):
     if not isinstance(candidates, list) or not candidates or not all(isinstance(entry, dict) for entry in candidates):
         raise ValueError(f'{owner} needs a list of candidates, each a mapping of config names to values, but has '
                          f'{candidates!r}')
+    for index, candidate in enumerate(candidates):
+        first = candidates.index(candidate)
+        if first < index:
+            raise ValueError(f'{owner} has equal candidates, number {first + 1} and {index + 1}: {candidate}; expected '
+                             'different ones')
+    _check_options(owner, method)
     file = str(path.parent / method.get('config', config))
     return Method(name, method.get('label', name), file, method.get('options') or {}, candidates)
 
@@ -296,7 +334,10 @@ def _read_column(path, column):
     better = column.get('better', 'higher')
     if better not in DIRECTIONS:
         raise ValueError(f"{path}: column {column['title']!r} has better={better!r}, expected one of {DIRECTIONS}")
-    return Column(column['metric'], column['title'], better, column.get('zero_shot', ''), column.get('digits', 2))
+    digits = column.get('digits', 2)
+    if not isinstance(digits, int) or isinstance(digits, bool) or digits < 0:
+        raise ValueError(f"{path}: column {column['title']!r} has digits={digits!r}, expected a whole number from 0 on")
+    return Column(column['metric'], column['title'], better, column.get('zero_shot', ''), digits)
 
 
 def _check_keys(content, known, needed, owner):
@@ -317,7 +358,8 @@ def _check_whole(path, study):
     if study.baseline not in budgets:
         raise ValueError(f'{path}: the baseline {study.baseline!r} is none of the methods {list(budgets)}')
     metrics = [column.metric for column in study.columns]
-    if study.trade_off and (len(study.trade_off) != 2 or not set(study.trade_off) <= set(metrics)):
+    pair = study.trade_off
+    if pair and (not isinstance(pair, list) or len(pair) != 2 or not all(metric in metrics for metric in pair)):
         raise ValueError(f'{path}: trade_off is {study.trade_off}, expected two metrics of columns: {metrics}')
     shared = sorted(set(study.selection['seeds']) & set(study.report['seeds']))
     if shared:

@@ -138,7 +138,7 @@ def verdicts_of(study, results):
     Returns:
         list[Verdict]: Claim by claim, few shots first.
     """
-    claims = read_claims(study.title, study.claims, [method.name for method in study.methods],
+    claims = read_claims(study.path, study.claims, [method.name for method in study.methods],
                          [column.metric for column in study.columns])
     return [verdict for claim in claims for verdict in judge(claim, results, study.report['shots'])]
 

@@ -41,6 +41,8 @@ class Summary(NamedTuple):
     """Names of the means over columns."""
     published: dict
     """The same keys -> the figure that somebody published."""
+    others: tuple = ()
+    """Names of those methods of which there will be nothing but published figures."""
 
     @property
     def columns(self):
@@ -123,7 +125,8 @@ def summarise(results, targets=False, published=None):
         quoted = _quoted(results, names, published, [*datasets, *means], targets)
         methods = list(dict.fromkeys([*methods, *(method for _, method, _, _ in quoted)]))
         shots |= {number for _, _, _, number in quoted if number}
-    return Summary(datasets, methods, sorted(shots), spreads, list(means), quoted)
+    return Summary(datasets, methods, sorted(shots), spreads, list(means), quoted,
+                   () if published is None else published.others)
 
 
 def _by_seed(results, names, targets):

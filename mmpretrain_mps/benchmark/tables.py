@@ -176,7 +176,7 @@ def _lines(summary, branch):
             # Papers give one prediction per method, which is the fused one.
             quotes = [summary.quote(name, method, column, shots) if branch == 'fused' else None
                       for column in summary.columns]
-            if any(spreads) or any(quotes):
+            if method not in summary.others and (any(spreads) or any(quotes)):
                 # Seeds do not matter to zero-shot: a spread of 0 would say nothing.
                 yield method, shots, [spread if shots else _unspread(spread) for spread in spreads]
             if any(quotes):

@@ -2,6 +2,7 @@ import pytest
 from tiny_digits import CONFIG_FOLDER
 
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
+from mmpretrain_mps.benchmark.parts import PartsCheck
 
 # Of the released code: epochs, weight of alignment, temperature at start and end.
 OFFICIAL = {
@@ -28,6 +29,25 @@ def test_each_data_set_has_a_config_by_both_recipes(name):
     temperature = official.model.sculpt_loss.temperature
     assert OFFICIAL[name] == (official.train_cfg.max_epochs, official.model.gram_loss.loss_weight, temperature.start,
                               temperature.end)
+
+
+@pytest.mark.parametrize('name', OFFICIAL)
+def test_each_data_set_has_a_linear_probe_of_sound_parts(name):
+    cfg, paper = read(name, 'linear_probe', options=dict(data_root='/data')), read(name, 'paper')
+    assert PartsCheck().faults_of(cfg) == []
+    assert (cfg.model.type, cfg.train_cfg.type, cfg.model.head.alpha) == ('LinearProbeClassifier', 'LinearProbeLoop', 1)
+    assert cfg.train_dataloader.dataset.dataset.pipeline == cfg.test_dataloader.dataset.pipeline
+    # The pictures are those of the method.
+    train, test = cfg.train_dataloader.dataset, cfg.test_dataloader.dataset
+    assert (train.num_shots, train.seed, train.dataset.type) == (4, 2, paper.train_dataloader.dataset.dataset.type)
+    assert test.type == train.dataset.type and test.data_root == train.dataset.data_root == '/data'
+
+
+def test_the_architecture_and_weights_of_a_linear_probe_reach_its_pictures():
+    options = dict(architecture='ViT-L-14', pretrained='/my.pt')
+    cfg = read('DTD', 'linear_probe', options=options)
+    transforms = [loader.pipeline[1] for loader in (cfg.train_dataloader.dataset.dataset, cfg.test_dataloader.dataset)]
+    assert all({**part, **options} == part for part in [cfg.model, *transforms])
 
 
 def test_selection_by_validation_works_where_there_is_a_validation_split_and_is_refused_where_not():

@@ -69,6 +69,9 @@ def test_the_time_is_estimated_from_a_measured_step_alone(tmp_path):
     _, lines = run(cells, tmp_path, step_seconds=0.5, jobs=2)
     assert '2600 training steps of 0.5 s, 2 runs at a time: about 10 min 50 s, without testing' in lines
     assert not any('training steps' in line for line in run(cells, tmp_path)[1])
+    # A linear probe looks at each picture once.
+    probe = make_cells([find_config('DTD', 'linear_probe', CONFIG_FOLDER)], [1, 16], [1])
+    assert [steps_of(read_cell_config(cell), cell.shots) for cell in probe] == [2, 24]
     _, lines = run(make_cells([write_config(tmp_path)], [1], [1]), tmp_path, step_seconds=0.5)
     assert 'no estimate: how many pictures tiny_digits.py trains on is not known without the data' in lines
 

@@ -185,3 +185,15 @@ def test_a_grid_file_is_read_whatever_its_form(tmp_path):
         read_grid_file(str(tmp_path / 'wrong.yaml'))
     with pytest.raises(FileNotFoundError, match='grid file .*none.yaml does not exist'):
         read_grid_file(str(tmp_path / 'none.yaml'))
+
+
+@pytest.mark.parametrize('text, message', [
+    ('shots: 16', 'grid.yaml: shots is 16; expected a list'),
+    ('recipes: full', "grid.yaml: recipes is 'full'; expected a list or a mapping"),
+    ('definitions: [full]', "grid.yaml: definitions is ['full']; expected a mapping"),
+    ('targets: sketch', "grid.yaml: targets is 'sketch'; expected true or false")])
+def test_a_value_of_another_kind_is_refused(tmp_path, text, message):
+    (tmp_path / 'grid.yaml').write_text(text)
+    with pytest.raises(ValueError) as caught:
+        read_grid_file(tmp_path / 'grid.yaml')
+    assert str(caught.value).endswith(message)

@@ -15,7 +15,7 @@ from tiny_clip import save_tiny_clip
 from tiny_digits import CONFIG_FOLDER, ROOT
 
 from mmpretrain_mps.benchmark import grid as grid_module
-from mmpretrain_mps.benchmark.command import cells_of, split_recipes
+from mmpretrain_mps.benchmark.command import cells_of, quotable_labels, run, split_recipes
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
 from mmpretrain_mps.benchmark.parts import PartsCheck
 from mmpretrain_mps.benchmark.published import published_of
@@ -25,6 +25,8 @@ RUNS = dict(main=165, domain_generalization=3, components=132, alignment_parts=1
             sculpted_layers=198, alpha=363, lambda1=231, lambda2=231, tuned_weights=363, supervised_logits=66, speed=1)
 DEFINITIONS = read_grid_file(str(GRIDS['main']))['definitions']
 VARIANTS = ('paper', 'official')
+# In recipe "paper" these are the method itself, written out.
+ALIASES = ('lambda1_0.5', 'sculpt_two')
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -35,15 +37,19 @@ def files_read_once():
         yield
 
 
-def lay_out(name, **flags):
+def flags_of(**flags):
     defaults = dict(configs=[], datasets=[], shots=None, seeds=None, recipes=None, cfg_options=None, select='last',
                     targets=False)
-    return cells_of(argparse.Namespace(**{**defaults, **flags}), CONFIG_FOLDER, read_grid_file(str(GRIDS[name])))
+    return argparse.Namespace(**{**defaults, **flags})
+
+
+def lay_out(name, **flags):
+    return cells_of(flags_of(**flags), CONFIG_FOLDER, read_grid_file(str(GRIDS[name])))
 
 
 def quoted(name):
     grid = read_grid_file(str(GRIDS[name]))
-    labels = {recipe: recipe for recipe in split_recipes(grid, None)[0]}
+    labels = quotable_labels(*split_recipes(grid, None))
     return published_of(grid, str(GRIDS[name]), labels, lay_out(name, seeds=[1]))
 
 
@@ -68,6 +74,30 @@ def test_a_grid_has_as_many_cells_as_it_says_with_both_recipes(name):
     assert all(cell.config.endswith('_official.py') == cell.recipe.startswith('official') for cell in cells)
 
 
+@pytest.mark.parametrize('name', RUNS)
+def test_a_dry_run_of_a_grid_lists_its_runs_and_misses_nothing_but_weights_and_data(name, tmp_path):
+    lines, nowhere = [], dict(pretrained=str(tmp_path / 'no.pt'), data_root=str(tmp_path / 'no'))
+    flags = flags_of(grid=str(GRIDS[name]), cfg_options=nowhere, work_dir=str(tmp_path / 'out'), runs_dir=None,
+                     devices=['cpu'], jobs=1, dry_run=True, step_seconds=None)
+    assert run(flags, CONFIG_FOLDER, lines.append) == 1
+    datasets = read_grid_file(str(GRIDS[name]))['datasets']
+    assert sum(int(count) for line in lines for count in re.findall(r'\((\d+) runs\)$', line)) == RUNS[name]
+    assert lines[len(datasets)] == f'{RUNS[name]} runs, 0 done before, {RUNS[name]} to run'
+    missing = len(datasets) + (3 if name == 'domain_generalization' else 1)
+    assert sum(line.startswith('MISSING') for line in lines) == missing
+    assert lines[-1] == f'dry run: NOT ready, {missing} missing, see above'  # and no part is faulty
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_the_method_builds_on_every_data_set(variant):
+    parts = PartsCheck()
+    cells = [cell for name in ('main', 'domain_generalization')
+             for cell in lay_out(name, seeds=[1], shots=[16], recipes=[variant])]
+    assert len(cells) == 11 + 1 and {cell.recipe for cell in cells} == {'full'}
+    assert {cell.config: parts.faults_of(read_cell_config(cell)) for cell in cells} == {
+        cell.config: [] for cell in cells}
+
+
 def test_the_recipe_paper_alone_is_the_default_and_one_recipe_needs_no_mention():
     assert {cell.recipe for cell in lay_out('components', datasets=['DTD'])} == {'ce', 'ce_mar', 'ce_hms', 'full'}
     official = lay_out('components', datasets=['DTD'], recipes=['official', 'ce'])
@@ -76,6 +106,18 @@ def test_the_recipe_paper_alone_is_the_default_and_one_recipe_needs_no_mention()
     assert {cell.recipe for cell in lay_out('components', datasets=['DTD'], recipes=['alpha_0.5'])} == {'alpha_0.5'}
     with pytest.raises(ValueError, match="no config for data set 'DTD' with recipe 'cee'"):
         lay_out('components', datasets=['DTD'], recipes=['cee'])
+
+
+def test_the_linear_probe_runs_in_the_place_of_the_method_and_has_no_figures_of_it():
+    cells = lay_out('main', recipes=['paper', 'linear_probe'], seeds=[1], shots=[16])
+    assert {cell.recipe for cell in cells} == {'paper-full', 'linear_probe-full'} and len(cells) == 22
+    assert quotable_labels({'full': {}}, ['paper', 'linear_probe']) == {'paper-full': 'full'}
+    assert quotable_labels({'full': {}}, ['linear_probe']) == {}
+    cell, = lay_out('domain_generalization', recipes=['linear_probe'], seeds=[1])
+    assert PartsCheck().faults_of(read_cell_config(cell)) == []
+    without_losses = lay_out('components', datasets=['DTD'], recipes=['linear_probe', 'ce'])[0]
+    fault, = PartsCheck().faults_of(read_cell_config(without_losses))
+    assert 'LinearProbeClassifier is not trained by losses, but got gram_loss, sculpt_loss' in fault
 
 
 def test_domain_generalisation_tests_the_targets_and_insists_on_those_of_the_paper():
@@ -132,6 +174,13 @@ def test_a_recipe_has_the_terms_that_its_name_says(recipe, terms, architecture):
     assert {name for name in losses if 'loss' in name} == {'loss_ce', *(f'loss_{term}' for term in terms.split())}
 
 
+@pytest.mark.parametrize('recipe', ALIASES)
+def test_what_has_the_figures_of_the_method_computes_what_the_method_computes(recipe, architecture):
+    losses, _ = step(tiny_config(recipe, 'paper', architecture))
+    assert losses == step(tiny_config('full', 'paper', architecture))[0]
+    assert losses != step(tiny_config('ce_mar', 'paper', architecture))[0]
+
+
 def test_the_values_of_recipes_reach_the_model(architecture):
     def model_of(recipe, variant='paper'):
         return tiny_config(recipe, variant, architecture).model
@@ -165,6 +214,10 @@ def test_quoted_figures_are_those_of_the_paper():
         75.60, 50.10, 67.53, 64.41]
     assert [values['full', name, 0] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)] == [
         66.73, 46.15, 60.83, 57.90]
+    assert {other: [values[other, name, 16] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)]
+            for other in quoted('domain_generalization').others} == {
+                'PromptSRC': [73.17, 49.10, 65.70, 62.66], 'AMU-Tuning': [74.93, 50.37, 65.42, 63.57],
+                'TAC': [73.67, 48.93, 66.23, 62.94]}
     components = quoted('components').values
     assert {recipe: [components[recipe, name, 16] for name in ('ImageNet', 'StanfordCars', 'SUN397', 'mean')]
             for recipe in ('ce', 'ce_mar', 'ce_hms', 'full')} == dict(
@@ -173,6 +226,7 @@ def test_quoted_figures_are_those_of_the_paper():
     parts = quoted('alignment_parts').values
     assert [parts[recipe, 'mean', 16] for recipe in ('ce_hms', 'mar_global', 'mar_local', 'full')] == [
         86.20, 86.57, 86.67, 86.85]
+    assert quoted('sculpted_layers').values == {('sculpt_two', 'mean', 16): 86.85}
     assert quoted('speed').speed == dict(training=95.65, prediction=535)
 
 
@@ -182,12 +236,12 @@ def test_what_several_grids_quote_is_the_same_everywhere():
         for recipe, columns in (read_grid_file(str(GRIDS[name])).get('published') or {}).get('recipes', {}).items():
             for column, figures in columns.items():
                 for shots, value in figures.items():
-                    same = 'full' if recipe == 'lambda1_0.5' else recipe
+                    same = 'full' if recipe in ALIASES else recipe
                     assert seen.setdefault((same, column, shots), value) == value
 
 
 def test_means_of_three_are_the_means_of_the_three():
     values = quoted('domain_generalization').values
-    for shots in (0, 16):
-        three = [values['full', name, shots] for name in ('ImageNet', 'imagenet_v2', 'imagenet_sketch')]
-        assert sum(three) / 3 == pytest.approx(values['full', 'mean of source, V2, Sketch', shots], abs=0.005)
+    for method, shots in {(method, shots) for method, _, shots in values}:
+        three = [values[method, name, shots] for name in ('ImageNet', 'imagenet_v2', 'imagenet_sketch')]
+        assert sum(three) / 3 == pytest.approx(values[method, 'mean of source, V2, Sketch', shots], abs=0.005)

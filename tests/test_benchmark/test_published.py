@@ -60,18 +60,34 @@ def test_a_grid_that_publishes_nothing_has_nothing(tmp_path):
 
 @pytest.mark.parametrize('section, message', [
     (dict(source=None), 'grid.yaml: published has the source None; expected a text'),
-    (dict(sorce='x'), "grid.yaml: published holds 'sorce'; expected some of source, recipes, means, speed"),
+    (dict(sorce='x'), "grid.yaml: published holds 'sorce'; expected some of source, recipes, others"),
     (dict(recipes=dict(ful={})), "published.recipes holds 'ful'; expected some of full, ce"),
     (dict(recipes=dict(full=dict(Dtd={16: 1.0}))), "published.recipes.full holds 'Dtd'; expected some of DTD, EuroSAT"),
     (dict(means=dict(two=['DTD', 'ImageNet'])), "published.means.two holds 'ImageNet'; expected some of DTD, EuroSAT"),
     (dict(speed=dict(testing=1)), "published.speed holds 'testing'; expected some of training, prediction"),
     (dict(recipes=dict(full=dict(DTD={16: 101}))), 'recipes.full.DTD is {16: 101}; expected numbers of shots'),
     (dict(recipes=dict(full=dict(DTD={'16': 50.0}))), 'numbers of shots, 0 for zero-shot, each with a percentage'),
-    (dict(recipes=dict(full=dict(DTD=50.0))), 'published.recipes.full.DTD is 50.0; expected numbers of shots')])
+    (dict(recipes=dict(full=dict(DTD=50.0))), 'published.recipes.full.DTD is 50.0; expected numbers of shots'),
+    (dict(recipes=['full']), "grid.yaml: published.recipes is ['full']; expected a mapping"),
+    (dict(recipes=dict(full=None)), 'grid.yaml: published.recipes.full is None; expected a mapping'),
+    (dict(others='TAC'), "grid.yaml: published.others is 'TAC'; expected a mapping"),
+    (dict(others=dict(TAC=dict(Dtd={16: 1.0}))), "published.others.TAC holds 'Dtd'; expected some of DTD, EuroSAT"),
+    (dict(others=dict(TAC=dict(DTD={16: 'x'}))), "published.others.TAC.DTD is {16: 'x'}; expected numbers of shots"),
+    (dict(others=dict(TAC={}, ce={})), "published.others holds 'ce', which the grid runs; expected other names"),
+    (dict(others={'MPS-Tuning': {}}), "published.others holds 'MPS-Tuning', which the grid runs")])
 def test_what_does_not_fit_the_grid_is_refused(tmp_path, section, message):
     with pytest.raises(ValueError) as caught:
         read(tmp_path, changed(**section))
     assert message in str(caught.value)
+
+
+def test_methods_that_are_not_run_have_their_figures_under_their_own_names(tmp_path):
+    section = changed(others=dict(TAC=dict(DTD={4: 1.0, 16: 65.0}, sketch={16: 25.0}), PromptSRC=dict(mean={16: 60.0})))
+    published = read(tmp_path, section)
+    values = {key: value for key, value in published.values.items() if key[0] not in ('full', 'ce')}
+    assert values == {('TAC', 'DTD', 16): 65, ('TAC', 'sketch', 16): 25, ('PromptSRC', 'mean', 16): 60}
+    assert published.others == ('TAC', 'PromptSRC')
+    assert ('TAC', 'sketch', 16) not in read(tmp_path, section, targets=False).values
 
 
 # Ours: DTD 70 and 72, mean 71; EuroSAT 80 and 82, mean 81; mean of both 76. Sketch 33 and 35, mean 34. Pair of DTD and
@@ -110,6 +126,25 @@ def test_before_any_run_the_paper_stands_beside_empty_columns():
     assert lines_of(text, 'full') == [
         '| full | 0 | - | - | - |', '| full (paper) | 0 | 40.00 | - | - |', '| full | 16 | - | - | - |',
         '| full (paper) | 16 | 70.00 | - | 76.50 |', '| full | 16 | - | - |', '| full (paper) | 16 | 30.00 | 50.00 |']
+
+
+def test_a_method_that_is_not_run_is_one_line_in_every_file(tmp_path):
+    more = {('TAC', 'DTD', 16): 65., ('TAC', 'sketch', 16): 25., ('TAC', 'mean', 16): 70.}
+    published = QUOTED._replace(values={**QUOTED.values, **more}, others=('TAC', ))
+    text = results_markdown(cells_of(OURS), OURS, published=published)
+    assert lines_of(text, 'TAC') == ['| TAC (paper) | 16 | 65.00 | - | 70.00 |', '| TAC (paper) | 16 | 25.00 | - |']
+    # Every line of ours is what it is without it.
+    assert lines_of(text, 'full') == lines_of(results_markdown(cells_of(OURS), OURS, published=QUOTED), 'full')
+    assert lines_of(results_markdown([], [], published=published), 'TAC') == lines_of(text, 'TAC')
+    write_results(tmp_path, cells_of(OURS), OURS, published=published)
+    assert r'TAC (paper) & 16 & $65.00$ & -- & $70.00$ \\' in (tmp_path / 'results.tex').read_text()
+    with (tmp_path / 'results_summary.csv').open() as file:
+        rows = [(row['dataset'], row['branch'], row['seeds'], row['mean'], row['published'], row['difference'])
+                for row in csv.DictReader(file) if row['method'] == 'TAC']
+    assert rows == [('DTD', 'fused', '0', '', '65.0', ''), ('mean', 'fused', '0', '', '70.0', ''),
+                    ('sketch', 'fused', '0', '', '25.0', '')]
+    summary = json.loads((tmp_path / 'results.json').read_text())['summary']
+    assert [row['published'] for row in summary if row['method'] == 'TAC'] == [65, 70]
 
 
 def test_a_mean_over_some_of_the_data_sets_does_not_stand_beside_one_over_all():

@@ -124,15 +124,41 @@ def test_tables_and_files_hold_the_figures(write, tmp_path):
     (dict(methods=['ce']), r"methods is \['ce'\], expected a mapping"),
     (dict(colour='red'), "holds 'colour'; expected title, config"),
     (dict(columns=[dict(metric='a', title='b', better='more')]), "column 'b' has better='more'"),
+    (dict(columns=[dict(metric='a', title='b', digits=-1)]), "column 'b' has digits=-1, expected a whole number"),
+    (dict(columns=[dict(metric='a', title='b', digits='2')]), "column 'b' has digits='2', expected a whole number"),
+    (dict(columns=['a']), "a column is 'a', expected a mapping"),
+    (dict(options=['a']), r"study.yaml: options is \['a'\], expected a mapping of config names to values"),
+    (dict(selection={**STUDY['selection'], 'options': 'a'}), "study.yaml: selection: options is 'a', expected"),
+    (dict(methods={**STUDY['methods'], 'ce': dict(options=[], candidates=[{}])}),
+     r"study.yaml: method 'ce': options is \[\], expected a mapping"),
+    (dict(methods={**STUDY['methods'], 'ce': dict(candidates=[{}, {'a': .3}, {'a': .30}])}),
+     "study.yaml: method 'ce' has equal candidates, number 2 and 3: {'a': 0.3}; expected different ones"),
+    (dict(selection={**STUDY['selection'], 'shots': 0}), 'selection.shots is 0, expected a whole number from 1 on'),
+    (dict(selection={**STUDY['selection'], 'seeds': [11, 11]}),
+     'study.yaml: selection.seeds holds 11 more than once, expected each number once'),
+    (dict(report=dict(shots=[4, 1, 4], seeds=[1])), 'report.shots holds 4 more than once, expected each number once'),
+    (dict(report=dict(shots=[4, 0], seeds=[1])), 'report.shots holds 0, expected whole numbers from 1 on'),
+    (dict(report=dict(shots=[4], seeds=[1, '2'])), "report.seeds holds '2', expected whole numbers from 0 on"),
+    (dict(report=dict(shots=[4], seeds=[3, 3])), 'report.seeds holds 3 more than once, expected each number once'),
+    (dict(report=dict(shots=[4], seeds=[1], targets='yes please')),
+     "study.yaml: report.targets is 'yes please', expected true or false"),
+    (dict(trade_off=5), r"trade_off is 5, expected two metrics of columns: \['accuracy/fused', 'gram/global'\]"),
+    (dict(claims='MAR'), "study.yaml: claims is 'MAR', expected a list of mappings"),
+    (dict(claims=['MAR']), "study.yaml: claims holds 'MAR', expected a mapping"),
+    (dict(claims=[dict(text='it grows', grows='often')]),
+     "study.yaml: grows of claim 'it grows' is 'often', expected true or false"),
 ])
 def test_what_is_wrong_with_a_study_is_said(write, changes, message):
     with pytest.raises(ValueError, match=message):
         read_study(write(**changes))
 
 
-def test_a_file_that_is_no_yaml_is_said_to_be_none(tmp_path):
-    (tmp_path / 'study.yaml').write_text('methods: [')
-    with pytest.raises(ValueError, match='study.yaml is no YAML'):
+@pytest.mark.parametrize('text, message', [
+    ('methods: [', 'study.yaml is no YAML'),
+    ('', 'study.yaml holds nothing; expected a mapping with some of title, config')])
+def test_a_file_that_is_no_yaml_or_no_mapping_is_said_to_be_none(tmp_path, text, message):
+    (tmp_path / 'study.yaml').write_text(text)
+    with pytest.raises(ValueError, match=message):
         read_study(tmp_path / 'study.yaml')
 
 
@@ -173,12 +199,12 @@ def test_a_claim_holds_where_the_interval_of_the_paired_difference_leaves_out_ze
     (dict(metric='accuracy/none'), "names 'accuracy/none'"), (dict(better='more'), "has better='more'"),
     (dict(why='so'), r"unknown keys \['why'\]")])
 def test_what_is_wrong_with_a_claim_is_said(write, change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f'study.yaml: .*{message}'):
         verdicts_of(read_study(write(claims=[{**CLAIMS[0], **change}])), [])
 
 
 def test_methods_that_are_left_out_take_their_claims_with_them(write):
-    methods = {**STUDY['methods'], 'hms': dict(candidates=[{}, {}])}
+    methods = {**STUDY['methods'], 'hms': dict(candidates=[{}, {'model.sculpt_loss.loss_weight': 1}])}
     claims = [dict(text='a', method='mar', than=['ce', 'hms'], metric='accuracy/fused'),
               dict(text='b', method='hms', than='ce', metric='accuracy/fused'),
               dict(text='c', method='mar', than='hms', metric='accuracy/fused')]

@@ -6,7 +6,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, MODELS
+from tiny_clip import save_tiny_clip
 
+from mmpretrain_mps.benchmark.cell_run import run_cell
+from mmpretrain_mps.benchmark.grid import find_config, make_cells
 from mmpretrain_mps.datasets.catalog import CATALOG
 from mmpretrain_mps.utils.config import propagate
 
@@ -126,3 +129,19 @@ def test_cross_data_set_evaluation_has_the_ten_others_below_one_root():
     targets = cfg.test_cfg.targets
     assert {target.type for target in targets.values()} == {f'CLIP{name}' for name in FILES if name != 'ImageNet'}
     assert {target.data_root for target in targets.values()} == {'/elsewhere'}
+
+
+def test_the_linear_probe_of_imagenet_runs_and_is_tested_on_every_shifted_set(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    # mmengine lays the text of the whole config out for every checkpoint and log, which takes longer than this run.
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+    for name in ('ImageNet', *VARIANTS):
+        make_tree(tmp_path / 'root', name)
+    options = {'data_root': str(tmp_path / 'root'), 'architecture': save_tiny_clip(tmp_path / 'clip'),
+               'pretrained': None, 'log_level': 'ERROR', 'test_cfg.requested': 'all',
+               **{f'{part}_dataloader.num_workers': 0 for part in ('train', 'test')}}
+    cell, = make_cells([find_config('ImageNet', 'linear_probe', CONFIGS)], [2], [1], options=options, with_targets=True)
+    result = run_cell(tmp_path / 'runs', cell)
+    assert (result['epoch'], result['train_pictures'], result['test_pictures']) == (1, 14, 7)
+    assert {f'{name}/accuracy/tuned' for name in VARIANTS.values()} <= set(result['metrics'])
+    assert result['metrics']['accuracy/tuned'] == result['metrics']['accuracy/fused']

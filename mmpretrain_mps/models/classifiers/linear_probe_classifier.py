@@ -16,6 +16,21 @@ from .mps_clip_classifier import MPSCLIPClassifier, check_class_names, read_desc
 UNUSED = ('gram_loss', 'sculpt_loss', 'point_loss', 'gather')
 
 
+def refuse_losses(names):
+    """Refuse arguments of :class:`MPSCLIPClassifier` that mean nothing to a linear probe.
+
+    Args:
+        names (Collection[str]): Names of the arguments.
+
+    Raises:
+        ValueError: If one of them is for losses.
+    """
+    unused = [name for name in UNUSED if name in names]
+    if unused:
+        raise ValueError(f"LinearProbeClassifier is not trained by losses, but got {', '.join(unused)}; leave it "
+                         'out, with _delete_=True where the config inherits it')
+
+
 @MODELS.register_module()
 class LinearProbeClassifier(MPSCLIPClassifier):
     r"""Logistic regression on the unit-norm [CLS] features :math:`z` of the frozen model.
@@ -46,10 +61,7 @@ class LinearProbeClassifier(MPSCLIPClassifier):
     predicts_any_classes = False
 
     def __init__(self, architecture, pretrained, backbone=None, head=None, class_names=None, templates=None, **kwargs):
-        unused = [name for name in UNUSED if name in kwargs]
-        if unused:
-            raise ValueError(f"LinearProbeClassifier is not trained by losses, but got {', '.join(unused)}; leave it "
-                             'out, with _delete_=True where the config inherits it')
+        refuse_losses(kwargs)
         super().__init__(architecture, pretrained, backbone={'type': 'FrozenViT', **(backbone or {})},
                          head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
         self.fit_of = None
