@@ -83,7 +83,8 @@ def make_study(folder, shots=(1, 4), label='CE & <MAR>'):
                Column('symbols', 'symbols', 'higher', '', 2)]
     claims = [dict(text='alignment helps', method='mar', than='ce', metric='accuracy/fused')]
     study = Study('A study', 'ce', {}, dict(shots=4, seeds=[11], metric='accuracy/fused'),
-                  dict(shots=list(shots), seeds=[1, 2]), methods, columns, claims, ['accuracy/fused', 'symbols'])
+                  dict(shots=list(shots), seeds=[1, 2]), methods, columns, claims, ['accuracy/fused', 'symbols'],
+                  'study.yaml')
     results = [cell(number, seed, 60. + gain + number + seed, name, symbols=70. + gain)
                for name, gain in (('ce', 0), ('mar', 2)) for number in shots for seed in (1, 2)]
     choices = {method.name: Choice(1, {'lr': 2}, [spread_of([50.]), spread_of([60.])]) for method in methods}
