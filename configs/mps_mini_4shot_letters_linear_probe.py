@@ -19,3 +19,6 @@ train_dataloader = dict(dataset=dict(dataset=dict(pipeline={{_base_.test_pipelin
 train_cfg = dict(_delete_=True, type='LinearProbeLoop', C=30.0)
 # optim_wrapper stays, since a Runner that trains wants one; no step is ever taken.
 param_scheduler = None
+# It tunes no layer, so that there is none to measure, and knows no classes but its own, so that there are no targets.
+test_evaluator = [dict(type='BranchAccuracy'), dict(type='CalibrationError')]
+test_cfg = dict(_delete_=True)

@@ -25,10 +25,10 @@ from mmpretrain_mps.engine.loops.domain_report import markdown_table
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'results'
 TEXTS = ('README.md', 'docs/evidence.md', 'docs/speed.md')
-STUDIES = {'digits': 'digits_study'}
+STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
 # Folders of plots, and the file that each is drawn from.
 SOURCES = {**{f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}, 'bound': 'bound/bounds.json'}
-STUDY_SHOTS = {'digits': (4, 16)}
+STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4)}
 STEPS = {'step_quick': 'step-ViT-B-16-cpu-float32-batch2',
          'step': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process',
          'step_one_library': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process-no_onednn'}
@@ -99,6 +99,13 @@ def main_table():
     wanted = ('accuracy/fused', 'accuracy/tuned', 'mnist/accuracy/fused', 'symbols/accuracy/fused',
               'symbols/accuracy/tuned', 'gram/global', 'separability/tuned/output/silhouette')
     return study_table(figures_rows, 'digits', 16, wanted)
+
+
+def letters_table():
+    """Return the comparison on the letters with 4 shots, fewer columns than the study has."""
+    wanted = ('accuracy/fused', 'accuracy/tuned', 'printed/accuracy/fused', 'symbols/accuracy/fused',
+              'symbols/accuracy/tuned', 'gram/global', 'separability/tuned/output/silhouette')
+    return study_table(figures_rows, 'letters', 4, wanted)
 
 
 def study_table(rows_of, name, shots, wanted=None):
@@ -246,8 +253,8 @@ def spread(values, sign='', digits=2):
     return f'{text} ± {found.std:.{digits}f}' if found.std and found.std >= 0.5 * 10**-digits else text
 
 
-BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table, claims=claims,
-              parts=parts, bound=bound, view_bank=view_bank, options=options,
+BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table,
+              letters_table=letters_table, claims=claims, parts=parts, bound=bound, view_bank=view_bank, options=options,
               memory=memory, start=start, operators=functools.partial(operators, STEPS['step']),
               **{name: functools.partial(step, file) for name, file in STEPS.items()},
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, rows_of, name, shots)

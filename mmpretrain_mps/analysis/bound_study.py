@@ -16,7 +16,7 @@ from ..benchmark.pool import threads_per_process
 from ..benchmark.summary import spread_of
 from ..engine.file_backend import AtomicLocalBackend
 from .contents import Plot
-from .style import STYLES, legend_below, panel, render
+from .style import MARKERS, STYLES, legend_below, panel, render
 from .work_dir import read_work_dir
 
 FIGURES = ('gw/exact', 'gw/bound', 'gw/tightness', 'gw/entropic', 'gw/diagonal', 'gw/bound_p1', 'gram/feature_cosine')
@@ -177,17 +177,19 @@ def _without_nan(content):
 
 
 def bound_plots(labels, summary):
-    """Draw the distance and its bound over epochs.
+    """Draw the distance and its bound over epochs, and how tight the bound is where it is small and large.
 
     Args:
         labels (dict[str, str]): Method to what plots call it.
         summary (dict): From :func:`summarise_bounds`.
 
     Returns:
-        list[Plot]: One, of both.
+        list[Plot]: ``bound`` and ``tightness``.
     """
     return [Plot('bound', 'The squared Gromov-Wasserstein distance (line) and its bound (circles), mean over seeds.',
-                 functools.partial(_draw, labels, summary))]
+                 functools.partial(_draw, labels, summary)),
+            Plot('tightness', 'Distance over bound against the bound, a point per epoch, mean over seeds: how tight the bound '
+                 'is where as much has changed.', functools.partial(_draw_tightness, labels, summary))]
 
 
 def _draw(labels, summary):
@@ -200,9 +202,25 @@ def _draw(labels, summary):
         axis.plot(epochs, figures['gw/bound']['mean'], color=colour_of(colour), **circles)
     axis.plot([], [], color=colour_of(-1), label='bound', **circles)
     axis.set_yscale('log')
-    # Plain text: the default writes powers as mathematics, which the style leaves to no text.
-    axis.yaxis.set_major_formatter(LogFormatter())
-    axis.yaxis.set_minor_formatter(LogFormatter())
+    _in_plain_text(axis.yaxis)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure, axis)
     return figure
+
+
+def _draw_tightness(labels, summary):
+    figure, axis = panel('Tightness of the bound', 'bound: mean squared difference of cosines', 'distance / bound')
+    for colour, (method, figures) in enumerate(summary.items()):
+        axis.plot(figures['gw/bound']['mean'], figures['gw/tightness']['mean'], color=colour_of(colour), linestyle='',
+                  marker=MARKERS[colour % len(MARKERS)], label=labels[method])
+    axis.set_xscale('log')
+    _in_plain_text(axis.xaxis)
+    axis.set_ylim(0, 1.05)
+    legend_below(figure, axis)
+    return figure
+
+
+def _in_plain_text(axis):
+    """Write the ticks of a logarithmic axis without mathematics, which the style leaves to no text."""
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(LogFormatter())

@@ -147,8 +147,10 @@ def test_bounds_are_averaged_over_seeds_epoch_by_epoch_and_the_least_tightness_i
 def test_the_file_and_the_plots_are_the_same_for_the_same_courses(tmp_path):
     courses = {'ce': {1: course(), 2: course()}, 'mar': {1: course(bound=(.001, .002))}}
     first, second = (write_bounds(tmp_path / name, LABELS, {'ce': {}, 'mar': {}}, courses) for name in 'ab')
-    assert [file.name for file in first] == ['bounds.json', 'bound-light.png', 'bound-light.svg', 'bound-dark.png',
-                                             'bound-dark.svg']
+    assert [file.name for file in first] == ['bounds.json', *(
+        f'{plot}-{style}.{kind}' for plot in ('bound', 'tightness') for style in ('light', 'dark') for kind in ('png', 'svg'))]
+    nan = write_bounds(tmp_path / 'c', LABELS, {'ce': {}}, {'ce': {1: {**course(), 'gw/entropic': [float('nan')] * 2}}})
+    assert json.loads(nan[0].read_text())['courses']['ce']['1']['gw/entropic'] == [None, None]
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
     content = json.loads(first[0].read_text())
     assert content['summary']['ce']['tightness_least'] == .5
@@ -157,7 +159,10 @@ def test_the_file_and_the_plots_are_the_same_for_the_same_courses(tmp_path):
 
 
 def test_distance_and_bound_are_drawn_and_nothing_is_cut_off():
-    plot, = bound_plots(LABELS, summarise_bounds({'ce': {1: course()}, 'mar': {1: course(bound=(.001, .002))}}))
+    plot, other = bound_plots(LABELS, summarise_bounds({'ce': {1: course()}, 'mar': {1: course(bound=(.001, .002))}}))
+    axis, = drawn(other).axes
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines] == [
+        ([.1, .2], [1, .5]), ([.001, .002], [1, .5])]
     axis, = drawn(plot).axes
     assert [list(line.get_ydata()) for line in axis.lines] == [[.1, .1], [.1, .2], [.001, .001], [.001, .002], []]
     legend, = axis.figure.legends

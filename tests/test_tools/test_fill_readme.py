@@ -45,7 +45,7 @@ def test_figures_on_the_digits_are_of_the_split_that_there_is_today(file):
     assert {cell['split_id'] for cell in cells} == {today} and {cell['test_pictures'] for cell in cells} == {899}
 
 
-@pytest.mark.parametrize('name', ['digits'])
+@pytest.mark.parametrize('name', ['digits', 'letters'])
 def test_figures_of_the_studies_are_of_the_settings_that_the_configs_hold_today(name):
     study = read_study(ROOT / 'configs' / 'studies' / f'{name}.yaml')
     kept = read_study_results(ROOT / 'results' / f'{name}_study')
