@@ -89,6 +89,17 @@ def test_the_evidence_config_measures_geometry_and_forgetting(folder):
     assert 70 < metrics['letters/accuracy/zero_shot'] and 50 < metrics['letters/accuracy/tuned']
 
 
+def test_the_linear_probe_of_the_letters_trains_and_is_tested_on_them_alone(tmp_path):
+    config = ROOT / 'configs' / 'mps_mini_4shot_letters_linear_probe.py'
+    assert call(ROOT / 'tools' / 'train.py', config, '--work-dir', tmp_path, '--cfg-options', 'num_shots=1') == 0
+    assert call(ROOT / 'tools' / 'test.py', config, tmp_path / 'epoch_1.pth', '--work-dir', tmp_path, '--out',
+                tmp_path / 'metrics.json', '--out-item', 'metrics') == 0
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert {name.split('/')[0] for name in metrics if '/' in name} == {'accuracy', 'ece'}
+    # 45 letters, one picture each: far above chance, far below what tuning reaches.
+    assert 20 < metrics['accuracy/tuned'] < 50 and metrics['accuracy/zero_shot'] == 50
+
+
 def test_the_evidence_configs_train_like_the_one_that_they_inherit():
     plain, evidence, gw = (Config.fromfile(path) for path in (
         CONFIG, EVIDENCE, EVIDENCE.with_name(f'{EVIDENCE.stem}_gw.py')))
