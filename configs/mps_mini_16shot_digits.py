@@ -12,8 +12,8 @@ _base_ = [
 ]
 
 # The embedded model is not CLIP: it is small, so that a step has to be larger to move it, and it knows few things, so that
-# the tuned branch deserves more of the prediction than the frozen one. Learning rate, weights and alpha were chosen among
-# nine candidates on the validation split (configs/studies/digits.yaml, results/digits_study).
+# the tuned branch deserves more of the prediction than the frozen one. Learning rate, weights and alpha were chosen on
+# the validation split, in an earlier round than that of configs/studies/digits.yaml.
 model = dict(head=dict(alpha=0.7), gram_loss=dict(loss_weight=1.0), sculpt_loss=dict(loss_weight=0.4))
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 # An epoch takes less than a second; to write a checkpoint after each would take as long again.

@@ -6,7 +6,7 @@
 #       work_dirs/mps_mini_16shot_digits_evidence/epoch_50.pth
 #
 # All figures of every set stand in domain_generalization.md and .json of the work folder. They are taken on test pictures
-# and choose nothing. Expected: results/digits_study/study.md, the full method.
+# and choose nothing. Expected: accuracy as in results/mini_digits; the study of methods is in results/digits_study.
 _base_ = './mps_mini_16shot_digits.py'
 
 # Digits of other people, and concepts that tuning on digits does not see, each among its own class names: forgetting is
