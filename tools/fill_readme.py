@@ -32,6 +32,7 @@ STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4)}
 STEPS = {'step_quick': 'step-ViT-B-16-cpu-float32-batch2',
          'step': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process',
          'step_one_library': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process-no_onednn'}
+NEITHER = 'neither alignment nor sculpting'
 PARTS = (('accuracy/fused', 'fused', 2), ('accuracy/tuned', 'tuned', 2), ('symbols/accuracy/fused', 'symbols, fused', 2),
          ('symbols/accuracy/tuned', 'symbols, tuned', 2), ('gram/global', 'Gram change global', 3),
          ('gram/local', 'Gram change local', 3), ('separability/tuned/output/silhouette', 'silhouette', 3))
@@ -141,17 +142,20 @@ def _verdicts(verdicts):
 
 
 def parts():
-    """Return what single changes of the config do, with differences to the config as it is."""
+    """Return what single changes of the config do: in the domain beside the config as it is, to what it knew beside CE."""
     cells = read('mini_parts/results.json')['cells']
-    headings, rows = ['change', *(title for _, title, _ in PARTS), 'fused: difference', 'tuned: difference'], []
+    compared = (('accuracy/fused', 'chosen', 'fused'), ('accuracy/tuned', 'chosen', 'tuned'),
+                ('symbols/accuracy/fused', NEITHER, 'symbols, fused'))
+    headings, rows = ['change', *(title for _, title, _ in PARTS)], []
+    headings += [f"{title}: difference to {'neither' if base == NEITHER else base}" for _, base, title in compared]
     for recipe in dict.fromkeys(cell['recipe'] for cell in cells):
         row = [recipe]
         for metric, _, places in PARTS:
             values = values_of(cells, recipe, 4, metric)
             row.append(spread(list(values.values()), digits=places))
-        for metric in ('accuracy/fused', 'accuracy/tuned'):
-            difference = paired_difference(*(values_of(cells, name, 4, metric) for name in (recipe, 'chosen')))
-            row.append('' if recipe == 'chosen' else f'{difference.mean:+.2f} ± {difference.half_width:.2f}')
+        for metric, base, _ in compared:
+            difference = paired_difference(*(values_of(cells, name, 4, metric) for name in (recipe, base)))
+            row.append('' if recipe == base else f'{difference.mean:+.2f} ± {difference.half_width:.2f}')
         rows.append(row)
     return markdown_table(headings, rows)
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 from tiny_run import ROOT
 
+from mmpretrain_mps.benchmark.grid import make_cells, read_grid_file
 from mmpretrain_mps.benchmark.study import Choice, read_study, report_cells
 from mmpretrain_mps.benchmark.study_results import read_study_results
 from mmpretrain_mps.datasets import Digits
@@ -38,7 +39,8 @@ def test_spread_is_mean_and_sample_standard_deviation(tool):
     assert tool['spread']([0.5, 0.5], '+') == '+0.50'
 
 
-@pytest.mark.parametrize('file', ['mini_digits/results.json', 'mini_view_bank/results.json', 'digits_study/study.json'])
+@pytest.mark.parametrize('file', ['mini_digits/results.json', 'mini_view_bank/results.json', 'mini_parts/results.json',
+                                  'digits_study/study.json'])
 def test_figures_on_the_digits_are_of_the_split_that_there_is_today(file):
     cells = json.loads((ROOT / 'results' / file).read_text(encoding='utf-8'))['cells']
     today = Digits(subset='test', pipeline=[]).metainfo['split_id']
@@ -53,3 +55,11 @@ def test_figures_of_the_studies_are_of_the_settings_that_the_configs_hold_today(
     assert {method.name: method.candidates for method in study.methods} == {
         method: [candidate['options'] for candidate in choice['candidates']] for method, choice in kept['choices'].items()}
     assert {cell.key for cell in report_cells(study, chosen)} == {cell['hash'] for cell in kept['cells']}
+
+
+def test_figures_of_single_changes_are_of_the_grid_that_there_is_today():
+    grid = read_grid_file(ROOT / 'configs' / 'grids' / 'mini_parts.yaml')
+    cells = json.loads((ROOT / 'results' / 'mini_parts' / 'results.json').read_text(encoding='utf-8'))['cells']
+    today = make_cells([ROOT / grid['configs'][0]], grid['shots'], sorted({cell['seed'] for cell in cells}), grid['recipes'],
+                       grid['cfg_options'], with_targets=True)
+    assert {cell.key for cell in today} == {cell['hash'] for cell in cells}
