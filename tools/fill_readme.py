@@ -134,6 +134,15 @@ def claims():
     return markdown_table(['claim', *(f'{name}, {part}' for name, part in columns)], rows)
 
 
+def durations():
+    """Return how long the runs of every study took, two at a time."""
+    minutes = {name: sum(sum(cell['seconds'].values()) for file in ('selection', 'study')
+                         for cell in read(f'{folder}/{file}.json')['cells']) / 120 for name, folder in STUDIES.items()}
+    machine = read(f"{STUDIES['digits']}/study.json")['cells'][0]['machine']
+    return (f"On {machine['cores']} cores ({machine['processor']}), two at a time and with other work beside them, the runs of "
+            f"selection and report took {', '.join(f'{value:.0f} minutes ({name})' for name, value in minutes.items())}.")
+
+
 def _verdicts(verdicts):
     """Write verdicts as counts, what was not measured left out; '-' where a study does not ask."""
     names = ('holds', 'the opposite holds', 'cannot be told')
@@ -258,7 +267,7 @@ def spread(values, sign='', digits=2):
 
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table,
-              letters_table=letters_table, claims=claims, parts=parts, bound=bound, view_bank=view_bank, options=options,
+              letters_table=letters_table, claims=claims, durations=durations, parts=parts, bound=bound, view_bank=view_bank, options=options,
               memory=memory, start=start, operators=functools.partial(operators, STEPS['step']),
               **{name: functools.partial(step, file) for name, file in STEPS.items()},
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, rows_of, name, shots)
