@@ -19,6 +19,10 @@ NO_VIEW_BANK = ('view_bank={} computes the features of the frozen part in each p
                 'ShardedDataParallel gathers its weights in all together; use view_bank=0, or leave out the sharding')
 
 
+def _keep_weights():
+    """Initialise nothing."""
+
+
 @MODEL_WRAPPERS.register_module()
 class ShardedDataParallel(nn.Module):
     """Data-parallel training in which each process keeps a share of every weight (PyTorch's FSDP2).
@@ -55,6 +59,9 @@ class ShardedDataParallel(nn.Module):
             block.weights_are_sharded = True
             fully_shard(block, mesh=mesh)
         self.module = fully_shard(module, mesh=mesh)
+        # The weights are there. mmengine's Runner would compare them before and after it initialises them, which torch 2.11
+        # cannot do with sharded ones.
+        self.module.init_weights = _keep_weights
         self.module.register_state_dict_post_hook(_put_model_together)
         self.module.register_load_state_dict_pre_hook(_deal_model_out)
 

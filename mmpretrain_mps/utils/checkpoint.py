@@ -73,7 +73,9 @@ def history_from_plain(value):
     if not isinstance(value, dict) or set(value) != {HISTORY_BUFFER}:
         return value
     history = value[HISTORY_BUFFER]
-    return HistoryBuffer(history['values'].numpy(), history['counts'].numpy(), history['max_length'])
+    # A run on a GPU reads the whole file to there, the log history too.
+    values, counts = (history[name].cpu().numpy() for name in ('values', 'counts'))
+    return HistoryBuffer(values, counts, history['max_length'])
 
 
 def is_local(path):

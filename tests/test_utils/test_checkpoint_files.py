@@ -36,6 +36,25 @@ def test_what_is_plain_loads_under_weights_only(tmp_path):
     assert type(loaded['parameter']) is torch.Tensor
 
 
+class OnDevice:
+    """A tensor on a GPU, which numpy cannot read."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def numpy(self):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def cpu(self):
+        return self.tensor
+
+
+def test_a_log_history_that_was_read_to_a_gpu_comes_back(tmp_path):
+    plain = to_plain(HistoryBuffer([1.0, 2.0], [1, 1]))
+    plain['history_buffer'].update({name: OnDevice(plain['history_buffer'][name]) for name in ('values', 'counts')})
+    assert history_from_plain(plain).mean(2) == 1.5
+
+
 def test_a_log_history_survives_the_way_through_a_file(tmp_path):
     history = HistoryBuffer(max_length=50)
     for value in (0.1, 0.2, 0.4):

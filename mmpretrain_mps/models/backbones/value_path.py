@@ -114,7 +114,8 @@ def pseudo_forward(blocks, inputs):
         dict[int, Tensor]: Output ``(N, W)`` of the last block for every starting position.
     """
     running, starts = None, []
-    for position in range(min(inputs, default=len(blocks)), len(blocks)):
+    # Without `default=`: torch 2.11's compiler breaks its graph at a `min` with a default over a mapping.
+    for position in range(min([len(blocks), *inputs]), len(blocks)):
         if position in inputs:
             starting = inputs[position]
             running = starting if running is None else torch.cat([running, starting])
