@@ -13,7 +13,7 @@ from ..engine.hooks.checkpoint_hooks import is_other_split, origin_of
 from ..engine.preflight import check_inputs
 from ..evaluation.feature_metric import choose_pictures
 from ..models.backbones.dual_branch_vit import DualBranchViT
-from ..models.classifiers.mps_clip_classifier import check_class_names
+from ..models.classifiers.description import check_class_names
 from ..utils.checkpoint import read_checkpoint
 
 SPLITS = ('test', 'val')

@@ -2,7 +2,7 @@
 import torch
 
 from ..benchmark.cell_run import versions
-from ..models.classifiers.mps_clip_classifier import DESCRIPTION_KEY, read_description
+from ..models.classifiers.description import DESCRIPTION_KEY, read_description
 from ..utils.checkpoint import read_checkpoint
 from ..utils.errors import user_message
 from .contents import Listing, Missing, Section, Table

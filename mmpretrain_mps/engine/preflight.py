@@ -2,12 +2,12 @@
 import logging
 
 from mmengine.logging import print_log
-from mmpretrain.registry import DATASETS
+from mmpretrain.registry import DATASETS, MODELS
 
+from ..models.classifiers import CLIPClassifier
 from ..models.utils.clip_loader import require_weights
 from .sharding import NO_VIEW_BANK
 
-OUR_CLASSIFIERS = ('MPSCLIPClassifier', 'LinearProbeClassifier')
 # Why mmengine's other ways to several processes do not fit, by the name in the config.
 UNFIT_WRAPPERS = {
     'MMFullyShardedDataParallel': 'deals flattened weights out, while the classifier needs single weights of a block',
@@ -78,7 +78,9 @@ def check_inputs(cfg, loaders):
         ValueError: If an architecture or a tag is unknown.
     """
     model = cfg.get('model') or {}
-    if model.get('type') not in OUR_CLASSIFIERS:
+    kind = model.get('type')
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    if not (isinstance(kind, type) and issubclass(kind, CLIPClassifier)):
         return
     try:
         require_weights(model.get('architecture'), model.get('pretrained'))

@@ -56,7 +56,7 @@ def test_files_of_other_sizes_recorded_by_a_naive_trainer_agree(sizes, tmp_path)
     assert len(rows) > 60 and all(row.passed for row in rows), [row for row in rows if not row.passed]
 
 
-@pytest.mark.parametrize('name, message', [('text.npz', 'not readable'), ('other.npz', 'lacks the arrays'),
+@pytest.mark.parametrize('name, message', [('text.npz', 'not readable'), ('other.npz', 'of none of the methods'),
                                            ('pickle.npz', 'not readable'), ('none.npz', 'does not exist')])
 def test_files_that_are_no_recorded_numbers_end_in_one_clear_message(name, message, tmp_path, capsys, monkeypatch):
     (tmp_path / 'text.npz').write_text('no archive')

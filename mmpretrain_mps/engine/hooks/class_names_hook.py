@@ -2,7 +2,7 @@
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-from ...models.classifiers.mps_clip_classifier import check_class_names
+from ...models.classifiers.description import check_class_names
 from .loops import built_datasets, unwrapped
 
 

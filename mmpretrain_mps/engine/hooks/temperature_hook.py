@@ -1,16 +1,21 @@
-"""Annealing of the temperatures."""
+"""What changes from epoch to epoch inside the classifier."""
+import torch
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from .loops import unwrapped
 
+# More than any training has epochs, so that no two runs share the numbers of an epoch.
+_SEEDS_APART = 1_000_003
+
 
 @HOOKS.register_module()
 class TemperatureHook(Hook):
-    """Tell the classifier the epoch, from which it derives its temperatures.
+    """Tell the classifier the epoch, from which it derives its temperatures; seed what it draws.
 
-    The temperature is a function of the epoch alone and not a state that is carried along, therefore a resumed run uses
-    the same one as an uninterrupted run.
+    Both are functions of the epoch (and of the run's seed) alone and no state that is carried along, therefore a resumed
+    run uses the same ones as an uninterrupted run. Only classifiers that draw random numbers in a step
+    (``random_training``), for dropout say, are seeded.
     """
 
     def before_train_epoch(self, runner):
@@ -21,3 +26,6 @@ class TemperatureHook(Hook):
         """
         model = unwrapped(runner.model)
         model.set_epoch(runner.epoch, runner.max_epochs)
+        if getattr(model, 'random_training', False):
+            # Equal in all processes, which compute the losses of one common batch.
+            torch.manual_seed(_SEEDS_APART * (runner.seed or 0) + runner.epoch)

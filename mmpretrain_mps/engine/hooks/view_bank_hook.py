@@ -9,6 +9,7 @@ from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader, Dataset
 
 from ...datasets import FewShotDataset
+from ...models.classifiers import CLIPClassifier
 from ...models.utils.data_preprocessor import CLIPDataPreprocessor
 from ...models.utils.view_bank import DTYPES, STORAGES, BankLayout, ViewBank, check_space, format_bytes
 from ..sharding import NO_VIEW_BANK, ShardedDataParallel
@@ -145,9 +146,10 @@ def check_run(runner):
     for what, part, kind in parts:
         if not isinstance(part, kind):
             raise ValueError(f'view_bank: {what} is {type(part).__name__}, expected {kind.__name__}')
-    if not hasattr(model, 'frozen_features'):
-        raise ValueError(f'view_bank: {type(model).__name__} has no frozen part to keep, expected MPSCLIPClassifier')
-    if model.backbone.tune_stem:
+    if not isinstance(model, CLIPClassifier) or type(model).frozen_features is CLIPClassifier.frozen_features:
+        raise ValueError(f'view_bank: {type(model).__name__} has no frozen part to keep, since what it trains enters before '
+                         'the first block or it trains nothing step by step; use view_bank=0')
+    if getattr(model.backbone, 'tune_stem', False):
         raise ValueError('view_bank: with backbone.tune_stem nothing of the tuned branch is frozen that could be kept')
     if runner.cfg.get('compile'):
         raise ValueError('view_bank does not go with compile of the runner, which takes the look-up into its graph; '

@@ -27,7 +27,7 @@ class ClassHead(NamedTuple):
     """``'source'``: the model's own; ``'cut'``: some of the model's own; ``'encoded'``: made for the target."""
     class_names: tuple
     templates: Optional[tuple]
-    prototypes: Optional[torch.Tensor]
+    texts: Optional[dict]
     """``(C, D)``, where they were encoded."""
     labels: Optional[tuple] = None
     """Labels in the model of the classes, where these are cut from its own."""
@@ -165,7 +165,7 @@ class DomainGeneralizationLoop(TestLoop):
         if head.origin == 'cut':
             changed = self._model.with_class_subset(head.labels)
         elif head.origin == 'encoded':
-            changed = self._model.with_prototypes(head.prototypes, head.class_names, head.templates)
+            changed = self._model.with_classes(head.texts, head.class_names, head.templates)
         try:
             with changed:
                 yield
@@ -186,7 +186,7 @@ class DomainGeneralizationLoop(TestLoop):
                 self.runner.logger.warning(f'target {name} is skipped: {reason}')
             return [(target, head) for target, head in heads if head.origin != 'encoded'], unpredictable
         encoded = iter(self._model.encode_classes([(head.class_names, head.templates) for head in to_encode]))
-        return [(target, head._replace(prototypes=next(encoded)) if head.origin == 'encoded' else head)
+        return [(target, head._replace(texts=next(encoded)) if head.origin == 'encoded' else head)
                 for target, head in heads], {}
 
     def _make_head(self, target):
@@ -215,7 +215,7 @@ class DomainGeneralizationLoop(TestLoop):
 
     def _check_can_change(self, target):
         """Refuse a target of other classes where the model has no way to predict others, not even some of its own."""
-        if not hasattr(self._model, 'with_prototypes'):
+        if not hasattr(self._model, 'with_classes'):
             raise ValueError(f'target {target.name} has other classes than the model, and {type(self._model).__name__} '
                              'cannot change its classes as MPSCLIPClassifier can')
 

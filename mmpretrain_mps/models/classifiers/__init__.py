@@ -1,5 +1,6 @@
 """Classifiers of mmpretrain_mps."""
+from .clip_classifier import CLIPClassifier
 from .linear_probe_classifier import LinearProbeClassifier
 from .mps_clip_classifier import MPSCLIPClassifier
 
-__all__ = ['LinearProbeClassifier', 'MPSCLIPClassifier']
+__all__ = ['CLIPClassifier', 'LinearProbeClassifier', 'MPSCLIPClassifier']

@@ -1,19 +1,17 @@
 """The linear probe on frozen features, the baseline of CLIP's own paper."""
-import contextlib
 import warnings
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
-from torch import nn
 
-from ..backbones.dual_branch_vit import BranchFeatures
 from ..heads.logits_fusion_head import BranchLogits
 from ..utils.test_features import NO_FEATURES
-from .mps_clip_classifier import MPSCLIPClassifier, check_class_names, read_description
+from .clip_classifier import CLIPClassifier, cls_features
+from .description import read_description
 
-UNUSED = ('gram_loss', 'sculpt_loss', 'point_loss', 'gather')
+OF_LOSSES = ('gram_loss', 'sculpt_loss', 'point_loss', 'gather')
 
 
 def refuse_losses(names):
@@ -25,14 +23,14 @@ def refuse_losses(names):
     Raises:
         ValueError: If one of them is for losses.
     """
-    unused = [name for name in UNUSED if name in names]
+    unused = [name for name in OF_LOSSES if name in names]
     if unused:
         raise ValueError(f"LinearProbeClassifier is not trained by losses, but got {', '.join(unused)}; leave it "
                          'out, with _delete_=True where the config inherits it')
 
 
 @MODELS.register_module()
-class LinearProbeClassifier(MPSCLIPClassifier):
+class LinearProbeClassifier(CLIPClassifier):
     r"""Logistic regression on the unit-norm [CLS] features :math:`z` of the frozen model.
 
     .. math:: \ell_{tuned} = W z + b, \qquad \ell = \alpha\, \ell_{tuned} + (1 - \alpha)\, \ell_{zero-shot}
@@ -44,13 +42,12 @@ class LinearProbeClassifier(MPSCLIPClassifier):
     It predicts the classes that it was fitted to, or some of them; never others.
 
     Args:
-        architecture (str): As for :class:`MPSCLIPClassifier`.
-        pretrained (str | None): As for :class:`MPSCLIPClassifier`.
-        backbone (dict): Config of the backbone, :class:`FrozenViT` by default.
+        architecture (str): As in :class:`CLIPClassifier`.
+        pretrained (str | None): As in :class:`CLIPClassifier`.
         head (dict): Config of the fusion head; its ``alpha`` is 1, the probe alone, by default.
-        class_names (Sequence[str], optional): As for :class:`MPSCLIPClassifier`.
-        templates (Sequence[str], optional): As for :class:`MPSCLIPClassifier`.
-        **kwargs: Others of :class:`MPSCLIPClassifier`, except what is for losses.
+        class_names (Sequence[str], optional): As in :class:`MPSCLIPClassifier`.
+        templates (Sequence[str], optional): As in :class:`MPSCLIPClassifier`.
+        **kwargs: Others of :class:`CLIPClassifier`, except what is for losses.
 
     Attributes:
         fit_of (dict | None): Settings and number of pictures of the fit; None before it.
@@ -58,55 +55,24 @@ class LinearProbeClassifier(MPSCLIPClassifier):
     Raises:
         ValueError: If a loss is given, or ``gather``.
     """
-    predicts_any_classes = False
 
-    def __init__(self, architecture, pretrained, backbone=None, head=None, class_names=None, templates=None, **kwargs):
+    method = 'linear_probe'
+    default_backbone = 'FrozenViT'
+
+    def __init__(self, architecture, pretrained, head=None, class_names=None, templates=None, **kwargs):
         refuse_losses(kwargs)
-        super().__init__(architecture, pretrained, backbone={'type': 'FrozenViT', **(backbone or {})},
-                         head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
+        super().__init__(architecture, pretrained, head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
         self.fit_of = None
         # Parameters, and such that require a gradient, since a Runner that trains builds an optimizer; it never steps.
-        self.probe_weight = nn.Parameter(torch.zeros(0, self.backbone.embed_dims))
-        self.probe_bias = nn.Parameter(torch.zeros(0))
+        self.register_class_parameter('probe_weight', torch.zeros(0, self.backbone.embed_dims))
+        self.register_class_parameter('probe_bias', torch.zeros(0))
         if class_names is not None:
             self.set_classes(class_names, templates)
 
-    def set_classes(self, class_names, templates=None):
-        """Compute the class prototypes of the zero-shot branch and lay out the probe.
-
-        Args:
-            class_names (Sequence[str]): ``C`` readable names, index = label.
-            templates (Sequence[str], optional): Prompt templates. Defaults to the ones of the config.
-
-        Raises:
-            ValueError: If the probe is fitted to other classes, or names or templates are not usable.
-        """
-        if self.fit_of is not None:
-            check_class_names(class_names, self.class_names, 'the new list', 'the fitted probe')
-        super().set_classes(class_names, templates)
-        if self.fit_of is None:
-            self._resize(len(class_names))
-
-    def with_prototypes(self, prototypes, class_names, templates=None):
-        """Refuse other classes; see :meth:`with_class_subset`."""
-        raise ValueError('a linear probe predicts the classes that it was fitted to, and cannot take over others: '
-                         f'{len(class_names)} were given')
-
-    @contextlib.contextmanager
-    def with_class_subset(self, labels):
-        """Predict among some of the classes for a while.
-
-        Args:
-            labels (Sequence[int]): Labels of the classes, in their new order.
-        """
-        labels = list(labels)
-        own = self.probe_weight.data, self.probe_bias.data
-        self.probe_weight.data, self.probe_bias.data = own[0][labels], own[1][labels]
-        try:
-            with super().with_prototypes(self.text_prototypes[labels], [self.class_names[label] for label in labels]):
-                yield self
-        finally:
-            self.probe_weight.data, self.probe_bias.data = own
+    @property
+    def bound_to_classes(self):
+        """bool: Whether it has been fitted."""
+        return self.fit_of is not None
 
     def extract_feat(self, inputs):
         """Return a tuple with the unit-norm [CLS] features that the probe reads, ``(B, D)``."""
@@ -153,40 +119,24 @@ class LinearProbeClassifier(MPSCLIPClassifier):
         self.fit_of = dict(C=C, max_iter=max_iter, pictures=len(labels))
         return int(regression.n_iter_.max())
 
-    def _predict_features(self, images, data_samples=None, wanted=NO_FEATURES):
+    def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=True):
+        """Compute the logits of the probe and of the frozen model; see :meth:`CLIPClassifier.branch_logits`."""
         if self.fit_of is None:
             raise ValueError('the linear probe has not been fitted: train with LinearProbeLoop, or load a checkpoint')
         if wanted.beyond_cls:
             raise ValueError('a linear probe tunes no layer: metrics of layers or of patch tokens do not apply to it')
         features, = self.extract_feat(images)
-        return BranchFeatures(tuned=features[:, None], zero_shot=features[:, None], intermediate=())
-
-    def _fuse(self, features):
-        features = features.zero_shot[:, 0]
         with torch.autocast(features.device.type, enabled=False):
             probed = F.linear(features, self.probe_weight, self.probe_bias)
-        zero_shot = self.head(features, features, self._unit_prototypes(), self.logit_scale).zero_shot
-        return BranchLogits(self.head.fuse(probed, zero_shot), probed, zero_shot)
-
-    def _resize(self, num_classes):
-        # The optimizer holds the parameters, which therefore stay the same objects.
-        self.probe_weight.data = self.probe_weight.new_zeros(num_classes, self.backbone.embed_dims)
-        self.probe_bias.data = self.probe_bias.new_zeros(num_classes)
+        zero_shot_logits = self.cosine_logits(features, self.unit_prototypes())
+        logits = BranchLogits(self.head.fuse(probed, zero_shot_logits), probed, zero_shot_logits)
+        return logits, cls_features(features, features)
 
     def describe(self):
         """Describe the model, what it was built on and how it was fitted."""
         return dict(super().describe(), fit_of=self.fit_of)
 
-    def _describe_tuned(self):
-        return dict(method='linear_probe')
-
     def set_extra_state(self, state):
         """Take over class names, templates and the settings of the fit from a checkpoint."""
         super().set_extra_state(state)
         self.fit_of = read_description(state)['fit_of']
-
-    def _load_from_state_dict(self, state_dict, prefix, *args):
-        weight = state_dict.get(prefix + 'probe_weight')
-        if weight is not None and len(weight) != len(self.probe_weight):
-            self._resize(len(weight))
-        super()._load_from_state_dict(state_dict, prefix, *args)

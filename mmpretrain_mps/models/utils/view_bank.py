@@ -1,13 +1,12 @@
 """Frozen features of pre-drawn views, computed once and looked up in every training step."""
 import contextlib
 import errno
+import math
 import os
 import shutil
 import tempfile
 
 import torch
-
-from ..backbones.dual_branch_vit import FrozenFeatures
 
 STORAGES = ('ram', 'disk')
 # Disk, quota or the longest file that is allowed.
@@ -21,7 +20,7 @@ class BankLayout:
     """How much a bank takes, known before there is one.
 
     Args:
-        sample (FrozenFeatures): Of any one view, for shapes and types.
+        sample (NamedTuple): Frozen features of any one view, for shapes and types.
         shown (Tensor): Which views of which picture will be asked for, ``(N, V)``, bool.
         dtype (str, optional): Type to keep floats in. Defaults to the one that they are computed in.
     """
@@ -29,13 +28,14 @@ class BankLayout:
     def __init__(self, sample, shown, dtype=None):
         self.shown = shown
         self.num_views = int(shown.sum())
+        self.kind = type(sample)
         self.parts = {name: (tuple(part.shape[1:]), part.dtype, DTYPES[dtype] if dtype else part.dtype)
                       for name, part in sample._asdict().items() if part is not None}
 
     @property
     def bytes_per_view(self):
         """int: Of one view."""
-        return sum(tokens * width * kept.itemsize for (tokens, width), _, kept in self.parts.values())
+        return sum(math.prod(shape) * kept.itemsize for shape, _, kept in self.parts.values())
 
     @property
     def num_bytes(self):
@@ -44,8 +44,8 @@ class BankLayout:
 
     def describe(self):
         """Return pictures, views, shapes and sizes as one line."""
-        parts = ' + '.join(f'{name} {tokens} x {width} {str(kept).removeprefix("torch.")}'
-                           for name, ((tokens, width), _, kept) in self.parts.items())
+        parts = ' + '.join(f'{name} {" x ".join(map(str, shape)) or 1} {str(kept).removeprefix("torch.")}'
+                           for name, (shape, _, kept) in self.parts.items())
         pictures, size = self.shown.shape
         return (f'{pictures} pictures x {size} views, {self.num_views} of them used; {parts} = '
                 f'{self.bytes_per_view / 1e3:.1f} kB per view, {format_bytes(self.num_bytes)} together')
@@ -67,6 +67,7 @@ class ViewBank:
         check_space(layout, storage, folder)
         self._rows = torch.full(layout.shown.shape, -1)
         self._rows[layout.shown] = torch.arange(layout.num_views)
+        self._kind = layout.kind
         self._computed = {name: computed for name, (_, computed, _) in layout.parts.items()}
         try:
             self._kept = {name: _allocate((layout.num_views, *shape), kept, folder if storage == 'disk' else None)
@@ -81,7 +82,7 @@ class ViewBank:
 
         Args:
             start (int): Their first row; rows count the views that are used, picture by picture.
-            features (FrozenFeatures): ``n`` rows.
+            features (NamedTuple): ``n`` rows.
         """
         for name, kept in self._kept.items():
             part = getattr(features, name)
@@ -96,7 +97,7 @@ class ViewBank:
             device (torch.device): Where to put them; nothing waits for it.
 
         Returns:
-            FrozenFeatures: ``V * B`` rows, view by view, in the type that they were computed in.
+            NamedTuple: ``V * B`` rows, view by view, in the type that they were computed in.
 
         Raises:
             LookupError: If a view was not announced as one that will be used.
@@ -104,12 +105,12 @@ class ViewBank:
         rows = self._rows[pictures[:, None], views].t().flatten()
         if (rows.numpy() < 0).any():
             raise LookupError('the view bank was asked for a view that its plan does not hold')
-        found = dict.fromkeys(FrozenFeatures._fields)
+        found = dict.fromkeys(self._kind._fields)
         for name, kept in self._kept.items():
             part = kept.index_select(0, rows)
             part = part.pin_memory() if torch.device(device).type == 'cuda' else part
             found[name] = part.to(device, non_blocking=True).to(self._computed[name])
-        return FrozenFeatures(**found)
+        return self._kind(**found)
 
 
 def check_space(layout, storage, folder):

@@ -86,7 +86,7 @@ def build_runner(model, work_dir, targets, source=None, **arguments):
 @torch.no_grad()
 def logits_of(model, dataset):
     images = model.data_preprocessor(dict(inputs=dataset.images, data_samples=[]))['inputs']
-    return model._logits(images)
+    return model.branch_logits(images)[0]
 
 
 def accuracy(scores, dataset):
@@ -149,12 +149,13 @@ def test_indices_into_another_source_are_not_followed(architecture, tmp_path):
 def test_the_prototypes_come_back_after_an_error(architecture):
     model = build_model(architecture)
     before = model.text_prototypes
-    with pytest.raises(RuntimeError), model.with_prototypes(before[:2], ['a', 'b']):
+    with pytest.raises(RuntimeError), model.with_classes(dict(text_prototypes=before[:2]), ['a', 'b']):
         assert model.class_names == ('a', 'b') and len(model.text_prototypes) == 2
         raise RuntimeError
     assert model.text_prototypes is before and model.class_names == NAMES
     with pytest.raises(ValueError,
-                       match='2 prototypes were given for 1 class names'), model.with_prototypes(before[:2], ['a']):
+                       match='2 rows of text_prototypes were given for 1 class names'), model.with_classes(
+                           dict(text_prototypes=before[:2]), ['a']):
         pass
 
 

@@ -82,10 +82,11 @@ def test_some_of_the_classes_can_be_predicted_alone_for_a_while(probe):
 
 
 def test_other_classes_are_refused_once_it_is_fitted(probe):
-    with pytest.raises(ValueError, match="class 0 is 'wolf' in the new list, but 'cat' in the fitted probe"):
+    with pytest.raises(ValueError, match="class 0 is 'wolf' in the new list, but 'cat' in the trained LinearProbeClassifier"):
         probe().set_classes(['wolf', 'dog', 'sparrow'])
     with pytest.raises(ValueError, match='cannot take over others: 2 were given'):
-        probe().with_prototypes(torch.zeros(2, 8), ['wolf', 'bear'])
+        with probe().with_classes(dict(text_prototypes=torch.zeros(2, 8)), ['wolf', 'bear']):
+            pass
     model = probe()
     before = tuned_logits(model)
     model.set_classes(NAMES, ['another {}'])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tiny_clip import NAMES, save_tiny_clip, shake
 
 from mmpretrain_mps.models import GramAlignLoss, HierarchicalSculptLoss, MPSCLIPClassifier
-from mmpretrain_mps.models.classifiers.mps_clip_classifier import check_class_names, read_description
+from mmpretrain_mps.models.classifiers.description import check_class_names, read_description
 from mmpretrain_mps.models.losses import point_distances
 
 

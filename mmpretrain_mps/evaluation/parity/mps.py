@@ -1,4 +1,4 @@
-"""Comparison with recorded numbers of the method's released trainer.
+"""Comparison with recorded numbers of the released trainer of MPS-Tuning.
 
 The numbers are arrays in one ``.npz`` file: a small CLIP vision tower (``frozen.*``), tuned weights (``tuned.*``), two
 views of a batch (``in.*``), and what the released trainer computes from them: features and logits (``out.*``,
@@ -8,83 +8,43 @@ views of a batch (``in.*``), and what the released trainer computes from them: f
 import json
 import re
 import tempfile
-import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 from safetensors.torch import save_file
 
-from ..models import MPSCLIPClassifier
-from ..models.losses import sculpt_loss
-from ..models.utils.schedules import CosineValue
+from ...models import MPSCLIPClassifier
+from ...models.losses import sculpt_loss
+from ...models.utils.schedules import CosineValue
+from .golden import GoldenFile, compared
 
 SCULPT_WEIGHT = 0.1
 ALPHA = 0.3
-TOLERANCE = 1e-5
+NEEDED = ('in.images_v1', 'in.images_v2', 'in.labels', 'in.text_features', 'in.logit_scale_log', 'frozen.conv1.weight',
+          'frozen.proj', 'frozen.positional_embedding', 'tuned.proj', 'out.frozen_cls.v1')
+INPUTS = r'(frozen|tuned|in)\..*'
+UNUSED = r'loss\.\w+_unused'
 
 
-class Row(NamedTuple):
-    """One recorded array against ours."""
-
-    name: str
-    difference: float
-    """Largest absolute difference."""
-    tolerance: float
-    """``1e-5 * max(1, largest absolute recorded value)``."""
-
-    @property
-    def passed(self):
-        """bool: Whether the difference is within the tolerance; a NaN is not."""
-        return self.difference <= self.tolerance
-
-
-class GoldenFile:
-    """Recorded arrays, and what their names and shapes say.
+class MPSFile(GoldenFile):
+    """Recorded arrays of MPS-Tuning, and what their names and shapes say.
 
     Args:
         path (str | Path): The ``.npz`` file.
-        options (dict, optional): Arguments of the classifier that promise equal numbers; see :func:`compare`.
+        options (dict, optional): Arguments of the classifier that promise equal numbers.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not readable without unpickling, or arrays that everything hangs on are missing.
+        ValueError: If it is not readable, or arrays that everything hangs on are missing.
     """
 
     def __init__(self, path, options=None):
-        self.options = dict(options or {})
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f'{path} does not exist; expected an .npz file of recorded numbers')
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                self.arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f'{path} is not readable as an .npz file of plain arrays: {error}') from error
-        needed = ['in.images_v1', 'in.images_v2', 'in.labels', 'in.text_features', 'in.logit_scale_log',
-                  'frozen.conv1.weight', 'frozen.proj', 'frozen.positional_embedding', 'tuned.proj',
-                  'out.frozen_cls.v1']
-        missing = [name for name in needed if name not in self.arrays]
-        if missing:
-            raise ValueError(f'{path} lacks the arrays {missing}')
+        super().__init__(path, options)
+        self.require(NEEDED)
         self.heads = None
-
-    def tensor(self, name):
-        """Return one array as a tensor, numbers with a fraction in float32."""
-        tensor = torch.from_numpy(np.array(self.arrays[name]))
-        return tensor.float() if tensor.is_floating_point() else tensor
-
-    def tensors(self, prefix):
-        """Return all arrays below a prefix as tensors, named without it."""
-        return {name[len(prefix):]: self.tensor(name) for name in self.arrays if name.startswith(prefix)}
-
-    def matches(self, pattern):
-        """Yield ``re.Match`` of all array names that match a pattern as a whole."""
-        return filter(None, (re.fullmatch(pattern, name) for name in self.arrays))
 
     @property
     def depth(self):
@@ -127,22 +87,14 @@ class GoldenFile:
         return {'final': first, **temperatures} if first is not None else {}
 
 
-def compare(path, options=None):
-    """Compare this project's classes with every number in a file.
+def recognises(names):
+    """Whether arrays of these names are numbers of MPS-Tuning."""
+    return 'frozen.conv1.weight' in names and 'tuned.proj' in names
 
-    Args:
-        path (str | Path): The ``.npz`` file.
-        options (dict, optional): Further arguments of :class:`MPSCLIPClassifier` that promise equal numbers, such as
-            ``dict(compile=True, backbone=dict(checkpointing=True))``.
 
-    Yields:
-        Row: One per recorded output, loss, gradient, trajectory and schedule.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is not one of recorded numbers.
-    """
-    golden = GoldenFile(path, options)
+def rows(golden):
+    """Compare everything that was recorded; see :func:`compare`."""
+    golden = MPSFile(golden.path, golden.options)
     views = golden.views
     model = build_model(golden)
     yield from _compare_outputs(golden, model, views)
@@ -151,12 +103,7 @@ def compare(path, options=None):
     yield from _compare_trajectories(golden, views)
     for match in golden.matches(r'sched\.tau\.([\d.]+)to([\d.]+)\.E(\d+)'):
         schedule, epochs = CosineValue(float(match[1]), float(match[2])), int(match[3])
-        yield _row(golden, match[0], torch.tensor([schedule.at(epoch, epochs) for epoch in range(epochs + 1)]))
-
-
-def unused_entries(path):
-    """Name the recorded losses that no part of the method uses and that are therefore not compared."""
-    return [match[0] for match in GoldenFile(path).matches(r'loss\.\w+_unused')]
+        yield compared(golden, match[0], torch.tensor([schedule.at(epoch, epochs) for epoch in range(epochs + 1)]))
 
 
 def build_model(golden, gram_weight=0.5, normalize_text=False):
@@ -252,7 +199,7 @@ def _compare_outputs(golden, model, views):
     for view, images in enumerate(views, 1):
         features = model.backbone(images, patch_tokens=True, intermediate_starts=starts)
         branches.append((features.tuned[:, 0], features.zero_shot[:, 0]))
-        logits = model.head(*branches[-1], model._unit_prototypes(), model.logit_scale)
+        logits = model.head(*branches[-1], model.unit_prototypes(), model.logit_scale)
         ours.update({
             f'out.frozen_cls.v{view}': features.zero_shot[:, 0], f'out.cls.v{view}': features.tuned[:, 0],
             f'out.tokens.v{view}': features.tuned, f'out.frozen_tokens.v{view}': features.zero_shot,
@@ -265,12 +212,12 @@ def _compare_outputs(golden, model, views):
         ours.update({m[0]: stem for m in golden.matches(rf'mid\.frozen_block\d+\.v{view}')})
         ours.update({m[0]: hidden for m in golden.matches(rf'mid\.tuned_block\d+\.v{view}')})
     tuned, frozen = (torch.stack(branch) for branch in zip(*branches))
-    ours['out.logits'] = model.head(tuned, frozen, model._unit_prototypes(), model.logit_scale).fused.mean(0)
+    ours['out.logits'] = model.head(tuned, frozen, model.unit_prototypes(), model.logit_scale).fused.mean(0)
     # Prediction computes [CLS] alone in the last blocks; this row checks that short cut too.
     ours['out.test_logits'] = model(views[0], mode='tensor')
     for name in golden.arrays:
         if name.startswith(('out.', 'mid.')):
-            yield _row(golden, name, ours.get(name))
+            yield compared(golden, name, ours.get(name))
 
 
 @torch.no_grad()
@@ -297,7 +244,7 @@ def _compare_losses(golden, model, views):
         ours[match[0]] = sculpt_loss(views_used, labels, texts[match[2]], float(match[3]))
     for name in golden.arrays:
         if name.startswith('loss.') and not name.endswith('_unused'):
-            yield _row(golden, name, ours.get(name))
+            yield compared(golden, name, ours.get(name))
 
 
 def _compare_gradients(golden, views):
@@ -307,7 +254,7 @@ def _compare_gradients(golden, views):
         parameters = _tuned_parameters(golden, model)
         for match in names:
             gradient = parameters[match[3]].grad if match[3] in parameters else None
-            yield _row(golden, match[0], gradient)
+            yield compared(golden, match[0], gradient)
 
 
 def _compare_trajectories(golden, views):
@@ -323,7 +270,7 @@ def _compare_trajectories(golden, views):
             total.backward()
             optimizer.step()
             totals.append(total.detach())
-        yield _row(golden, match[0], torch.stack(totals))
+        yield compared(golden, match[0], torch.stack(totals))
 
 
 def _losses(golden, model, views):
@@ -340,12 +287,3 @@ def _grouped(golden, pattern):
     for match in golden.matches(pattern):
         groups.setdefault((match[1], match[2]), []).append(match)
     return groups.items()
-
-
-def _row(golden, name, ours):
-    """Compare one array; what this project does not compute, or in another shape, differs infinitely."""
-    recorded = golden.tensor(name).double()
-    tolerance = TOLERANCE * max(1.0, recorded.abs().max().item())
-    if ours is None or ours.shape != recorded.shape:
-        return Row(name, float('inf'), tolerance)
-    return Row(name, (ours.detach().double() - recorded).abs().max().item(), tolerance)

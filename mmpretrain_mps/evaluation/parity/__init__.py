@@ -1,0 +1,83 @@
+"""Comparison with recorded numbers of the methods' released code.
+
+A file holds a small model, a batch, and every number that a method's authors' code computes from them. Each method has a
+module here that builds this project's own classes from such a file and compares all that was recorded:
+
+- ``recognises(names)``: whether a set of array names is a file of the method;
+- ``INPUTS``: pattern of the arrays that are given and not computed;
+- ``UNUSED`` (optional): pattern of what the released code computes and does not use;
+- ``rows(golden)``: yields a :class:`Row` for every other array.
+"""
+import importlib
+import re
+from typing import Iterator, List, Optional
+
+from .golden import GoldenFile, Row, clip_folder, compared
+
+METHODS = ('mps', )
+
+
+def compare(path, options: Optional[dict] = None, method: Optional[str] = None) -> Iterator[Row]:
+    """Compare this project's classes with every number in a file.
+
+    Args:
+        path (str | Path): The ``.npz`` file.
+        options (dict, optional): Further arguments of the classifier that promise equal numbers, such as
+            ``dict(compile=True, backbone=dict(checkpointing=True))``.
+        method (str, optional): One of :data:`METHODS`. By default the names of the arrays tell.
+
+    Yields:
+        Row: One per recorded output, loss, gradient, trajectory, schedule and selected value; those that nothing here
+        computes differ infinitely.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not one of recorded numbers, or of none of the methods.
+    """
+    golden = GoldenFile(path, options)
+    module = _module_of(golden, method)
+    left = set(_results(golden, module))
+    for row in module.rows(golden):
+        left.discard(row.name)
+        yield row
+    for name in sorted(left):
+        yield compared(golden, name, None)
+
+
+def unused_entries(path, method: Optional[str] = None) -> List[str]:
+    """Name the recorded arrays that no part of the method uses and that are therefore not compared."""
+    golden = GoldenFile(path)
+    pattern = getattr(_module_of(golden, method), 'UNUSED', None)
+    return [] if pattern is None else [match[0] for match in golden.matches(pattern)]
+
+
+def method_of(golden: GoldenFile) -> str:
+    """Return the method that a file is of.
+
+    Raises:
+        ValueError: If it is none of :data:`METHODS`.
+    """
+    names = frozenset(golden.arrays)
+    for method in METHODS:
+        if _import(method).recognises(names):
+            return method
+    raise ValueError(f'{golden.path} holds recorded numbers of none of the methods {", ".join(METHODS)}; its arrays are '
+                     f'{sorted(names)[:5]}')
+
+
+def _module_of(golden, method):
+    if method is not None and method not in METHODS:
+        raise ValueError(f'method is {method!r}, expected one of {", ".join(METHODS)}')
+    return _import(method or method_of(golden))
+
+
+def _import(method):
+    return importlib.import_module(f'{__name__}.{method}')
+
+
+def _results(golden, module):
+    given = re.compile('|'.join(filter(None, (module.INPUTS, getattr(module, 'UNUSED', None)))))
+    return [name for name in golden.arrays if not given.fullmatch(name)]
+
+
+__all__ = ['METHODS', 'GoldenFile', 'Row', 'clip_folder', 'compare', 'compared', 'method_of', 'unused_entries']

@@ -1,0 +1,134 @@
+"""Files of recorded numbers, and what every comparison with them needs."""
+import json
+import math
+import re
+import zipfile
+from pathlib import Path
+from typing import Iterator, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+TOLERANCE = 1e-5
+
+
+class Row(NamedTuple):
+    """One recorded array against ours."""
+
+    name: str
+    difference: float
+    """Largest absolute difference."""
+    tolerance: float
+    """The method's relative tolerance times ``max(1, largest absolute recorded value)``."""
+
+    @property
+    def passed(self) -> bool:
+        """bool: Whether the difference is within the tolerance; a NaN is not."""
+        return self.difference <= self.tolerance
+
+
+class GoldenFile:
+    """Recorded arrays of an ``.npz`` file.
+
+    Args:
+        path (str | Path): The file.
+        options (dict, optional): Arguments of the classifier that promise equal numbers.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not readable without unpickling.
+    """
+
+    def __init__(self, path, options=None):
+        self.path, self.options = Path(path), dict(options or {})
+        if not self.path.is_file():
+            raise FileNotFoundError(f'{path} does not exist; expected an .npz file of recorded numbers')
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                self.arrays = {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f'{path} is not readable as an .npz file of plain arrays: {error}') from error
+
+    def require(self, names) -> None:
+        """Raise ValueError if one of these arrays is missing."""
+        missing = [name for name in names if name not in self.arrays]
+        if missing:
+            raise ValueError(f'{self.path} lacks the arrays {missing}')
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Return one array as a tensor, numbers with a fraction in float32."""
+        tensor = torch.from_numpy(np.array(self.arrays[name]))
+        return tensor.float() if tensor.is_floating_point() else tensor
+
+    def tensors(self, prefix: str) -> dict:
+        """Return all arrays below a prefix as tensors, named without it."""
+        return {name[len(prefix):]: self.tensor(name) for name in self.arrays if name.startswith(prefix)}
+
+    def matches(self, pattern: str) -> Iterator[re.Match]:
+        """Yield ``re.Match`` of all array names that match a pattern as a whole."""
+        return filter(None, (re.fullmatch(pattern, name) for name in self.arrays))
+
+
+def compared(golden: GoldenFile, name: str, ours, tolerance: float = TOLERANCE) -> Row:
+    """Compare one array; what this project does not compute, or in another shape, differs infinitely.
+
+    Args:
+        golden (GoldenFile): The file.
+        name (str): Of the recorded array.
+        ours (Tensor | float | None): What this project computes.
+        tolerance (float): Relative to ``max(1, largest absolute recorded value)``.
+
+    Returns:
+        Row: The difference, in float64.
+    """
+    recorded = golden.tensor(name).double()
+    limit = tolerance * max(1.0, recorded.abs().max().item() if recorded.numel() else 0.0)
+    ours = None if ours is None else torch.as_tensor(ours)
+    if ours is None or ours.shape != recorded.shape:
+        return Row(name, float('inf'), limit)
+    difference = (ours.detach().double().cpu() - recorded).abs()
+    return Row(name, difference.max().item() if difference.numel() else 0.0, limit)
+
+
+def clip_folder(golden: GoldenFile, folder: Union[str, Path], heads: Optional[Tuple[int, int]] = None) -> str:
+    """Write the recorded CLIP model ``clip.*`` as open_clip saves one, to be loaded like any other base model.
+
+    Sizes are read from the arrays. The table of token embeddings may be a compact one, of the rows in use alone.
+
+    Args:
+        golden (GoldenFile): With the state of an ``open_clip.CLIP`` below ``clip.``.
+        folder (str | Path): Where to put it.
+        heads (tuple[int, int], optional): Attention heads of vision and text tower, which leave no trace in shapes.
+            Defaults to ``meta.heads``.
+
+    Returns:
+        str: The architecture's name, ``'local-dir:FOLDER'``.
+
+    Raises:
+        ValueError: If the number of heads is not known.
+    """
+    if heads is None:
+        golden.require(['meta.heads'])
+        heads = tuple(int(count) for count in golden.arrays['meta.heads'])
+    state = golden.tensors('clip.')
+    stem, texts = state['visual.conv1.weight'], state['token_embedding.weight']
+    width, patch = stem.shape[0], stem.shape[-1]
+    side = math.isqrt(len(state['visual.positional_embedding']) - 1)
+    config = dict(
+        embed_dim=state['visual.proj'].shape[1], quick_gelu=True,
+        vision_cfg=dict(image_size=side * patch, layers=_depth(state, 'visual.transformer'), width=width,
+                        head_width=width // heads[0], patch_size=patch,
+                        mlp_ratio=state['visual.transformer.resblocks.0.mlp.c_fc.weight'].shape[0] / width),
+        text_cfg=dict(context_length=len(state['positional_embedding']), vocab_size=len(texts), width=texts.shape[1],
+                      heads=heads[1], layers=_depth(state, 'transformer'),
+                      mlp_ratio=state['transformer.resblocks.0.mlp.c_fc.weight'].shape[0] / texts.shape[1]))
+    folder = Path(folder)
+    (folder / 'open_clip_config.json').write_text(json.dumps(dict(model_cfg=config, preprocess_cfg={})))
+    save_file({name: value.contiguous() for name, value in state.items()}, folder / 'open_clip_model.safetensors')
+    return f'local-dir:{folder}'
+
+
+def _depth(state, tower):
+    pattern = re.compile(re.escape(tower) + r'\.resblocks\.(\d+)\.ln_1\.weight')
+    return 1 + max(int(match[1]) for match in filter(None, map(pattern.fullmatch, state)))

@@ -1,0 +1,311 @@
+"""What every method of few-shot adaptation of CLIP shares."""
+from typing import List, NamedTuple, Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.classifiers import BaseClassifier
+from mmpretrain.registry import MODELS
+
+from ..backbones.dual_branch_vit import BranchFeatures
+from ..heads.logits_fusion_head import BranchLogits
+from ..utils import data_preprocessor as _  # noqa: F401  (registers the preprocessor)
+from ..utils.clip_loader import load_clip
+from ..utils.gathering import gather_batch
+from ..utils.test_features import NO_FEATURES, TestFeatures, write_features
+from .class_texts import ModelOfClasses
+from .description import DescribedModule
+
+
+class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
+    """The house of all methods: a frozen CLIP of open_clip, class names, checkpoints, several processes, predictions.
+
+    A method adds what is its own:
+
+    - trained parameters, in its ``__init__``, which ends with ``set_classes`` where class names are given;
+    - :meth:`picture_batch` and :meth:`losses`: what a training step makes of pictures, and the losses of a batch;
+    - :meth:`branch_logits`: what a prediction is made of;
+    - as far as it needs them, :meth:`class_features`, :meth:`frozen_features`, ``encode_class_texts``,
+      ``describe_method``, and the attributes below.
+
+    Its state holds the trained weights, what is made of the class names, and a description of the base model; the frozen
+    weights come from the base model again, which loading a checkpoint verifies.
+
+    Args:
+        architecture (str): Model name of open_clip, or ``'mps-mini'``.
+        pretrained (str | None): Tag such as ``'openai'`` or a local file; None for random weights.
+        backbone (dict): Config of the backbone; it gets ``visual``, open_clip's vision tower.
+        head (dict): Config of the fusion head.
+        templates (Sequence[str], optional): Prompt templates; they take precedence over the data set's.
+        normalize_templates (bool): Unit norm for each template's text feature before the mean.
+        quick_gelu (bool, optional): Overrides the activation that weights are known to need.
+        logit_scale (float, optional): Factor on cosines. Defaults to the one CLIP learned, 100 for OpenAI's.
+        gather (str): ``'all'``: processes that train together compute the losses of their common batch, and N processes
+            with batch B equal one with batch N x B. ``'none'``: each computes those of its own pictures; relations
+            between pictures of different processes are then lost.
+        compile (bool | dict, optional): Run the backbone through ``torch.compile``, with these arguments. It costs time
+            at the start; shapes should stay the same, so that ``drop_last`` helps.
+        cache_prototypes (bool): Keep class prototypes on disk; :mod:`..utils.prototype_cache` says where.
+        test_features (Sequence[str]): What predictions carry besides logits and scores, see :class:`TestFeatures`.
+            Defaults to nothing; :class:`TestFeaturesHook` adds what metrics need while they are in use.
+        data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
+
+    Attributes:
+        equal_batches (bool): Whether all processes are known to have equally many pictures in the batch at hand, which
+            :class:`EqualBatchesHook` finds out. Otherwise they tell each other first.
+        kept_zero_shot (KeptFeatures | None): Frozen features of the pictures at hand, which :class:`ReuseZeroShotHook`
+            lends for the time of a validation, if ``sample_idx`` names one picture alone.
+
+    Raises:
+        ValueError: If ``gather`` or one of ``test_features`` is unknown.
+    """
+
+    default_backbone = 'PromptableViT'
+    random_training = False
+    """Whether a training step draws random numbers in the model; each epoch then starts from a seed of its own."""
+
+    def __init__(self, architecture, pretrained, backbone=None, head=None, templates=None, normalize_templates=True,
+                 quick_gelu=None, logit_scale=None, gather='all', compile=None, cache_prototypes=True, test_features=(),
+                 data_preprocessor=None, init_cfg=None):
+        if gather not in ('all', 'none'):
+            raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
+        clip = load_clip(architecture, pretrained, quick_gelu)
+        # Built here, in mmpretrain's registry: the base class would need a default scope to be set.
+        super().__init__(init_cfg=init_cfg,
+                         data_preprocessor=MODELS.build(data_preprocessor or _normalisation(clip.preprocess)))
+        self.architecture, self.pretrained, self.quick_gelu = architecture, pretrained, clip.quick_gelu
+        self.image_size = clip.preprocess.image_size
+        self.gather, self.equal_batches = gather, False
+        self.kept_zero_shot, self._kept_class_features = None, None
+        self.test_features = TestFeatures.of(test_features)
+        self.logit_scale = clip.model.logit_scale.exp().item() if logit_scale is None else float(logit_scale)
+        self.backbone = MODELS.build({'type': self.default_backbone, **(backbone or {}), 'visual': clip.model.visual})
+        # The backbone owns the vision tower now.
+        clip.model.visual = None
+        if compile:
+            # In place: names of parameters, and with them checkpoints, stay what they are.
+            self.backbone.compile(**(compile if isinstance(compile, dict) else {}))
+        self.head = MODELS.build({'type': 'LogitsFusionHead', **(head or {})})
+        self._set_up_classes(clip, self.backbone.embed_dims, templates, normalize_templates, cache_prototypes)
+        self._leave_out_frozen_weights()
+
+    def set_epoch(self, epoch: int, max_epochs: int) -> None:
+        """Set what changes over the epochs; nothing here.
+
+        Args:
+            epoch (int): Current epoch, from 0.
+            max_epochs (int): Epochs of the whole training.
+        """
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        """Run the model.
+
+        Args:
+            inputs (Tensor | list[Tensor] | NamedTuple): Normalised pictures ``(B, 3, H, W)``; for ``mode='loss'`` a list
+                of such tensors, one per view, or what :meth:`frozen_features` made of all views, view by view.
+            data_samples (list[DataSample], optional): One per picture; needed with ``mode='loss'``.
+            mode (str): ``'loss'`` returns a dict of weighted losses and diagnostics, ``'predict'`` data samples with
+                predictions, ``'tensor'`` the fused logits ``(B, C)``.
+
+        Raises:
+            ValueError: If there are no class prototypes yet, the picture size is wrong or the mode is unknown.
+        """
+        self._check_classes()
+        views = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        if not is_frozen(inputs):
+            self._check_size(views[0])
+        if mode == 'loss':
+            return self.loss(views, data_samples)
+        if len(views) != 1:
+            raise ValueError(f"mode '{mode}' takes one view of each picture, but got {len(views)}")
+        if mode == 'predict':
+            return self.predict(views[0], data_samples)
+        if mode == 'tensor':
+            return self.branch_logits(views[0])[0].fused
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', but is {mode!r}")
+
+    # Training.
+
+    def loss(self, views, data_samples) -> dict:
+        """Compute the weighted losses and the accuracies of a batch, the one of all processes with ``gather='all'``.
+
+        Args:
+            views (Sequence[Tensor] | NamedTuple): ``V`` tensors ``(B, 3, H, W)``, or what :meth:`frozen_features` made
+                of them, ``V * B`` rows.
+            data_samples (list[DataSample]): ``B`` samples with ``gt_label``.
+
+        Returns:
+            dict[str, Tensor]: Scalars; those whose name holds ``loss`` are to be summed.
+        """
+        labels = torch.cat([sample.gt_label for sample in data_samples])
+        labels = labels.to(self.text_prototypes.device, non_blocking=True)
+        batch = self.picture_batch(views, labels)
+        if self.gather == 'all':
+            batch = self.gathered(batch)
+        return self.losses(batch)
+
+    def picture_batch(self, views, labels: torch.Tensor) -> NamedTuple:
+        """Compute what the losses see of each picture.
+
+        Args:
+            views (Sequence[Tensor] | NamedTuple): As in :meth:`loss`.
+            labels (Tensor): ``(B,)``, int64.
+
+        Returns:
+            NamedTuple: Tensors whose first axis is the pictures, or None; further views are further pictures, view by view.
+        """
+        raise NotImplementedError
+
+    def losses(self, batch: NamedTuple) -> dict:
+        """Compute the losses of a batch; see :meth:`loss`.
+
+        Args:
+            batch (NamedTuple): Of :meth:`picture_batch`, of all processes.
+        """
+        raise NotImplementedError
+
+    def gathered(self, batch: NamedTuple) -> NamedTuple:
+        """Return the batch of all processes, with exact gradients; see :func:`gather_batch`."""
+        return type(batch)(*gather_batch(batch, self.equal_batches))
+
+    def frozen_features(self, images: torch.Tensor) -> NamedTuple:
+        """Compute what a training step needs of the frozen part of the network, and nothing else.
+
+        Args:
+            images (Tensor): Normalised pictures ``(N, 3, H, W)``.
+
+        Returns:
+            NamedTuple: Of tensors with ``N`` rows, without gradient; for :meth:`forward` with ``mode='loss'``, as often as
+            wanted.
+
+        Raises:
+            ValueError: If the picture size is wrong.
+        """
+        raise NotImplementedError
+
+    def frozen_of(self, views) -> NamedTuple:
+        """Return the frozen features of views: those that were kept, or computed now.
+
+        Args:
+            views (Sequence[Tensor] | NamedTuple): As in :meth:`loss`.
+        """
+        return views if is_frozen(views) else self.frozen_features(torch.cat(list(views)))
+
+    # Prediction.
+
+    def predict(self, inputs, data_samples=None) -> List:
+        """Classify pictures.
+
+        Args:
+            inputs (Tensor): ``(B, 3, H, W)``.
+            data_samples (list[DataSample], optional): Samples to fill.
+
+        Returns:
+            list[DataSample]: See :meth:`LogitsFusionHead.predict`; with ``test_features`` also :func:`write_features`.
+        """
+        logits, features = self.branch_logits(inputs, data_samples, self.test_features, zero_shot=True)
+        samples = self.head.predict(logits, data_samples)
+        write_features(samples, features, self.test_features)
+        return samples
+
+    def branch_logits(self, images: torch.Tensor, data_samples: Optional[Sequence] = None,
+                      wanted: TestFeatures = NO_FEATURES, zero_shot: bool = False):
+        """Compute the logits of both branches.
+
+        Args:
+            images (Tensor): Normalised pictures ``(B, 3, H, W)``.
+            data_samples (list[DataSample], optional): Of the same pictures, to find kept features by.
+            wanted (TestFeatures): What is to be returned besides [CLS].
+            zero_shot (bool): Whether the logits of the frozen model are asked for even if the prediction does not depend on
+                them.
+
+        Returns:
+            tuple[BranchLogits, BranchFeatures]: Logits ``(B, C)``; unit-norm features ``(B, L, D)``.
+        """
+        raise NotImplementedError
+
+    def class_features(self) -> torch.Tensor:
+        """Return the unit-norm texts ``(C, D)`` that pictures are compared with: the prototypes of the frozen model."""
+        return self.unit_prototypes()
+
+    def kept_class_features(self) -> torch.Tensor:
+        """Return :meth:`class_features` for predictions, computed again only if something has changed since.
+
+        Returns:
+            Tensor: ``(C, D)``, without gradient.
+        """
+        # A step of an optimizer counts the version up, a loaded or swapped tensor is another one.
+        sources = [*(p for p in self.parameters() if p.requires_grad), *(getattr(self, n) for n in self._class_buffers)]
+        autocast = torch.is_autocast_enabled(self.text_prototypes.device.type)
+        state = (autocast, *((tensor.data_ptr(), tensor._version, tensor.shape) for tensor in sources))
+        if self._kept_class_features is None or self._kept_class_features[0] != state:
+            with torch.no_grad():
+                self._kept_class_features = state, self.class_features()
+        return self._kept_class_features[1]
+
+    def unit_prototypes(self) -> torch.Tensor:
+        """Return the class prototypes of the frozen model ``(C, D)``, of unit norm."""
+        return F.normalize(self.text_prototypes, dim=-1)
+
+    def cosine_logits(self, features: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+        """Return scaled cosines in float32, also under autocast.
+
+        Args:
+            features (Tensor): Unit-norm features ``(..., D)``.
+            texts (Tensor): Unit-norm texts ``(C, D)``.
+
+        Returns:
+            Tensor: ``(..., C)``.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            return self.logit_scale * features.float() @ texts.float().mT
+
+    def zero_shot_features(self, images, data_samples=None, compute=None) -> torch.Tensor:
+        """Return unit-norm [CLS] features of the frozen model, kept ones where there are some.
+
+        Args:
+            images (Tensor): Normalised pictures ``(B, 3, H, W)``.
+            data_samples (list[DataSample], optional): Of the same pictures.
+            compute (Callable, optional): Takes the pictures and returns the features ``(B, D)``. Defaults to the backbone
+                without prompts.
+
+        Returns:
+            Tensor: ``(B, D)``.
+        """
+        indices = None if self.kept_zero_shot is None else indices_of(data_samples)
+        kept = None if indices is None else self.kept_zero_shot.get(indices, images.device)
+        if kept is not None:
+            return kept
+        features = F.normalize(self.backbone(images).cls.float(), dim=-1) if compute is None else compute(images)
+        if indices is not None:
+            self.kept_zero_shot.put(indices, features)
+        return features
+
+    def _check_size(self, images):
+        if tuple(images.shape[-2:]) != self.image_size:
+            raise ValueError(f'{self.architecture} takes pictures of {self.image_size} pixels (height, width), but got '
+                             f'a batch of shape {tuple(images.shape)}')
+
+
+def is_frozen(views) -> bool:
+    """Whether something are frozen features, a named tuple of tensors, and no pictures."""
+    return isinstance(views, tuple) and hasattr(views, '_fields')
+
+
+def cls_features(tuned: torch.Tensor, zero_shot: Optional[torch.Tensor]) -> BranchFeatures:
+    """Return [CLS] features ``(B, D)`` of both branches as metrics and plots read them."""
+    return BranchFeatures(tuned=tuned[:, None], zero_shot=None if zero_shot is None else zero_shot[:, None], intermediate=())
+
+
+def indices_of(data_samples) -> Optional[list]:
+    """Return ``sample_idx`` of samples, None where one does not say; who lends features made sure that it is unique."""
+    indices = [getattr(sample, 'sample_idx', None) for sample in data_samples or [None]]
+    return None if None in indices else indices
+
+
+def _normalisation(preprocess):
+    return dict(type='CLIPDataPreprocessor', non_blocking=True,
+                mean=[255 * value for value in preprocess.mean],
+                std=[255 * value for value in preprocess.std])
+
+
+__all__ = ['BranchLogits', 'CLIPClassifier', 'cls_features', 'indices_of', 'is_frozen']
