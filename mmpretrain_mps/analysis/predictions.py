@@ -15,14 +15,16 @@ BINS = 15
 FEWEST_IN_BIN = 5
 WORST_PAIRS = 8
 NUMBERS_UP_TO = 12
+_ALPHA = {'convex': 'share', 'additive': 'weight'}
 
 
-def prediction_section(held_out, alpha):
+def prediction_section(held_out, alpha, fusion='convex'):
     """Draw accuracy over alpha, the confusion matrix and the reliability of the predictions.
 
     Args:
         held_out (HeldOut): Predictions on pictures.
-        alpha (float): Share of the tuned branch that the model predicts with.
+        alpha (float): Share or weight of the tuned branch that the model predicts with.
+        fusion (str): How it does so, see :func:`fuse_logits`.
 
     Returns:
         Section: Of three plots, and a table of the classes that are confused the most.
@@ -30,8 +32,9 @@ def prediction_section(held_out, alpha):
     matrix = confusion_matrix(held_out.labels, held_out.logits['fused'].argmax(1),
                               labels=np.arange(len(held_out.class_names)))
     return Section('predictions', 'Predictions', [
-        Plot('alpha', f'Accuracy for every share of the tuned branch; the model predicts with {alpha:g}. '
-             f'{SELECTION_WARNING.capitalize()}.', functools.partial(_draw_alpha, alpha_sweep(held_out), alpha)),
+        Plot('alpha', f'Accuracy for every {_ALPHA[fusion]} of the tuned branch; the model predicts with {alpha:g}. '
+             f'{SELECTION_WARNING.capitalize()}.',
+             functools.partial(_draw_alpha, alpha_sweep(held_out, fusion), alpha, fusion)),
         Plot('reliability', f'Accuracy of predictions of equal confidence, in {BINS} bins; those of fewer than {FEWEST_IN_BIN} '
              'pictures are left out. Above the diagonal the model '
              'is more often right than it says, below less often. ECE: mean gap, weighted by the number of pictures.',
@@ -40,12 +43,12 @@ def prediction_section(held_out, alpha):
         _worst_pairs(matrix, held_out)])
 
 
-def alpha_sweep(held_out):
+def alpha_sweep(held_out, fusion='convex'):
     """Return alpha -> accuracy in percent, by :class:`AlphaSweep`."""
     metric = AlphaSweep()
     labels, tuned, zero_shot = map(torch.from_numpy, (held_out.labels, held_out.logits['tuned'],
                                                       held_out.logits['zero_shot']))
-    metric.process(None, [dict(gt_label=label[None], tuned_logits=own, zero_shot_logits=frozen)
+    metric.process(None, [dict(gt_label=label[None], tuned_logits=own, zero_shot_logits=frozen, fusion=fusion)
                           for label, own, frozen in zip(labels, tuned, zero_shot)])
     return {float(share): accuracy for share, accuracy in metric.compute_metrics(metric.results).items()}
 
@@ -68,8 +71,8 @@ def reliability(confidences, correct, bins=BINS):
     return tuple(100 * total[filled] / counts[filled] for total in sums)
 
 
-def _draw_alpha(sweep, alpha):
-    figure = draw_lines('Accuracy over alpha', 'alpha: share of the tuned branch', 'accuracy (%)',
+def _draw_alpha(sweep, alpha, fusion):
+    figure = draw_lines('Accuracy over alpha', f'alpha: {_ALPHA[fusion]} of the tuned branch', 'accuracy (%)',
                         [Line('', list(sweep), list(sweep.values()), colour=0)])
     axis, = figure.axes
     axis.axvline(alpha, color=axis.xaxis.label.get_color(), linestyle=':', linewidth=1.2)

@@ -1,9 +1,13 @@
-"""Accuracy for every share of the tuned branch, from one pass."""
+"""Accuracy for every share or weight of the tuned branch, from one pass."""
 import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 
+from ..models.heads import check_alpha, fuse_logits
+
 TENTHS = tuple(tenth / 10 for tenth in range(11))
+# An additive bias has no natural scale; these span what is in use.
+WEIGHTS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 SELECTION_WARNING = 'alpha sweep on test pictures: shows sensitivity, must not be used to select alpha'
 
 
@@ -11,27 +15,30 @@ SELECTION_WARNING = 'alpha sweep on test pictures: shows sensitivity, must not b
 class AlphaSweep(BaseMetric):
     r"""Accuracy in percent of :math:`\alpha\, \ell_{tuned} + (1 - \alpha)\, \ell_{zero-shot}` for several alpha.
 
-    The figures are named ``alpha_sweep/0.0``, ``alpha_sweep/0.1``, ... They are for studying how much depends on alpha.
+    Where the model's head adds the tuned logits as a bias (``fusion='additive'``), it is the accuracy of
+    :math:`\ell_{zero-shot} + \alpha\, \ell_{tuned}`. The figures are named ``alpha_sweep/0.0``, ``alpha_sweep/0.1``, ... They are for studying how much depends on alpha.
     On test pictures they must not choose it: a choice needs pictures of its own, such as the validation split.
 
     Only whether each alpha is right is kept of each picture, so memory does not grow with the number of classes.
 
     Args:
-        alphas (Sequence[float]): Shares of the tuned branch. Defaults to 0, 0.1, ... 1.
+        alphas (Sequence[float], optional): Shares or weights of the tuned branch. Defaults to 0, 0.1, ... 1, and where
+            the fusion is additive to :data:`WEIGHTS`.
         collect_device (str): ``'cpu'`` or ``'gpu'``: where processes exchange results.
         prefix (str, optional): Prefix of the names instead of ``alpha_sweep``.
 
     Raises:
-        ValueError: If there is no alpha, or one lies outside [0, 1].
+        ValueError: If there is no alpha, or one is negative; while it is used, if the fusion is convex and one lies
+            above 1.
     """
 
     default_prefix = 'alpha_sweep'
 
-    def __init__(self, alphas=TENTHS, collect_device='cpu', prefix=None):
+    def __init__(self, alphas=None, collect_device='cpu', prefix=None):
         super().__init__(collect_device=collect_device, prefix=prefix)
-        self.alphas = tuple(float(alpha) for alpha in alphas)
-        if not self.alphas or not all(0 <= alpha <= 1 for alpha in self.alphas):
-            raise ValueError(f'alphas must hold numbers between 0 and 1, but is {alphas!r}')
+        self.alphas = None if alphas is None else tuple(float(alpha) for alpha in alphas)
+        if self.alphas is not None and not (self.alphas and min(self.alphas) >= 0):
+            raise ValueError(f'alphas must hold numbers of at least 0, but is {alphas!r}')
 
     def process(self, data_batch, data_samples):
         """Keep which alphas predict a batch rightly.
@@ -39,10 +46,10 @@ class AlphaSweep(BaseMetric):
         Args:
             data_batch (Sequence[dict]): Unused.
             data_samples (Sequence[dict]): Predictions with ``gt_label``, ``tuned_logits`` and ``zero_shot_logits``
-                ``(C,)``.
+                ``(C,)``, and with ``fusion`` where it is not the convex one.
 
         Raises:
-            ValueError: If the model gives no logits of both branches.
+            ValueError: If the model gives no logits of both branches, or an alpha is none for its fusion.
         """
         missing = [name for name in ('tuned_logits', 'zero_shot_logits') if name not in data_samples[0]]
         if missing:
@@ -52,8 +59,13 @@ class AlphaSweep(BaseMetric):
         tuned, zero_shot = (torch.stack([sample[name] for sample in data_samples])
                             for name in ('tuned_logits', 'zero_shot_logits'))
         labels = labels.to(tuned.device)
+        fusion = data_samples[0].get('fusion', 'convex')
+        if self.alphas is None:
+            self.alphas = TENTHS if fusion == 'convex' else WEIGHTS
+        for alpha in self.alphas:
+            check_alpha(alpha, fusion)
         # One alpha at a time: all at once would be as many copies of (B, C).
-        correct = [(alpha * tuned + (1 - alpha) * zero_shot).argmax(1) == labels for alpha in self.alphas]
+        correct = [fuse_logits(tuned, zero_shot, alpha, fusion).argmax(1) == labels for alpha in self.alphas]
         self.results.extend(map(tuple, torch.stack(correct, dim=1).tolist()))
 
     def compute_metrics(self, results):

@@ -42,10 +42,29 @@ def test_own_alphas_keep_their_digits():
     assert list(metric.evaluate(1)) == ['alpha_sweep/0.25', 'alpha_sweep/0.333333333333']
 
 
-@pytest.mark.parametrize('alphas', [(), (0.5, 1.5), (-0.1, )])
-def test_alphas_beyond_the_ends_are_refused(alphas):
-    with pytest.raises(ValueError, match='alphas must hold numbers between 0 and 1'):
+def test_a_bias_is_added():
+    metric = AlphaSweep(alphas=(0, 1, 3))
+    # Right where 1 < 0.5 * alpha.
+    metric.process(None, [dict(sample(1, [0., 0.5], [1., 0.]), fusion='additive')])
+    assert metric.evaluate(1) == {'alpha_sweep/0.0': 0, 'alpha_sweep/1.0': 0, 'alpha_sweep/3.0': 100}
+
+
+def test_weights_of_a_bias_go_beyond_one_by_default():
+    metric = AlphaSweep()
+    metric.process(None, [dict(sample(1, [0., 0.5], [1., 0.]), fusion='additive')])
+    found = metric.evaluate(1)
+    assert found['alpha_sweep/1.0'] == 0 and found['alpha_sweep/5.0'] == found['alpha_sweep/20.0'] == 100
+
+
+@pytest.mark.parametrize('alphas', [(), (-0.1, ), (0.5, -1)])
+def test_no_alphas_and_negative_ones_are_refused(alphas):
+    with pytest.raises(ValueError, match='alphas must hold numbers of at least 0'):
         AlphaSweep(alphas=alphas)
+
+
+def test_shares_beyond_one_are_refused():
+    with pytest.raises(ValueError, match='alpha must lie between 0 and 1, but is 1.5'):
+        AlphaSweep(alphas=(0.5, 1.5)).process(None, [sample(0, [1., 0.], [1., 0.])])
 
 
 def test_a_model_without_branches_is_refused_by_name_of_what_it_lacks():

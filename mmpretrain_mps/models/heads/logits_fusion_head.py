@@ -8,6 +8,38 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 
+FUSIONS = ('convex', 'additive')
+
+
+def fuse_logits(tuned_logits: torch.Tensor, zero_shot_logits: torch.Tensor, alpha: float,
+                fusion: str = 'convex') -> torch.Tensor:
+    r"""Fuse the logits of two branches.
+
+    Args:
+        tuned_logits (Tensor): ``(..., C)``.
+        zero_shot_logits (Tensor): Same shape.
+        alpha (float): Share of the tuned branch, or weight of the bias.
+        fusion (str): ``'convex'``: :math:`\alpha\, \ell_{tuned} + (1 - \alpha)\, \ell_{zero-shot}`; ``'additive'``:
+            :math:`\ell_{zero-shot} + \alpha\, \ell_{tuned}`, where the tuned branch is a bias.
+
+    Returns:
+        Tensor: ``(..., C)``.
+    """
+    if fusion == 'additive':
+        return zero_shot_logits + alpha * tuned_logits
+    return alpha * tuned_logits + (1 - alpha) * zero_shot_logits
+
+
+def check_alpha(alpha: float, fusion: str = 'convex'):
+    """Raise ValueError unless ``alpha`` is a share, 0 to 1, or for the additive fusion a weight, at least 0."""
+    if fusion not in FUSIONS:
+        raise ValueError(f'fusion must be one of {FUSIONS}, but is {fusion!r}')
+    if fusion == 'convex' and not 0 <= alpha <= 1:
+        raise ValueError(f'alpha must lie between 0 and 1, but is {alpha}')
+    if not 0 <= alpha < float('inf'):
+        raise ValueError(f'alpha of an additive fusion must be a number of at least 0, but is {alpha}')
+
+
 class BranchLogits(NamedTuple):
     """Logits of both branches and their fusion, float32, ``(..., C)``."""
 
@@ -24,29 +56,31 @@ class LogitsFusionHead(ClsHead):
         \ell_{branch} = s \cos(x_{branch}, t_c)
 
     `Preserve and Sculpt <https://arxiv.org/abs/2508.12877>`_, Section 3.4; in training the logits of the views are
-    averaged before the fusion, and cross-entropy sees the fused logits.
+    averaged before the fusion, and cross-entropy sees the fused logits. With ``fusion='additive'`` the tuned logits are
+    a bias, :math:`\ell = \ell_{zero-shot} + \alpha\, \ell_{tuned}`, as in `Tip-Adapter
+    <https://arxiv.org/abs/2207.09519>`_ and `AMU-Tuning <https://arxiv.org/abs/2404.08958>`_.
 
     Args:
-        alpha (float): Share of the tuned branch, 0 to 1.
+        alpha (float): Share of the tuned branch, 0 to 1; with ``fusion='additive'`` its weight, at least 0.
         supervise (str): ``'fused'`` (paper) or ``'tuned'``: the logits that cross-entropy sees.
         loss (dict): Config of the classification loss. Defaults to cross-entropy.
+        fusion (str): ``'convex'`` or ``'additive'``, see :func:`fuse_logits`.
 
     Raises:
-        ValueError: If ``alpha`` lies outside [0, 1] or ``supervise`` is unknown.
+        ValueError: If ``alpha`` lies outside its range, or ``supervise`` or ``fusion`` is unknown.
     """
 
-    def __init__(self, alpha=0.3, supervise='fused', loss=None):
+    def __init__(self, alpha=0.3, supervise='fused', loss=None, fusion='convex'):
         super().__init__(loss=loss or dict(type='CrossEntropyLoss', loss_weight=1.0))
-        if not 0 <= alpha <= 1:
-            raise ValueError(f'alpha must lie between 0 and 1, but is {alpha}')
+        check_alpha(alpha, fusion)
         if supervise not in ('fused', 'tuned'):
             raise ValueError(f"supervise must be 'fused' or 'tuned', but is {supervise!r}")
-        self.alpha, self.supervise = alpha, supervise
+        self.alpha, self.supervise, self.fusion = alpha, supervise, fusion
 
     @property
     def uses_zero_shot(self):
         """bool: Whether the training loss depends on the zero-shot logits."""
-        return self.supervise == 'fused' and self.alpha < 1
+        return self.supervise == 'fused' and (self.fusion == 'additive' or self.alpha < 1)
 
     def forward(self, tuned, zero_shot, text, logit_scale):
         """Compute the logits of unit-norm features.
@@ -62,27 +96,38 @@ class LogitsFusionHead(ClsHead):
         """
         with torch.autocast(tuned.device.type, enabled=False):
             tuned_logits = logit_scale * tuned.float() @ text.mT
-            if zero_shot is None:
-                return BranchLogits(tuned_logits, tuned_logits, None)
-            zero_shot_logits = logit_scale * zero_shot.float() @ text.mT
-            return BranchLogits(self.fuse(tuned_logits, zero_shot_logits), tuned_logits, zero_shot_logits)
+            return self.branches(tuned_logits,
+                                 None if zero_shot is None else logit_scale * zero_shot.float() @ text.mT)
+
+    def branches(self, tuned_logits: torch.Tensor, zero_shot_logits: Optional[torch.Tensor]) -> BranchLogits:
+        """Fuse the logits of both branches and keep all three.
+
+        Args:
+            tuned_logits (Tensor): ``(..., C)``; a bias with ``fusion='additive'``.
+            zero_shot_logits (Tensor | None): Same shape; None where nothing depends on them.
+
+        Returns:
+            BranchLogits: Without zero-shot logits the fused ones are the tuned ones.
+        """
+        fused = tuned_logits if zero_shot_logits is None else self.fuse(tuned_logits, zero_shot_logits)
+        return BranchLogits(fused, tuned_logits, zero_shot_logits)
 
     def fuse(self, tuned_logits, zero_shot_logits):
-        """Return ``alpha * tuned_logits + (1 - alpha) * zero_shot_logits``, any shape."""
-        return self.alpha * tuned_logits + (1 - self.alpha) * zero_shot_logits
+        """Return the fused logits of any shape, see :func:`fuse_logits`."""
+        return fuse_logits(tuned_logits, zero_shot_logits, self.alpha, self.fusion)
 
     def loss(self, logits, labels):
         """Average the views and compute the classification loss and the accuracies of the batch.
 
         Args:
-            logits (BranchLogits): Each ``(V, B, C)``.
+            logits (BranchLogits): Each ``(V, B, C)``, or ``(B, C)`` of one view.
             labels (Tensor): Classes ``(B,)``.
 
         Returns:
             dict[str, Tensor]: ``loss_ce``, and ``acc_fused``, ``acc_tuned``, ``acc_zero_shot`` in percent as far as
             the branches were computed.
         """
-        means = BranchLogits(*(None if branch is None else branch.mean(0) for branch in logits))
+        means = BranchLogits(*(branch if branch is None or branch.ndim == 2 else branch.mean(0) for branch in logits))
         target = means.fused if self.supervise == 'fused' else means.tuned
         losses = dict(loss_ce=self.loss_module(target, labels))
         for name, branch in means._asdict().items():
@@ -95,25 +140,27 @@ class LogitsFusionHead(ClsHead):
         """Write predictions into data samples.
 
         Args:
-            logits (BranchLogits): Each ``(B, C)``.
+            logits (BranchLogits): Each ``(B, C)``; ``zero_shot`` may be None.
             data_samples (list[DataSample | None], optional): Samples to fill; new ones by default.
 
         Returns:
             list[DataSample]: With ``pred_score`` and ``pred_label`` of the fused logits, ``tuned_score`` and
-            ``zero_shot_score`` (softmax of one branch alone), and ``tuned_logits`` and ``zero_shot_logits``; all of
-            them on the CPU.
+            ``zero_shot_score`` (softmax of one branch alone), ``tuned_logits`` and ``zero_shot_logits``, as far as
+            there are such, and the name of the ``fusion``; all of them on the CPU.
         """
-        # One copy to the host per branch; whoever reads a sample would otherwise wait for the device each time.
-        logits = BranchLogits(*(branch.cpu() for branch in logits))
-        scores = [F.softmax(branch, dim=1) for branch in logits]
+        names = [name for name, branch in logits._asdict().items() if branch is not None]
+        # One copy to the host per batch; whoever reads a sample would otherwise wait for the device each time.
+        branches = torch.stack([getattr(logits, name) for name in names]).cpu()
+        scores = F.softmax(branches, dim=-1)
         samples = data_samples if data_samples is not None else [None] * len(logits.fused)
         filled = []
         for index, sample in enumerate(samples):
             sample = DataSample() if sample is None else sample
-            fused, tuned, zero_shot = (score[index] for score in scores)
-            sample.set_pred_score(fused).set_pred_label(fused.argmax(keepdim=True).detach())
-            for name, value in (('tuned_score', tuned), ('zero_shot_score', zero_shot),
-                                ('tuned_logits', logits.tuned[index]), ('zero_shot_logits', logits.zero_shot[index])):
-                sample.set_field(value, name)
+            score, logit = (dict(zip(names, values[:, index])) for values in (scores, branches))
+            sample.set_pred_score(score['fused']).set_pred_label(score['fused'].argmax(keepdim=True))
+            for name in names[1:]:
+                sample.set_field(score[name], f'{name}_score')
+                sample.set_field(logit[name], f'{name}_logits')
+            sample.set_field(self.fusion, 'fusion')
             filled.append(sample)
         return filled

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -61,6 +63,44 @@ def test_predictions_carry_the_scores_of_all_branches():
     torch.testing.assert_close(sample.tuned_logits, tuned[0])
 
 
+def test_a_bias_is_added_to_the_zero_shot_logits():
+    head = LogitsFusionHead(alpha=2.5, fusion='additive')
+    bias, zero_shot = torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]]), torch.tensor([[[0.0, 4.0]], [[2.0, 4.0]]])
+    logits = head.branches(bias, zero_shot)
+    assert logits.fused.tolist() == [[[2.5, 4.0]], [[9.5, 4.0]]] and logits.tuned is bias
+    # The mean of both views is (6, 4).
+    losses = head.loss(logits, torch.tensor([0]))
+    assert losses['loss_ce'].item() == pytest.approx(math.log(1 + math.exp(-2)), rel=1e-5)
+    assert losses['acc_fused'] == 100 and losses['acc_zero_shot'] == 0
+    assert head.uses_zero_shot and LogitsFusionHead(alpha=0, fusion='additive').uses_zero_shot
+
+
+def test_one_view_needs_no_axis():
+    tuned, zero_shot, labels = torch.randn(5, 3), torch.randn(5, 3), torch.tensor([0, 1, 2, 2, 1])
+    head = LogitsFusionHead()
+    flat, stacked = (head.loss(head.branches(*logits), labels)
+                     for logits in ((tuned, zero_shot), (tuned[None], zero_shot[None])))
+    assert flat == stacked
+
+
+def test_without_zero_shot_logits_nothing_is_written_of_them():
+    sample, = LogitsFusionHead(alpha=1.0).predict(BranchLogits(torch.ones(1, 3), torch.ones(1, 3), None))
+    assert 'tuned_logits' in sample and not {'zero_shot_logits', 'zero_shot_score'} & set(sample.keys())
+
+
+@pytest.mark.parametrize('fusion', ['convex', 'additive'])
+def test_predictions_say_how_they_were_fused(fusion):
+    sample, = LogitsFusionHead(fusion=fusion).predict(BranchLogits(*torch.ones(3, 1, 4).unbind()))
+    assert sample.to_dict()['fusion'] == fusion
+
+
+def test_predictions_come_to_the_host_in_one_copy(monkeypatch):
+    copies, copy = [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, 'cpu', lambda tensor: copies.append(tuple(tensor.shape)) or copy(tensor))
+    LogitsFusionHead().predict(BranchLogits(*torch.randn(3, 6, 4).unbind()))
+    assert copies == [(3, 6, 4)]
+
+
 def test_logits_are_float32_under_autocast():
     tuned, zero_shot, text = unit(4, 64), unit(4, 64, seed=1), unit(3, 64, seed=2)
     expected = LogitsFusionHead()(tuned, zero_shot, text, 100.0).fused
@@ -70,6 +110,9 @@ def test_logits_are_float32_under_autocast():
 
 
 @pytest.mark.parametrize('settings, message', [(dict(alpha=1.2), 'between 0 and 1, but is 1.2'),
+                                               (dict(alpha=-1, fusion='additive'), 'of at least 0, but is -1'),
+                                               (dict(alpha=float('inf'), fusion='additive'), 'of at least 0'),
+                                               (dict(fusion='product'), "but is 'product'"),
                                                (dict(supervise='both'), "'fused' or 'tuned', but is 'both'")])
 def test_senseless_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):

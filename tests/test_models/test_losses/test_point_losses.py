@@ -4,8 +4,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from mmpretrain.registry import MODELS
 
-from mmpretrain_mps.models.losses import LogitConsistencyLoss, PointAlignLoss, logit_divergences, point_distances
+from mmpretrain_mps.models.losses import (LogitConsistencyLoss, PointAlignLoss, PointConstraint, logit_divergences,
+                                          point_distances)
 
 
 def unit(*shape, seed=0):
@@ -27,6 +29,64 @@ def test_a_hand_computed_divergence_with_its_direction():
     assert logit_divergences(tuned, frozen).item() == pytest.approx(expected)
     assert logit_divergences(2 * tuned, frozen, temperature=2.0).item() == pytest.approx(4 * expected)
     assert logit_divergences(frozen, tuned).item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+
+
+def test_means_are_sums_divided_by_the_dimensions_or_classes():
+    tuned, frozen = unit(3, 8), unit(3, 8, seed=1)
+    for distance in ('l1', 'l2'):
+        torch.testing.assert_close(8 * point_distances(tuned, frozen, distance, 'mean'),
+                                   point_distances(tuned, frozen, distance))
+    torch.testing.assert_close(8 * logit_divergences(tuned, frozen, reduction='mean'), logit_divergences(tuned, frozen))
+    logits, patches = SimpleNamespace(tuned=tuned[None], zero_shot=frozen[None]), (tuned[None, None], frozen[None, None])
+    for build in (lambda **settings: LogitConsistencyLoss(**settings).combine(None, None, logits),
+                  lambda **settings: PointAlignLoss('l1', **settings).combine(tuned[None], frozen[None])):
+        (summed, ), (averaged, ) = build().values(), build(reduction='mean').values()
+        assert averaged.item() == pytest.approx(summed.item() / 8, rel=1e-5)
+    torch.testing.assert_close(8 * PointAlignLoss('l2', reduction='mean').patch_distances(*patches),
+                               PointAlignLoss('l2').patch_distances(*patches))
+
+
+def test_the_terms_of_other_methods():
+    texts, frozen, logits, kept = unit(5, 8), unit(5, 8, seed=1), 9 * unit(4, 5, seed=2), 9 * unit(4, 5, seed=3)
+    p, q = logits.softmax(-1), kept.softmax(-1)
+    for constraint, points, expected in (
+        # PromptSRC: mean of all entries of L1; the divergence divided by pictures and classes.
+        (dict(distance='l1', loss_weight=25, reduction='mean'), (texts, frozen), 25 * F.l1_loss(texts, frozen)),
+        (dict(distance='kl', reduction='mean'), (logits, kept), (q * (q / p).log()).sum() / (4 * 5)),
+        # TCP: mean over the classes of the cosine distance.
+        (dict(loss_weight=8), (texts, frozen), 8 * (1 - F.cosine_similarity(texts, frozen).mean())),
+        (dict(distance='l2', loss_weight=2), (texts, frozen), 2 * ((texts - frozen)**2).sum() / 5),
+        (dict(distance='kl', temperature=3.0), (3 * logits, 3 * kept), 9 * (q * (q / p).log()).sum() / 4)):
+        torch.testing.assert_close(PointConstraint(**constraint)(*points), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_gradient_to_both_sides_is_asked_for():
+    for both_sides in (False, True):
+        tuned, other = unit(3, 4).requires_grad_(), unit(3, 4, seed=1).requires_grad_()
+        PointConstraint('l1', reduction='mean', both_sides=both_sides)(tuned, other).backward()
+        assert (other.grad is not None) == both_sides
+    torch.testing.assert_close(other.grad, -tuned.grad)
+
+
+def test_a_constraint_without_weight_does_not_count():
+    assert PointConstraint().active and not PointConstraint(loss_weight=0).active
+
+
+def test_a_constraint_is_found_by_its_name():
+    assert isinstance(MODELS.build(dict(type='PointConstraint', distance='l1')), PointConstraint)
+
+
+@pytest.mark.parametrize('settings, message', [
+    (dict(distance='l3'), "one of \\('cosine', 'l1', 'l2', 'kl'\\), but is 'l3'"),
+    (dict(reduction='mean'), "reduction must be 'sum' with the distance 'cosine'"),
+    (dict(distance='l1', reduction='max'), "one of \\('sum', 'mean'\\), but is 'max'"),
+    (dict(distance='l1', temperature=2.0), "temperature means nothing to the distance 'l1'"),
+    (dict(distance='kl', both_sides=True), "both_sides means nothing to the distance 'kl'"),
+    (dict(loss_weight=-1), 'a weight >= 0 and a temperature > 0'),
+    (dict(distance='kl', temperature=0), 'a weight >= 0 and a temperature > 0')])
+def test_senseless_settings_of_a_constraint_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PointConstraint(**settings)
 
 
 def test_for_unit_norm_the_squared_distance_is_twice_the_cosine_distance():
