@@ -46,7 +46,7 @@ class LinearProbeClassifier(MPSCLIPClassifier):
     Args:
         architecture (str): As for :class:`MPSCLIPClassifier`.
         pretrained (str | None): As for :class:`MPSCLIPClassifier`.
-        backbone (dict): Config of the backbone, :class:`FrozenViT` by default.
+        backbone (dict): Config of the backbone, :class:`PromptableViT` by default.
         head (dict): Config of the fusion head; its ``alpha`` is 1, the probe alone, by default.
         class_names (Sequence[str], optional): As for :class:`MPSCLIPClassifier`.
         templates (Sequence[str], optional): As for :class:`MPSCLIPClassifier`.
@@ -62,7 +62,7 @@ class LinearProbeClassifier(MPSCLIPClassifier):
 
     def __init__(self, architecture, pretrained, backbone=None, head=None, class_names=None, templates=None, **kwargs):
         refuse_losses(kwargs)
-        super().__init__(architecture, pretrained, backbone={'type': 'FrozenViT', **(backbone or {})},
+        super().__init__(architecture, pretrained, backbone={'type': 'PromptableViT', **(backbone or {})},
                          head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
         self.fit_of = None
         # Parameters, and such that require a gradient, since a Runner that trains builds an optimizer; it never steps.
@@ -110,7 +110,7 @@ class LinearProbeClassifier(MPSCLIPClassifier):
 
     def extract_feat(self, inputs):
         """Return a tuple with the unit-norm [CLS] features that the probe reads, ``(B, D)``."""
-        return (self.backbone(inputs), )
+        return (F.normalize(self.backbone(inputs).cls, dim=-1), )
 
     def loss(self, views, data_samples):
         """Refuse to be trained step by step."""
