@@ -1,5 +1,5 @@
 """Backbones of mmpretrain_mps."""
 from .dual_branch_vit import BranchFeatures, DualBranchViT
-from .frozen_vit import FrozenViT
+from .promptable_vit import PromptableViT, VisionFeatures
 
-__all__ = ['BranchFeatures', 'DualBranchViT', 'FrozenViT']
+__all__ = ['BranchFeatures', 'DualBranchViT', 'PromptableViT', 'VisionFeatures']

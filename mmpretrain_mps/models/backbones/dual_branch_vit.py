@@ -6,12 +6,12 @@ from typing import NamedTuple, Optional
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..utils.layer_groups import check_partition, set_trainable, split_depth
 from .linear import linear
+from .plain_vit import check_plain_vit, embed, embed_patches
 from .value_path import pseudo_forward, run_block, run_blocks
 
 # What lies before the blocks of a tower of open_clip.
@@ -329,60 +329,3 @@ class _TunedStem(nn.Module):
             setattr(self, name, nn.Parameter(getattr(visual, name).detach().clone()))
         for name in STEM_MODULES:
             setattr(self, name, copy.deepcopy(getattr(visual, name)))
-
-
-def embed_patches(stem, images):
-    """Turn pictures into the input of the first block.
-
-    Args:
-        stem (nn.Module): With ``conv1``, ``class_embedding``, ``positional_embedding`` and ``ln_pre``.
-        images (Tensor): ``(N, 3, H, W)``.
-
-    Returns:
-        Tensor: ``(N, 1 + M, W)``, [CLS] first. Nothing is dropped at random.
-    """
-    # The patch convolution runs in the weights' own type; autocast casts it where it is switched on.
-    patches = stem.conv1(images).flatten(2).mT
-    cls_token = stem.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
-    tokens = torch.cat([cls_token, patches], 1)
-    return stem.ln_pre(tokens + stem.positional_embedding.to(tokens.dtype))
-
-
-def embed(tokens, ln_post, proj):
-    """Project tokens into the joint space and scale them to unit norm, in float32.
-
-    Args:
-        tokens (Tensor): ``(..., W)``.
-        ln_post (nn.Module): The last layer norm.
-        proj (Tensor): ``(W, D)``.
-
-    Returns:
-        Tensor: ``(..., D)``, float32, unit norm.
-    """
-    # The norm and what follows (Gram differences near zero) would lose their digits in half precision.
-    features = linear(ln_post(tokens), proj.t()).float()
-    return features / features.norm(dim=-1, keepdim=True)
-
-
-def check_plain_vit(visual):
-    """Raise ValueError unless the tower is a plain ViT of open_clip with class-token pooling.
-
-    Args:
-        visual (nn.Module): Vision tower of a CLIP model.
-
-    Raises:
-        ValueError: Says what was found and what is supported.
-    """
-    supported = ('MPS-Tuning splits plain vision transformers of open_clip with class-token pooling, such as ViT-B-32, '
-                 'ViT-B-16 and ViT-L-14')
-    if not isinstance(visual, VisionTransformer):
-        raise ValueError(f'{supported}, but this vision tower is a {type(visual).__name__}')
-    if visual.attn_pool is not None or visual.pool_type != 'tok' or visual.final_ln_after_pool:
-        pooling = 'attention' if visual.attn_pool is not None else repr(visual.pool_type)
-        raise ValueError(f'{supported}, but this one pools by {pooling} '
-                         f'(final_ln_after_pool={visual.final_ln_after_pool})')
-    if visual.proj is None:
-        raise ValueError(f'{supported}, but this one has no output projection')
-    for index, block in enumerate(visual.transformer.resblocks):
-        if type(block) is not ResidualAttentionBlock:
-            raise ValueError(f'{supported}, but block {index} is a {type(block).__name__}')

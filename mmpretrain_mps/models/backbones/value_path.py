@@ -34,7 +34,7 @@ def with_gathered_weights(function):
 
 
 @with_gathered_weights
-def run_block(block, tokens, cls_only=False):
+def run_block(block, tokens, cls_only=False, mask=None):
     """Run one residual attention block.
 
     Args:
@@ -42,6 +42,8 @@ def run_block(block, tokens, cls_only=False):
         tokens (Tensor): Block input, ``(N, L, W)``; token 0 is [CLS].
         cls_only (bool): Compute the output of [CLS] alone. Keys and values still come from all tokens, so the result
             equals token 0 of the whole output at a fraction of its cost.
+        mask (Tensor, optional): ``(L, L)``, bool; which tokens (columns) each token (row) attends to. [CLS] attends to
+            all of them.
 
     Returns:
         Tensor: ``(N, L, W)``, or ``(N, 1, W)`` with ``cls_only``.
@@ -51,7 +53,7 @@ def run_block(block, tokens, cls_only=False):
         tokens = tokens[:, :1]
         attended = _cls_attention(block.attn, normed)
     else:
-        attended = _self_attention(block.attn, normed)
+        attended = _attend(block.attn, *project_qkv(block.attn, normed), mask)
     return add_mlp(block, tokens + block.ls_1(attended))
 
 
@@ -96,8 +98,9 @@ def value_projection(block, tokens):
     """
     width = tokens.shape[-1]
     attention = block.attn
-    values = linear(block.ln_1(tokens), attention.in_proj_weight[2 * width:], attention.in_proj_bias[2 * width:])
-    return add_mlp(block, tokens + block.ls_1(_project(attention, values)))
+    normed = block.ln_1(tokens)
+    values = linear(normed, attention.in_proj_weight[2 * width:], attention.in_proj_bias[2 * width:])
+    return add_mlp(block, tokens + block.ls_1(_project(attention, _update(attention, 'v', normed, values))))
 
 
 def pseudo_forward(blocks, inputs):
@@ -124,9 +127,54 @@ def pseudo_forward(blocks, inputs):
     return dict(zip(starts, running.chunk(len(starts)))) if starts else {}
 
 
-def _self_attention(attention, normed):
-    queries, keys, values = linear(normed, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
-    return _attend(attention, queries, keys, values)
+def project_qkv(attention, normed):
+    """Compute queries, keys and values, with the low-rank updates that the attention has.
+
+    :class:`LowRankAttention` hangs itself on ``attention.low_rank``.
+
+    Args:
+        attention (nn.MultiheadAttention): Of a block of open_clip.
+        normed (Tensor): Its input, ``(..., W)``.
+
+    Returns:
+        tuple[Tensor, Tensor, Tensor]: Each ``(..., W)``, heads side by side.
+    """
+    projected = linear(normed, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
+    return tuple(_update(attention, part, normed, values) for part, values in zip('qkv', projected))
+
+
+@with_gathered_weights
+def cls_attention_row(block, tokens):
+    """Compute how [CLS] attends to all tokens in a block.
+
+    Args:
+        block (nn.Module): A ``ResidualAttentionBlock`` of open_clip.
+        tokens (Tensor): Block input, ``(N, L, W)``; token 0 is [CLS].
+
+    Returns:
+        Tensor: Weights after softmax, mean over the heads: ``(N, L)``, sums 1.
+    """
+    return _cls_weights(block.attn, block.ln_1(tokens)).mean(1)
+
+
+def low_rank_of(attention, part):
+    """Return the low-rank update of a projection as far as one is in force, else None.
+
+    Args:
+        attention (nn.MultiheadAttention): Of a block of open_clip.
+        part (str): ``'q'``, ``'k'``, ``'v'`` or ``'o'``.
+
+    Returns:
+        LowRankAttention | None: The updates of this attention.
+    """
+    updates = getattr(attention, 'low_rank', None)
+    return updates if updates is not None and updates.in_force(part) else None
+
+
+def _update(attention, part, inputs, outputs):
+    """Add the low-rank update of a projection to its outputs."""
+    updates = low_rank_of(attention, part)
+    return outputs if updates is None else outputs + updates(part, inputs)
 
 
 def _cls_attention(attention, normed):
@@ -134,24 +182,46 @@ def _cls_attention(attention, normed):
 
     With a single query per head, scores ``q . (W_k x)`` are ``(W_k^T q) . x``, and the weighted sum of ``W_v x`` is
     ``W_v`` times the weighted sum of ``x``: a vector per head takes the place of two matrix products over all tokens.
-    The bias of the keys adds the same to all scores of a query, to which softmax is blind.
+    The bias of the keys adds the same to all scores of a query, to which softmax is blind. Low-rank updates
+    ``W + B A`` split the same way: ``B`` goes where ``W`` goes, and ``A x`` takes the place of ``x``.
     """
+    width = normed.shape[-1]
+    to_values = _of_heads(attention, attention.in_proj_weight[2 * width:])
+    weights = _cls_weights(attention, normed).to(normed.dtype)
+    attended = torch.einsum('nhw,hdw->nhd', weights @ normed, to_values)
+    updates = low_rank_of(attention, 'v')
+    if updates is not None:
+        attended = attended + torch.einsum(
+            'nhr,hdr->nhd', weights @ updates.down('v', normed), _of_heads(attention, updates.B['v']))
+    return _project(attention, attended.flatten(1) + attention.in_proj_bias[2 * width:])[:, None]
+
+
+def _cls_weights(attention, normed):
+    """Return the attention of [CLS] to all tokens, ``(N, heads, L)``."""
     width, heads = normed.shape[-1], attention.num_heads
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
-    queries = linear(normed[:, 0], weight[:width], bias[:width]).unflatten(-1, (heads, -1))
-    to_keys, to_values = (weight[start:start + width].unflatten(0, (heads, -1)) for start in (width, 2 * width))
+    queries = _update(attention, 'q', normed[:, 0], linear(normed[:, 0], weight[:width], bias[:width]))
+    queries = queries.unflatten(-1, (heads, -1))
+    to_keys = _of_heads(attention, weight[width:2 * width])
     scores = torch.einsum('nhd,hdw->nhw', queries, to_keys) @ normed.mT
-    weights = (scores * queries.shape[-1]**-0.5).softmax(-1)
-    attended = torch.einsum('nhw,hdw->nhd', weights.to(normed.dtype) @ normed, to_values).flatten(1) + bias[2 * width:]
-    return _project(attention, attended)[:, None]
+    updates = low_rank_of(attention, 'k')
+    if updates is not None:
+        to_low_rank = torch.einsum('nhd,hdr->nhr', queries, _of_heads(attention, updates.B['k']))
+        scores = scores + to_low_rank @ updates.down('k', normed).mT
+    return (scores * queries.shape[-1]**-0.5).softmax(-1)
 
 
-def _attend(attention, queries, keys, values):
+def _of_heads(attention, weight):
+    return weight.unflatten(0, (attention.num_heads, -1))
+
+
+def _attend(attention, queries, keys, values, mask=None):
     heads = attention.num_heads
     queries, keys, values = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (queries, keys, values))
-    attended = F.scaled_dot_product_attention(queries, keys, values)
+    attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     return _project(attention, attended.transpose(1, 2).flatten(2))
 
 
 def _project(attention, values):
-    return linear(values, attention.out_proj.weight, attention.out_proj.bias)
+    projected = linear(values, attention.out_proj.weight, attention.out_proj.bias)
+    return _update(attention, 'o', values, projected)

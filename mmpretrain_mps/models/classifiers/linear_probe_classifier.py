@@ -57,7 +57,6 @@ class LinearProbeClassifier(CLIPClassifier):
     """
 
     method = 'linear_probe'
-    default_backbone = 'FrozenViT'
 
     def __init__(self, architecture, pretrained, head=None, class_names=None, templates=None, **kwargs):
         refuse_losses(kwargs)
@@ -76,7 +75,7 @@ class LinearProbeClassifier(CLIPClassifier):
 
     def extract_feat(self, inputs):
         """Return a tuple with the unit-norm [CLS] features that the probe reads, ``(B, D)``."""
-        return (self.backbone(inputs), )
+        return (F.normalize(self.backbone(inputs).cls, dim=-1), )
 
     def loss(self, views, data_samples):
         """Refuse to be trained step by step."""
