@@ -1,5 +1,6 @@
 """The README's figures are those of the result files."""
 import json
+import re
 import runpy
 import sys
 
@@ -15,6 +16,7 @@ from mmpretrain_mps.datasets import Digits
 @pytest.fixture
 def tool(monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['fill_readme.py', '--check'])
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))  # as Python does for a script
     return runpy.run_path(str(ROOT / 'tools' / 'fill_readme.py'))
 
 
@@ -63,3 +65,25 @@ def test_figures_of_single_changes_are_of_the_grid_that_there_is_today():
     today = make_cells([ROOT / grid['configs'][0]], grid['shots'], sorted({cell['seed'] for cell in cells}), grid['recipes'],
                        grid['cfg_options'], with_targets=True)
     assert {cell.key for cell in today} == {cell['hash'] for cell in cells}
+
+
+def test_figures_of_the_gpu_are_ratios_and_shares_of_what_was_measured(tool):
+    rows = {cells[0]: cells[1:] for cells in (
+        [cell.strip() for cell in line.strip('|').split('|')] for line in tool['GPU_BLOCKS']['gpu_steps']().splitlines())}
+    content = json.loads((ROOT / 'results' / 'gpu' / 'speed.json').read_text(encoding='utf-8'))
+    theirs, ours = (next(row for row in content['rows'] if (row['label'], row['task'], row['batch']) == key)
+                    for key in (('TF32 reference', 'predict', 256), ('TF32 ours', 'predict', 256)))
+    assert rows['prediction, 256, TF32'][2] == f"{theirs['ms'] / ours['ms']:.2f}"
+    # 50.64 GFLOP for each of 256 pictures.
+    speed = 50.64e9 * 256 / (ours['ms'] / 1e3) / 1e12
+    assert rows['prediction, 256, TF32'][5] == f"{speed / content['peaks']['tf32']:.0%}"
+
+
+def test_results_of_the_gpu_name_machine_and_versions_and_no_place_on_it():
+    files = list((ROOT / 'results' / 'gpu').iterdir())
+    assert files
+    for file in files:
+        text = file.read_text(encoding='utf-8')
+        machine = json.loads(text)['machine']
+        assert machine['device'] and machine['torch'] and machine['cuda']
+        assert not re.search(r'/(work|tmp|opt|home|root|usr)/', text), file
