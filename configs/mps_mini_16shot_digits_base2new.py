@@ -5,6 +5,7 @@
 #       work_dirs/mps_mini_16shot_digits_base2new/epoch_50.pth
 _base_ = './mps_mini_16shot_digits.py'
 
+task = 'base_to_new'
 train_dataloader = dict(dataset=dict(dataset=dict(class_subset='base')))
 val_dataloader = dict(dataset=dict(class_subset='base'))
 test_dataloader = dict(dataset=dict(class_subset='base'))

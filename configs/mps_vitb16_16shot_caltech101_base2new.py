@@ -5,6 +5,7 @@
 #   python tools/test.py configs/mps_vitb16_16shot_caltech101_base2new.py CHECKPOINT --cfg-options data_root=/data
 _base_ = './mps_vitb16_16shot_caltech101.py'
 
+task = 'base_to_new'
 train_dataloader = dict(dataset=dict(dataset=dict(class_subset='base')))
 val_dataloader = dict(dataset=dict(dataset=dict(class_subset='base')))
 test_dataloader = dict(dataset=dict(class_subset='base'))

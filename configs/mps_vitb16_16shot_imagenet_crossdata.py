@@ -6,6 +6,8 @@
 #       work_dirs/mps_vitb16_16shot_imagenet/epoch_50.pth --cfg-options data_root=/data
 _base_ = './mps_vitb16_16shot_imagenet.py'
 
+task = 'transfer'
+
 ten_targets = dict(
     caltech101=dict(type='CLIPCaltech101', data_root={{_base_.data_root}}, subset='test'),
     oxfordpets=dict(type='CLIPOxfordPets', data_root={{_base_.data_root}}, subset='test'),

@@ -22,7 +22,7 @@ from .pre_drawn_views import PreDrawnViews
 from .sampling import MAX_VAL_SHOTS, few_shot_picks
 from .seeding import seeded
 from .split import check_templates, hash_rows, shorten
-from .transforms import LoadRGBImage
+from .transforms import LoadRGBImage, with_views
 
 DEFAULT_TEMPLATES = ('a photo of a {}.', )
 
@@ -76,6 +76,8 @@ class FewShotDataset(Dataset):
             pipeline starts with ``LoadRGBImage`` or ``LoadImageFromFile``. Defaults to 'auto'.
         cache_limit_mb (float): Limit for it in MiB, per process of a distributed run. Defaults to 1024.
         lazy_init (bool): Read nothing before it is needed. Defaults to False.
+        views (dict, optional): Other views than those of the pipeline of ``dataset``, a config: ``num_views`` of its
+            :class:`DualView`, arguments of the augmentation in it, such as ``scale``. See :func:`.transforms.with_views`.
 
     Raises:
         ValueError: If arguments contradict each other or the data set, or it has no class names.
@@ -92,7 +94,8 @@ class FewShotDataset(Dataset):
                  augment_seed: Optional[int] = None,
                  cache_images: Union[bool, str] = 'auto',
                  cache_limit_mb: float = 1024,
-                 lazy_init: bool = False):
+                 lazy_init: bool = False,
+                 views: Optional[dict] = None):
         if subset not in ('train', 'val'):
             raise ValueError(f'FewShotDataset: subset is {subset!r}, expected train or val.')
         if index_file is None and (num_shots is None or seed is None):
@@ -103,6 +106,11 @@ class FewShotDataset(Dataset):
             check_templates(templates, 'FewShotDataset: templates')
         self.subset, self.num_shots, self.seed, self.augment_seed = subset, num_shots, seed, augment_seed
         self.index_file, self.templates = index_file, templates
+        if views:
+            if not isinstance(dataset, dict):
+                raise ValueError(f'FewShotDataset: views is {views!r}, which needs the config of a data set, but it got '
+                                 f'a {type(dataset).__name__}.')
+            dataset = {**dataset, 'pipeline': with_views(dataset.get('pipeline') or (), **views)}
         self._dataset, self._train_dataset = dataset, train_dataset
         self._cache = ImageCache(cache_images, cache_limit_mb)
         # Workers that live on from epoch to epoch hold copies of this object, but not of shared memory.

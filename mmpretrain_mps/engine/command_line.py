@@ -11,6 +11,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from ..utils.config import apply_options
+from ..utils.methods import RECIPES, method_names, replace_method
 from .launch import LAUNCHERS, set_up_processes
 from .preflight import check_inputs, check_processes
 
@@ -24,7 +25,15 @@ def add_common_flags(parser):
     Args:
         parser (ArgumentParser): Changed in place.
     """
-    parser.add_argument('--work-dir', help='folder for logs and results; by default work_dirs/<name of the config>')
+    parser.add_argument('--method',
+                        metavar='NAME',
+                        help='train the config by another method: its model, optimizer, schedules and views replace those '
+                        f"of the config, which keeps its data and its CLIP ({', '.join(method_names())}, or the path of a "
+                        'file like those in configs/_base_/methods)')
+    parser.add_argument('--recipe', choices=RECIPES,
+                        help="with --method: its 'default' recipe, or the one of its authors' released code")
+    parser.add_argument('--work-dir', help='folder for logs and results; by default work_dirs/<name of the config>, or '
+                        'work_dirs/<name of the config>-<method>')
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on the CPU')
     parser.add_argument('--no-pin-memory', action='store_true', help='do not pin the memory of batches')
     parser.add_argument('--no-persistent-workers', action='store_true', help='start the workers anew in every epoch')
@@ -40,7 +49,7 @@ def add_common_flags(parser):
 
 
 def read_config(path, arguments, content=None):
-    """Read a config file and apply the flags that training and testing share, ``--cfg-options`` last.
+    """Read a config file and apply the flags that training and testing share: ``--method`` first, ``--cfg-options`` last.
 
     Args:
         path (str): The config file.
@@ -53,7 +62,7 @@ def read_config(path, arguments, content=None):
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If the config asks for TensorBoard and the package is missing.
-        ValueError: If an option names what does not exist.
+        ValueError: If an option names what does not exist, there is no such method, or it does not fit the config.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'config {path} does not exist (looked from {Path.cwd()})')
@@ -61,11 +70,17 @@ def read_config(path, arguments, content=None):
         os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
     cfg = Config.fromfile(path) if content is None else content
     cfg.launcher = arguments.launcher
-    cfg.work_dir = arguments.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
+    if arguments.recipe and not arguments.method:
+        raise ValueError(f'--recipe {arguments.recipe} is of a method: name it by --method')
+    named = '-'.join(Path(part).stem for part in (path, arguments.method, arguments.recipe) if part)
+    cfg.work_dir = arguments.work_dir or cfg.get('work_dir') or str(Path('work_dirs', named))
     for name in LOADERS:
         if cfg.get(name):
             _complete_loader(cfg[name], arguments)
-    apply_options(cfg, arguments.cfg_options)
+    if arguments.method:
+        replace_method(cfg, arguments.method, arguments.recipe or RECIPES[0], arguments.cfg_options)
+    else:
+        apply_options(cfg, arguments.cfg_options)
     if cfg.get('tensorboard'):
         with_tensorboard(cfg)
     return cfg

@@ -32,7 +32,7 @@ def apply_options(cfg, options):
 
 
 def stretch_schedule(cfg, options):
-    """Let learning-rate schedules and validation end with the training when ``train_cfg.max_epochs`` is overridden.
+    """Let schedules and validation end with the training when ``train_cfg.max_epochs`` or ``.max_iters`` is overridden.
 
     A schedule of 50 epochs that is cut after 10 would stop near its full rate. Entries that are options themselves, and
     those that do not end with the training, stay as they are. Call it before the options are merged.
@@ -41,14 +41,19 @@ def stretch_schedule(cfg, options):
         cfg (Config): Changed in place.
         options (dict): Dotted names to values.
     """
-    new, old = options.get('train_cfg.max_epochs'), (cfg.get('train_cfg') or {}).get('max_epochs')
-    if new is None or old is None or any(name.startswith('param_scheduler') for name in options):
-        return
     schedulers = cfg.get('param_scheduler') or []
-    for section in [cfg.train_cfg, *(schedulers if isinstance(schedulers, list) else [schedulers])]:
-        for key in ('T_max', 'end', 'val_interval'):
-            if section.get(key) == old and section.get('by_epoch', True):
-                section[key] = new
+    if any(name.startswith('param_scheduler') for name in options):
+        schedulers = []
+    for length, by_epoch in (('max_epochs', True), ('max_iters', False)):
+        new, old = options.get(f'train_cfg.{length}'), (cfg.get('train_cfg') or {}).get(length)
+        if new is None or old is None:
+            continue
+        of_length = [section for section in (schedulers if isinstance(schedulers, list) else [schedulers])
+                     if section.get('by_epoch', True) == by_epoch]
+        for section in [cfg.train_cfg, *of_length]:
+            for key in ('T_max', 'end', 'val_interval'):
+                if section.get(key) == old:
+                    section[key] = new
 
 
 def check_option_names(cfg, options):

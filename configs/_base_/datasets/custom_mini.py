@@ -1,6 +1,8 @@
 # One's own pictures as in custom.py, made ready for the embedded model (32x32 pixels).
 _base_ = 'custom.py'
 
+keep_crops = True  # less than most of a glyph is another glyph, whatever a method crops
+
 train_pipeline = [
     dict(type='LoadRGBImage'),
     dict(

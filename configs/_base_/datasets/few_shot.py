@@ -4,6 +4,8 @@
 data_root = 'data'  # the folder that holds caltech-101, oxford_pets, ..., or the data set's own folder
 num_shots = 16
 seed = 1
+# Recipes may differ by task: 'few_shot', 'base_to_new' or 'transfer' (from this data set to others).
+task = 'few_shot'
 
 # The field reads these pictures without a look at their EXIF orientation, and so its published figures are reproduced.
 train_pipeline = [

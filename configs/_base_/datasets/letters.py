@@ -3,6 +3,9 @@
 # Train: num_shots pictures per class from the train pool; val: the val split; test: the test split.
 num_shots = 4
 seed = 1
+# Recipes may differ by task: 'few_shot', 'base_to_new' or 'transfer' (from this data set to others).
+task = 'few_shot'
+keep_crops = True  # less than most of a glyph is another glyph, whatever a method crops
 
 train_pipeline = [
     dict(type='LoadRGBImage'),

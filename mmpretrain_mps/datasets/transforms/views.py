@@ -1,5 +1,6 @@
 """Several independent augmentations of one decoded picture."""
-from typing import Callable, Sequence, Union
+import copy
+from typing import Callable, Optional, Sequence, Union
 
 from mmpretrain.datasets.transforms import MultiView
 from mmpretrain.registry import TRANSFORMS
@@ -28,3 +29,32 @@ class DualView(MultiView):
         results = super().transform(results)
         results['img_shape'] = results['img'][0].shape[:2]
         return results
+
+
+def with_views(pipeline: Sequence[dict], num_views: Optional[int] = None, **changes) -> list:
+    """Draw other views in a pipeline that has a :class:`DualView`.
+
+    Args:
+        pipeline (Sequence[dict]): Configs of transforms.
+        num_views (int, optional): Number of views. Defaults to that of the pipeline.
+        **changes: Arguments of the :class:`CLIPTrainTransform` in it, such as ``scale``.
+
+    Returns:
+        list[dict]: A changed copy.
+
+    Raises:
+        ValueError: If there is no ``DualView``, or no ``CLIPTrainTransform`` in it that could be changed.
+    """
+    pipeline = copy.deepcopy(list(pipeline))
+    kinds = [step.get('type') for step in pipeline]
+    views = [step for step in pipeline if step.get('type') in ('DualView', DualView)]
+    augmentations = [step for view in views for step in view['transforms'] if step.get('type') == 'CLIPTrainTransform']
+    if not views or (changes and not augmentations):
+        found = kinds if not views else [step.get('type') for view in views for step in view['transforms']]
+        raise ValueError(f"views need a DualView{' of CLIPTrainTransform' if changes else ''} in the pipeline, but it has "
+                         f'{found}; leave views out, or give the data set a training pipeline.')
+    for view in views:
+        view.update({} if num_views is None else dict(num_views=num_views))
+    for augmentation in augmentations:
+        augmentation.update(changes)
+    return pipeline

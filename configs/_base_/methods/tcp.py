@@ -1,0 +1,38 @@
+# TCP, Textual-based Class-aware Prompt Tuning (CVPR 2024, arXiv 2311.18231). Values of its released code, which trains in
+# float16; here in float32. eps is part of the recipe.
+architecture = 'ViT-B-16'
+pretrained = 'openai'
+
+model = dict(
+    type='TCPClassifier',
+    architecture=architecture,
+    pretrained=pretrained,
+    num_context=4,
+    class_aware_block=8,  # counted from 0: its input
+    knowledge_weight=8.0)
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    constructor='TrainableOptimWrapperConstructor',
+    optimizer=dict(type='Adam', lr=0.002, betas=(0.9, 0.999), eps=1e-3, weight_decay=5e-4))
+
+# Epoch 0 at 1e-5, then lr * (1 + cos(pi * (e - 1) / E)) / 2 in epoch e.
+param_scheduler = [
+    dict(type='ConstantLR', factor=0.005, begin=0, end=2, by_epoch=True),
+    dict(type='CosineAnnealingLR', T_max=50, begin=1, end=50, by_epoch=True),
+]
+
+train_cfg = dict(by_epoch=True, max_epochs=50, val_interval=50)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=32, enable=False)
+
+batch_size = 32
+views = dict(num_views=1, scale=(0.08, 1.0))
+
+method = dict(
+    name='tcp',
+    label='TCP',
+    cases=[
+        dict(datasets=['ImageNet', 'SUN397'], set={'train_cfg.max_epochs': 25}),
+    ])
