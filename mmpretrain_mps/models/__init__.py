@@ -1,8 +1,8 @@
 """Models of mmpretrain_mps."""
-from .backbones import DualBranchViT, PromptableViT
-from .classifiers import LinearProbeClassifier, MPSCLIPClassifier
-from .heads import LogitsFusionHead
-from .losses import GramAlignLoss, HierarchicalSculptLoss, LogitConsistencyLoss, PointAlignLoss
+from . import backbones, classifiers, heads, losses
+from .backbones import *  # noqa: F401, F403
+from .classifiers import *  # noqa: F401, F403
+from .heads import *  # noqa: F401, F403
+from .losses import *  # noqa: F401, F403
 
-__all__ = ['DualBranchViT', 'GramAlignLoss', 'HierarchicalSculptLoss', 'LinearProbeClassifier',
-           'LogitConsistencyLoss', 'LogitsFusionHead', 'MPSCLIPClassifier', 'PointAlignLoss', 'PromptableViT']
+__all__ = [*backbones.__all__, *classifiers.__all__, *heads.__all__, *losses.__all__]

@@ -151,7 +151,7 @@ class ModelOfClasses(nn.Module):
     def _clip_of_texts(self):
         """Return the base model with its text tower on the device of the model."""
         if self.keeps_text_tower:
-            return self._text_tower[0]
+            return self._text_tower[0]._replace(model=self.text_tower.model)
         # Needed again for other classes, for instance at inference; it is then read anew.
         clip = self._text_tower.pop() if self._text_tower else load_clip(self.architecture, self.pretrained,
                                                                          self.quick_gelu)

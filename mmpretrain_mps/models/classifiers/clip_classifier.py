@@ -280,6 +280,12 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
             self.kept_zero_shot.put(indices, features)
         return features
 
+    def refuse_layers(self, wanted: TestFeatures) -> None:
+        """Raise ValueError where a metric asks for layers or patch tokens of a method that has no tuned copies of them."""
+        if wanted.beyond_cls:
+            raise ValueError(f'{type(self).__name__} tunes no copy of a layer: metrics of layers or of patch tokens do not '
+                             'apply to it; leave GramDistortion local=..., ClassSeparability layers=... out')
+
     def _check_size(self, images):
         if tuple(images.shape[-2:]) != self.image_size:
             raise ValueError(f'{self.architecture} takes pictures of {self.image_size} pixels (height, width), but got '

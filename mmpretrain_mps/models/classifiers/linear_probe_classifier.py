@@ -122,8 +122,7 @@ class LinearProbeClassifier(CLIPClassifier):
         """Compute the logits of the probe and of the frozen model; see :meth:`CLIPClassifier.branch_logits`."""
         if self.fit_of is None:
             raise ValueError('the linear probe has not been fitted: train with LinearProbeLoop, or load a checkpoint')
-        if wanted.beyond_cls:
-            raise ValueError('a linear probe tunes no layer: metrics of layers or of patch tokens do not apply to it')
+        self.refuse_layers(wanted)
         features, = self.extract_feat(images)
         with torch.autocast(features.device.type, enabled=False):
             probed = F.linear(features, self.probe_weight, self.probe_bias)
