@@ -1,44 +1,75 @@
 """Compare this project with recorded numbers of the methods' released code.
 
     python tools/check_parity.py tests/data/golden.npz
+    python tools/check_parity.py tests/data/golden.npz tests/data/methods/*.npz --out results/parity.json
     python tools/check_parity.py tests/data/golden.npz --compile   # minutes: compiles the backbone, and runs it
 
 Prints one row per recorded array; the exit status is 0 only if all of them are within the method's tolerance times
 max(1, max|recorded|), and nothing that was recorded was left out.
 """
 import argparse
+import json
 import logging
+import platform
 import sys
+from pathlib import Path
 
-from mmpretrain_mps.evaluation.parity import METHODS, compare, unused_entries
+import torch
+
+from mmpretrain_mps.evaluation.parity import METHODS, compare, method_of_file, unused_entries
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('files', nargs='+', metavar='file', help='.npz file of recorded numbers')
+    parser.add_argument('--method', choices=METHODS, help='what the files are of; by default their arrays tell')
+    parser.add_argument('--compile', action='store_true', help='the backbone through torch.compile')
+    parser.add_argument('--checkpointing', action='store_true', help='with gradient checkpointing')
+    parser.add_argument('--out', help='write a summary of all files here, as JSON')
+    return parser.parse_args()
+
+
+def check(path, method, options):
+    """Print the rows of one file and return what came out.
+
+    Returns:
+        dict: File, method, number of recorded arrays, how many agree, the largest difference in units of its tolerance.
+    """
+    print(f"{'recorded array':<66} {'difference':>11} {'tolerance':>10}")
+    rows = []
+    for row in compare(path, options, method):
+        rows.append(row)
+        print(f"{row.name:<66} {row.difference:>11.2e} {row.tolerance:>10.1e} {'ok' if row.passed else 'DIFFERS'}")
+    for name in unused_entries(path, method):
+        print(f'{name:<66} not compared: the released code computes it and does not use it')
+    agreeing = sum(row.passed for row in rows)
+    print(f'{agreeing} of {len(rows)} recorded arrays agree'
+          + (f', {len(rows) - agreeing} DIFFER' if agreeing < len(rows) else ''))
+    worst = max(rows, key=lambda row: row.difference / row.tolerance, default=None)
+    return dict(file=Path(path).name, method=method or method_of_file(path), arrays=len(rows), agreeing=agreeing,
+                largest=None if worst is None else dict(
+                    name=worst.name, difference=worst.difference, share_of_tolerance=worst.difference / worst.tolerance))
 
 
 def main():
-    """Parse the arguments, print the rows, return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('file', help='.npz file of recorded numbers')
-    parser.add_argument('--method', choices=METHODS, help='what the file is of; by default its arrays tell')
-    parser.add_argument('--compile', action='store_true', help='the backbone through torch.compile')
-    parser.add_argument('--checkpointing', action='store_true', help='with gradient checkpointing')
-    arguments = parser.parse_args()
-    path = arguments.file
+    """Compare all files, return the exit status."""
+    arguments = parse_arguments()
     options = dict(compile=True) if arguments.compile else {}
     if arguments.checkpointing:
         options['backbone'] = dict(checkpointing=True)
     logging.disable(logging.WARNING)  # every comparison builds a model, which need not be announced
-    failed = total = 0
-    try:
-        print(f"{'recorded array':<66} {'difference':>11} {'tolerance':>10}")
-        for row in compare(path, options, arguments.method):
-            total, failed = total + 1, failed + (not row.passed)
-            print(f"{row.name:<66} {row.difference:>11.2e} {row.tolerance:>10.1e} {'ok' if row.passed else 'DIFFERS'}")
-        for name in unused_entries(path, arguments.method):
-            print(f'{name:<66} not compared: the released code computes it and does not use it')
-    except (FileNotFoundError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    print(f'{total - failed} of {total} recorded arrays agree' + (f', {failed} DIFFER' if failed else ''))
-    return 1 if failed or not total else 0
+    results = []
+    for path in arguments.files:
+        try:
+            results.append(check(path, arguments.method, options))
+        except (FileNotFoundError, ValueError) as error:
+            print(f'error: {error}', file=sys.stderr)
+            return 2
+    if arguments.out:
+        versions = dict(python=platform.python_version(), torch=torch.__version__)
+        Path(arguments.out).write_text(json.dumps(dict(versions=versions, files=results), indent=1) + '\n')
+    return 0 if all(0 < result['arrays'] == result['agreeing'] for result in results) else 1
 
 
 if __name__ == '__main__':

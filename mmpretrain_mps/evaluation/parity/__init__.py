@@ -51,6 +51,11 @@ def unused_entries(path, method: Optional[str] = None) -> List[str]:
     return [] if pattern is None else [match[0] for match in golden.matches(pattern)]
 
 
+def method_of_file(path) -> str:
+    """Return the method that a file is of; see :func:`method_of`."""
+    return method_of(GoldenFile(path))
+
+
 def method_of(golden: GoldenFile) -> str:
     """Return the method that a file is of.
 
@@ -80,4 +85,4 @@ def _results(golden, module):
     return [name for name in golden.arrays if not given.fullmatch(name)]
 
 
-__all__ = ['METHODS', 'GoldenFile', 'Row', 'clip_folder', 'compare', 'compared', 'method_of', 'unused_entries']
+__all__ = ['METHODS', 'GoldenFile', 'Row', 'clip_folder', 'compare', 'compared', 'method_of', 'method_of_file', 'unused_entries']
