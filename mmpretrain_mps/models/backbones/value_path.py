@@ -100,7 +100,7 @@ def value_projection(block, tokens):
     attention = block.attn
     normed = block.ln_1(tokens)
     values = linear(normed, attention.in_proj_weight[2 * width:], attention.in_proj_bias[2 * width:])
-    return add_mlp(block, tokens + block.ls_1(_project(attention, _update(attention, 'v', normed, values))))
+    return add_mlp(block, tokens + block.ls_1(project_heads(attention, _update(attention, 'v', normed, values))))
 
 
 def pseudo_forward(blocks, inputs):
@@ -193,7 +193,7 @@ def _cls_attention(attention, normed):
     if updates is not None:
         attended = attended + torch.einsum(
             'nhr,hdr->nhd', weights @ updates.down('v', normed), _of_heads(attention, updates.B['v']))
-    return _project(attention, attended.flatten(1) + attention.in_proj_bias[2 * width:])[:, None]
+    return project_heads(attention, attended.flatten(1) + attention.in_proj_bias[2 * width:])[:, None]
 
 
 def _cls_weights(attention, normed):
@@ -219,9 +219,18 @@ def _attend(attention, queries, keys, values, mask=None):
     heads = attention.num_heads
     queries, keys, values = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (queries, keys, values))
     attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-    return _project(attention, attended.transpose(1, 2).flatten(2))
+    return project_heads(attention, attended.transpose(1, 2).flatten(2))
 
 
-def _project(attention, values):
+def project_heads(attention, values):
+    """Compute the output projection of an attention, with the low-rank update that it has.
+
+    Args:
+        attention (nn.MultiheadAttention): Of a block of open_clip.
+        values (Tensor): What the heads attended to, side by side, ``(..., W)``.
+
+    Returns:
+        Tensor: ``(..., W)``.
+    """
     projected = linear(values, attention.out_proj.weight, attention.out_proj.bias)
     return _update(attention, 'o', values, projected)

@@ -8,8 +8,7 @@ from typing import NamedTuple, Optional
 import torch
 
 from ..backbones.lean_mlp import add_mlp
-from ..backbones.linear import linear
-from ..backbones.value_path import project_qkv, with_gathered_weights
+from ..backbones.value_path import project_heads, project_qkv, with_gathered_weights
 
 
 class SharedPart(NamedTuple):
@@ -116,5 +115,4 @@ def _is_later(tokens):
 
 def _add_halves(block, tokens, attended):
     """Finish a block behind its attention."""
-    projection = block.attn.out_proj
-    return add_mlp(block, tokens + block.ls_1(linear(attended, projection.weight, projection.bias)))
+    return add_mlp(block, tokens + block.ls_1(project_heads(block.attn, attended)))

@@ -59,7 +59,7 @@ def insert_context(embeddings: torch.Tensor, name_lengths: torch.Tensor, context
     num_context = context.shape[-2]
     expected = (num_context, width) if context.ndim == 2 else (classes, num_context, width)
     if context.shape != expected or num_context >= length:
-        raise ValueError(f'prompts {tuple(embeddings.shape)} take a context (M, {width}) or ({classes}, M, {width}) with '
+        raise ValueError(f'prompts {tuple(embeddings.shape)} take a context (M, {width}) or ({classes}, M, {width}), '
                          f'M below {length}, but got {tuple(context.shape)}')
     before = _num_before_name(num_context, position)
     context = context.to(embeddings.dtype).expand(classes, -1, -1)

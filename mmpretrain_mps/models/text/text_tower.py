@@ -155,8 +155,8 @@ class TextTower(nn.Module):
             chunk = own[rows], ends[rows], shared, parts, _chunk_of(deep, rows)
             # The way back starts with the last chunk, whose activations can therefore stay.
             if torch.is_grad_enabled() and rows.stop < len(ends):
-                # Nothing in a block is random, so that there is no random state to restore.
-                features.append(checkpoint(self._encode_own, *chunk, use_reentrant=False, preserve_rng_state=False))
+                # With the random state: low-rank updates may drop inputs at random.
+                features.append(checkpoint(self._encode_own, *chunk, use_reentrant=False))
             else:
                 features.append(self._encode_own(*chunk))
         return features[0] if len(features) == 1 else torch.cat(features)
@@ -233,16 +233,16 @@ def _check_inputs(tower, embeddings, ends, shared, deep):
     ends = [int(end) for end in (ends.tolist() if isinstance(ends, torch.Tensor) else ends)]
     classes, length, width = embeddings.shape
     if width != tower.width or not 1 <= length <= tower.context_length or len(ends) != classes:
-        raise ValueError(f'the text tower takes embeddings (C, L, {tower.width}) with L up to {tower.context_length} and '
-                         f'C ends, but got {tuple(embeddings.shape)} and {len(ends)} ends')
+        raise ValueError(f'the text tower takes embeddings (C, L, {tower.width}) with L up to {tower.context_length} '
+                         f'and C ends, but got {tuple(embeddings.shape)} and {len(ends)} ends')
     if not ends or not 0 <= shared <= min(ends) or max(ends) >= length:
-        raise ValueError(f'end tokens must lie behind the {shared} shared positions and within the {length} positions '
-                         f'of sequences, but they are at {min(ends, default=None)} to {max(ends, default=None)}')
+        raise ValueError(f'end tokens must lie behind the {shared} shared positions and within the {length} '
+                         f'positions of sequences, but they are at {min(ends, default=None)} to {max(ends, default=None)}')
     for index, (start, vectors) in deep.items():
         leading = (classes, ) if vectors.ndim == 3 else ()
         if not 0 <= index < tower.depth or start < 0 or vectors.shape != (*leading, vectors.shape[-2], width):
-            raise ValueError(f'deep vectors for block {index} from position {start} are {tuple(vectors.shape)}; expected '
-                             f'are (M, {width}) or ({classes}, M, {width}) for a block from 0 to {tower.depth - 1}')
+            raise ValueError(f'deep vectors for block {index} from position {start} are {tuple(vectors.shape)}; '
+                             f'expected are (M, {width}) or ({classes}, M, {width}) for a block from 0 to {tower.depth - 1}')
     return ends, deep
 
 

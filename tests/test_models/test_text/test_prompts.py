@@ -44,7 +44,7 @@ def test_the_shared_positions_end_where_prompts_begin_to_differ():
 
 @pytest.mark.parametrize('shape, position, message', [
     ((2, 4), 'behind', "position must be one of .* but is 'behind'"),
-    ((2, 3), 'end', r'take a context \(M, 4\) or \(2, M, 4\) with M below 8, but got \(2, 3\)'),
+    ((2, 3), 'end', r'take a context \(M, 4\) or \(2, M, 4\), M below 8, but got \(2, 3\)'),
     ((3, 2, 4), 'end', r'but got \(3, 2, 4\)'), ((8, 4), 'end', 'M below 8')])
 def test_contexts_that_do_not_fit_are_refused(shape, position, message):
     with pytest.raises(ValueError, match=message):

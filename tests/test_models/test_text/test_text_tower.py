@@ -2,12 +2,14 @@ import open_clip
 import pytest
 import torch
 from recorded_operators import RecordOperators
+from tiny_clip import shake
 from tiny_text import PROMPT_WORDS, make_clip, run_plainly
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmpretrain_mps.models.backbones.linear import force_onednn
+from mmpretrain_mps.models.low_rank import LowRankUpdates
 from mmpretrain_mps.models.text import (POSITIONS, TextTower, context_template, count_tokens, insert_context,
-                                        num_shared_positions, tokenize_prompts)
+                                        num_shared_positions, text_tower, tokenize_prompts)
 from mmpretrain_mps.models.utils.text_prototypes import encode_prototypes
 
 EXACT = dict(rtol=1e-10, atol=1e-10)
@@ -91,6 +93,41 @@ def test_other_causal_towers_equal_the_plain_execution(clip):
     table = getattr(model, 'text', model).token_embedding
     assert_same(model, lambda context: insert_context(table(token_ids), name_lengths, context), [random(2, 16)],
                 token_ids.argmax(1), 3)
+
+
+@pytest.mark.parametrize('chunk_size', [None, 2])
+def test_low_rank_updates_of_the_blocks_equal_weights_that_contain_them(chunk_size):
+    model, changed = make_clip(), make_clip()
+    updates = LowRankUpdates(model.transformer.resblocks, parts='qkvo', dropout=0.0).double()
+    with torch.no_grad():
+        for index, update in updates.blocks.items():
+            attention = changed.transformer.resblocks[int(index)].attn
+            for part, rows in dict(zip('qkv', attention.in_proj_weight.chunk(3)), o=attention.out_proj.weight).items():
+                update.B[part].copy_(random(*update.B[part].shape))
+                rows += update.scale * update.B[part] @ update.A[part]
+    token_ids, name_lengths = prompts(3)
+    embeddings = insert_context(model.token_embedding(token_ids), name_lengths, random(3, 16))
+    features = TextTower(model, chunk_size)(embeddings, token_ids.argmax(1), 4)
+    torch.testing.assert_close(features, run_plainly(changed, embeddings, token_ids.argmax(1))[0], **EXACT)
+    features.sum().backward()
+    # In the last block only keys and values of the prefix count, and queries of the end tokens.
+    assert all(update.B[part].grad.abs().max() > 0 for update in updates.blocks.values() for part in 'qkvo')
+
+
+def test_what_is_computed_again_drops_the_same_inputs(monkeypatch):
+    model = make_clip()
+    updates = LowRankUpdates(model.transformer.resblocks, dropout=0.5).double().train()
+    shake(updates)
+    token_ids, name_lengths = prompts(3)
+    gradients = []
+    for function in (text_tower.checkpoint, lambda function, *arguments, use_reentrant: function(*arguments)):
+        monkeypatch.setattr(text_tower, 'checkpoint', function)
+        torch.manual_seed(0)
+        embeddings = insert_context(model.token_embedding(token_ids), name_lengths, random(3, 16))
+        (TextTower(model, 2)(embeddings, token_ids.argmax(1)) * random(4, 6)).sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in updates.parameters()])
+        updates.zero_grad()
+    torch.testing.assert_close(*gradients, **EXACT)
 
 
 def test_sequences_of_one_length_and_of_their_full_length_equal_the_plain_execution():
