@@ -1,0 +1,217 @@
+"""Speed, memory and operations of every method on one machine, against a plain execution of the same method.
+
+    python tools/benchmark/methods.py --out results/benchmark/methods.json                  # all methods; about an hour
+    python tools/benchmark/methods.py --methods coop tcp --batch 4 --classes 100            # a look
+
+ViT-B/16 with random weights, 397 classes (as many as SUN397 has, with ImageNet's names), one batch. Each method runs
+
+- ``plain``: the way released code runs it: the whole context of every class in every step and in every batch of a prediction,
+  the vision tower in every step, all tokens in all blocks (tools/benchmark/plain_towers.py);
+- ``fresh``: this project, on pictures that it has not seen;
+- ``kept``: this project, on frozen features of pre-drawn views, where the method has frozen features that save a tower.
+
+All of them compute the same losses and logits, which is checked first. Times are processor times of one thread by default,
+medians of the runs that fit into --seconds, one at least.
+"""
+import argparse
+import contextlib
+import logging
+import statistics
+
+import torch
+from machine import PeakMemory, describe_machine, seconds, write_results
+from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from plain_towers import without_short_cuts
+from reference import ReferenceFormulation
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmpretrain_mps.mini_clip import concepts
+from mmpretrain_mps.models.backbones.linear import force_onednn
+from mmpretrain_mps.models.classifiers import CLIPClassifier, MPSCLIPClassifier
+from mmpretrain_mps.models.utils.clip_loader import EMBEDDED_ARCHITECTURE
+from mmpretrain_mps.utils.methods import method_names, read_method
+
+TRAINED_BY_STEPS = ('mps', 'coop', 'tcp', 'textrefiner', 'promptsrc', 'ivlp', 'tac', 'clip_lora', 'clip_adapter', 'tip_adapter_f',
+                    'amu_tuning')
+
+
+def parse_arguments(arguments=None):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--methods', nargs='+', default=list(TRAINED_BY_STEPS), choices=method_names())
+    parser.add_argument('--architecture', default='ViT-B-16')
+    parser.add_argument('--classes', type=int, default=397, help='1000 at most')
+    parser.add_argument('--batch', type=int, default=32, help='pictures')
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--clock', choices=('process', 'wall'), default='process')
+    parser.add_argument('--seconds', type=float, default=60.0, help='each of the three, training and prediction apart')
+    parser.add_argument('--no-plain', action='store_true', help='leave the plain executions out')
+    parser.add_argument('--out', help='JSON file')
+    return parser.parse_args(arguments)
+
+
+class Bench:
+    """One method with a batch: training steps and predictions.
+
+    Args:
+        method (str): Name of the method.
+        args (Namespace): Of the command line.
+    """
+
+    def __init__(self, method, args):
+        content = read_method(method)
+        config = {**content.model, 'architecture': args.architecture,
+                  'pretrained': 'embedded' if args.architecture == EMBEDDED_ARCHITECTURE else None}
+        names = IMAGENET_SIMPLE_CATEGORIES[:args.classes]
+        torch.manual_seed(0)
+        self.model = MODELS.build({**config, 'class_names': _names(args, names)})
+        self.views = int((content.views or {}).get('num_views', 1)) if content.views != 'test' else 1
+        generator = torch.Generator().manual_seed(1)
+        self.pictures = [torch.randn(args.batch, 3, *self.model.image_size, generator=generator) for _ in range(self.views)]
+        self.labels = torch.randint(0, args.classes, (args.batch, ), generator=generator)
+        self.samples = [DataSample(gt_label=label) for label in self.labels.split(1)]
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        # No rate: every run sees the same weights, and a step costs what it costs.
+        self.optimizer = torch.optim.SGD(self.parameters, lr=0.0, momentum=0.9, weight_decay=5e-4)
+
+    @property
+    def keeps_views(self):
+        """bool: Whether the method has frozen features that take the place of pictures."""
+        return type(self.model).frozen_features is not CLIPClassifier.frozen_features
+
+    def losses(self, inputs=None):
+        """Return the losses of a step."""
+        torch.manual_seed(2)  # dropout draws the same numbers every time
+        self.model.train()
+        return self.model(self.pictures if inputs is None else inputs, self.samples, mode='loss')
+
+    def step(self, inputs=None):
+        """Run a training step."""
+        losses = self.losses(inputs)
+        self.optimizer.zero_grad()
+        sum(value for name, value in losses.items() if 'loss' in name).backward()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def predict(self):
+        """Return the logits of the first view."""
+        return self.model.eval()(self.pictures[0])
+
+
+def _names(args, names):
+    """Return ``names``, or of the embedded model, which does not know them, its own."""
+    if args.architecture != EMBEDDED_ARCHITECTURE:
+        return names
+    return list(concepts.DIGIT_NAMES)[:args.classes]
+
+
+def measure(run, args):
+    """Time a function, and look at its memory and operations.
+
+    Returns:
+        dict: Median ``seconds``, number of ``runs``, ``peak_gb`` above what was in use before, ``tflop``.
+    """
+    cpu = torch.device('cpu')
+    with PeakMemory(cpu) as memory:
+        times = [seconds(run, cpu, args.clock)]
+    while sum(times) < args.seconds and len(times) < 7:
+        times.append(seconds(run, cpu, args.clock))
+    # The first run also meets pages that were not there yet.
+    times = times[1:] or times
+    with force_onednn(False), FlopCounterMode(display=False) as counter:
+        run()
+    median = statistics.median(times)
+    return dict(seconds=median, rate=args.batch / median, runs=len(times),
+                peak_gb=None if memory.above is None else memory.above / 1e9, tflop=counter.get_total_flops() / 1e12)
+
+
+def numbers_of(bench):
+    """Return the losses of a step and the logits of a prediction."""
+    with torch.no_grad():
+        losses = bench.losses()
+    return torch.stack([losses[name] for name in sorted(losses) if 'loss' in name]), bench.predict()
+
+
+def check_equal(ours, plain):
+    """Raise ValueError if a plain execution has other losses or logits: speeds of different numbers are not compared.
+
+    Returns:
+        float: The largest difference, relative to the largest number.
+    """
+    differences = [(a - b).abs().max().item() / max(1.0, b.abs().max().item()) for a, b in zip(ours, plain)]
+    if not max(differences) < 1e-3:
+        raise ValueError(f'the plain execution has other losses or logits: differences {differences}')
+    return max(differences)
+
+
+def run_method(method, args):
+    """Measure one method.
+
+    Returns:
+        dict: Trained numbers, views, and for each execution what :func:`measure` returns.
+    """
+    bench = Bench(method, args)
+    numbers = numbers_of(bench)  # texts are kept from here on
+    found = dict(method=method, trained=sum(parameter.numel() for parameter in bench.parameters), views=bench.views,
+                 training=dict(fresh=measure(bench.step, args)), prediction=dict(fresh=measure(bench.predict, args)))
+    if bench.keeps_views:
+        with torch.no_grad():
+            frozen = bench.model.frozen_features(torch.cat(bench.pictures))
+        found['training']['kept'] = measure(lambda: bench.step(frozen), args)
+    if not args.no_plain:
+        with plain_execution(bench):
+            found['difference'] = check_equal(numbers, numbers_of(bench))
+            found['training']['plain'] = measure(bench.step, args)
+            found['prediction']['plain'] = measure(bench.predict, args)
+    for executions in (found['training'], found['prediction']):
+        for name in {'fresh', 'kept', 'plain'} & set(executions) - {'plain'} if 'plain' in executions else ():
+            executions[f'{name}_ratio'] = executions['plain']['seconds'] / executions[name]['seconds']
+    return found
+
+
+@contextlib.contextmanager
+def plain_execution(bench):
+    """Let a bench run its method the plain way for a while."""
+    if not isinstance(bench.model, MPSCLIPClassifier):
+        with without_short_cuts(bench.model):
+            yield
+        return
+    plain = ReferenceFormulation(bench.model)
+    bench.losses = lambda inputs=None: plain.loss(bench.pictures, bench.labels)
+    bench.predict = torch.no_grad()(lambda: plain.predict(bench.pictures[0]))
+    try:
+        yield
+    finally:
+        del bench.losses, bench.predict
+
+
+def lines_of(found):
+    """Return a line for each execution of a method."""
+    for task in ('training', 'prediction'):
+        for name in ('plain', 'fresh', 'kept'):
+            row = found[task].get(name)
+            if row:
+                ratio = found[task].get(f'{name}_ratio')
+                yield (f"{found['method']:<14}{task:<11}{name:<6}{row['rate']:>9.2f} pictures/s{row['seconds']:>9.2f} s"
+                       f"{row['tflop']:>8.3f} TFLOP" + ('' if row['peak_gb'] is None else f"{row['peak_gb']:>7.2f} GB")
+                       + (f'{ratio:>8.2f} x' if ratio else ''))
+
+
+def main():
+    """Measure all methods."""
+    args = parse_arguments()
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(args.threads)
+    results = dict(machine=describe_machine(torch.device('cpu')), clock=args.clock, architecture=args.architecture,
+                   classes=args.classes, batch=args.batch, methods=[])
+    for method in args.methods:
+        results['methods'].append(run_method(method, args))
+        print('\n'.join(lines_of(results['methods'][-1])), flush=True)
+        if args.out:
+            write_results(results, args.out)
+
+
+if __name__ == '__main__':
+    main()
