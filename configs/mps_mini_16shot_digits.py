@@ -20,11 +20,4 @@ optim_wrapper = dict(optimizer=dict(lr=0.01))
 default_hooks = dict(checkpoint=dict(interval=10))
 
 # Other pictures of the same ten classes, tested after the held-out digits. MNIST needs the extra "targets".
-test_cfg = dict(
-    type='DomainGeneralizationLoop',
-    targets=dict(
-        mnist=dict(type='MNISTSample'),
-        unseen_fonts=dict(type='RenderedGlyphs'),
-        noise=dict(type='CorruptedDigits', corruption='noise'),
-        blur=dict(type='CorruptedDigits', corruption='blur'),
-        inversion=dict(type='CorruptedDigits', corruption='inversion')))
+test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}})

@@ -1,4 +1,4 @@
-"""Test a checkpoint: python tools/test.py CONFIG CHECKPOINT [flags]."""
+"""Test a checkpoint: python tools/test.py CONFIG CHECKPOINT [flags], or zero-shot CLIP: CONFIG --zero-shot."""
 import argparse
 
 import mmengine
@@ -15,9 +15,11 @@ from mmpretrain_mps.utils.report import accuracy_table
 
 def parse_arguments():
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Test a checkpoint.')
+    parser = argparse.ArgumentParser(description='Test a checkpoint, or zero-shot CLIP.')
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file')
+    parser.add_argument('--zero-shot', action='store_true',
+                        help='test the CLIP of the config before any training, without a checkpoint')
     parser.add_argument('--out', metavar='FILE', help='write results to this file')
     parser.add_argument(
         '--out-item',
@@ -25,6 +27,12 @@ def parse_arguments():
         help='what to write: the metrics (.json or .yml), or every prediction (.pkl); predictions by default')
     command_line.add_common_flags(parser)
     arguments = parser.parse_args()
+    if arguments.zero_shot:
+        if arguments.checkpoint or arguments.method or arguments.recipe:
+            parser.error('--zero-shot tests CLIP as it is: leave out the checkpoint, --method and --recipe')
+        arguments.method = 'zero_shot'
+    elif not arguments.checkpoint and arguments.method != 'zero_shot':
+        parser.error('expected CONFIG CHECKPOINT, or CONFIG --zero-shot')
     if arguments.out_item and not arguments.out:
         parser.error('--out-item needs --out FILE')
     endings = ('.json', '.yml', '.yaml') if arguments.out_item == 'metrics' else ('.pkl', '.pickle')
@@ -35,7 +43,7 @@ def parse_arguments():
 
 def configure(arguments):
     """Return the config with all flags applied, after a look at the checkpoint."""
-    if is_local(arguments.checkpoint):
+    if arguments.checkpoint and is_local(arguments.checkpoint):
         check_checkpoint(arguments.checkpoint)
     cfg = command_line.read_config(arguments.config, arguments)
     cfg.load_from = arguments.checkpoint

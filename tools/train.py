@@ -28,6 +28,7 @@ def parse_arguments():
 def configure(arguments):
     """Return the config with all flags applied."""
     cfg = command_line.read_config(arguments.config, arguments)
+    command_line.require_training(cfg)
     if arguments.no_validate:
         command_line.without_validation(cfg)
     if arguments.resume:

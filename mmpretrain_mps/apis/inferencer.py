@@ -1,6 +1,11 @@
 """Classify single pictures, with the classes of the checkpoint or with any others."""
+import copy
+
+from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmpretrain.apis import ImageClassificationInferencer
+
+from ..utils.methods import RECIPES, replace_method
 
 
 class MPSInferencer(ImageClassificationInferencer):
@@ -17,13 +22,19 @@ class MPSInferencer(ImageClassificationInferencer):
         pretrained (str): The checkpoint.
         class_names (Sequence[str], optional): Classes to predict instead of the checkpoint's.
         templates (Sequence[str], optional): Prompt templates for ``class_names``. Defaults to the checkpoint's.
+        method (str, optional): Of the checkpoint, where the config is of another one, as ``--method`` of the tools.
+        recipe (str): Of the method.
         **kwargs: ``device`` and others of mmpretrain's ``ImageClassificationInferencer``.
 
     Raises:
-        ValueError: If ``class_names`` are not usable, or the checkpoint does not belong to the model.
+        ValueError: If ``class_names`` are not usable, there is no such method, or the checkpoint does not belong to the
+            model.
     """
 
-    def __init__(self, model, pretrained, class_names=None, templates=None, **kwargs):
+    def __init__(self, model, pretrained, class_names=None, templates=None, method=None, recipe=RECIPES[0], **kwargs):
+        if method is not None:
+            model = copy.deepcopy(model) if isinstance(model, Config) else Config.fromfile(model)
+            replace_method(model, method, recipe)
         super().__init__(model=model, pretrained=pretrained, **kwargs)
         self.classes = self.model.class_names
         if class_names is not None:

@@ -1,4 +1,5 @@
 """From the flags of tools/train.py and tools/test.py to a runner."""
+import functools
 import importlib.util
 import logging
 import os
@@ -11,7 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from ..utils.config import apply_options
-from ..utils.methods import RECIPES, method_names, replace_method
+from ..utils.methods import RECIPES, method_names, other_values, replace_method
 from .launch import LAUNCHERS, set_up_processes
 from .preflight import check_inputs, check_processes
 
@@ -80,10 +81,24 @@ def read_config(path, arguments, content=None):
     if arguments.method:
         replace_method(cfg, arguments.method, arguments.recipe or RECIPES[0], arguments.cfg_options)
     else:
+        _warn_of_other_values(cfg, arguments.cfg_options)
         apply_options(cfg, arguments.cfg_options)
     if cfg.get('tensorboard'):
         with_tensorboard(cfg)
     return cfg
+
+
+def _warn_of_other_values(cfg, options):
+    others = other_values(cfg, options)
+    if others:
+        listed = ', '.join(f'{name}={value}' for name, value in others.items())
+        _warn_once(f"{cfg.filename} keeps its values for {options['num_shots']} shots, too, where the recipe of "
+                   f'{cfg.method.label} has {listed}; --method {cfg.method.name} takes those')
+
+
+@functools.lru_cache(maxsize=None)  # a grid reads its configs again and again
+def _warn_once(message):
+    print_log(message, level=logging.WARNING)
 
 
 def _complete_loader(loader, arguments):
@@ -119,6 +134,20 @@ def build_runner(cfg, loaders):
             cfg[name].persistent_workers = False
     set_up_processes(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def require_training(cfg):
+    """Refuse a config that trains nothing.
+
+    Args:
+        cfg (Config): Complete.
+
+    Raises:
+        ValueError: If it has no training loop.
+    """
+    if not cfg.get('train_cfg'):
+        name = (cfg.get('method') or {}).get('label', 'the config')
+        raise ValueError(f'{name} trains nothing: train_cfg is None; test it by tools/test.py CONFIG --zero-shot')
 
 
 def with_tensorboard(cfg):

@@ -111,6 +111,35 @@ def replace_method(cfg: Config, method: str, recipe: str = 'default', options: O
     cfg.method = dict(name=content.method.name, label=content.method.label, recipe=recipe, hooks=content.method.hooks)
 
 
+def other_values(cfg: Config, options: Optional[dict]) -> dict:
+    """Find what the recipe of a config's method says of another number of shots than the one the config was written for.
+
+    A config says what it says, whatever is changed from outside; only ``--method`` takes cases anew.
+
+    Args:
+        cfg (Config): As its file has it, before the options are applied.
+        options (dict, optional): Of ``--cfg-options``.
+
+    Returns:
+        dict: Dotted names to values that the default recipe has instead; empty unless the options change the shots.
+    """
+    about = cfg.get('method') or {}
+    if 'num_shots' not in (options or {}) or about.get('name') not in method_names():
+        return {}
+    as_written, changed = copy.deepcopy(cfg), copy.deepcopy(cfg)
+    replace_method(as_written, about.name)
+    replace_method(changed, about.name, options=options)
+    names = dict.fromkeys(name for case in about.get('cases') or () for key in CHANGES for name in case.get(key) or ())
+    return {name: _value_of(changed, name) for name in names
+            if name not in options and _value_of(changed, name) != _value_of(as_written, name)}
+
+
+def _value_of(cfg, name):
+    for part in name.split('.'):
+        cfg = cfg.get(part) if hasattr(cfg, 'get') else None
+    return cfg
+
+
 def situation_of(cfg: Config, recipe: str) -> Situation:
     """Return what the cases of a method look at.
 

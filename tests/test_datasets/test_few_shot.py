@@ -446,3 +446,39 @@ class TestCache:
             file.write_bytes(b'no picture')
         with pytest.raises(ValueError, match=r'bee/\d.png cannot be read as a picture'):
             self.run(folder, cache_images=True)
+
+
+class TestViews:
+    """Other views than those of the pipeline of the data set."""
+
+    @staticmethod
+    def config(**crops):
+        augmentation = dict(type='CLIPTrainTransform', architecture='mps-mini', pretrained='embedded', flip_prob=0,
+                            scale=(0.9, 1.0), **crops)
+        pipeline = [dict(type='LoadRGBImage'), dict(type='DualView', num_views=2, transforms=[augmentation]),
+                    dict(type='PackInputs')]
+        return dict(type='Digits', subset='train', pipeline=pipeline)
+
+    def test_they_are_those_of_a_pipeline_with_the_same_arguments(self):
+        changed = self.config()
+        changed['pipeline'][1]['num_views'] = 3
+        changed['pipeline'][1]['transforms'][0]['scale'] = (0.2, 0.3)
+        expected = FewShotDataset(changed, num_shots=1, seed=1)[0]['inputs']
+        dataset = self.config()
+        views = FewShotDataset(dataset, num_shots=1, seed=1, views=dict(num_views=3, scale=(0.2, 0.3)))[0]['inputs']
+        assert len(views) == 3 and all(map(torch.equal, views, expected))
+        assert dataset == self.config()  # which may be used elsewhere
+        two = FewShotDataset(dataset, num_shots=1, seed=1, views=dict(scale=(0.2, 0.3)))[0]['inputs']
+        assert len(two) == 2 and all(map(torch.equal, two, expected))
+
+    def test_what_has_no_views_is_refused(self):
+        flat = dict(self.config(), pipeline=[dict(type='LoadRGBImage'), dict(type='PackInputs')])
+        with pytest.raises(ValueError, match=r"views need a DualView in the pipeline, but it has \['LoadRGBImage', 'Pack"):
+            FewShotDataset(flat, num_shots=1, seed=1, views=dict(num_views=1))
+        others = self.config()
+        others['pipeline'][1]['transforms'] = [dict(type='RandomFlip', prob=0.5)]
+        with pytest.raises(ValueError, match=r"a DualView of CLIPTrainTransform in the pipeline, but it has \['RandomFl"):
+            FewShotDataset(others, num_shots=1, seed=1, views=dict(scale=(0.2, 0.3)))
+        assert len(FewShotDataset(others, num_shots=1, seed=1, views=dict(num_views=3))[0]['inputs']) == 3
+        with pytest.raises(ValueError, match='needs the config of a data set, but it got a Digits'):
+            FewShotDataset(DATASETS.build(self.config()), num_shots=1, seed=1, views=dict(num_views=1))

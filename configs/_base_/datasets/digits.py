@@ -60,3 +60,11 @@ test_dataloader = dict(
 
 val_evaluator = dict(type='BranchAccuracy')
 test_evaluator = val_evaluator
+
+# Other pictures of the same ten classes, for test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}}).
+targets = dict(
+    mnist=dict(type='MNISTSample'),
+    unseen_fonts=dict(type='RenderedGlyphs'),
+    noise=dict(type='CorruptedDigits', corruption='noise'),
+    blur=dict(type='CorruptedDigits', corruption='blur'),
+    inversion=dict(type='CorruptedDigits', corruption='inversion'))

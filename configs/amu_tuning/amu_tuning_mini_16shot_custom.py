@@ -1,0 +1,20 @@
+# AMU-Tuning of the embedded mini CLIP on one's own pictures of glyphs, 16 per class.
+#
+#   python tools/train.py configs/amu_tuning/amu_tuning_mini_16shot_custom.py --cfg-options data_root=/my/pictures
+#
+# Equal to `--method amu_tuning` on configs/mps_mini_16shot_custom.py.
+_base_ = [
+    '../_base_/methods/amu_tuning.py',
+    '../_base_/datasets/custom_mini.py',
+    '../default_runtime.py',
+]
+
+architecture = 'mps-mini'
+pretrained = 'embedded'
+model = dict(architecture=architecture, pretrained=pretrained)
+
+# Crops are those of the data set.
+train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=1)))
+default_hooks = dict(checkpoint=dict(interval=10))
+
+val_cfg = None

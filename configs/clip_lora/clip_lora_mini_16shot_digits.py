@@ -1,0 +1,21 @@
+# CLIP-LoRA of the embedded mini CLIP on scikit-learn's handwritten digits, 16 pictures per class.
+#
+#   python tools/train.py configs/clip_lora/clip_lora_mini_16shot_digits.py
+#
+# Equal to `--method clip_lora` on configs/mps_mini_16shot_digits.py; for other numbers of shots take that, since some
+# of the recipe's values depend on it.
+_base_ = [
+    '../_base_/methods/clip_lora.py',
+    '../_base_/datasets/digits.py',
+    '../default_runtime.py',
+]
+
+architecture = 'mps-mini'
+pretrained = 'embedded'
+model = dict(architecture=architecture, pretrained=pretrained)
+
+# Crops are those of the data set.
+train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=1)))
+default_hooks = {{_base_.method.hooks}}
+
+test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}})

@@ -1,0 +1,26 @@
+# CoOp of the embedded mini CLIP on scikit-learn's handwritten digits, 16 pictures per class.
+#
+#   python tools/train.py configs/coop/coop_mini_16shot_digits.py
+#
+# Equal to `--method coop` on configs/mps_mini_16shot_digits.py; for other numbers of shots take that, since some
+# of the recipe's values depend on it.
+_base_ = [
+    '../_base_/methods/coop.py',
+    '../_base_/datasets/digits.py',
+    '../default_runtime.py',
+]
+
+architecture = 'mps-mini'
+pretrained = 'embedded'
+model = dict(architecture=architecture, pretrained=pretrained)
+
+# Crops are those of the data set.
+train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=1)))
+param_scheduler = [
+    dict(type='ConstantLR', factor=0.005, begin=0, end=2, by_epoch=True),
+    dict(type='CosineAnnealingLR', T_max=200, begin=1, end=200, by_epoch=True),
+]
+train_cfg = dict(max_epochs=200, val_interval=200)
+default_hooks = dict(checkpoint=dict(interval=10))
+
+test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}})

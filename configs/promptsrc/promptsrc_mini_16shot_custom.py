@@ -1,0 +1,20 @@
+# PromptSRC of the embedded mini CLIP on one's own pictures of glyphs, 16 per class.
+#
+#   python tools/train.py configs/promptsrc/promptsrc_mini_16shot_custom.py --cfg-options data_root=/my/pictures
+#
+# Equal to `--method promptsrc` on configs/mps_mini_16shot_custom.py.
+_base_ = [
+    '../_base_/methods/promptsrc.py',
+    '../_base_/datasets/custom_mini.py',
+    '../default_runtime.py',
+]
+
+architecture = 'mps-mini'
+pretrained = 'embedded'
+model = dict(architecture=architecture, pretrained=pretrained)
+
+# Crops are those of the data set.
+train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=1)))
+default_hooks = dict(checkpoint=dict(interval=10), epoch_average={{_base_.method.hooks.epoch_average}})
+
+val_cfg = None

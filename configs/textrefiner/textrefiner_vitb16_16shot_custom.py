@@ -1,0 +1,14 @@
+# CoOp with TextRefiner of CLIP ViT-B/16 on one's own pictures, 16 per class.
+#
+#   python tools/train.py configs/textrefiner/textrefiner_vitb16_16shot_custom.py --cfg-options data_root=/my/pictures
+#
+# Equal to `--method textrefiner` on configs/mps_vitb16_16shot_custom.py.
+_base_ = [
+    '../_base_/methods/textrefiner.py',
+    '../_base_/datasets/custom.py',
+    '../default_runtime.py',
+]
+
+train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views={{_base_.views}}))
+
+val_cfg = None
