@@ -1,4 +1,6 @@
 """The parts of TextRefiner: a memory of local picture features, what fills it, and what texts take from it."""
+from typing import Tuple
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -48,28 +50,42 @@ class LocalCache(nn.Module):
         with torch.autocast(texts.device.type, enabled=False):
             return (texts.float() @ entries.mT).softmax(-1) @ entries
 
+    def assign(self, features: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        r"""Say which entry each feature goes to, and with what weight.
+
+        .. math:: m(n) = \mathrm{argmax}_m s_{nm}, \qquad w_n = \exp(s_{nm(n)} - \max_{n'} s_{n'm(n)}), \qquad s_{nm} =
+            \langle g_n, A_m \rangle
+
+        The largest similarity of an entry is that over all features, also over those that go elsewhere.
+
+        Args:
+            features (Tensor): Unit norm ``(R, D)``.
+
+        Returns:
+            tuple[Tensor, Tensor]: Entries ``(R,)``, int64, and weights ``(R,)``.
+        """
+        similarities = features @ self.entries.mT
+        nearest = similarities.argmax(1)
+        weights = (similarities - similarities.amax(0)).exp()
+        return nearest, weights.gather(1, nearest[:, None])[:, 0]
+
     @torch.no_grad()
     def write(self, features: torch.Tensor) -> None:
         r"""Let every feature move the entry that is most similar to it.
 
-        .. math:: A_m \leftarrow \mathrm{unit}(\mu A_m + (1 - \mu) \sum_{n: m(n) = m} w_n g_n), \quad
-            m(n) = \mathrm{argmax}_m s_{nm}, \quad w_n = \exp(s_{nm(n)} - \max_{n'} s_{n'm(n)}), \quad s_{nm} =
-            \langle g_n, A_m \rangle
+        .. math:: A_m \leftarrow \mathrm{unit}(\mu A_m + (1 - \mu) \sum_{n: m(n) = m} w_n g_n)
 
-        The largest similarity of an entry is that over all features, also over those that go elsewhere. An entry to which
-        none goes stays.
+        with :meth:`assign`. An entry to which none goes stays.
 
         Args:
             features (Tensor): ``(R, D)``, of any norm: all those of a step, of all processes.
         """
         with torch.autocast(features.device.type, enabled=False):
             features = F.normalize(features.float(), dim=-1)
-            similarities = features @ self.entries.mT
-            nearest = similarities.argmax(1, keepdim=True)
-            weights = (similarities - similarities.amax(0)).exp().gather(1, nearest)
-            weights = torch.zeros_like(similarities).scatter(1, nearest, weights)
-            moved = self.momentum * self.entries + (1 - self.momentum) * weights.mT @ features
-            is_hit = weights.any(0)[:, None]
+            nearest, weights = self.assign(features)
+            one_hot = features.new_zeros(len(features), len(self.entries)).scatter(1, nearest[:, None], weights[:, None])
+            moved = self.momentum * self.entries + (1 - self.momentum) * one_hot.mT @ features
+            is_hit = one_hot.any(0)[:, None]
             self.entries.copy_(F.normalize(torch.where(is_hit, moved, self.entries), dim=-1))
 
 
