@@ -233,8 +233,9 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         Returns:
             Tensor: ``(C, D)``, without gradient.
         """
-        # A step of an optimizer counts the version up, a loaded or swapped tensor is another one.
-        sources = [*(p for p in self.parameters() if p.requires_grad), *(getattr(self, n) for n in self._class_buffers)]
+        # A step of an optimizer counts the version up, a loaded or swapped tensor is another one. Buffers are what is made
+        # of the classes, and state that training writes without a gradient.
+        sources = [*(p for p in self.parameters() if p.requires_grad), *self.buffers()]
         autocast = torch.is_autocast_enabled(self.text_prototypes.device.type)
         state = (autocast, *((tensor.data_ptr(), tensor._version, tensor.shape) for tensor in sources))
         if self._kept_class_features is None or self._kept_class_features[0] != state:

@@ -29,7 +29,9 @@ class BankLayout:
         self.shown = shown
         self.num_views = int(shown.sum())
         self.kind = type(sample)
-        self.parts = {name: (tuple(part.shape[1:]), part.dtype, DTYPES[dtype] if dtype else part.dtype)
+        # Integers, such as positions of tokens, are kept as they are: bfloat16 holds them up to 256 alone.
+        self.parts = {name: (tuple(part.shape[1:]), part.dtype,
+                             DTYPES[dtype] if dtype and part.is_floating_point() else part.dtype)
                       for name, part in sample._asdict().items() if part is not None}
 
     @property

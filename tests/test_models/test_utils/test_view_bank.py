@@ -1,6 +1,7 @@
 import errno
 import os
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import open_clip
 import pytest
@@ -15,6 +16,11 @@ from mmpretrain_mps.models.utils import view_bank
 from mmpretrain_mps.models.utils.view_bank import BankLayout, ViewBank, available_memory, format_bytes
 
 SHOWN = torch.tensor([[True, False, True], [False, False, False], [True, True, True]])
+
+
+class Kept(NamedTuple):
+    floats: torch.Tensor
+    positions: torch.Tensor
 
 
 def features(count, stem=True):
@@ -44,6 +50,17 @@ def test_views_come_back_as_they_were_computed_view_by_view(storage, stem, tmp_p
         assert (part is None) == (expected is None)
         assert part is None or part.dtype == expected.dtype and torch.equal(part, expected[rows])
     assert not list(tmp_path.rglob('*.part'))  # a file without a name: nothing can be left behind
+
+
+def test_integers_stay_exact_where_floats_are_rounded():
+    kept = Kept(torch.randn(5, 4), torch.tensor([[255, 256], [257, 575], [1, 2], [3, 4], [5, 6]]))
+    layout = BankLayout(Kept(kept.floats[:1], kept.positions[:1]), SHOWN, 'bfloat16')
+    assert layout.bytes_per_view == 2 * 4 + 8 * 2
+    bank = ViewBank(layout)
+    bank.write(0, kept)
+    found = bank.read(torch.tensor([2, 0]), torch.tensor([[1], [0]]), 'cpu')
+    assert torch.equal(found.positions, kept.positions[[3, 0]])
+    assert torch.equal(found.floats, kept.floats[[3, 0]].bfloat16().float())
 
 
 def test_a_view_outside_of_the_plan_is_an_error():
