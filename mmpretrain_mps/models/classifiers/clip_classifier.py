@@ -240,7 +240,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         state = (autocast, *((tensor.data_ptr(), tensor._version, tensor.shape) for tensor in sources))
         if self._kept_class_features is None or self._kept_class_features[0] != state:
             with torch.no_grad():
-                self._kept_class_features = state, self.class_features()
+                # With the sources, so that no other tensor can take their place in memory and be taken for them.
+                self._kept_class_features = state, self.class_features(), [tensor.detach() for tensor in sources]
         return self._kept_class_features[1]
 
     def unit_prototypes(self) -> torch.Tensor:

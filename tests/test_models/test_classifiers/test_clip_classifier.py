@@ -98,6 +98,14 @@ def test_texts_are_made_again_for_a_prediction_only_if_something_changed(build):
     assert torch.equal(model(PICTURES), first)
 
 
+def test_texts_of_one_subset_are_never_taken_for_those_of_another(build):
+    model = build().eval()
+    whole = model(PICTURES)
+    for labels in ([0, 1], [1, 2], [2, 0], [1, 0]):  # tensors of one size, which the allocator puts into one place
+        with model.with_class_subset(labels):
+            torch.testing.assert_close(model(PICTURES), whole[:, labels])
+
+
 def test_a_checkpoint_holds_what_is_trained_and_made_of_classes_and_refuses_what_it_does_not_fit(build):
     model = build(per_class=True)
     state = model.state_dict()
