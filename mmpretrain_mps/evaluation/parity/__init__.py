@@ -14,7 +14,7 @@ from typing import Iterator, List, Optional
 
 from .golden import GoldenFile, Row, clip_folder, compared
 
-METHODS = ('mps', )
+METHODS = ('mps', 'coop', 'tcp')
 
 
 def compare(path, options: Optional[dict] = None, method: Optional[str] = None) -> Iterator[Row]:

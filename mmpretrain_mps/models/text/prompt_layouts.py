@@ -1,14 +1,17 @@
 """Where learned context vectors stand in a prompt."""
+from typing import Optional
+
 import torch
 
 POSITIONS = ('end', 'middle', 'front')
 
 
-def context_template(num_context: int) -> str:
-    """Write the template of prompts with placeholders of one token each, in which a context is then put.
+def context_template(num_context: int, template: str = '{}.') -> str:
+    """Write a template with placeholders of one token each, in whose place a context is then put.
 
     Args:
         num_context (int): ``M``, 1 or more.
+        template (str): What follows the context.
 
     Returns:
         str: ``'X X {}.'`` for two.
@@ -18,7 +21,7 @@ def context_template(num_context: int) -> str:
     """
     if num_context < 1:
         raise ValueError(f'a prompt needs 1 or more context vectors, but got {num_context}')
-    return ' '.join(['X'] * num_context) + ' {}.'
+    return ' '.join(['X'] * num_context + [template])
 
 
 def num_shared_positions(context: torch.Tensor, position: str = 'end') -> int:
@@ -34,7 +37,7 @@ def num_shared_positions(context: torch.Tensor, position: str = 'end') -> int:
     return 1 + (_num_before_name(context.shape[-2], position) if context.ndim == 2 else 0)
 
 
-def insert_context(embeddings: torch.Tensor, name_lengths: torch.Tensor, context: torch.Tensor,
+def insert_context(embeddings: torch.Tensor, name_lengths: Optional[torch.Tensor], context: torch.Tensor,
                    position: str = 'end') -> torch.Tensor:
     """Put context vectors in the place of the placeholders of tokenised prompts.
 
@@ -45,7 +48,7 @@ def insert_context(embeddings: torch.Tensor, name_lengths: torch.Tensor, context
 
     Args:
         embeddings (Tensor): Of the tokenised prompts ``(C, L, W)``, without positions.
-        name_lengths (Tensor): Tokens of each name alone, ``(C,)``, integer.
+        name_lengths (Tensor | None): Tokens of each name alone, ``(C,)``, integer; ``'end'`` needs none.
         context (Tensor): ``(M, W)`` for all classes, or ``(C, M, W)``.
         position (str): One of :data:`POSITIONS`.
 

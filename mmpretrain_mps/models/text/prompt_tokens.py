@@ -26,7 +26,7 @@ def tokenize_prompts(tokenizer: Callable, class_names: Sequence[str], template: 
     for name, text, length in zip(class_names, texts, lengths.tolist()):
         if length + 2 > token_ids.shape[1]:
             raise ValueError(f'the prompt {text!r} of class {name!r} is {length + 2} tokens long with start and end, '
-                             f'but the context of this CLIP holds {token_ids.shape[1]}; shorten the name or the context')
+                             f'but the context of this CLIP holds {token_ids.shape[1]}; shorten name or context')
     return token_ids
 
 

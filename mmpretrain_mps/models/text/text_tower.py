@@ -32,8 +32,6 @@ class TextTower(nn.Module):
 
     def __init__(self, model, chunk_size=None):
         super().__init__()
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(f'chunk_size must be 1 or more classes, or None for all at once, but is {chunk_size}')
         text = _check_tower(model)
         self.chunk_size = chunk_size
         # The end token is the largest id, unless the tower says which one it is.
@@ -46,6 +44,17 @@ class TextTower(nn.Module):
         super().train(mode)
         self.model.eval()
         return self
+
+    @property
+    def chunk_size(self):
+        """int | None: Classes that are run at a time."""
+        return self._chunk_size
+
+    @chunk_size.setter
+    def chunk_size(self, classes):
+        if classes is not None and classes < 1:
+            raise ValueError(f'chunk_size must be 1 or more classes, or None for all at once, but is {classes}')
+        self._chunk_size = classes
 
     @property
     def text(self):
@@ -233,16 +242,16 @@ def _check_inputs(tower, embeddings, ends, shared, deep):
     ends = [int(end) for end in (ends.tolist() if isinstance(ends, torch.Tensor) else ends)]
     classes, length, width = embeddings.shape
     if width != tower.width or not 1 <= length <= tower.context_length or len(ends) != classes:
-        raise ValueError(f'the text tower takes embeddings (C, L, {tower.width}) with L up to {tower.context_length} '
+        raise ValueError(f'the text tower takes embeddings (C, L, {tower.width}), L up to {tower.context_length}, '
                          f'and C ends, but got {tuple(embeddings.shape)} and {len(ends)} ends')
     if not ends or not 0 <= shared <= min(ends) or max(ends) >= length:
-        raise ValueError(f'end tokens must lie behind the {shared} shared positions and within the {length} '
-                         f'positions of sequences, but they are at {min(ends, default=None)} to {max(ends, default=None)}')
+        raise ValueError(f'end tokens must lie behind the {shared} shared positions and within {length} positions, '
+                         f'but they are at {min(ends, default=None)} to {max(ends, default=None)}')
     for index, (start, vectors) in deep.items():
         leading = (classes, ) if vectors.ndim == 3 else ()
         if not 0 <= index < tower.depth or start < 0 or vectors.shape != (*leading, vectors.shape[-2], width):
-            raise ValueError(f'deep vectors for block {index} from position {start} are {tuple(vectors.shape)}; '
-                             f'expected are (M, {width}) or ({classes}, M, {width}) for a block from 0 to {tower.depth - 1}')
+            raise ValueError(f'deep vectors of block {index} at position {start} are {tuple(vectors.shape)}; expected are '
+                             f'(M, {width}) or ({classes}, M, {width}) at 0 or later of a block 0 to {tower.depth - 1}')
     return ends, deep
 
 
@@ -263,8 +272,8 @@ def _without_vision(model):
 
 def _check_tower(model):
     """Return the owner of the text tower's parts, or refuse the model."""
-    supported = ('prompts are learned for causal text towers of open_clip that read the feature from the end token, such '
-                 'as those of ViT-B-32, ViT-B-16 and ViT-L-14')
+    supported = ('prompts are learned for causal text towers of open_clip that read the feature from the end token, '
+                 'such as those of ViT-B-32, ViT-B-16 and ViT-L-14')
     if isinstance(model, CLIP):
         text = model
     elif isinstance(model, CustomTextCLIP) and isinstance(model.text, TextTransformer):

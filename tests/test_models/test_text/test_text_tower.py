@@ -266,15 +266,15 @@ def test_other_models_are_refused():
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (dict(embeddings=torch.zeros(2, 8, 4)), r'takes embeddings \(C, L, 16\) with L up to 77.*\(2, 8, 4\)'),
+    (dict(embeddings=torch.zeros(2, 8, 4)), r'takes embeddings \(C, L, 16\), L up to 77.*\(2, 8, 4\)'),
     (dict(embeddings=torch.zeros(2, 78, 16)), 'L up to 77'),
     (dict(ends=[3]), '1 ends'),
-    (dict(ends=[3, 8]), 'within the 8 positions.*at 3 to 8'),
+    (dict(ends=[3, 8]), 'within 8 positions.*at 3 to 8'),
     (dict(shared=4), 'behind the 4 shared positions'),
-    (dict(deep={3: (0, torch.zeros(1, 16))}), 'a block from 0 to 2'),
+    (dict(deep={3: (0, torch.zeros(1, 16))}), 'a block 0 to 2'),
     (dict(deep={1: (0, torch.zeros(3, 1, 16))}), r'are \(3, 1, 16\); expected are \(M, 16\) or \(2, M, 16\)'),
     (dict(deep={1: (0, torch.zeros(1, 15))}), r'are \(1, 15\)'),
-    (dict(deep={1: (-1, torch.zeros(1, 16))}), 'from position -1'),
+    (dict(deep={1: (-1, torch.zeros(1, 16))}), 'at position -1'),
 ], ids=str)
 def test_inputs_that_do_not_fit_are_refused(arguments, message):
     tower = TextTower(make_clip(dtype=torch.float32))

@@ -1,0 +1,144 @@
+"""What methods share that learn prompts of the text tower."""
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+
+from mmpretrain_mps import mini_clip
+
+from ..text import context_template, tokenize_prompts
+from ..utils.clip_loader import EMBEDDED_ARCHITECTURE
+from ..utils.test_features import NO_FEATURES
+from ..utils.text_prototypes import fill_templates
+from .clip_classifier import CLIPClassifier, cls_features
+
+
+class PictureFeatures(NamedTuple):
+    """What the frozen vision tower makes of ``N`` pictures."""
+
+    features: torch.Tensor
+    """Unit-norm [CLS] features ``(N, D)``, float32."""
+
+
+class LabelledFeatures(NamedTuple):
+    """What the losses see of ``N`` pictures."""
+
+    labels: torch.Tensor
+    """``(N,)``, int64."""
+    features: torch.Tensor
+    """Unit-norm [CLS] features ``(N, D)``, float32."""
+
+
+class PromptClassifier(CLIPClassifier):
+    """A method that learns vectors in the prompts of classes; pictures pass through the frozen vision tower.
+
+    A prompt is ``[SOS]``, ``M`` context vectors, what the template makes of the class name, and ``[END]``. A method
+    implements :meth:`text_features`, and maybe :meth:`text_losses`. Zero-shot logits come from the prototypes of the
+    frozen model.
+
+    Args:
+        architecture (str): As in :class:`CLIPClassifier`; with a causal text tower.
+        pretrained (str | None): As in :class:`CLIPClassifier`.
+        num_context (int): ``M``.
+        prompt_template (str): What follows the context, with ``{}`` for the class name.
+        chunk_size (int, optional): Classes whose texts are computed at a time; see :class:`TextTower`.
+        head (dict): Config of the fusion head; its ``alpha`` is 1 by default: the learned prompts alone.
+        templates (Sequence[str], optional): As in :class:`CLIPClassifier`, of the zero-shot branch.
+        **kwargs: Others of :class:`CLIPClassifier`.
+
+    Raises:
+        ValueError: If there is no context vector, or the text tower is of another kind.
+    """
+
+    keeps_text_tower = True
+
+    def __init__(self, architecture, pretrained, num_context: int = 16, prompt_template: str = '{}.',
+                 chunk_size: Optional[int] = None, head: Optional[dict] = None,
+                 templates: Optional[Sequence[str]] = None, **kwargs):
+        super().__init__(architecture, pretrained, head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
+        self.num_context, self.prompt_template = num_context, prompt_template
+        self._learner_template = context_template(num_context, prompt_template)
+        self.text_tower.chunk_size = chunk_size
+        self.register_class_buffer('token_ids', torch.zeros(0, self.text_tower.context_length, dtype=torch.int32))
+        self._kept_ends = None
+
+    def describe_method(self) -> dict:
+        """Return what prompts are made of."""
+        return dict(num_context=self.num_context, prompt_template=self.prompt_template)
+
+    def encode_class_texts(self, clip, class_names, templates):
+        """Encode the prototypes, and tokenise the prompts in which the context has placeholders.
+
+        Raises:
+            ValueError: If a prompt does not fit the context of the text tower.
+        """
+        if self.architecture == EMBEDDED_ARCHITECTURE:
+            mini_clip.check_vocabulary(fill_templates(class_names, [self.prompt_template]))
+        token_ids = tokenize_prompts(clip.make_tokenizer(), class_names, self._learner_template)
+        return {**super().encode_class_texts(clip, class_names, templates), 'token_ids': token_ids.int()}
+
+    def prompt_ends(self) -> Tuple[int, ...]:
+        """Return the position of each prompt's end token, known to the host; found anew only for other classes."""
+        kept = self._kept_ends
+        if kept is None or kept[0] is not self.token_ids or kept[1] != self.token_ids._version:
+            ends = tuple(self.text_tower.find_ends(self.token_ids).tolist())
+            self._kept_ends = self.token_ids, self.token_ids._version, ends
+        return self._kept_ends[2]
+
+    def prompt_embeddings(self) -> torch.Tensor:
+        """Return the token embeddings of the prompts with placeholders, up to the last end token, ``(C, L, W)``."""
+        return self.text_tower.embed(self.token_ids[:, :max(self.prompt_ends()) + 1])
+
+    def text_features(self) -> torch.Tensor:
+        """Compute the features of the learned prompts, with gradients.
+
+        Returns:
+            Tensor: ``(C, D)``, not of unit norm.
+        """
+        raise NotImplementedError
+
+    def class_features(self):
+        """Return the features of the learned prompts ``(C, D)``, unit-norm, float32."""
+        return F.normalize(self.text_features().float(), dim=-1)
+
+    def extract_feat(self, inputs: torch.Tensor) -> tuple:
+        """Return a tuple with the unit-norm [CLS] features ``(B, D)``."""
+        return (F.normalize(self.backbone(inputs).cls, dim=-1), )
+
+    @torch.no_grad()
+    def frozen_features(self, images):
+        """Run the vision tower; see :meth:`CLIPClassifier.frozen_features`."""
+        self._check_size(images)
+        return PictureFeatures(*self.extract_feat(images))
+
+    def picture_batch(self, views, labels):
+        """Run the vision tower on all views, or take what was kept of them."""
+        features = self.frozen_of(views).features
+        return LabelledFeatures(labels.repeat(len(features) // len(labels)), features)
+
+    def losses(self, batch):
+        """Compute the cross-entropy of the learned prompts; see :meth:`text_losses` for what is added."""
+        texts = self.class_features()
+        logits = self.head.branches(self.cosine_logits(batch.features, texts),
+                                    self.cosine_logits(batch.features, self.unit_prototypes()))
+        return {**self.head.loss(logits, batch.labels), **self.text_losses(texts)}
+
+    def text_losses(self, texts: torch.Tensor) -> dict:
+        """Compute losses of the learned texts themselves; none here.
+
+        Args:
+            texts (Tensor): :meth:`class_features`, ``(C, D)``.
+
+        Returns:
+            dict[str, Tensor]: Scalars.
+        """
+        return {}
+
+    @torch.no_grad()
+    def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=True):
+        """Compute the logits of the learned and of the zero-shot texts; see :meth:`CLIPClassifier.branch_logits`."""
+        self.refuse_layers(wanted)
+        features = self.zero_shot_features(images, data_samples)
+        logits = self.head.branches(self.cosine_logits(features, self.kept_class_features()),
+                                    self.cosine_logits(features, self.unit_prototypes()))
+        return logits, cls_features(features, features)
