@@ -11,7 +11,8 @@ _base_ = [
 
 architecture = 'mps-mini'
 pretrained = 'embedded'
-model = dict(architecture=architecture, pretrained=pretrained)
+# Its text tower has 3 blocks, not 12.
+model = dict(architecture=architecture, pretrained=pretrained, class_aware_block=2)
 
 # Crops are those of the data set.
 train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=1)))

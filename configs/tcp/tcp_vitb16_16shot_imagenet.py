@@ -9,6 +9,7 @@ _base_ = [
     '../default_runtime.py',
 ]
 
+model = dict(knowledge_template='a photo of a {}.')
 train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views={{_base_.views}}))
 param_scheduler = [
     dict(type='ConstantLR', factor=0.005, begin=0, end=2, by_epoch=True),
