@@ -1,7 +1,11 @@
 """Classifiers of mmpretrain_mps."""
+from .amu_tuning import AMUTuningClassifier
+from .clip_adapter import CLIPAdapterClassifier
 from .clip_classifier import CLIPClassifier
 from .linear_probe_classifier import LinearProbeClassifier
 from .mps_clip_classifier import MPSCLIPClassifier
+from .tip_adapter import TipAdapterClassifier
 from .zero_shot_classifier import ZeroShotClassifier
 
-__all__ = ['CLIPClassifier', 'LinearProbeClassifier', 'MPSCLIPClassifier', 'ZeroShotClassifier']
+__all__ = ['AMUTuningClassifier', 'CLIPAdapterClassifier', 'CLIPClassifier', 'LinearProbeClassifier',
+           'MPSCLIPClassifier', 'TipAdapterClassifier', 'ZeroShotClassifier']
