@@ -5,7 +5,6 @@ from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS, MODELS
 
 from ..models.classifiers import CLIPClassifier
-from ..models.utils.clip_loader import require_weights
 from .sharding import NO_VIEW_BANK
 
 # Why mmengine's other ways to several processes do not fit, by the name in the config.
@@ -83,7 +82,7 @@ def check_inputs(cfg, loaders):
     if not (isinstance(kind, type) and issubclass(kind, CLIPClassifier)):
         return
     try:
-        require_weights(model.get('architecture'), model.get('pretrained'))
+        kind.require_files(model)
     except FileNotFoundError as error:
         faults = [str(error), *_data_faults(cfg, loaders)]
         raise FileNotFoundError('\n'.join(f'- {fault}' for fault in faults) if len(faults) > 1 else faults[0]) from None

@@ -11,7 +11,7 @@ from mmpretrain_mps.models.utils import clip_loader
 
 @pytest.fixture(autouse=True)
 def without_network(monkeypatch):
-    monkeypatch.setattr(clip_loader, '_reachable', lambda host: False)
+    monkeypatch.setattr(clip_loader, 'reachable', lambda host: False)
     monkeypatch.setattr(clip_loader, '_cached_weights', lambda tag: ['the cache'])
 
 

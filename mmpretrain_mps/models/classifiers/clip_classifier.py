@@ -9,7 +9,7 @@ from mmpretrain.registry import MODELS
 from ..backbones.dual_branch_vit import BranchFeatures
 from ..heads.logits_fusion_head import BranchLogits
 from ..utils import data_preprocessor as _  # noqa: F401  (registers the preprocessor)
-from ..utils.clip_loader import load_clip
+from ..utils.clip_loader import load_clip, require_weights
 from ..utils.gathering import gather_batch
 from ..utils.test_features import NO_FEATURES, TestFeatures, write_features
 from .class_texts import ModelOfClasses
@@ -87,6 +87,19 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         self.head = MODELS.build({'type': 'LogitsFusionHead', **(head or {})})
         self._set_up_classes(clip, self.backbone.embed_dims, templates, normalize_templates, cache_prototypes)
         self._leave_out_frozen_weights()
+
+    @classmethod
+    def require_files(cls, config: dict) -> None:
+        """Raise an error at once if weights that a model of this class is built on are not to be had.
+
+        Args:
+            config (dict): Of the model.
+
+        Raises:
+            FileNotFoundError: Names what is missing, where it was looked for, and how to get it.
+            ValueError: If an architecture or a tag is unknown.
+        """
+        require_weights(config.get('architecture'), config.get('pretrained'))
 
     def set_epoch(self, epoch: int, max_epochs: int) -> None:
         """Set what changes over the epochs; nothing here.

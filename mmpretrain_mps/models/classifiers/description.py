@@ -9,8 +9,8 @@ from ..utils.fingerprint import fingerprint
 
 CHECKPOINT_FORMAT = 'mmpretrain_mps-1'
 DESCRIPTION_KEY = '_extra_state'
-# Modules of a classifier that come from the base model again, and are therefore in no checkpoint.
-FROZEN_MODULES = ('backbone.zero_shot', 'text_tower')
+# Modules of a classifier that come from the base model (or another frozen one) again, and are therefore in no checkpoint.
+FROZEN_MODULES = ('backbone.zero_shot', 'text_tower', 'auxiliary')
 
 
 class DescribedModule(nn.Module):

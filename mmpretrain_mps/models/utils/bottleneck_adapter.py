@@ -31,9 +31,10 @@ class BottleneckAdapter(BaseModule):
         self.final_relu = final_relu
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Adapt un-normalised features ``(..., D)``."""
-        adapted = self.up(F.relu(self.down(features)))
-        return F.relu(adapted) if self.final_relu else adapted
+        """Adapt un-normalised features ``(..., D)``, in float32 also under autocast."""
+        with torch.autocast(features.device.type, enabled=False):
+            adapted = self.up(F.relu(self.down(features)))
+            return F.relu(adapted) if self.final_relu else adapted
 
     def blend(self, features: torch.Tensor, ratio: float) -> torch.Tensor:
         """Return the unit-norm blend ``(..., D)`` of features with their adaptation, whose share is ``ratio``."""

@@ -209,7 +209,7 @@ def require_weights(architecture, pretrained):
     if isinstance(looked, str):
         return
     host = _host_of(tag)
-    if not _reachable(host):
+    if not reachable(host):
         places = ' and '.join(looked)
         raise FileNotFoundError(
             f'the weights {weights!r} of {architecture} are missing: looked for {places}, and {host} cannot be reached '
@@ -276,7 +276,7 @@ def _host_of(tag):
     return urlparse(hub.ENDPOINT if tag.get('hf_hub') else tag.get('url', '')).hostname
 
 
-def _reachable(host):
+def reachable(host):
     """Whether a connection to a host can be opened; with a proxy set, only the download itself can tell."""
     if hub.HF_HUB_OFFLINE:
         return False

@@ -150,7 +150,7 @@ def test_a_damaged_file_is_refused(tiny_architecture, tmp_path):
 
 
 def test_missing_weights_are_named_at_once_with_places_and_remedies(monkeypatch, tmp_path):
-    monkeypatch.setattr(clip_loader, '_reachable', lambda host: False)
+    monkeypatch.setattr(clip_loader, 'reachable', lambda host: False)
     monkeypatch.setattr(clip_loader, 'try_to_load_from_cache', lambda repository, file: None)
     with pytest.raises(FileNotFoundError) as error:
         load_clip('ViT-B-16', 'openai')
@@ -161,7 +161,7 @@ def test_missing_weights_are_named_at_once_with_places_and_remedies(monkeypatch,
 
 
 def test_cached_weights_need_no_network(monkeypatch, tmp_path):
-    monkeypatch.setattr(clip_loader, '_reachable', lambda host: pytest.fail('asked for a connection'))
+    monkeypatch.setattr(clip_loader, 'reachable', lambda host: pytest.fail('asked for a connection'))
     monkeypatch.setattr(clip_loader, 'try_to_load_from_cache', lambda repository, file: str(tmp_path / file))
     require_weights('ViT-B-16', 'openai')
 
@@ -177,7 +177,7 @@ def test_reaching_out_is_bounded_in_time(monkeypatch):
         raise TimeoutError
 
     monkeypatch.setattr(socket, 'create_connection', never_connect)
-    assert not clip_loader._reachable('localhost')
+    assert not clip_loader.reachable('localhost')
     answer.set()
 
 
