@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from mmpretrain_mps._requirements import SUPPORTED, check_requirements
 
@@ -74,3 +75,9 @@ assert all(registry.get(name) is not None for registry, names in wanted.items() 
     done = subprocess.run([sys.executable, '-W', 'error::UserWarning', '-c', code], capture_output=True, text=True,
                           env={**__import__('os').environ, 'CUDA_VISIBLE_DEVICES': ''})
     assert done.returncode == 0, done.stderr
+
+
+def test_no_test_sees_a_gpu_unless_it_is_asked_for(request):
+    if request.config.getoption('--gpu'):
+        pytest.skip('the GPUs were asked for')
+    assert not torch.cuda.is_available() and torch.cuda.device_count() == 0

@@ -103,8 +103,8 @@ def gpu_tests() -> str:
     """Return how the tests went that had the GPU in sight."""
     found = read('trainings')['tests_with_the_gpu_in_sight']
     return (f"Of the tests of models, engine and evaluation, with the GPU in sight, {found['passed']} passed, "
-            f"{found['failed']} failed and {found['errors']} could not start: models went to the GPU and the tests' own "
-            'tensors did not, or processes that were to share CPUs met one GPU. Tests hide GPUs now, and `tests/gpu/` '
+            f"{found['failed']} failed and {found['errors']} could not start: models went to the GPU and the tests' "
+            'own tensors did not, or processes that were to share CPUs met one GPU. Tests hide GPUs now, and `tests/gpu/` '
             'holds what needs one.')
 
 

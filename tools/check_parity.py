@@ -26,11 +26,15 @@ def parse_arguments():
     parser.add_argument('--method', choices=METHODS, help='what the files are of; by default their arrays tell')
     parser.add_argument('--compile', action='store_true', help='the backbone through torch.compile')
     parser.add_argument('--checkpointing', action='store_true', help='with gradient checkpointing')
+    parser.add_argument('--device', default='cpu', help='where to compute, for example cuda')
     parser.add_argument('--out', help='write a summary of all files here, as JSON')
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if torch.device(arguments.device).type == 'cuda' and not torch.cuda.is_available():
+        parser.error(f'--device is {arguments.device}, but PyTorch sees no GPU here')
+    return arguments
 
 
-def check(path, method, options):
+def check(path, method, options, device):
     """Print the rows of one file and return what came out.
 
     Returns:
@@ -38,7 +42,7 @@ def check(path, method, options):
     """
     print(f"{'recorded array':<66} {'difference':>11} {'tolerance':>10}")
     rows = []
-    for row in compare(path, options, method):
+    for row in compare(path, options, method, device):
         rows.append(row)
         print(f"{row.name:<66} {row.difference:>11.2e} {row.tolerance:>10.1e} {'ok' if row.passed else 'DIFFERS'}")
     for name in unused_entries(path, method):
@@ -62,12 +66,14 @@ def main():
     results = []
     for path in arguments.files:
         try:
-            results.append(check(path, arguments.method, options))
+            results.append(check(path, arguments.method, options, arguments.device))
         except (FileNotFoundError, ValueError) as error:
             print(f'error: {error}', file=sys.stderr)
             return 2
     if arguments.out:
-        versions = dict(python=platform.python_version(), torch=torch.__version__)
+        on_gpu = torch.device(arguments.device).type == 'cuda'
+        versions = dict(python=platform.python_version(), torch=torch.__version__,
+                        device=torch.cuda.get_device_name(arguments.device) if on_gpu else 'cpu')
         Path(arguments.out).write_text(json.dumps(dict(versions=versions, files=results), indent=1) + '\n')
     return 0 if all(0 < result['arrays'] == result['agreeing'] for result in results) else 1
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import naive_trainer
 import numpy as np
 import pytest
+import torch
 
 from mmpretrain_mps.evaluation.parity import compare
+from mmpretrain_mps.models.utils.precision import float32_products
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / 'tests' / 'data' / 'golden.npz'
@@ -67,6 +69,30 @@ def test_files_that_are_no_recorded_numbers_end_in_one_clear_message(name, messa
     error = capsys.readouterr().err
     assert error.startswith('error: ') and error.count('\n') == 1
     assert message in error and name in error
+
+
+def test_a_gpu_that_is_not_there_is_refused(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(sys, 'argv', ['check_parity.py', str(GOLDEN), '--device', 'cuda'])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(TOOL))['main']()
+    assert '--device is cuda, but PyTorch sees no GPU here' in capsys.readouterr().err
+
+
+def test_tensors_and_models_are_on_the_device_and_products_are_whole(monkeypatch):
+    from mmpretrain_mps.evaluation.parity import mps
+    seen = []
+
+    def rows(golden):
+        # The meta device holds no numbers, so that nothing can be computed on it, but says where a tensor would be.
+        seen.append((golden.tensor('in.labels').device.type, torch.backends.cuda.matmul.allow_tf32))
+        return iter(())
+
+    monkeypatch.setattr(mps, 'rows', rows)
+    with float32_products('tf32'):
+        assert all(row.difference == float('inf') for row in compare(GOLDEN, device='meta', method='mps'))
+        assert torch.backends.cuda.matmul.allow_tf32
+    assert seen == [('meta', False)]
 
 
 @pytest.fixture(autouse=True)

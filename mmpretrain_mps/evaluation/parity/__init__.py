@@ -12,12 +12,13 @@ import importlib
 import re
 from typing import Iterator, List, Optional
 
+from ...models.utils.precision import STRICT, float32_products
 from .golden import GoldenFile, Row, clip_folder, compared
 
 METHODS = ('mps', 'coop', 'tcp')
 
 
-def compare(path, options: Optional[dict] = None, method: Optional[str] = None) -> Iterator[Row]:
+def compare(path, options: Optional[dict] = None, method: Optional[str] = None, device='cpu') -> Iterator[Row]:
     """Compare this project's classes with every number in a file.
 
     Args:
@@ -25,6 +26,7 @@ def compare(path, options: Optional[dict] = None, method: Optional[str] = None) 
         options (dict, optional): Further arguments of the classifier that promise equal numbers, such as
             ``dict(compile=True, backbone=dict(checkpointing=True))``.
         method (str, optional): One of :data:`METHODS`. By default the names of the arrays tell.
+        device (torch.device | str): Where to compute; on a GPU in whole float32 products, whatever is set elsewhere.
 
     Yields:
         Row: One per recorded output, loss, gradient, trajectory, schedule and selected value; those that nothing here
@@ -34,10 +36,12 @@ def compare(path, options: Optional[dict] = None, method: Optional[str] = None) 
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not one of recorded numbers, or of none of the methods.
     """
-    golden = GoldenFile(path, options)
+    golden = GoldenFile(path, options, device)
     module = _module_of(golden, method)
     left = set(_results(golden, module))
-    for row in module.rows(golden):
+    with float32_products(STRICT):
+        rows = list(module.rows(golden))
+    for row in rows:
         left.discard(row.name)
         yield row
     for name in sorted(left):

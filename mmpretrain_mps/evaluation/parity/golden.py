@@ -34,14 +34,15 @@ class GoldenFile:
     Args:
         path (str | Path): The file.
         options (dict, optional): Arguments of the classifier that promise equal numbers.
+        device (torch.device | str): Where its tensors, and the models that are built from them, are.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not readable without unpickling.
     """
 
-    def __init__(self, path, options=None):
-        self.path, self.options = Path(path), dict(options or {})
+    def __init__(self, path, options=None, device='cpu'):
+        self.path, self.options, self.device = Path(path), dict(options or {}), torch.device(device)
         if not self.path.is_file():
             raise FileNotFoundError(f'{path} does not exist; expected an .npz file of recorded numbers')
         try:
@@ -56,9 +57,9 @@ class GoldenFile:
         if missing:
             raise ValueError(f'{self.path} lacks the arrays {missing}')
 
-    def tensor(self, name: str) -> torch.Tensor:
-        """Return one array as a tensor, numbers with a fraction in float32."""
-        tensor = torch.from_numpy(np.array(self.arrays[name]))
+    def tensor(self, name: str, device=None) -> torch.Tensor:
+        """Return one array as a tensor on the file's device, or another; numbers with a fraction in float32."""
+        tensor = torch.from_numpy(np.array(self.arrays[name])).to(device or self.device)
         return tensor.float() if tensor.is_floating_point() else tensor
 
     def tensors(self, prefix: str) -> dict:
@@ -82,7 +83,7 @@ def compared(golden: GoldenFile, name: str, ours, tolerance: float = TOLERANCE) 
     Returns:
         Row: The difference, in float64.
     """
-    recorded = golden.tensor(name).double()
+    recorded = golden.tensor(name, 'cpu').double()
     limit = tolerance * max(1.0, recorded.abs().max().item() if recorded.numel() else 0.0)
     ours = None if ours is None else torch.as_tensor(ours)
     if ours is None or ours.shape != recorded.shape:

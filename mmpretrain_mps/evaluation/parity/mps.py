@@ -35,14 +35,15 @@ class MPSFile(GoldenFile):
     Args:
         path (str | Path): The ``.npz`` file.
         options (dict, optional): Arguments of the classifier that promise equal numbers.
+        device (torch.device | str): Where to compute.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not readable, or arrays that everything hangs on are missing.
     """
 
-    def __init__(self, path, options=None):
-        super().__init__(path, options)
+    def __init__(self, path, options=None, device='cpu'):
+        super().__init__(path, options, device)
         self.require(NEEDED)
         self.heads = None
 
@@ -94,7 +95,7 @@ def recognises(names):
 
 def rows(golden):
     """Compare everything that was recorded; see :func:`compare`."""
-    golden = MPSFile(golden.path, golden.options)
+    golden = MPSFile(golden.path, golden.options, golden.device)
     views = golden.views
     model = build_model(golden)
     yield from _compare_outputs(golden, model, views)
@@ -159,7 +160,7 @@ def _build_classifier(golden, heads, gram_weight, normalize_text):
     with torch.no_grad():
         for name, parameter in _tuned_parameters(golden, model).items():
             parameter.copy_(golden.tensor(f'tuned.{name}'))
-    return model
+    return model.to(golden.device)
 
 
 def _save_open_clip_folder(golden, heads, folder):
