@@ -2,7 +2,7 @@
 _base_ = 'custom.py'
 
 train_pipeline = [
-    dict(type='LoadRGBImage'),
+    dict(type='LoadRGBImage', max_pixels={{_base_.max_pixels}}),
     dict(
         type='DualView',
         num_views=2,
@@ -17,7 +17,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadRGBImage'),
+    dict(type='LoadRGBImage', max_pixels={{_base_.max_pixels}}),
     dict(type='CLIPTestTransform', architecture='mps-mini', pretrained='embedded'),
     dict(type='PackInputs'),
 ]
