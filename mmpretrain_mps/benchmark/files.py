@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from mmengine.config import Config
 
-from ..datasets.split_readers import read_text
+from ..utils.files import read_text
 
 ENDINGS = ('.yaml', '.yml', '.json', '.py')
 # How mmengine marks what it fills in before it reads a file.

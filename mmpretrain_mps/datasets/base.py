@@ -1,12 +1,15 @@
 """Base class of the data sets of this package."""
 import os.path as osp
 from abc import ABCMeta, abstractmethod
+from logging import WARNING
 from typing import Optional, Sequence
 
 import numpy as np
+from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 
-from .split import (SUBSETS, Split, check_classes, check_files, check_split, check_templates, class_range, hash_split)
+from .split import (SUBSETS, Split, check_classes, check_files, check_split, check_templates, class_range,
+                    find_equal_names, hash_split, shorten)
 
 
 class SplitDataset(BaseDataset, metaclass=ABCMeta):
@@ -32,6 +35,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
             counted from 0 again). Defaults to 'all'.
         files_checked (bool): Look whether the files exist: of the subset, for 'train' of all. Defaults to True.
         allow_duplicates (bool): Let a picture occur in several rows. Defaults to False.
+        allow_outside (bool): Let pictures lie outside of the image folder, by their path or by links. Defaults to False.
         **kwargs: ``pipeline``, ``test_mode``, ``lazy_init``, ``indices``, ``serialize_data`` and ``max_refetch`` of
             :class:`mmpretrain.datasets.BaseDataset`.
 
@@ -50,6 +54,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
                  class_subset: str = 'all',
                  files_checked: bool = True,
                  allow_duplicates: bool = False,
+                 allow_outside: bool = False,
                  **kwargs):
         if subset not in SUBSETS:
             raise ValueError(f'{type(self).__name__}: subset is {subset!r}, expected one of {", ".join(SUBSETS)}.')
@@ -58,6 +63,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
         self.class_subset = class_subset
         self.files_checked = files_checked
         self.allow_duplicates = allow_duplicates
+        self.allow_outside = allow_outside
         self._class_names = class_names
         self._templates = (templates, ) if isinstance(templates, str) else templates
         super().__init__(
@@ -102,7 +108,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
             list[dict]: One entry per picture.
         """
         split = self._override(self.read_split())
-        check_split(split, self.allow_duplicates)
+        check_split(split, self.allow_duplicates, self.allow_outside)
         labels = class_range(self.class_subset, len(split.classes))
         rows = [(path, label) for path, label in getattr(split, self.subset) if label in labels]
         if not rows:
@@ -112,7 +118,10 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
         if self.files_checked:
             # Whoever trains will test: that a test picture is missing is to be known before the training.
             named = [*split.train, *split.val, *split.test] if self.subset == 'train' else rows
-            check_files((path for path, _ in named if isinstance(path, str)), self.img_prefix, split.source)
+            check_files((path for path, _ in named if isinstance(path, str)), self.img_prefix, split.source,
+                        self.allow_outside)
+        for text in self._doubts(split) if self.subset == 'train' else ():
+            print_log(f'{split.source}: {text}', 'current', WARNING)
         self._metainfo.update(
             classes=tuple(split.classes[label] for label in labels),
             templates=tuple(split.templates),
@@ -131,6 +140,17 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
     def extra_repr(self):
         """Return further lines of the printed form."""
         return [f'Subset: \t{self.subset} ({self.class_subset} classes)', f'Prefix of images: \t{self.img_prefix}']
+
+    def _doubts(self, split):
+        """Return what is possible but seldom meant."""
+        doubts = [f'the classes {shorten(labels)} are all called {name!r} (case aside): texts cannot tell them apart, and '
+                  'the first of them gets every vote of such a tie' for name, labels in
+                  find_equal_names(split.classes).items()]
+        if len(split.classes) == 1:
+            doubts.append('there is one class alone, so that every prediction is right')
+        if not split.test:
+            doubts.append('there are pictures to train on but none to test on: a model can be trained, but not tested')
+        return doubts
 
     def _entry(self, path, label):
         picture = dict(img=self.read_image(path)) if isinstance(path, int) else dict(

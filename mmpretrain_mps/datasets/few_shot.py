@@ -22,6 +22,7 @@ from .pre_drawn_views import PreDrawnViews
 from .sampling import MAX_VAL_SHOTS, few_shot_picks
 from .seeding import seeded
 from .split import check_templates, hash_rows, shorten
+from .split_readers import readable_name
 from .transforms import LoadRGBImage, with_views
 
 DEFAULT_TEMPLATES = ('a photo of a {}.', )
@@ -55,7 +56,8 @@ class FewShotDataset(Dataset):
     does. Classes with too few pictures give all they have and are named in a warning.
 
     A sample is a function of (``augment_seed``, epoch, index) only: neither workers nor global random state nor what
-    was drawn before have a say. :class:`FewShotSampler` announces the epoch; without it every epoch is like the first.
+    was drawn before have a say. :class:`FewShotSampler` announces the epoch, through wrappers too, and for other samplers
+    :class:`EqualBatchesHook` does; without either, every epoch is like the first.
 
     ``metainfo`` is the data set's, with ``num_shots``, ``seed`` and ``picks_id``, the SHA-256 of the ordered picks.
     Where the data set does not come from this package, ``dataset_name``, ``split_id`` (of the rows of its training
@@ -136,7 +138,7 @@ class FewShotDataset(Dataset):
         if self.augment_seed is None:
             self.augment_seed = self.seed
         self._entries = [dict(dataset.get_data_info(index), sample_idx=i) for i, index in enumerate(indices)]
-        self.pipeline = dataset.pipeline
+        self.pipeline = _pipeline_of(dataset)
         picks = [(_item(entry, index, dataset), int(entry['gt_label'])) for index, entry in zip(indices, self._entries)]
         self._metainfo = dict(
             dataset.metainfo, classes=tuple(source.classes[label] for label in source.used_labels),
@@ -255,10 +257,21 @@ class FewShotDataset(Dataset):
                     f'{index.path} has {name} {getattr(index, name)}, but the config says {getattr(self, name)}: leave '
                     'it out, or name the file that fits. (augment_seed changes the augmentation alone.)')
         self.num_shots, self.seed = index.num_shots, index.seed
+        self._compare_names(index, source)
         rows = [(_item(entry, i, dataset), int(entry['gt_label']) + source.used_labels.start)
                 for i, entry in enumerate(map(dataset.get_data_info, range(len(dataset))))]
         index = index._replace(rows=[row for row in index.rows if row[1] in source.used_labels])
         return index_files.locate(index, rows, source.name, self.subset, source.split_id, len(source.classes))
+
+    def _compare_names(self, index, source):
+        # Names may be overridden, and do not change the picks; but a name that moved to another label would go unseen.
+        pairs = [(label, theirs, ours) for label, (theirs, ours) in enumerate(zip(index.classes, source.classes))
+                 if readable_name(theirs) != readable_name(ours)]
+        if pairs:
+            label, theirs, ours = pairs[0]
+            print_log(f'{index.path}: {len(pairs)} of {len(index.classes)} class names are not those of {source.name}, '
+                      f'class {label} is {theirs!r} there and {ours!r} here; pictures are found by path and label.',
+                      logger='current', level=logging.WARNING)
 
     def _make_index(self, source, picks):
         rows = tuple((item, label + source.used_labels.start) for item, label in picks)
@@ -328,6 +341,17 @@ def _foreign_rows(dataset, classes):
                              f'0..{len(classes) - 1} for {len(classes)} class names.')
         rows.append((_item(entry, index, dataset), int(label)))
     return rows
+
+
+def _pipeline_of(dataset):
+    """Return what a data set does to its pictures, or what all parts of a concatenated one do."""
+    parts = getattr(dataset, 'datasets', None) or [dataset]
+    pipelines = [part.pipeline for part in parts if hasattr(part, 'pipeline')]
+    if len(pipelines) < len(parts) or len({repr(pipeline) for pipeline in pipelines}) > 1:
+        raise ValueError(f'FewShotDataset: {type(dataset).__name__} has no one pipeline for all its pictures; expected a '
+                         'data set of mmpretrain, or a ConcatDataset of such with equal pipelines. Wrappers go around '
+                         'FewShotDataset, not into it.')
+    return pipelines[0]
 
 
 def _item(entry, index, dataset):

@@ -10,6 +10,8 @@ from logging import WARNING
 
 from mmengine.logging import print_log
 
+from ..utils.files import parse_json, read_text
+
 PICTURE_ENDINGS = ('.jpeg', '.jpg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.avif', '.jp2',
                    '.tga', '.ppm', '.pgm', '.pbm')
 CACHE_VERSION = 1
@@ -83,18 +85,26 @@ def _cache_name(root):
 def _read_cache(cache_file):
     """Return folder -> (time stamp in ns, names), empty when there is no usable cache."""
     try:
-        with open(cache_file, encoding='utf-8', errors='surrogateescape') as file:
-            header, body = json.loads(file.readline()), file.read()
+        header, _, body = read_text(cache_file, errors='surrogateescape').partition('\n')
+        header, content = parse_json(header, 'its first line'), parse_json(body, 'its list')
         if header['version'] != CACHE_VERSION:
             return {}
         if header['sha256'] != _digest(body):
             raise ValueError('its checksum does not fit')
-        return {folder: (stamp, names) for folder, (stamp, names) in json.loads(body).items()}
+        if not all(type(stamp) is int and _are_names(names) for stamp, names in content.values()):
+            raise ValueError('it names what is no picture of a class folder')
+        return {folder: (stamp, names) for folder, (stamp, names) in content.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         print_log(f'The cached listing {cache_file} cannot be used and is rebuilt: {error!r}', 'current', WARNING)
         return {}
+
+
+def _are_names(names):
+    """Whether a list could be that of a folder: a forged cache file must not lead anywhere else."""
+    return isinstance(names, list) and all(
+        isinstance(name, str) and is_picture_name(name) and osp.basename(name) == name for name in names)
 
 
 def _write_cache(cache_file, root, entries):

@@ -13,8 +13,10 @@ identifies the whole split that was drawn from, and ``sha256`` the items: it is 
 """
 import json
 import os
+from collections import Counter
 from typing import NamedTuple, Sequence
 
+from ..utils.files import read_json
 from .sampling import SAMPLING_RULE
 from .split import check_classes, hash_rows, shorten
 
@@ -88,7 +90,13 @@ def read(path: str) -> IndexFile:
         ValueError: If it is no index file, of another version or rule, malformed, or its hash does not fit its items.
     """
     path = os.path.expanduser(path)
-    content = _read_json(path)
+    try:
+        # Names that are no UTF-8 stay what they are, here, in the writing and in the hash.
+        content = read_json(path, errors='surrogateescape')
+    except FileNotFoundError:
+        raise FileNotFoundError(f'Index file {path} does not exist.') from None
+    except ValueError as error:
+        raise ValueError(f'{path} is no index file: it does not hold JSON that can be read ({error})') from None
     if not isinstance(content, dict) or content.get('format') != FORMAT:
         found = content.get('format') if isinstance(content, dict) else type(content).__name__
         raise ValueError(f'{path} has the format {found!r}, expected {FORMAT!r}.')
@@ -101,6 +109,9 @@ def read(path: str) -> IndexFile:
         raise ValueError(f'{path} follows the sampling rule {content["rule"]!r}, expected {SAMPLING_RULE!r}.')
     check_classes(content['classes'], path)
     rows = tuple(_read_item(item, position, content['classes'], path) for position, item in enumerate(content['items']))
+    twice = [path for path, count in Counter(path for path, _ in rows).items() if count > 1]
+    if twice:
+        raise ValueError(f'{path} names {shorten(twice)} more than once, expected every picture once.')
     digest = _hash_items(content['items'])
     if digest != content['sha256']:
         raise ValueError(f'{path} states the SHA-256 {content["sha256"]} of its items, but they have {digest}: '
@@ -132,6 +143,9 @@ def locate(index: IndexFile, rows: Sequence[tuple], dataset: str, subset: str, s
         if found != expected:
             raise ValueError(f'{index.path} is for the {name} {found!r}, expected {expected!r}.')
     positions = {row: position for position, row in enumerate(rows)}
+    if len(positions) < len(rows):
+        raise ValueError(f'{index.path} cannot be used: {dataset} has several pictures of one path and label, as '
+                         'concatenated data sets may; draw by num_shots and seed instead.')
     missing = [row for row in index.rows if row not in positions]
     if missing:
         raise ValueError(
@@ -142,17 +156,6 @@ def locate(index: IndexFile, rows: Sequence[tuple], dataset: str, subset: str, s
             f'{index.path} was drawn from the split {index.split_id} of {dataset}, but this data set has the split '
             f'{split_id}: its files or its split file have changed. Write the index file anew if that is meant.')
     return [positions[row] for row in index.rows]
-
-
-def _read_json(path):
-    try:
-        # names that are no UTF-8 stay what they are, here, in the writing and in the hash
-        with open(path, encoding='utf-8', errors='surrogateescape') as file:
-            return json.load(file)
-    except FileNotFoundError:
-        raise FileNotFoundError(f'Index file {path} does not exist.') from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f'{path} is no index file: it does not hold JSON ({error}).') from None
 
 
 def _read_item(item, position, classes, path):

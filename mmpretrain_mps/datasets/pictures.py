@@ -1,23 +1,22 @@
 """One's own pictures: a tree of folders, or a table."""
 import csv
-import functools
 import io
-import os
 import os.path as osp
 import random
 import unicodedata
 from collections import defaultdict
 from logging import WARNING
 
-import yaml
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
-from PIL import Image
 
+from ..utils.files import list_folder, read_text, read_yaml
 from .base import SplitDataset
 from .folder_listing import is_picture_name
-from .split import SUBSETS, Split, shorten
-from .split_readers import read_text, readable_name
+from .picture_checks import find_copies, look_at_pictures
+from .picture_files import MAX_PIXELS, check_max_pixels
+from .split import SUBSETS, Split, is_below, outside_error, plain_path, shorten
+from .split_readers import readable_name
 
 DEFAULT_TEMPLATES = ('a photo of a {}.', )
 CLASS_FILES = ('classes.yaml', 'classes.yml')
@@ -30,6 +29,9 @@ class OwnPictures(SplitDataset):
     Pictures that come without a division into training and testing are divided per class, by a seed of its own: the
     few-shot seed draws from the same training pictures whatever it is, and never touches the test pictures.
 
+    Every picture of every subset is decoded once before the first step: a test picture that breaks off in the middle is
+    known before the training. A file that goes by two names, as links do, is refused like a row that occurs twice.
+
     Args:
         data_root (str): Folder of the pictures.
         subset (str): 'train', 'val' or 'test'. Defaults to 'train'.
@@ -39,8 +41,10 @@ class OwnPictures(SplitDataset):
         test_fraction (float): Share of each class to test on where no division is given. Defaults to 0.3.
         val_fraction (float): Share of each class to validate on where no division is given. Defaults to 0.
         split_seed (int): Seed of that division. Defaults to 0.
-        skip_invalid (bool): Leave out what is no picture, with a warning, instead of refusing the data set.
+        skip_invalid (bool): Leave out what cannot be decoded, with a warning, instead of refusing the data set.
             Defaults to False.
+        max_pixels (int): Width times height of the largest picture that is decoded. Defaults to 100 million.
+        pictures_decoded (bool): Decode every picture once; False looks at headers alone. Defaults to True.
         **kwargs: See :class:`mmpretrain_mps.datasets.base.SplitDataset`.
 
     Raises:
@@ -57,15 +61,20 @@ class OwnPictures(SplitDataset):
                  val_fraction=0.,
                  split_seed=0,
                  skip_invalid=False,
+                 max_pixels=MAX_PIXELS,
+                 pictures_decoded=True,
                  **kwargs):
         if not (0 < test_fraction < 1 and 0 <= val_fraction < 1 and test_fraction + val_fraction < 1):
             raise ValueError(f'test_fraction is {test_fraction} and val_fraction {val_fraction}, expected shares from '
                              '0 to 1 that leave something to train on.')
+        self._looks = {}  # of all subsets: a file may go by a name in each
         self.class_file = class_file
         self.test_fraction = test_fraction
         self.val_fraction = val_fraction
         self.split_seed = split_seed
         self.skip_invalid = skip_invalid
+        self.max_pixels = check_max_pixels(max_pixels)
+        self.pictures_decoded = pictures_decoded
         super().__init__(data_root=data_root, subset=subset, **kwargs)
 
     def make_split(self, members, source):
@@ -94,7 +103,7 @@ class OwnPictures(SplitDataset):
         return Split(names, templates, source=source, **rows)
 
     def keep_pictures(self, paths, source):
-        """Separate pictures from other files by their first bytes.
+        """Separate pictures from other files by decoding them.
 
         Args:
             paths (list[str]): Paths relative to ``data_root``.
@@ -104,17 +113,31 @@ class OwnPictures(SplitDataset):
             set[str]: Those that are pictures.
 
         Raises:
-            ValueError: If a file is no picture and ``skip_invalid`` is not set; names the first and their number.
+            ValueError: If a file is no picture and ``skip_invalid`` is not set, lies elsewhere and ``allow_outside`` is
+                not set, or goes by several names and ``allow_duplicates`` is not set; names the first and their number.
         """
-        reasons = {path: _why_no_picture(osp.join(self.data_root, path)) for path in paths}
-        invalid = [f'{path} ({reason})' for path, reason in reasons.items() if reason]
+        looks = look_at_pictures(paths, self.data_root, self.max_pixels, self.pictures_decoded)
+        invalid = [f'{path} ({look.fault})' for path, look in looks.items() if look.fault]
         if invalid and not self.skip_invalid:
             raise ValueError(f'{source}: {len(invalid)} of {len(paths)} files are no pictures: {shorten(invalid, 10)}. '
-                             'Remove them, or leave them out with skip_invalid=True.')
+                             'Mend or remove them, or leave them out with skip_invalid=True.')
         if invalid:
             print_log(f'{source}: left out {len(invalid)} of {len(paths)} files, which are no pictures: '
                       f'{shorten(invalid, 10)}.', 'current', WARNING)
-        return {path for path, reason in reasons.items() if not reason}
+        pictures = {path: look for path, look in looks.items() if not look.fault}
+        self._refuse_links(pictures, source)
+        return set(pictures)
+
+    def _refuse_links(self, looks, source):
+        outside = [path for path in looks if not self.allow_outside and not is_below(
+            osp.join(self.data_root, path), self.data_root)]
+        if outside:
+            raise outside_error(outside, self.data_root, source)
+        copies = [] if self.allow_duplicates else find_copies({**self._looks, **looks})
+        if copies:
+            raise ValueError(f'{source}: {len(copies)} files go by several names: {shorten(map(" = ".join, copies), 3)}; '
+                             'expected every picture once (allow_duplicates=True accepts it).')
+        self._looks.update(looks)
 
     def _divide(self, by_class):
         members = {subset: {} for subset in SUBSETS}
@@ -170,8 +193,6 @@ class PictureFolder(OwnPictures):
         if others and not self.skip_invalid:
             raise ValueError(f'{root} holds {shorten(others)} beside train; expected no other folders than '
                              'train, val and test (skip_invalid=True passes over them).')
-        if 'test' not in folders and self.subset == 'train':
-            print_log(f'{root} holds train but no test: a model can be trained on it, but not tested', 'current', WARNING)
         members = {subset: self._read_classes(subset, osp.join(root, subset)) for subset in SUBSETS
                    if subset in folders}
         return self.make_split(members, root)
@@ -181,7 +202,7 @@ class PictureFolder(OwnPictures):
         above = (osp.realpath(root), )
         found = {name: sorted(_walk(osp.join(root, name), osp.join(prefix, name), above))
                  for name in _class_folders(root)}
-        loose = [osp.join(prefix, name) for name in sorted(os.listdir(root))
+        loose = [osp.join(prefix, name) for name in list_folder(root)
                  if is_picture_name(name) and osp.isfile(osp.join(root, name))]
         if loose:
             raise ValueError(f'{root}: {len(loose)} pictures lie beside the class folders: {shorten(loose)}; '
@@ -221,7 +242,7 @@ class PictureTable(OwnPictures):
         if not osp.isfile(self.table):
             raise FileNotFoundError(f'The table {self.table} does not exist; expected a CSV file with the header '
                                     f'path,label or path,label,split in data_root={self.data_root!r}.')
-        rows = read_table(self.table)
+        rows = read_table(self.table, self.allow_outside)
         divided = rows[0][2] is not None
         subsets = SUBSETS if divided else (None, )
         paths = {path for path, _, _ in rows}
@@ -272,19 +293,18 @@ def read_class_file(path, keys, source):
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If it is no YAML, has other keys, or does not name exactly the classes found.
+        ValueError: If it is no YAML, has other keys or one twice, or does not name exactly the classes found.
     """
-    try:
-        # Every scalar as text: `no: no entry` and `1: one` are folders called "no" and "1".
-        content = yaml.load(read_text(path), Loader=yaml.BaseLoader) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f'{path} is no YAML: {error}') from None
+    # Every scalar as text: `no: no entry` and `1: one` are folders called "no" and "1".
+    content = read_yaml(path, as_text=True) or {}
     if not isinstance(content, dict) or not set(content) <= {'classes', 'templates'}:
         found = shorten(list(content)) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path} holds {found}, expected 'classes' and 'templates'.")
     names = content.get('classes', {key: readable_name(_composed(key)) for key in keys})
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise ValueError(f"{path}: 'classes' is {names!r}, expected a mapping of folder or label to readable name.")
+    if len({_composed(key) for key in names}) < len(names):
+        raise ValueError(f"{path}: 'classes' has a key twice, once with composed accents; expected every key once.")
     names = {_composed(key): name for key, name in names.items()}
     unnamed = [key for key in keys if _composed(key) not in names]
     unknown = sorted(set(names) - {_composed(key) for key in keys})
@@ -295,11 +315,12 @@ def read_class_file(path, keys, source):
     return [names[_composed(key)] for key in keys], content.get('templates', DEFAULT_TEMPLATES)
 
 
-def read_table(path):
+def read_table(path, allow_outside=False):
     """Read a CSV file of pictures.
 
     Args:
         path (str): The file.
+        allow_outside (bool): Let paths be absolute, or lead out of the folder of the pictures.
 
     Returns:
         list[tuple[str, str, str | None]]: Path, label and subset of every row; None where no subset is given.
@@ -327,8 +348,7 @@ def read_table(path):
             raise ValueError(f'{where} is {cells!r}, expected a path and a label.')
         if len(values) == 3 and values[2] not in SUBSETS:
             raise ValueError(f'{where} has the split {values[2]!r}, expected one of {", ".join(SUBSETS)}.')
-        # `./a.jpg` and `a.jpg` are one picture, and must not be trained and tested on.
-        rows.append((osp.normpath(values[0]), values[1], values[2] if len(values) == 3 else None))
+        rows.append((plain_path(values[0], where, allow_outside), values[1], values[2] if len(values) == 3 else None))
     if not rows:
         raise ValueError(f'{path} has a header but no rows.')
     return rows
@@ -341,7 +361,7 @@ def _read_csv(path):
 
 
 def _class_folders(root):
-    return sorted(name for name in os.listdir(root) if _is_visible(name) and osp.isdir(osp.join(root, name)))
+    return [name for name in list_folder(root) if _is_visible(name) and osp.isdir(osp.join(root, name))]
 
 
 def _is_visible(name):
@@ -353,7 +373,7 @@ def _walk(folder, prefix, above):
     real = osp.realpath(folder)
     if any(osp.join(other, '').startswith(osp.join(real, '')) for other in above):
         return
-    for name in sorted(os.listdir(folder)):
+    for name in list_folder(folder):
         path = osp.join(folder, name)
         if not _is_visible(name):
             continue
@@ -366,26 +386,3 @@ def _walk(folder, prefix, above):
 def _composed(text):
     """Return text with composed accents: file systems disagree about how to write them."""
     return unicodedata.normalize('NFC', text)
-
-
-def _why_no_picture(path):
-    """Return why a file is no picture, or ''."""
-    if not is_picture_name(osp.basename(path)):
-        return 'ending of no picture'
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 'broken link' if osp.islink(path) else 'cannot be read'
-    return _header_fault(path, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=1 << 17)
-def _header_fault(path, modified_ns, size):
-    """Look at the first bytes of a file once per process, however many subsets are built from it."""
-    if not size:
-        return 'empty file'
-    try:
-        with Image.open(path):
-            return ''
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 'content of no picture'

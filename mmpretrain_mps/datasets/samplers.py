@@ -1,8 +1,8 @@
 """Order of the training samples."""
 import math
-from typing import Optional, Sized
+from typing import Any, Optional, Sized
 
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import DefaultSampler, RepeatDataset
 from mmpretrain.registry import DATA_SAMPLERS
 
 
@@ -25,6 +25,7 @@ class FewShotSampler(DefaultSampler):
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: Optional[int] = None, round_up: bool = True):
+        check_wrappers(dataset)
         if seed is None:
             seed = getattr(dataset, 'augment_seed', None)
         super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=round_up)
@@ -52,5 +53,49 @@ class FewShotSampler(DefaultSampler):
     def set_epoch(self, epoch: int) -> None:
         """Use the order of ``epoch``, counted from 0, and let the data set use its augmentations."""
         super().set_epoch(epoch)
-        if hasattr(self.dataset, 'set_epoch'):
-            self.dataset.set_epoch(epoch)
+        announce_epoch(self.dataset, epoch)
+
+
+def announce_epoch(dataset: Any, epoch: int) -> bool:
+    """Tell a data set, or those that it wraps, which epoch it is.
+
+    Args:
+        dataset (Dataset): mmengine's and torch's wrappers keep what they wrap as ``dataset`` or ``datasets``.
+        epoch (int): Counted from 0.
+
+    Returns:
+        bool: Whether there is one that wants to know.
+    """
+    if hasattr(dataset, 'set_epoch'):
+        dataset.set_epoch(epoch)
+        return True
+    return any([announce_epoch(inner, epoch) for inner in _wrapped(dataset)])
+
+
+def check_wrappers(dataset: Any) -> None:
+    """Refuse a wrapper that would show the same view of a picture several times in an epoch.
+
+    A sample of :class:`FewShotDataset` is a function of epoch and index: copies within one epoch are equal. Rare classes
+    that ``ClassBalancedDataset`` shows more often are meant to weigh more, and may be.
+
+    Args:
+        dataset (Dataset): What is trained on.
+
+    Raises:
+        ValueError: If a ``RepeatDataset`` is wrapped around a data set that draws its views by the epoch.
+    """
+    if isinstance(dataset, RepeatDataset) and any(map(_wants_epochs, _wrapped(dataset))):
+        raise ValueError(
+            f'RepeatDataset(times={dataset.times}) would show every picture {dataset.times} times in an epoch, and each time '
+            'the same views of it; leave it out and train for as many more epochs (train_cfg.max_epochs)')
+    for inner in _wrapped(dataset):
+        check_wrappers(inner)
+
+
+def _wants_epochs(dataset):
+    return hasattr(dataset, 'set_epoch') or any(map(_wants_epochs, _wrapped(dataset)))
+
+
+def _wrapped(dataset):
+    inner = getattr(dataset, 'dataset', None)
+    return [*(getattr(dataset, 'datasets', None) or []), *([] if inner is None else [inner])]

@@ -47,13 +47,13 @@ def few_shot_picks(labels: Sequence[int],
         FewShotPicks: Positions in ``labels`` and in ``val_labels``.
 
     Raises:
-        ValueError: If there is no training item, or a number of shots is not a whole number of at least 1.
-        TypeError: If the seed is not a whole number.
+        ValueError: If there is no training item, a number of shots is not a whole number of at least 1, or the seed not
+            one of at least 0.
     """
     if len(labels) == 0:
         raise ValueError('Few-shot picks were asked from an empty list of training items, expected at least one item.')
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f'seed is {seed!r}, expected a whole number: the picks must be repeatable.')
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:  # Python's stream of -1 is that of 1
+        raise ValueError(f'seed is {seed!r}, expected a whole number from 0 on: the picks must be repeatable.')
     _check_shots('num_shots', num_shots)
     val_shots = min(num_shots, MAX_VAL_SHOTS) if val_shots is None else val_shots
     _check_shots('val_shots', val_shots)

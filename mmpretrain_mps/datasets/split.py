@@ -1,11 +1,14 @@
 """What a data set consists of: classes, templates, and the rows of its train, val and test subsets."""
+import contextlib
 import hashlib
 import json
 import math
 import os
 import os.path as osp
+import posixpath
+import unicodedata
 from collections import defaultdict
-from typing import Iterable, List, NamedTuple, Sequence, Tuple, Union
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple, Union
 
 SUBSETS = ('train', 'val', 'test')
 CLASS_SUBSETS = ('all', 'base', 'new')
@@ -60,12 +63,13 @@ def hash_split(split: Split) -> str:
     return hash_rows({'num_classes': len(split.classes), **{name: getattr(split, name) for name in SUBSETS}})
 
 
-def check_split(split: Split, allow_duplicates: bool = False) -> None:
+def check_split(split: Split, allow_duplicates: bool = False, allow_outside: bool = False) -> None:
     """Refuse a split that would train or score something else than it says.
 
     Args:
         split (Split): The whole split.
         allow_duplicates (bool): Let a picture occur in several rows.
+        allow_outside (bool): Let a path be absolute, or lead out of the image folder.
 
     Raises:
         ValueError: For an empty split, malformed rows, labels without a class name, classes without any row, or
@@ -79,7 +83,7 @@ def check_split(split: Split, allow_duplicates: bool = False) -> None:
     used_labels = set()
     for subset in SUBSETS:
         for position, row in enumerate(getattr(split, subset)):
-            problem = _find_problem(row, len(split.classes))
+            problem = _find_problem(row, len(split.classes), allow_outside)
             if problem:
                 raise ValueError(f'{split.source}: row {position} of "{subset}" {problem}.')
             path, label = row
@@ -108,6 +112,25 @@ def check_classes(classes: Sequence[str], source: str) -> None:
     for label, name in enumerate(classes):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f'{source}: the name of class {label} is {name!r}, expected a non-empty string.')
+        # Control characters, and bytes of a folder's name that are no UTF-8: no model has met these, no log can hold them.
+        if any(unicodedata.category(letter) in ('Cc', 'Cs') for letter in name):
+            raise ValueError(f'{source}: the name of class {label} is {name!r}, expected text in UTF-8 without control '
+                             'characters such as line breaks.')
+
+
+def find_equal_names(classes: Sequence[str]) -> Dict[str, List[int]]:
+    """Return the names that several classes share, case and blanks aside, with their labels.
+
+    Args:
+        classes (Sequence[str]): Names in label order.
+
+    Returns:
+        dict[str, list[int]]: Empty if all differ.
+    """
+    labels = defaultdict(list)
+    for label, name in enumerate(classes):
+        labels[' '.join(name.casefold().split())].append(label)
+    return {classes[found[0]]: found for found in labels.values() if len(found) > 1}
 
 
 def check_templates(templates: Sequence[str], source: str) -> None:
@@ -123,16 +146,39 @@ def check_templates(templates: Sequence[str], source: str) -> None:
             raise ValueError(f"{source}: template {template!r} was found, expected text with one '{{}}' for the name.")
 
 
-def check_files(paths: Iterable[str], root: str, source: str) -> None:
-    """Refuse rows whose file is missing, listing every folder once instead of asking for every file.
+def plain_path(path: str, where: str, allow_outside: bool = False) -> str:
+    """Return a relative path in the one form that it has here, so that ``./a`` and ``a`` are one picture.
+
+    Args:
+        path (str): With ``/`` between its parts.
+        where (str): Who gave it; opens the message.
+        allow_outside (bool): Let it be absolute, or lead out of the image folder.
+
+    Returns:
+        str: Without ``.``, ``..`` and empty parts.
+
+    Raises:
+        ValueError: If it is absolute, or leads out of the folder that it is relative to.
+    """
+    plain = posixpath.normpath(path)
+    if not allow_outside and (plain.startswith(('/', '../')) or plain == '..' or osp.isabs(path)):
+        raise ValueError(f'{where} has the path {path!r}, expected one below the image folder (allow_outside=True accepts '
+                         'others).')
+    return plain
+
+
+def check_files(paths: Iterable[str], root: str, source: str, allow_outside: bool = False) -> None:
+    """Refuse rows whose file is missing or elsewhere, listing every folder once instead of asking for every file.
 
     Args:
         paths (Iterable[str]): Paths relative to ``root``.
-        root (str): The image folder.
+        root (str): The image folder; may itself be a link.
         source (str): What named the paths.
+        allow_outside (bool): Follow links that lead out of ``root``.
 
     Raises:
         FileNotFoundError: With the folder, the number of missing files and the first of them.
+        ValueError: If links lead out of ``root``; with the first of them.
     """
     by_folder = defaultdict(list)
     for path in paths:
@@ -140,14 +186,37 @@ def check_files(paths: Iterable[str], root: str, source: str) -> None:
         by_folder[folder].append(name)
     if by_folder and not osp.isdir(root):
         raise FileNotFoundError(f'{source} needs the image folder {root}, which does not exist.')
-    missing = []
+    missing, outside = [], []
     for folder, names in by_folder.items():
-        present = _list_folder(osp.join(root, folder))
+        present, links = _list_folder(osp.join(root, folder))
         missing.extend(osp.join(folder, name) for name in names if name not in present)
+        if allow_outside:
+            continue
+        if not is_below(osp.join(root, folder), root):
+            outside.extend(osp.join(folder, name) for name in names)
+        else:
+            outside.extend(osp.join(folder, name) for name in links.intersection(names)
+                           if not is_below(osp.join(root, folder, name), root))
+    if outside:
+        raise outside_error(outside, root, source)
     if missing:
         total = sum(map(len, by_folder.values()))
         raise FileNotFoundError(
             f'{source} names {total} files, of which {len(missing)} are missing under {root}: {shorten(missing)}.')
+
+
+def is_below(path: str, root: str) -> bool:
+    """Whether a path lies in a folder once all links are followed."""
+    real = osp.realpath(root)
+    return osp.join(osp.realpath(path), '').startswith(osp.join(real, ''))
+
+
+def outside_error(paths: Sequence[str], root: str, source: str) -> ValueError:
+    """Return the error for pictures that are links to somewhere else."""
+    first = sorted(paths)[0]
+    return ValueError(
+        f'{source}: {len(paths)} pictures lie outside of {root}: {shorten(sorted(paths), 3)}; {first} leads to '
+        f'{osp.realpath(osp.join(root, first))}. Copy them into it, or follow such links with allow_outside=True.')
 
 
 def base_size(num_classes: int) -> int:
@@ -177,7 +246,7 @@ def shorten(values: Sequence, limit: int = 5) -> str:
     return text if len(values) <= limit else f'{text} and {len(values) - limit} more'
 
 
-def _find_problem(row, num_classes):
+def _find_problem(row, num_classes, allow_outside):
     """Say what is wrong with a row, or return None; short, because ImageNet has 1.3 million of them."""
     if not isinstance(row, (tuple, list)) or len(row) != 2:
         return f'is {row!r}, expected (path, label)'
@@ -186,15 +255,33 @@ def _find_problem(row, num_classes):
         return f'has the label {label!r}, expected a whole number'
     if not 0 <= label < num_classes:
         return f'has the label {label}, expected 0..{num_classes - 1} for {num_classes} class names'
-    if isinstance(path, str) and (not path or osp.isabs(path)):
-        return f'has the path {path!r}, expected a path relative to the image folder'
-    if not isinstance(path, (str, int)) or isinstance(path, bool):
+    if isinstance(path, str):
+        return _find_path_problem(path, allow_outside)
+    if not isinstance(path, int) or isinstance(path, bool):
         return f'has the path {path!r}, expected a relative path or an index'
     return None
 
 
-def _list_folder(folder):
+def _find_path_problem(path, allow_outside):
+    # One look at the letters clears nearly every path; only the others are taken apart.
+    if path and path[0] not in './' and path[-1] != '/' and '//' not in path and '/.' not in path and '\0' not in path:
+        return None
+    if not path or '\0' in path:
+        return f'has the path {path!r}, expected a path relative to the image folder'
     try:
-        return set(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
+        plain = plain_path(path, 'it', allow_outside)
+    except ValueError:
+        return (f'has the path {path!r}, expected a path relative to the image folder and below it (allow_outside=True '
+                'accepts others)')
+    return None if plain == path else f'has the path {path!r}, expected it as {plain!r}'
+
+
+def _list_folder(folder):
+    """Return the names in a folder, and which of them are links."""
+    names, links = set(), set()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            names.add(entry.name)
+            if entry.is_symlink():
+                links.add(entry.name)
+    return names, links

@@ -1,9 +1,9 @@
 """Readers of the files that define the benchmark splits; they read text and never look at pictures."""
-import json
 import os.path as osp
 from collections import defaultdict
 
-from .split import SUBSETS, Split, shorten
+from ..utils.files import read_json, read_text
+from .split import SUBSETS, Split, plain_path, shorten
 
 
 def readable_name(name):
@@ -26,7 +26,7 @@ def load_json_split(path, hint=''):
         FileNotFoundError: If the file is missing.
         ValueError: If it is no JSON, if its structure differs, if a label goes by two names, or if labels are missing.
     """
-    content = _load_json(path, hint)
+    content = read_json(path, hint)
     if not isinstance(content, dict) or not all(isinstance(content.get(subset), list) for subset in SUBSETS):
         found = f'an object with {sorted(content)}' if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path} holds {found}, expected an object with the lists 'train', 'val' and 'test'.")
@@ -160,30 +160,6 @@ def read_lines(path, hint=''):
     return [(number, line.strip()) for number, line in enumerate(text.split('\n'), start=1) if line.strip()]
 
 
-def read_text(path, hint=''):
-    """Return the text of a UTF-8 file, without a byte order mark.
-
-    Raises:
-        FileNotFoundError: If the file is missing; ``hint`` ends the message.
-        ValueError: If it is not UTF-8 text.
-    """
-    try:
-        with open(path, encoding='utf-8-sig') as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f'{path} does not exist.' + (f' Published: {hint}' if hint else '')) from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is no UTF-8 text: {error}') from None
-
-
-def _load_json(path, hint):
-    text = read_text(path, hint)
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f'{path} is no JSON: {error}') from None
-
-
 def _check_json_row(row, subset, position, path):
     """Return a row of a split file as a tuple, or say what is wrong with it."""
     well_formed = (
@@ -191,10 +167,7 @@ def _check_json_row(row, subset, position, path):
         and not isinstance(row[1], bool) and isinstance(row[2], str))
     if not well_formed or row[1] < 0:
         raise ValueError(f'{path}: row {position} of "{subset}" is {row!r}, expected [path, label, class name].')
-    if row[0].startswith('/') or '..' in row[0].split('/'):
-        raise ValueError(
-            f'{path}: row {position} of "{subset}" has the path {row[0]!r}, expected one below the image folder.')
-    return tuple(row)
+    return plain_path(row[0], f'{path}: row {position} of "{subset}"') if row[0] else '', row[1], row[2]
 
 
 def _fgvc_row(line, labels, where):

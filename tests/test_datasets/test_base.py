@@ -179,8 +179,8 @@ def test_a_missing_class_folder_counts_as_missing_files(root):
 
 def test_folders_are_listed_once_instead_of_asking_for_every_file(root, monkeypatch):
     listed = []
-    real = os.listdir
-    monkeypatch.setattr(os, 'listdir', lambda path: listed.append(path) or real(path))
+    real = os.scandir
+    monkeypatch.setattr(os, 'scandir', lambda path: listed.append(path) or real(path))
     Pictures(str(root))
     assert [os.path.basename(folder) for folder in listed] == ['train', 'val', 'test']
 

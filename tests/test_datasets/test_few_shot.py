@@ -367,7 +367,7 @@ class TestCache:
     def opened(self, monkeypatch):
         opened = []
         real = Image.open
-        monkeypatch.setattr(Image, 'open', lambda file: opened.append(file) or real(file))
+        monkeypatch.setattr(Image, 'open', lambda file, **formats: opened.append(file) or real(file, **formats))
         return opened
 
     def run(self, folder, epochs=range(2), **arguments):

@@ -86,7 +86,7 @@ def test_an_empty_list_is_refused():
         few_shot_picks([], 1, 1)
 
 
-@pytest.mark.parametrize('seed', [None, 1.0, 'one'])
+@pytest.mark.parametrize('seed', [None, 1.0, 'one', -1])
 def test_the_seed_must_be_a_whole_number(seed):
-    with pytest.raises(TypeError, match='seed is .*expected a whole number'):
+    with pytest.raises(ValueError, match='seed is .*expected a whole number from 0 on'):
         few_shot_picks(LABELS, 1, seed)

@@ -282,7 +282,7 @@ class TestDualView:
         Image.fromarray(RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(tmp_path / 'a.png')
         opened = []
         real = Image.open
-        monkeypatch.setattr(Image, 'open', lambda file: opened.append(file) or real(file))
+        monkeypatch.setattr(Image, 'open', lambda file, **formats: opened.append(file) or real(file, **formats))
         augmented = []
 
         def count(results):

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler
+from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader, TensorDataset
 
 from mmpretrain_mps.datasets import FewShotSampler
@@ -101,3 +102,35 @@ def test_the_hook_tells_the_model_in_every_step_and_the_log_where_pictures_are_r
     assert all(told) and warnings == [
         'the last step of an epoch differs from that of one process: of 13 pictures it is left fewer than there are '
         'processes (2), and shows 1 of the epoch once more']
+
+
+def run_once(dataset, **loader):
+    """Call the hook as a training of one epoch does."""
+    dataloader = DataLoader(dataset, **loader)
+    runner = SimpleNamespace(train_dataloader=dataloader, model=torch.nn.Linear(1, 1), epoch=3, logger=None,
+                             _train_loop=EpochBasedTrainLoop.__new__(EpochBasedTrainLoop))
+    hook = EqualBatchesHook()
+    hook.before_run(runner)
+    hook.before_train_epoch(runner)
+
+
+class WantsEpochs(TensorDataset):
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+
+def test_an_epoch_without_a_step_is_refused():
+    with pytest.raises(ValueError, match=r'an epoch has no step: .* its 9 pictures for each process do not fill one of '
+                                         'batch_size=10; use a smaller batch_size, or drop_last=False'):
+        run_once(TensorDataset(torch.arange(9)), batch_size=10, drop_last=True)
+    run_once(TensorDataset(torch.arange(10)), batch_size=10, drop_last=True)
+    run_once(TensorDataset(torch.arange(9)), batch_size=10)
+
+
+def test_the_data_set_hears_of_the_epoch_whatever_its_sampler():
+    for kind in (DefaultSampler, torch.utils.data.SequentialSampler):
+        dataset = WantsEpochs(torch.arange(4))
+        run_once(torch.utils.data.ConcatDataset([dataset]), sampler=kind(dataset), batch_size=2)
+        assert dataset.epoch == 3

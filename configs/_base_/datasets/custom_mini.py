@@ -4,7 +4,7 @@ _base_ = 'custom.py'
 keep_crops = True  # less than most of a glyph is another glyph, whatever a method crops
 
 train_pipeline = [
-    dict(type='LoadRGBImage'),
+    dict(type='LoadRGBImage', max_pixels={{_base_.max_pixels}}),
     dict(
         type='DualView',
         num_views=2,
@@ -19,7 +19,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadRGBImage'),
+    dict(type='LoadRGBImage', max_pixels={{_base_.max_pixels}}),
     dict(type='CLIPTestTransform', architecture='mps-mini', pretrained='embedded'),
     dict(type='PackInputs'),
 ]

@@ -3,10 +3,12 @@
 _base_ = 'few_shot.py'
 
 data_root = ''
-skip_invalid = False  # True leaves out what is no picture, with a warning
+skip_invalid = False  # True leaves out what cannot be decoded, with a warning
+allow_outside = False  # True follows links and paths that lead out of data_root
+max_pixels = 100_000_000  # larger pictures are refused before they are decoded
 
 train_pipeline = [
-    dict(type='LoadRGBImage', exif=True),
+    dict(type='LoadRGBImage', exif=True, max_pixels=max_pixels),
     dict(
         type='DualView',
         num_views=2,
@@ -21,13 +23,14 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadRGBImage', exif=True),
+    dict(type='LoadRGBImage', exif=True, max_pixels=max_pixels),
     dict(type='CLIPTestTransform', architecture='ViT-B-16', pretrained='openai'),
     dict(type='PackInputs'),
 ]
 
-train_dataloader = dict(
-    dataset=dict(dataset=dict(data_root=data_root, skip_invalid=skip_invalid, pipeline=train_pipeline)))
+checks = dict(skip_invalid=skip_invalid, allow_outside=allow_outside, max_pixels=max_pixels)
+train_dataloader = dict(dataset=dict(dataset=dict(data_root=data_root, pipeline=train_pipeline, **checks)))
 val_dataloader = None
 val_evaluator = None
-test_dataloader = dict(dataset=dict(data_root=data_root, skip_invalid=skip_invalid, pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline, **checks))
+del checks

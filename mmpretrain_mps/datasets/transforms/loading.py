@@ -1,12 +1,14 @@
 """Reading pictures of every kind that people keep, as 8-bit RGB."""
-import io
 from typing import Optional, Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..picture_files import MAX_PIXELS, check_max_pixels, open_picture
+
+_REMEDY = 'Replace it; `python tools/datasets/prepare.py NAME --root DIR --check-images` lists all such pictures'
 _ALPHA_MODES = ('RGBA', 'LA', 'PA', 'RGBa')
 _LEVELS_PER_8_BIT_LEVEL = 257  # 65535 / 255: full scale of 16 bits is full scale of 8 bits
 
@@ -28,17 +30,19 @@ class LoadRGBImage(BaseTransform):
         exif (bool): Turn the picture as its EXIF orientation says. Defaults to True.
         background (Sequence[int], optional): RGB colour, 0..255, that shows through transparent pixels. Defaults to
             None: transparency is dropped and the stored colours are kept, as open_clip does.
+        max_pixels (int): Width times height that is decoded at most. Defaults to 100 million.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the picture cannot be read; the message names the path and the reason.
     """
 
-    def __init__(self, exif: bool = True, background: Optional[Sequence[int]] = None):
+    def __init__(self, exif: bool = True, background: Optional[Sequence[int]] = None, max_pixels: int = MAX_PIXELS):
         if background is not None and (len(background) != 3 or not all(0 <= level <= 255 for level in background)):
             raise ValueError(f'background is {background!r}, expected three levels of 0..255.')
         self.exif = exif
         self.background = None if background is None else tuple(background)
+        self.max_pixels = check_max_pixels(max_pixels)
 
     def transform(self, results: dict) -> dict:
         """Put the picture and its shape into ``results``."""
@@ -50,7 +54,8 @@ class LoadRGBImage(BaseTransform):
         except FileNotFoundError:
             raise FileNotFoundError(f'{name} does not exist.') from None
         except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
-            raise ValueError(f'{name} cannot be read as a picture: {type(error).__name__}: {error}') from error
+            raise ValueError(f'{name} cannot be read as a picture: '
+                             f'{type(error).__name__}: {str(error).rstrip(".")}. {_REMEDY}') from error
         results['img'] = img
         results['img_shape'] = results['ori_shape'] = img.shape[:2]
         return results
@@ -60,10 +65,9 @@ class LoadRGBImage(BaseTransform):
         if isinstance(source, np.ndarray):
             loaded_by_mmcv = 'ori_shape' in results and source.ndim == 3 and source.shape[2] == 3
             return self._to_rgb(_image_from_array(source[..., ::-1] if loaded_by_mmcv else source))
-        with (io.BytesIO(source) if source is not None else open(results['img_path'], 'rb')) as file:
-            with Image.open(file) as image:
-                image.load()
-                return self._to_rgb(_turn_upright(image) if self.exif else image)
+        with open_picture(results['img_path'] if source is None else source, self.max_pixels) as image:
+            image.load()
+            return self._to_rgb(_turn_upright(image) if self.exif else image)
 
     def _to_rgb(self, image):
         if image.mode == 'I' or image.mode.startswith('I;'):
@@ -77,7 +81,22 @@ class LoadRGBImage(BaseTransform):
         return np.array(image.convert('RGB'))
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(exif={self.exif}, background={self.background})'
+        return f'{type(self).__name__}(exif={self.exif}, background={self.background}, max_pixels={self.max_pixels})'
+
+
+def decoding_fault(path: str, max_pixels: int = MAX_PIXELS, decode: bool = True) -> str:
+    """Return why a file cannot be decoded as training decodes it (or, without ``decode``, not be opened), or ''."""
+    try:
+        if decode:
+            LoadRGBImage(max_pixels=max_pixels)._read(dict(img_path=path))
+        else:
+            with open_picture(path, max_pixels):
+                pass
+    except UnidentifiedImageError:
+        return 'content of no picture'
+    except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
+        return str(error) if isinstance(error, ValueError) else f'{type(error).__name__}: {error}'
+    return ''
 
 
 def _turn_upright(image):

@@ -3,6 +3,7 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
+from ...datasets.samplers import FewShotSampler, announce_epoch, check_wrappers
 from .loops import is_training, unwrapped
 
 
@@ -25,14 +26,23 @@ class EqualBatchesHook(Hook):
         self._equal_steps = 0
 
     def before_run(self, runner):
-        """Tell the sampler of a training the batch size.
+        """Tell the sampler of a training the batch size, and refuse epochs without a step or with equal copies.
 
         Args:
             runner (Runner): After it built the loops of the task at hand.
+
+        Raises:
+            ValueError: If an epoch has no batch, or a wrapper repeats the views of a picture.
         """
         if not is_training(runner):
             return
         loader = runner.train_dataloader
+        check_wrappers(loader.dataset)
+        if not len(loader):
+            raise ValueError(
+                f'an epoch has no step: train_dataloader drops the last batch that is not full, and its {len(loader.sampler)} '
+                f'pictures for each process do not fill one of batch_size={loader.batch_size}; use a smaller batch_size, or '
+                'drop_last=False')
         if hasattr(loader.sampler, 'deal_batches') and loader.batch_size and not loader.drop_last:
             loader.sampler.deal_batches(loader.batch_size)
 
@@ -53,6 +63,15 @@ class EqualBatchesHook(Hook):
             runner.logger.warning('the last step of an epoch differs from that of one process: of '
                                   f'{len(loader.dataset)} pictures it is left fewer than there are processes '
                                   f'({get_world_size()}), and shows {repeated} of the epoch once more')
+
+    def before_train_epoch(self, runner):
+        """Tell the data set the epoch where its sampler does not: every epoch would show the same views.
+
+        Args:
+            runner (Runner): The runner of the training.
+        """
+        if not isinstance(runner.train_dataloader.sampler, FewShotSampler):
+            announce_epoch(runner.train_dataloader.dataset, runner.epoch)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         """Tell the classifier whether the batch at hand is equally large in all processes.
