@@ -22,7 +22,8 @@ class PreDrawnViews:
         seed (int): Seed of the augmentation.
 
     Raises:
-        ValueError: If the pipeline has no or several ``DualView``, or ``size`` is below its number of views.
+        ValueError: If the pipeline has no or several ``DualView``, or one with a picture without augmentation, or
+            ``size`` is below its number of views.
     """
 
     def __init__(self, pipeline, size, pictures, seed):
@@ -32,6 +33,9 @@ class PreDrawnViews:
             raise ValueError(f'view_bank={size} needs a pipeline with one DualView, whose views are drawn beforehand, '
                              f'but found {len(positions)} among {[type(step).__name__ for step in transforms]}.')
         views = transforms[positions[0]]
+        if views.has_reference:
+            raise ValueError(f'view_bank={size} draws views of one kind, but DualView also has a reference, the picture '
+                             'without augmentation; leave one of them out.')
         self.num_views = len(views.transforms)
         if size < self.num_views:
             raise ValueError(f'view_bank is {size}, expected at least num_views={self.num_views} of DualView, since an '

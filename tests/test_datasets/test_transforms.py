@@ -1,3 +1,4 @@
+import copy
 import io
 
 import numpy as np
@@ -8,6 +9,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageOps
 
 from mmpretrain_mps.datasets import CLIPTestTransform, CLIPTrainTransform, DualView, LoadRGBImage
+from mmpretrain_mps.datasets.transforms import with_views
 from mmpretrain_mps.models.utils import clip_loader
 
 RNG = np.random.default_rng(0)
@@ -235,6 +237,15 @@ class TestCLIPTestTransform:
         with pytest.raises(ValueError, match="ViT: resize mode 'zoom' was found, expected shortest, squash or longest"):
             CLIPTestTransform('ViT')
 
+    def test_a_resize_mode_takes_the_place_of_the_models_own(self, model):
+        model((24, 24), resize_mode='shortest')
+        squashed = CLIPTestTransform('any', resize_mode='squash')(dict(img=NOISE.copy()))['img']
+        expected = Image.fromarray(NOISE).resize((24, 24), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(squashed, np.array(expected))
+        assert not np.array_equal(CLIPTestTransform('any')(dict(img=NOISE.copy()))['img'], squashed)
+        with pytest.raises(ValueError, match="resize mode 'zoom' was found"):
+            CLIPTestTransform('any', resize_mode='zoom')
+
 
 class TestCLIPTrainTransform:
 
@@ -315,3 +326,43 @@ class TestDualView:
     def test_the_number_of_views_is_checked(self, num_views):
         with pytest.raises(ValueError, match='num_views is .*, expected a whole number of at least 1'):
             DualView([], num_views=num_views)
+
+    def test_the_picture_without_augmentation_comes_last(self, model):
+        model((8, 8), 'bicubic')
+        views = DualView([dict(type='CLIPTrainTransform', architecture='any')], num_views=3,
+                         reference=[dict(type='CLIPTestTransform', architecture='any', resize_mode='squash')])
+        images = views(dict(img=NOISE.copy()))['img']
+        assert len(images) == 4 and {image.shape for image in images} == {(8, 8, 3)}
+        np.testing.assert_array_equal(images[3], np.array(Image.fromarray(NOISE).resize((8, 8), Image.Resampling.BICUBIC)))
+        assert not any(np.array_equal(images[3], image) for image in images[:3])
+        assert views.has_reference and not DualView([]).has_reference
+        again = views(dict(img=NOISE.copy()))['img']
+        np.testing.assert_array_equal(images[3], again[3])
+        assert not np.array_equal(images[0], again[0])
+
+
+class TestWithViews:
+    PIPELINE = [dict(type='LoadRGBImage'),
+                dict(type='DualView', num_views=2, transforms=[
+                    dict(type='CLIPTrainTransform', architecture='ViT-B-16', pretrained='openai', scale=(0.3, 1.0))])]
+
+    def test_other_views_leave_the_pipeline_itself_alone(self):
+        before = copy.deepcopy(self.PIPELINE)
+        views = with_views(self.PIPELINE, num_views=4, scale=(0.4, 1.0))[1]
+        assert views['num_views'] == 4 and views['transforms'][0]['scale'] == (0.4, 1.0) and 'reference' not in views
+        assert self.PIPELINE == before
+
+    def test_a_reference_is_made_for_the_model_of_the_augmentation(self):
+        views = with_views(self.PIPELINE, reference='squash')[1]
+        assert views['num_views'] == 2 and views['reference'] == [
+            dict(type='CLIPTestTransform', architecture='ViT-B-16', pretrained='openai', resize_mode='squash')]
+        assert DualView(**{key: value for key, value in views.items() if key != 'type'}).has_reference
+
+    @pytest.mark.parametrize('arguments, message', [
+        (dict(num_views=3), 'views need a DualView in the pipeline'),
+        (dict(reference='squash'), r"views need a DualView of CLIPTrainTransform in the pipeline, but it has \['Plain'\]")])
+    def test_a_pipeline_without_such_views_is_refused(self, arguments, message):
+        pipeline = [dict(type='LoadRGBImage')] if 'num_views' in arguments else [
+            dict(type='DualView', transforms=[dict(type='Plain')])]
+        with pytest.raises(ValueError, match=message):
+            with_views(pipeline, **arguments)

@@ -25,11 +25,17 @@ class CLIPTestTransform(BaseTransform):
     Args:
         architecture (str): Name of the model, as the backbone's ``architecture``.
         pretrained (str, optional): Name or file of the weights, as the backbone's ``pretrained``.
+        resize_mode (str, optional): Instead of the model's own.
+
+    Raises:
+        ValueError: If the resize mode is unknown.
     """
 
-    def __init__(self, architecture: str, pretrained: Optional[str] = None):
+    def __init__(self, architecture: str, pretrained: Optional[str] = None, resize_mode: Optional[str] = None):
         self.architecture, self.pretrained = architecture, pretrained
         self.preprocess = _preprocess_of(architecture, pretrained)
+        if resize_mode is not None:
+            self.preprocess = self.preprocess._replace(resize_mode=resize_mode)
         self.size = _height_and_width(self.preprocess.image_size)
         mode, self.interpolation = self.preprocess.resize_mode, _interpolation_of(self.preprocess)
         if mode not in ('shortest', 'squash', 'longest'):

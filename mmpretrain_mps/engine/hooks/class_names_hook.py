@@ -3,7 +3,7 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ...models.classifiers.description import check_class_names
-from .loops import built_datasets, unwrapped
+from .loops import built_datasets, check_reference, is_training, unwrapped
 
 
 @HOOKS.register_module()
@@ -12,7 +12,8 @@ class ClassNamesHook(Hook):
 
     Works before anything is loaded: the text prototypes must have their shape when a checkpoint arrives. The training
     data set goes first, then validation, then test. Every data set in use must have the model's classes in the model's
-    order, since the label of a picture is an index into them.
+    order, since the label of a picture is an index into them. And the pictures of a training must be prepared as the
+    model takes them, see :func:`check_reference`.
     """
 
     # After RuntimeInfoHook, before the hooks that save or load.
@@ -24,6 +25,8 @@ class ClassNamesHook(Hook):
         Args:
             runner (Runner): Just before it loads or resumes.
         """
+        if is_training(runner):
+            check_reference(runner)
         for dataset in built_datasets(runner):
             self._match(runner, dataset)
 

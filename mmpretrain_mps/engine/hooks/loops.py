@@ -2,6 +2,8 @@
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 
+from ...datasets import DualView
+
 
 def built_datasets(runner):
     """Return the data sets of the loops that exist, training first; loops that nobody asked for are not built.
@@ -31,3 +33,27 @@ def unwrapped(model):
         nn.Module: ``model``, or what it wraps.
     """
     return model.module if is_model_wrapper(model) else model
+
+
+def check_reference(runner):
+    """Refuse a training whose pictures are prepared for another kind of model; nothing in a batch would tell.
+
+    A model either takes one more view, the last one, for the picture without augmentation, or has no use for such.
+
+    Args:
+        runner (Runner): Of a training; pipelines without :class:`DualView` pass.
+
+    Raises:
+        ValueError: Says what the model takes and how to give it that.
+    """
+    model, dataset = unwrapped(runner.model), runner.train_dataloader.dataset
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', None) or ()
+    views = [step for step in steps if isinstance(step, DualView)]
+    expected = getattr(model, 'takes_reference', False)
+    if not views or views[-1].has_reference == expected:
+        return
+    if expected:
+        raise ValueError(f'{type(model).__name__} compares views with the picture without augmentation, which the training '
+                         "pipeline does not give; set train_dataloader.dataset.views=dict(reference='squash')")
+    raise ValueError(f'{type(model).__name__} would take the picture without augmentation, which DualView gives as a '
+                     'reference, for one more view; leave reference out of the training pipeline')

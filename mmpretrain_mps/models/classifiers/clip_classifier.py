@@ -62,6 +62,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
     default_backbone = 'PromptableViT'
     random_training = False
     """Whether a training step draws random numbers in the model; each epoch then starts from a seed of its own."""
+    takes_reference = False
+    """Whether the last of the views of a training step is the picture without augmentation, see :class:`DualView`."""
 
     def __init__(self, architecture, pretrained, backbone=None, head=None, templates=None, normalize_templates=True,
                  quick_gelu=None, logit_scale=None, gather='all', compile=None, cache_prototypes=True, test_features=(),
