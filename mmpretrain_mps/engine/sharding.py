@@ -1,6 +1,7 @@
 """Weights, gradients and optimizer state dealt out to processes, for trainings too large for one of them."""
 import contextlib
 import functools
+import inspect
 
 import torch
 from mmengine.device import get_device
@@ -28,7 +29,7 @@ class ShardedDataParallel(nn.Module):
     """Data-parallel training in which each process keeps a share of every weight (PyTorch's FSDP2).
 
     Numbers are those of ``MMDistributedDataParallel``. Each of the ``R`` processes holds 1/R of the weights, frozen
-    ones too, of the gradients and of the optimizer's state. A transformer block is complete in memory only while it is
+    ones too, of the gradients and of the optimizer's state; a text tower that a method keeps is whole in each. A transformer block is complete in memory only while it is
     computed; what is no block (embeddings, adapters, norms, projections) is complete from the forward to the end of the
     backward pass.
 
@@ -58,7 +59,7 @@ class ShardedDataParallel(nn.Module):
             block.forward = functools.partial(_apply, block)
             block.weights_are_sharded = True
             fully_shard(block, mesh=mesh)
-        self.module = fully_shard(module, mesh=mesh)
+        self.module = fully_shard(module, mesh=mesh, **_whole_in_each_process(module))
         # The weights are there. mmengine's Runner would compare them before and after it initialises them, which torch 2.11
         # cannot do with sharded ones.
         self.module.init_weights = _keep_weights
@@ -136,6 +137,20 @@ def _check_can_shard(module):
         raise ValueError(f'ShardedDataParallel needs torch 2.6 or later, but torch {torch.__version__} is installed')
     if not hasattr(getattr(module, 'backbone', None), 'all_blocks'):
         raise ValueError(f'ShardedDataParallel shards the blocks of an MPSCLIPClassifier, but the model is a {name}')
+    if getattr(module, 'class_names', None) is None and not getattr(module, 'predicts_any_classes', True):
+        raise ValueError(f'{name} learns something of each class, whose number must be known before it is dealt out; name '
+                         'the classes in the config: model.class_names=[...]')
+
+
+def _whole_in_each_process(module):
+    """Return the arguments that leave out a kept text tower: it encodes classes outside of the forward pass, too."""
+    tower = getattr(module, 'text_tower', None)
+    if tower is None:
+        return {}
+    if 'ignored_params' not in inspect.signature(fully_shard).parameters:
+        raise ValueError(f'ShardedDataParallel cannot leave the text tower of {type(module).__name__} whole with torch '
+                         f'{torch.__version__}; use a later one, or no sharding')
+    return dict(ignored_params=set(tower.parameters()))
 
 
 def _put_together(value):

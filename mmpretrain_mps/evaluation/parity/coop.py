@@ -38,7 +38,7 @@ def rows(golden):
         for case in cases:
             yield from _compare_case(golden, case, lambda: _build(golden, architecture, case))
         model = _build(golden, architecture, cases[0])
-        features = model.backbone(golden.tensor('in.images')).cls
+        features = model.frozen_features(golden.tensor('in.images')).cls
         yield compared(golden, 'image_features_raw', features, TOLERANCE)
         yield compared(golden, 'image_features', F.normalize(features, dim=-1), TOLERANCE)
     for match in golden.matches(r'sched\.lr([\d.]+)\.E(\d+)'):
@@ -57,7 +57,7 @@ def _build(golden, architecture, case):
     model.take_classes(texts, [f'class {label}' for label in range(len(token_ids))])
     with torch.no_grad():
         model.context.copy_(golden.tensor(f'{case}.ctx'))
-    return model
+    return model.to(golden.device)
 
 
 def _compare_case(golden, case, build):
@@ -69,7 +69,7 @@ def _compare_case(golden, case, build):
             prompt_embeddings=insert_context(tower.embed(model.token_ids), model.name_lengths, model.context,
                                              model.class_position),
             text_features_raw=raw, text_features=texts,
-            logits=model.cosine_logits(model.frozen_features(images).features, texts),
+            logits=model.cosine_logits(*model.extract_feat(images), texts),
             test_logits=model(images, mode='tensor'))
     if f'{case}.ctx_words' in golden.arrays:
         ours['ctx_words'] = _embed_recorded_words(golden, case, tower, model.num_context)

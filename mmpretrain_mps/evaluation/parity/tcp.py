@@ -50,7 +50,7 @@ def _build(golden, architecture):
     model = TCPClassifier(
         architecture, None, num_context=int(golden.arrays['hp.n_ctx']), cache_prototypes=False,
         class_aware_block=int(golden.arrays['hp.inject_block']),
-        knowledge_weight=float(golden.arrays['hp.kg_weight']), **golden.options)
+        knowledge_weight=float(golden.arrays['hp.kg_weight']), **golden.options).to(golden.device)
     model.take_classes(*_classes(golden, model, ''))
     with torch.no_grad():
         for name, parameter in _trained(model).items():
@@ -78,8 +78,8 @@ def _compare_outputs(golden, model):
     ours = {
         'in.eot': torch.tensor(model.prompt_ends()), 'out.zero_shot_text': model.unit_prototypes(),
         'out.class_prompts': model.class_prompts(), 'out.text_raw': model.text_features(), 'out.text': texts,
-        'out.image_raw': model.backbone(images).cls, 'out.image': model.frozen_features(images).features,
-        'out.logits': model.cosine_logits(model.frozen_features(images).features, texts),
+        'out.image_raw': model.backbone(images).cls, 'out.image': model.extract_feat(images)[0],
+        'out.logits': model.cosine_logits(*model.extract_feat(images), texts),
         'out.test_logits': model(images, mode='tensor')}
     ours.update(_states(golden, model))
     classes, names = _classes(golden, model, 'new_')

@@ -2,10 +2,10 @@
 from .amu_tuning import AMUTuningClassifier
 from .clip_adapter import CLIPAdapterClassifier
 from .clip_classifier import CLIPClassifier
-from .coop_classifier import CoOpClassifier
+from .coop import CoOpClassifier
 from .linear_probe_classifier import LinearProbeClassifier
 from .mps_clip_classifier import MPSCLIPClassifier
-from .tcp_classifier import TCPClassifier
+from .tcp import TCPClassifier
 from .tip_adapter import TipAdapterClassifier
 from .zero_shot_classifier import ZeroShotClassifier
 

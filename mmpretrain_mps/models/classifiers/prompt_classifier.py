@@ -1,5 +1,5 @@
 """What methods share that learn prompts of the text tower."""
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -10,26 +10,11 @@ from ..text import context_template, tokenize_prompts
 from ..utils.clip_loader import EMBEDDED_ARCHITECTURE
 from ..utils.test_features import NO_FEATURES
 from ..utils.text_prototypes import fill_templates
-from .clip_classifier import CLIPClassifier, cls_features
+from .clip_classifier import cls_features
+from .frozen_image_classifier import FrozenImageClassifier
 
 
-class PictureFeatures(NamedTuple):
-    """What the frozen vision tower makes of ``N`` pictures."""
-
-    features: torch.Tensor
-    """Unit-norm [CLS] features ``(N, D)``, float32."""
-
-
-class LabelledFeatures(NamedTuple):
-    """What the losses see of ``N`` pictures."""
-
-    labels: torch.Tensor
-    """``(N,)``, int64."""
-    features: torch.Tensor
-    """Unit-norm [CLS] features ``(N, D)``, float32."""
-
-
-class PromptClassifier(CLIPClassifier):
+class PromptClassifier(FrozenImageClassifier):
     """A method that learns vectors in the prompts of classes; pictures pass through the frozen vision tower.
 
     A prompt is ``[SOS]``, ``M`` context vectors, what the template makes of the class name, and ``[END]``. A method
@@ -101,26 +86,10 @@ class PromptClassifier(CLIPClassifier):
         """Return the features of the learned prompts ``(C, D)``, unit-norm, float32."""
         return F.normalize(self.text_features().float(), dim=-1)
 
-    def extract_feat(self, inputs: torch.Tensor) -> tuple:
-        """Return a tuple with the unit-norm [CLS] features ``(B, D)``."""
-        return (F.normalize(self.backbone(inputs).cls, dim=-1), )
-
-    @torch.no_grad()
-    def frozen_features(self, images):
-        """Run the vision tower; see :meth:`CLIPClassifier.frozen_features`."""
-        self._check_size(images)
-        return PictureFeatures(*self.extract_feat(images))
-
-    def picture_batch(self, views, labels):
-        """Run the vision tower on all views, or take what was kept of them."""
-        features = self.frozen_of(views).features
-        return LabelledFeatures(labels.repeat(len(features) // len(labels)), features)
-
     def losses(self, batch):
         """Compute the cross-entropy of the learned prompts; see :meth:`text_losses` for what is added."""
-        texts = self.class_features()
-        logits = self.head.branches(self.cosine_logits(batch.features, texts),
-                                    self.cosine_logits(batch.features, self.unit_prototypes()))
+        texts, features = self.class_features(), F.normalize(batch.cls, dim=-1)
+        logits = self._logits(features, texts, self.head.uses_zero_shot)
         return {**self.head.loss(logits, batch.labels), **self.text_losses(texts)}
 
     def text_losses(self, texts: torch.Tensor) -> dict:
@@ -134,11 +103,13 @@ class PromptClassifier(CLIPClassifier):
         """
         return {}
 
-    @torch.no_grad()
-    def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=True):
+    def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=False):
         """Compute the logits of the learned and of the zero-shot texts; see :meth:`CLIPClassifier.branch_logits`."""
         self.refuse_layers(wanted)
         features = self.zero_shot_features(images, data_samples)
-        logits = self.head.branches(self.cosine_logits(features, self.kept_class_features()),
-                                    self.cosine_logits(features, self.unit_prototypes()))
+        logits = self._logits(features, self.kept_class_features(), zero_shot or self.head.uses_zero_shot)
         return logits, cls_features(features, features)
+
+    def _logits(self, features, texts, zero_shot):
+        return self.head.branches(self.cosine_logits(features, texts),
+                                  self.cosine_logits(features, self.unit_prototypes()) if zero_shot else None)

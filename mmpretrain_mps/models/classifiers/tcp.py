@@ -8,7 +8,7 @@ from open_clip.transformer import QuickGELU
 from torch import nn
 
 from ..text import insert_context
-from .coop_classifier import INIT_STD
+from .coop import INIT_STD
 from .prompt_classifier import PromptClassifier
 
 
