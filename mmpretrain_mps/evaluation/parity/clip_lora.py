@@ -63,7 +63,7 @@ class _Builder:
         rank, alpha = golden.arrays['in.lora'].tolist()
         architecture = clip_folder(golden, self.folder, self.heads)
         model = CLIPLoRAClassifier(architecture, None, rank=rank, alpha=alpha, dropout=dropout, towers=towers,
-                                   cache_prototypes=False, **golden.options)
+                                   cache_prototypes=False, **golden.options).to(golden.device)
         token_ids = golden.tensor('in.token_ids').int()
         with torch.no_grad(), model.frozen_towers():
             clip = model._clip_of_texts().model

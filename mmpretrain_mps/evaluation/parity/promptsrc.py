@@ -67,6 +67,7 @@ class _Builder:
         model = PromptSRCClassifier(
             self.architecture, None, num_text_prompts=num_text, num_vision_prompts=max(1, num_vision),
             text_depth=text_depth, vision_depth=vision_depth, context_init=None, cache_prototypes=False, **golden.options)
+        model = model.to(golden.device)
         token_ids = golden.tensor(f'{case}.token_ids').int()
         # The zero-shot branch, of which nothing is recorded, has no texts.
         texts = dict(token_ids=token_ids, text_prototypes=torch.zeros(len(token_ids), model.backbone.embed_dims))
