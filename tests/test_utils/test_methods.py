@@ -106,7 +106,7 @@ def test_it_does_not_matter_which_method_the_config_is_of():
 # Epochs (or steps) that the cards of the methods give: 1, 4 and 16 shots of DTD, 16 of ImageNet.
 @pytest.mark.parametrize('name, lengths', [
     ('coop', (50, 100, 200, 50)), ('clip_adapter', (50, 100, 200, 50)), ('tcp', (50, 50, 50, 25)),
-    ('promptsrc', (50, 50, 50, 50)), ('textrefiner', (10, 10, 10, 10)), ('tac', (20, 20, 20, 20)),
+    ('promptsrc', (50, 50, 50, 50)), ('textrefiner', (10, 10, 10, 10)), ('tac', (20, 20, 20, 5)),
     ('tip_adapter_f', (20, 20, 20, 20)), ('amu_tuning', (50, 50, 50, 50)), ('clip_lora', (500, 2000, 8000, 8000))])
 def test_the_length_of_a_training_and_of_its_schedule_follow_the_shots(name, lengths):
     for (data, shots), length in zip((('dtd', 1), ('dtd', 4), ('dtd', 16), ('imagenet', 16)), lengths):
@@ -136,7 +136,7 @@ def test_cases_of_a_task_are_taken_in_that_task():
 
 def test_crops_of_glyphs_stay_whatever_a_method_crops_and_other_pictures_get_its_crops():
     assert read(DIGITS, '--method', 'coop').train_dataloader.dataset.views == dict(num_views=1)
-    assert read(DIGITS, '--method', 'tac').train_dataloader.dataset.views == dict(num_views=4)
+    assert read(DIGITS, '--method', 'tac').train_dataloader.dataset.views == dict(num_views=4, reference='squash')
     assert read(IMAGENET, '--method', 'coop').train_dataloader.dataset.views == dict(num_views=1, scale=(0.08, 1.0))
     changed = read(DIGITS, '--method', 'coop', '--cfg-options', 'train_dataloader.dataset.views.scale=(0.5,1.0)')
     assert changed.train_dataloader.dataset.views.scale == (0.5, 1.0)

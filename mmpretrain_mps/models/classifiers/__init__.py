@@ -7,10 +7,11 @@ from .coop import CoOpClassifier
 from .linear_probe_classifier import LinearProbeClassifier
 from .mps_clip_classifier import MPSCLIPClassifier
 from .promptsrc import PromptSRCClassifier
+from .tac import TACClassifier
 from .tcp import TCPClassifier
 from .tip_adapter import TipAdapterClassifier
 from .zero_shot_classifier import ZeroShotClassifier
 
 __all__ = ['AMUTuningClassifier', 'CLIPAdapterClassifier', 'CLIPClassifier', 'CLIPLoRAClassifier', 'CoOpClassifier',
-           'LinearProbeClassifier', 'MPSCLIPClassifier', 'PromptSRCClassifier', 'TCPClassifier',
+           'LinearProbeClassifier', 'MPSCLIPClassifier', 'PromptSRCClassifier', 'TACClassifier', 'TCPClassifier',
            'TipAdapterClassifier', 'ZeroShotClassifier']
