@@ -220,9 +220,9 @@ def test_what_classes_are_described_by_is_said_and_looked_at_before_the_first_st
     model.set_epoch(0, 1)
     build(sentences='clip').set_epoch(0, 1)
     build().set_epoch(0, 1)
-    assert said == [f'TAC: 3 classes are described by 4 sentences of {path}',
-                    'TAC: classes are described by 60 templates, since model.sentences names no file',
-                    'TAC: classes are described by 1 templates, since model.sentences names no file']
+    assert said[0] == f'TAC: 3 classes have 4 sentences in {path}'
+    assert 'each class has 60 prompt templates (' in said[1] and 'since model.sentences names no file' in said[1]
+    assert "each class has 1 prompt templates ('a photo of a {}.'" in said[2]
 
 
 def test_the_embedded_model_is_asked_for_words_that_it_knows(tmp_path):
