@@ -15,7 +15,7 @@ from typing import Iterator, List, Optional
 from ...models.utils.precision import STRICT, float32_products
 from .golden import GoldenFile, Row, clip_folder, compared
 
-METHODS = ('mps', 'coop', 'tcp')
+METHODS = ('mps', 'coop', 'tcp', 'textrefiner')
 
 
 def compare(path, options: Optional[dict] = None, method: Optional[str] = None, device='cpu') -> Iterator[Row]:

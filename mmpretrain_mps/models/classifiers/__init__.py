@@ -6,9 +6,10 @@ from .coop import CoOpClassifier
 from .linear_probe_classifier import LinearProbeClassifier
 from .mps_clip_classifier import MPSCLIPClassifier
 from .tcp import TCPClassifier
+from .textrefiner import TCPTextRefinerClassifier, TextRefinement, TextRefinerClassifier
 from .tip_adapter import TipAdapterClassifier
 from .zero_shot_classifier import ZeroShotClassifier
 
 __all__ = ['AMUTuningClassifier', 'CLIPAdapterClassifier', 'CLIPClassifier', 'CoOpClassifier',
-           'LinearProbeClassifier', 'MPSCLIPClassifier', 'TCPClassifier', 'TipAdapterClassifier',
-           'ZeroShotClassifier']
+           'LinearProbeClassifier', 'MPSCLIPClassifier', 'TCPClassifier', 'TCPTextRefinerClassifier',
+           'TextRefinement', 'TextRefinerClassifier', 'TipAdapterClassifier', 'ZeroShotClassifier']
