@@ -76,7 +76,7 @@ class TextRefinement:
         if not 0 <= num_patches <= available:
             raise ValueError(f'num_patches must lie between 0 and the {available} patches of {self.architecture}, but is '
                              f'{num_patches}')
-        if not min(local_weight, distill_weight) >= 0:
+        if not (local_weight >= 0 and distill_weight >= 0):
             raise ValueError(f'{type(self).__name__} needs weights >= 0, but got {local_weight=}, {distill_weight=}')
         self.num_patches, self.local_weight, self.half_tokens = num_patches, local_weight, half_tokens
         self.distill_loss = PointConstraint('l1', distill_weight, reduction='mean', both_sides=True)
