@@ -11,7 +11,7 @@ _base_ = [
 
 architecture = 'mps-mini'
 pretrained = 'embedded'
-model = dict(architecture=architecture, pretrained=pretrained)
+model = dict(architecture=architecture, pretrained=pretrained, text_depth=3, teacher_templates='classes')
 
 # Crops are those of the data set.
 train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=1)))

@@ -11,10 +11,11 @@ _base_ = [
 
 architecture = 'mps-mini'
 pretrained = 'embedded'
-model = dict(architecture=architecture, pretrained=pretrained)
+# It knows few words: not those of CLIP's templates.
+model = dict(architecture=architecture, pretrained=pretrained, sentences=None)
 
 # Crops are those of the data set.
-train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=4)))
+train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=4, reference='squash')))
 default_hooks = dict(checkpoint=dict(interval=10), epoch_average={{_base_.method.hooks.epoch_average}})
 
 val_cfg = None

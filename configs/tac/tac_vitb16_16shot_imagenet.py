@@ -9,7 +9,14 @@ _base_ = [
     '../default_runtime.py',
 ]
 
-train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views={{_base_.views}}))
+model = dict(num_prompts=10)
+train_dataloader = dict(
+    batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=4, scale=(0.8, 1.0), reference='squash')))
+param_scheduler = [
+    dict(type='ConstantLR', factor=0.004, begin=0, end=2, by_epoch=True),
+    dict(type='CosineAnnealingLR', T_max=5, begin=1, end=5, by_epoch=True),
+]
+train_cfg = dict(max_epochs=5, val_interval=5)
 default_hooks = {{_base_.method.hooks}}
 
 val_cfg = None

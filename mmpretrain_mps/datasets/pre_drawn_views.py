@@ -5,8 +5,10 @@ from mmengine.dataset import Compose
 from .seeding import seeded
 from .transforms import DualView
 
-# In place of an epoch in the keys of random numbers, which count from 0.
+# In place of an epoch in the keys of random numbers, which count from 0: the view bank, and the views that a memory or a
+# layer starts from.
 _NO_EPOCH = -1
+START_STREAM = -2
 
 
 class PreDrawnViews:
@@ -20,17 +22,19 @@ class PreDrawnViews:
         size (int): Views per picture, ``V``.
         pictures (int): Pictures of the data set, ``N``.
         seed (int): Seed of the augmentation.
+        stream (int): Below 0; other streams draw other views.
+        setting (str): What asks for them, as errors name it.
 
     Raises:
         ValueError: If the pipeline has no or several ``DualView``, or one with a picture without augmentation, or
             ``size`` is below its number of views.
     """
 
-    def __init__(self, pipeline, size, pictures, seed):
+    def __init__(self, pipeline, size, pictures, seed, stream=_NO_EPOCH, setting='view_bank'):
         transforms = list(getattr(pipeline, 'transforms', ()))
         positions = [position for position, transform in enumerate(transforms) if isinstance(transform, DualView)]
         if len(positions) != 1:
-            raise ValueError(f'view_bank={size} needs a pipeline with one DualView, whose views are drawn beforehand, '
+            raise ValueError(f'{setting}={size} needs a pipeline with one DualView, whose views are drawn beforehand, '
                              f'but found {len(positions)} among {[type(step).__name__ for step in transforms]}.')
         views = transforms[positions[0]]
         if views.has_reference:
@@ -38,11 +42,11 @@ class PreDrawnViews:
                              'without augmentation; leave one of them out.')
         self.num_views = len(views.transforms)
         if size < self.num_views:
-            raise ValueError(f'view_bank is {size}, expected at least num_views={self.num_views} of DualView, since an '
+            raise ValueError(f'{setting} is {size}, expected at least num_views={self.num_views} of DualView, since an '
                              'epoch shows so many different views of a picture.')
         transforms[positions[0]] = DualView(views.transforms[:1], size)
         self._pipeline = Compose(transforms)
-        self.size, self._pictures, self._seed = size, pictures, seed
+        self.size, self._pictures, self._seed, self._stream = size, pictures, seed, stream
         self._last = None, None
 
     def load(self, entry):
@@ -54,7 +58,7 @@ class PreDrawnViews:
         Returns:
             Tensor: ``(V, 3, H, W)``, uint8.
         """
-        with seeded(self._seed, _NO_EPOCH, entry['sample_idx']):
+        with seeded(self._seed, self._stream, entry['sample_idx']):
             return torch.stack(self._pipeline(dict(entry))['inputs'])
 
     def shown(self, epoch):

@@ -175,6 +175,10 @@ def without_validation(cfg):
     Args:
         cfg (Config): Changed in place.
     """
+    search = (cfg.get('train_cfg') or {}).get('search')
+    if search and search.get('pictures', 'val') != 'test' and not search.get('dataloader') and cfg.get('val_dataloader'):
+        # What is searched on validation pictures after the training needs them nevertheless.
+        search.dataloader = cfg.val_dataloader
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
 
 

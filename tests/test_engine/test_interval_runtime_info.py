@@ -16,7 +16,7 @@ from tiny_run import write_config
 
 from mmpretrain_mps.engine.hooks import IntervalRuntimeInfoHook
 
-# 20 pictures in batches of 4: five steps an epoch. Lines of the log after the second, the fourth and the last.
+# 20 pictures in batches of 4: five steps an epoch. Lines of the log after the second and the fourth.
 OPTIONS = {'default_hooks.logger.interval': 2, 'custom_hooks': [
     dict(type='ClassNamesHook'), dict(type='TemperatureHook'), dict(type='PlainCheckpointHook')]}
 
@@ -168,6 +168,27 @@ def test_without_a_logger_values_are_read_every_ten_steps():
 def test_what_is_no_interval_is_refused(interval):
     with pytest.raises(ValueError, match=f'IntervalRuntimeInfoHook is {interval}, expected a number of steps'):
         IntervalRuntimeInfoHook(interval)
+
+
+@pytest.mark.parametrize('interval, ignore_last, read_after', [
+    (2, True, [2, 4]), (2, False, [2, 4, 5]), (7, True, [5]), (5, True, [5])])
+def test_values_are_read_where_the_logger_writes_and_not_at_the_end_of_an_epoch_alone(tmp_path, interval, ignore_last,
+                                                                                      read_after):
+    runner = make_runner(tmp_path, default_hooks__logger__interval=interval, train_cfg__max_epochs=2,
+                         default_hooks__logger__ignore_last=ignore_last, train_cfg__val_interval=100,
+                         default_hooks__checkpoint__interval=100, default_hooks__checkpoint__save_last=False)
+    read, update = [], runner.message_hub.update_scalar
+
+    def note(name, value):
+        if name == 'train/loss':
+            read.append(runner.iter)
+        update(name, value)
+
+    with mock.patch.object(runner.message_hub, 'update_scalar', note):
+        runner.train()
+    # Every step is read once, at the next place; the last ones when the training ends.
+    places = [5 * epoch + step - 1 for epoch in (0, 1) for step in read_after]
+    assert read == [next((place for place in places if place >= step), 10) for step in range(10)]
 
 
 def test_what_is_no_scalar_is_refused_by_its_name():

@@ -40,4 +40,8 @@ method = dict(
     cases=[
         dict(tasks=['base_to_new'], set={'train_cfg.max_epochs': 20}),
         dict(tasks=['transfer'], set={'train_cfg.max_epochs': 20, 'model.text_depth': 3, 'model.vision_depth': 3}),
+        # Its text tower has 3 blocks.
+        dict(architectures=['mps-mini'], set={'model.text_depth': 3}),
+        # The released code leaves out the last, incomplete batch.
+        dict(recipe='official', set={'train_dataloader.drop_last': True}),
     ])

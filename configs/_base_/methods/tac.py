@@ -1,6 +1,9 @@
-# TAC, Task-Aware Clustering for Prompting Vision-Language Models (CVPR 2025). Values of its released code, which has recipes
-# from base to new classes and from ImageNet to other data sets. For few shots of all classes it has none; that of base to
-# new is taken. Prompts are averaged in float32, and nothing else is.
+# TAC, Task-Aware Clustering for Prompting Vision-Language Models (CVPR 2025). Values of its released code, which has
+# recipes from base to new classes and from all classes of ImageNet to other data sets. For few shots of all classes of
+# another data set no recipe is released; that of base to new is taken. What is trained is averaged in float32, and nothing else is.
+#
+# Most data sets of the release come with sentences that a language model wrote, 10 or 50 of each class. They are no part
+# of this project: give a file by `--cfg-options model.sentences=FILE.json`, {"class name": ["a sentence", ...]}.
 architecture = 'ViT-B-16'
 pretrained = 'openai'
 
@@ -10,6 +13,8 @@ model = dict(
     pretrained=pretrained,
     num_prompts=5,
     num_clusters=5,
+    # The 60 templates of CLIP, which the release takes for DTD and EuroSAT.
+    sentences='clip',
     dropout=0.3,
     text_weight=20.0,
     image_weight=25.0)
@@ -31,13 +36,22 @@ test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=8, enable=False)
 
 batch_size = 8
-views = dict(num_views=4, scale=(0.4, 1.0))
+# And the picture without augmentation, squashed to the size of the model.
+views = dict(num_views=4, scale=(0.4, 1.0), reference='squash')
 
+# To other data sets, and to other pictures of the same classes.
+all_of_imagenet = {
+    'train_cfg.max_epochs': 5, 'model.num_prompts': 10, 'train_dataloader.dataset.views.scale': (0.8, 1.0)}
 method = dict(
     name='tac',
     label='TAC',
     hooks=dict(epoch_average=dict(type='EpochAverageHook', weights='uniform')),
     cases=[
-        dict(tasks=['transfer'],
-             set={'train_cfg.max_epochs': 5, 'model.num_prompts': 10, 'train_dataloader.dataset.views.scale': (0.8, 1.0)}),
+        dict(tasks=['transfer'], set=all_of_imagenet),
+        dict(tasks=['few_shot'], datasets=['ImageNet'], set=all_of_imagenet),
+        # It knows few words: not those of the templates.
+        dict(architectures=['mps-mini'], set={'model.sentences': None}),
+        # The released code leaves out the last, incomplete batch.
+        dict(recipe='official', set={'train_dataloader.drop_last': True}),
     ])
+del all_of_imagenet

@@ -1,6 +1,7 @@
 """Hooks of mmpretrain_mps."""
 from .checkpoint_hooks import AtomicCheckpointHook, PlainCheckpointHook
 from .class_names_hook import ClassNamesHook
+from .epoch_average_hook import EpochAverageHook
 from .equal_batches_hook import EqualBatchesHook
 from .interval_runtime_info_hook import IntervalRuntimeInfoHook
 from .processes_hook import ProcessesHook
@@ -11,6 +12,6 @@ from .test_features_hook import TestFeaturesHook
 from .view_bank_hook import ViewBankHook
 from .weight_interpolation_hook import WeightInterpolationHook
 
-__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EqualBatchesHook', 'IntervalRuntimeInfoHook',
+__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EpochAverageHook', 'EqualBatchesHook', 'IntervalRuntimeInfoHook',
            'PlainCheckpointHook', 'ProcessesHook', 'ReuseZeroShotHook', 'ShortCutsHook', 'TemperatureHook',
            'TestFeaturesHook', 'ViewBankHook', 'WeightInterpolationHook']

@@ -6,7 +6,7 @@ from mmpretrain.registry import HOOKS
 from torch.nn.parallel import DistributedDataParallel
 
 from ...models.classifiers.description import check_class_names
-from .loops import built_datasets, check_reference, is_training, unwrapped
+from .loops import built_datasets, check_reference, is_training, unwrapped, wrap_anew
 
 
 @HOOKS.register_module()
@@ -32,6 +32,11 @@ class ClassNamesHook(Hook):
             check_reference(runner)
         for dataset in built_datasets(runner):
             self._match(runner, dataset)
+
+    def before_train(self, runner):
+        """Let the wrapper for several processes know the parameters that got their sizes with the classes."""
+        if getattr(unwrapped(runner.model), 'predicts_any_classes', True) is False:
+            wrap_anew(runner)
 
     def before_val(self, runner):
         """Compare once more: names can arrive with a checkpoint."""

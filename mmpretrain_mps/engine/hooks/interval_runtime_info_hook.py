@@ -18,13 +18,13 @@ class IntervalRuntimeInfoHook(RuntimeInfoHook):
 
     mmengine's reads every loss on the host in every step, and with a GPU the host waits each time until the device has
     caught up. Here the values of a step are put together on the device, and those of all steps since the last reading
-    go to the message hub at once: where ``LoggerHook`` writes a line, at the end of an epoch and of the training,
-    before a validation, for a checkpoint, and when the training ends by an error. Histories, and the means in the log,
-    are those of mmengine's hook. Whoever reads ``train/...`` of the message hub in between finds older values.
+    go to the message hub at once: where ``LoggerHook`` writes a line, before a validation, for a checkpoint, and when
+    the training ends, also by an error. Histories, and the means in the log, are those of mmengine's hook. Whoever reads
+    ``train/...`` of the message hub in between finds older values; the end of an epoch alone is no reason to wait.
 
     Args:
-        interval (int, optional): Steps of an epoch between two readings. Defaults to that of ``LoggerHook``, in whose
-            place in the log the values are needed.
+        interval (int, optional): Steps of an epoch between two readings. Defaults to that of ``LoggerHook``, which shows
+            the values.
 
     Raises:
         ValueError: If the interval is not a number of steps.
@@ -64,13 +64,8 @@ class IntervalRuntimeInfoHook(RuntimeInfoHook):
             ValueError: If a tensor has several elements.
         """
         self._steps.append(_Step(outputs or {}))
-        if any(self.every_n_inner_iters(batch_idx, interval) for interval in self._intervals(runner)) or (
-                self.end_of_epoch(runner.train_dataloader, batch_idx)):
+        if self._is_shown(runner, batch_idx):
             self._hand_on(runner)
-
-    def after_train_epoch(self, runner):
-        """Hand on what is left."""
-        self._hand_on(runner)
 
     def after_train(self, runner):
         """Hand on what is left, then as mmengine's."""
@@ -94,10 +89,14 @@ class IntervalRuntimeInfoHook(RuntimeInfoHook):
             state = runner.message_hub.state_dict()
             checkpoint['message_hub'].update(log_scalars=state['log_scalars'], resumed_keys=state['resumed_keys'])
 
-    def _intervals(self, runner):
-        if self.interval is not None:
-            return [self.interval]
-        return [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)] or [_DEFAULT_INTERVAL]
+    def _is_shown(self, runner, batch_idx):
+        """Whether a line of the log shows this step, by the rule of mmengine's LoggerHook."""
+        loggers = [(hook.interval, hook.ignore_last) for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        if self.interval is not None or not loggers:
+            loggers = [(self.interval or _DEFAULT_INTERVAL, True)]
+        steps = len(runner.train_dataloader)
+        return any(self.every_n_inner_iters(batch_idx, interval) or (
+            batch_idx + 1 == steps and (not ignore_last or steps <= interval)) for interval, ignore_last in loggers)
 
     def _hand_on(self, runner):
         steps, self._steps = self._steps, []

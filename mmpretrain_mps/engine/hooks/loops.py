@@ -1,6 +1,9 @@
 """What a runner is about to do, read from the loops that it has built, and the model that it does it with."""
+import copy
+
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
+from torch.nn.parallel import DistributedDataParallel
 
 from ...datasets import DualView
 
@@ -57,3 +60,23 @@ def check_reference(runner):
                          "pipeline does not give; set train_dataloader.dataset.views=dict(reference='squash')")
     raise ValueError(f'{type(model).__name__} would take the picture without augmentation, which DualView gives as a '
                      'reference, for one more view; leave reference out of the training pipeline')
+
+
+def wrap_anew(runner):
+    """Wrap the model for several processes once more: its wrapper knows the parameters by the sizes that they had.
+
+    Parameters of each class have their size only when the classes are known, after the runner has wrapped the model. They
+    stay the same objects, so that the optimizer keeps them.
+
+    Args:
+        runner (Runner): Before the first step of a training.
+    """
+    if not isinstance(runner.model, DistributedDataParallel):
+        return
+    model = unwrapped(runner.model)
+    sizes = [parameter.shape for parameter in model.parameters()]
+    if getattr(runner.model, 'sizes_when_wrapped', None) == sizes:
+        return
+    runner.model = None  # the old wrapper takes its hooks with it
+    runner.model = runner.wrap_model(copy.deepcopy(runner.cfg.get('model_wrapper_cfg')), model)
+    runner.model.sizes_when_wrapped = sizes

@@ -97,14 +97,33 @@ class PromptableViT(BaseModule):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._is_trained(prompts)):
             return self._extract(images, prompts, hidden_from_patches, tokens, attention)
 
+    def block_outputs(self, images: torch.Tensor, prompts: Sequence[torch.Tensor] = (), hidden_from_patches: int = 0):
+        """Run the same as :meth:`forward` and return the states between, to look at them.
+
+        Args:
+            images (Tensor): As in :meth:`forward`, like the others.
+
+        Yields:
+            Tensor: Input of the first block, then the output of each, ``(N, L, W)``.
+        """
+        prompts = tuple(prompts)
+        self._check(prompts, hidden_from_patches)
+        states, mask = self._start(images, prompts, hidden_from_patches)
+        yield states
+        for index, block in enumerate(self.all_blocks()):
+            states = run_block(block, _with_prompts(states, index, prompts), mask=mask)
+            yield states
+
+    def _start(self, images, prompts, hidden):
+        states = embed_patches(self.zero_shot, images, prompts[0] if prompts else None)
+        return states, self._mask(states.shape[1], len(prompts[0]), hidden) if hidden else None
+
     def _extract(self, images, prompts, hidden_from_patches, tokens, attention):
         visual, blocks = self.zero_shot, self.all_blocks()
-        states = embed_patches(visual, images, prompts[0] if prompts else None)
-        mask = self._mask(states.shape[1], len(prompts[0]), hidden_from_patches) if hidden_from_patches else None
+        states, mask = self._start(images, prompts, hidden_from_patches)
         row = None
         for index, block in enumerate(blocks):
-            if 0 < index < len(prompts):
-                states = _overwrite_last(states, prompts[index])
+            states = _with_prompts(states, index, prompts)
             is_last = index == len(blocks) - 1
             if is_last and attention:
                 row = cls_attention_row(block, states)
@@ -143,6 +162,9 @@ class PromptableViT(BaseModule):
                              'prompt vectors')
 
 
-def _overwrite_last(states, vectors):
-    vectors = vectors.to(states.dtype).expand(len(states), -1, -1)
+def _with_prompts(states, index, prompts):
+    """Overwrite the last tokens by the prompts of a block, if it has some of its own."""
+    if not 0 < index < len(prompts):
+        return states
+    vectors = prompts[index].to(states.dtype).expand(len(states), -1, -1)
     return torch.cat([states[:, :states.shape[1] - vectors.shape[1]], vectors], 1)

@@ -83,6 +83,11 @@ class AMUTuningClassifier(LogitBiasClassifier):
                     moment_scale=self.moment_scale)
 
     @property
+    def inner_matters(self) -> bool:
+        """bool: Whether the uncertainty has a power."""
+        return self.uncertainty not in ('none', 'var')
+
+    @property
     def has_started(self) -> bool:
         """bool: Whether the layer has been filled with class means, here or in a checkpoint."""
         return self._filled

@@ -41,6 +41,8 @@ class LogitBiasClassifier(FrozenImageClassifier):
 
     inner_name = ''
     layer_name = ''
+    inner_matters = True
+    """Whether the bias depends on the number at all."""
     search_chunk = 4096
     """Pictures that a search looks at together."""
 

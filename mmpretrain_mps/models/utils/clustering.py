@@ -50,9 +50,9 @@ def draw_starts(points: torch.Tensor, num_clusters: int, seed: int) -> torch.Ten
 def cosine_kmeans(points: torch.Tensor, starts: torch.Tensor) -> Clusters:
     r"""Cluster points by cosine until the centres stand still.
 
-    Each point goes to the centre with the largest cosine, of equal ones to the first; each centre becomes the plain mean
-    of its points. That ends when :math:`(\sum_k \|\Delta c_k\|)^2 < 10^{-4}`. A centre without points stays where it is,
-    so that the sum of all cosines never decreases, and equal points are no harm.
+    Each point goes to the centre with the largest cosine, of equal ones to the first; each centre becomes the plain
+    mean of its points. That ends when :math:`(\sum_k \|\Delta c_k\|)^2 < 10^{-4}`. A centre without points stays where
+    it is, so that the sum of all cosines never decreases, and equal points are no harm.
 
     Args:
         points (Tensor): ``(N, D)``, of any norm above 0.
@@ -73,6 +73,6 @@ def cosine_kmeans(points: torch.Tensor, starts: torch.Tensor) -> Clusters:
             break
     else:
         # Rounding could in theory let a point swing between two centres that are equally near.
-        MMLogger.get_current_instance().warning(f'k-means has not come to rest in {MAX_ITERATIONS} iterations; its centres '
-                                                f'still move by {moved.item():.1e}')
+        MMLogger.get_current_instance().warning(
+            f'k-means has not come to rest in {MAX_ITERATIONS} iterations; its centres still move by {moved.item():.1e}')
     return Clusters(centers, assignment)

@@ -17,7 +17,8 @@ def uncertainty(logits: torch.Tensor, kind: str = 'moment', power: float = 0.4,
 
     With :math:`p = \mathrm{softmax}(\ell)` and the power :math:`k`: ``'none'`` 1; ``'moment'`` :math:`(m_4 / s)^{-k}`
     with :math:`m_4 = \mathrm{mean}_c ((p_c - \bar p) / \mathrm{std}\, p)^4`; ``'entropy'`` :math:`\exp(k H(p) / \log
-    C)`; ``'energy'`` :math:`(2 \log \sum_c e^{p_c / 2})^{-k}`; ``'max'`` :math:`(\max p)^{-k}`; ``'max-min'``
+    C)`; ``'energy'`` :math:`(\max p + 2 \log \sum_c e^{p_c / 2})^{-k}`, as the released code computes it (a
+    log-sum-exp would not add the maximum once more); ``'max'`` :math:`(\max p)^{-k}`; ``'max-min'``
     :math:`(\max p - \min p)^{-k}`; ``'var'`` the standard deviation of :math:`p`, without the power; ``'top5'`` the
     largest minus the fifth largest, to the power :math:`-k`. Standard deviations are unbiased. The paper has the moment
     of the logits, the released code, which is followed here, that of the probabilities.
@@ -45,7 +46,7 @@ def uncertainty(logits: torch.Tensor, kind: str = 'moment', power: float = 0.4,
     if kind == 'entropy':
         return (power * torch.special.entr(p).sum(-1, keepdim=True) / math.log(p.shape[-1])).exp()
     if kind == 'energy':
-        return (2 * (p / 2).logsumexp(-1, keepdim=True)).pow(-power)
+        return (p.amax(-1, keepdim=True) + 2 * (p / 2).logsumexp(-1, keepdim=True)).pow(-power)
     if kind == 'var':
         return p.std(-1, keepdim=True)
     highest = p.amax(-1, keepdim=True)

@@ -16,7 +16,7 @@ ENTROPY = -sum(p * math.log(p) for p in P)
 
 @pytest.mark.parametrize('kind, expected', [
     ('none', 1.0), ('moment', (KURTOSIS / 250)**-0.4), ('entropy', math.exp(0.4 * ENTROPY / math.log(5))),
-    ('energy', (2 * math.log(sum(math.exp(p / 2) for p in P)))**-0.4), ('max', 0.5**-0.4),
+    ('energy', (0.5 + 2 * math.log(sum(math.exp(p / 2) for p in P)))**-0.4), ('max', 0.5**-0.4),
     ('max-min', (0.5 - 0.0625)**-0.4), ('var', math.sqrt(VARIANCE)), ('top5', (0.5 - 0.0625)**-0.4)])
 def test_every_kind_computed_by_hand(kind, expected):
     factor = uncertainty(LOGITS, kind, 0.4)

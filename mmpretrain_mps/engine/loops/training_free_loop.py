@@ -1,0 +1,27 @@
+"""Training without steps."""
+from mmengine.runner import EpochBasedTrainLoop
+
+
+class TrainingFreeLoop(EpochBasedTrainLoop):
+    """Counts as a training of one epoch, after which hooks save and validate as they always do; no step is taken.
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (DataLoader | dict): Of the training pictures.
+        **kwargs: As in mmengine's ``EpochBasedTrainLoop``, except ``max_epochs``.
+    """
+
+    def __init__(self, runner, dataloader, **kwargs):
+        super().__init__(runner, dataloader, max_epochs=1, **kwargs)
+
+    def run_epoch(self):
+        """Do what there is instead of steps."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.eval()  # nothing depends on the mode; this says so
+        self.work()
+        self._iter = self._max_iters
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def work(self):
+        """Do what the training consists of."""
