@@ -29,9 +29,9 @@ class ShardedDataParallel(nn.Module):
     """Data-parallel training in which each process keeps a share of every weight (PyTorch's FSDP2).
 
     Numbers are those of ``MMDistributedDataParallel``. Each of the ``R`` processes holds 1/R of the weights, frozen
-    ones too, of the gradients and of the optimizer's state; a text tower that a method keeps is whole in each. A transformer block is complete in memory only while it is
+    ones too, of the gradients and of the optimizer's state. A transformer block is complete in memory only while it is
     computed; what is no block (embeddings, adapters, norms, projections) is complete from the forward to the end of the
-    backward pass.
+    backward pass. A text tower that a method keeps is whole in each process.
 
     That saves memory while a model trains, not while it is made: mmengine builds the whole model in every process and
     moves it to the process's device before it is wrapped, so that all weights must fit there once. What never has to
@@ -138,8 +138,8 @@ def _check_can_shard(module):
     if not hasattr(getattr(module, 'backbone', None), 'all_blocks'):
         raise ValueError(f'ShardedDataParallel shards the blocks of an MPSCLIPClassifier, but the model is a {name}')
     if getattr(module, 'class_names', None) is None and not getattr(module, 'predicts_any_classes', True):
-        raise ValueError(f'{name} learns something of each class, whose number must be known before it is dealt out; name '
-                         'the classes in the config: model.class_names=[...]')
+        raise ValueError(f'{name} learns something of each class, whose number must be known before it is dealt out; '
+                         'name the classes in the config: model.class_names=[...]')
 
 
 def _whole_in_each_process(module):

@@ -32,8 +32,8 @@ batch_size = 32
 views = dict(num_views=1, scale=(0.08, 1.0))
 
 # One picture per class fills a batch there, two do with half of the classes.
-larger_datasets = ['ImageNet', 'Caltech101', 'OxfordPets', 'StanfordCars', 'Flowers102', 'Food101', 'FGVCAircraft', 'SUN397',
-                   'DTD', 'UCF101']
+larger_datasets = ['ImageNet', 'Caltech101', 'OxfordPets', 'StanfordCars', 'Flowers102', 'Food101', 'FGVCAircraft',
+                   'SUN397', 'DTD', 'UCF101']
 method = dict(
     name='coop',
     label='CoOp',

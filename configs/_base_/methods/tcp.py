@@ -1,5 +1,5 @@
-# TCP, Textual-based Class-aware Prompt Tuning (CVPR 2024, arXiv 2311.18231). Values of its released code, which trains in
-# float16; here in float32. eps is part of the recipe.
+# TCP, Textual-based Class-aware Prompt Tuning (CVPR 2024, arXiv 2311.18231). Values of its released code, which trains
+# in float16; here in float32. eps is part of the recipe.
 architecture = 'ViT-B-16'
 pretrained = 'openai'
 
@@ -33,8 +33,8 @@ batch_size = 32
 views = dict(num_views=1, scale=(0.08, 1.0))
 
 # One picture per class fills a batch there, two do with half of the classes.
-larger_datasets = ['ImageNet', 'Caltech101', 'OxfordPets', 'StanfordCars', 'Flowers102', 'Food101', 'FGVCAircraft', 'SUN397',
-                   'DTD', 'UCF101']
+larger_datasets = ['ImageNet', 'Caltech101', 'OxfordPets', 'StanfordCars', 'Flowers102', 'Food101', 'FGVCAircraft',
+                   'SUN397', 'DTD', 'UCF101']
 method = dict(
     name='tcp',
     label='TCP',

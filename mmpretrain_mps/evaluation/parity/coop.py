@@ -91,7 +91,8 @@ def _compare_trajectory(golden, prefix, model, changes):
         losses.append(_loss(golden, model))
         losses[-1].backward()
         optimizer.step()
-    ours = dict(loss=torch.stack(losses), ctx=model.context, test_logits=model(golden.tensor('in.images'), mode='tensor'))
+    ours = dict(loss=torch.stack(losses), ctx=model.context,
+                test_logits=model(golden.tensor('in.images'), mode='tensor'))
     for name, value in ours.items():
         if prefix + name in golden.arrays:
             yield compared(golden, prefix + name, value, TRAJECTORY_TOLERANCE)

@@ -1,8 +1,8 @@
 """Comparison with recorded numbers of the released trainer of TCP.
 
-A file holds a small CLIP (``clip.*``), settings (``hp.*``), a batch, the tokens of its prompts and the trained tensors at
-the start (``in.*``), and what the trainer computes from them. Sizes are read from the arrays; optimizer and schedule are
-those of the method's base file.
+A file holds a small CLIP (``clip.*``), settings (``hp.*``), a batch, the tokens of its prompts and the trained tensors
+at the start (``in.*``), and what the trainer computes from them. Sizes are read from the arrays; optimizer and schedule
+are those of the method's base file.
 """
 import tempfile
 
@@ -97,7 +97,8 @@ def _states(golden, model):
     embeddings = insert_context(model.text_tower.embed(model.token_ids[:, :length]), None, model.context)
     deep = {model.class_aware_block: (1, model.class_prompts())}
     # Behind the end token, too: recorded states go to the same position in all classes.
-    outputs = list(model.text_tower.block_outputs(embeddings, [length - 1] * len(embeddings), 1 + model.num_context, deep))
+    ends = [length - 1] * len(embeddings)
+    outputs = list(model.text_tower.block_outputs(embeddings, ends, 1 + model.num_context, deep))
     states = {f'mid.text_block{index}': output for index, output in enumerate(outputs)}
     return {'mid.prompt_embeddings': embeddings, 'mid.text_last': outputs[-1], **states}
 

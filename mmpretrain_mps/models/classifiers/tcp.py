@@ -58,8 +58,8 @@ class TCPClassifier(PromptClassifier):
         super().__init__(architecture, pretrained, num_context=num_context, templates=templates, **kwargs)
         depth, width, dims = self.text_tower.depth, self.text_tower.width, self.text_tower.embed_dims
         if not 0 <= class_aware_block < depth:
-            raise ValueError(f'class_aware_block is {class_aware_block}, but the text tower of {architecture} has blocks '
-                             f'0 to {depth - 1}; two thirds of the depth are usual, here {2 * depth // 3}')
+            raise ValueError(f'class_aware_block is {class_aware_block}, but the text tower of {architecture} has '
+                             f'blocks 0 to {depth - 1}; two thirds of the depth are usual, here {2 * depth // 3}')
         if knowledge_weight < 0:
             raise ValueError(f'knowledge_weight must be 0 or more, but is {knowledge_weight}')
         self.class_aware_block, self.knowledge_weight = class_aware_block, knowledge_weight

@@ -7,7 +7,7 @@ import textwrap
 import threading
 import zipfile
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Callable, NamedTuple
 from urllib.parse import urlparse
@@ -51,7 +51,7 @@ class ClipModel(NamedTuple):
 
     model: torch.nn.Module
     make_tokenizer: Callable
-    """Builds the tokenizer; reading its vocabulary takes time that not every use needs."""
+    """Returns the tokenizer, built at the first call: reading its vocabulary takes time that not every use needs."""
     preprocess: ClipPreprocess
     quick_gelu: bool
 
@@ -117,7 +117,7 @@ def load_clip(architecture, pretrained, quick_gelu=None):
         logger.warning(f'{architecture} has random weights, since `pretrained` is None: good for tests only')
     logger.info(f"CLIP {architecture} ({pretrained}), activation {'QuickGELU' if quick_gelu else 'GELU'}")
     embedded = architecture == EMBEDDED_ARCHITECTURE
-    make_tokenizer = mini_clip.tokenizer if embedded else partial(open_clip.get_tokenizer, name)
+    make_tokenizer = mini_clip.tokenizer if embedded else cache(partial(open_clip.get_tokenizer, name))
     return ClipModel(model.eval(), make_tokenizer, clip_preprocess(architecture, pretrained), quick_gelu)
 
 
