@@ -146,6 +146,9 @@ def check_run(runner):
     for what, part, kind in parts:
         if not isinstance(part, kind):
             raise ValueError(f'view_bank: {what} is {type(part).__name__}, expected {kind.__name__}')
+    if getattr(runner.train_loop, 'takes_no_steps', False):
+        raise ValueError(f'view_bank: {type(runner.train_loop).__name__} takes no steps that views could be kept for; use '
+                         'view_bank=0')
     if not isinstance(model, CLIPClassifier) or type(model).frozen_features is CLIPClassifier.frozen_features:
         raise ValueError(f'view_bank: {type(model).__name__} has no frozen part to keep, since what it trains enters before '
                          'the first block or it trains nothing step by step; use view_bank=0')

@@ -11,6 +11,8 @@ class TrainingFreeLoop(EpochBasedTrainLoop):
         **kwargs: As in mmengine's ``EpochBasedTrainLoop``, except ``max_epochs``.
     """
 
+    takes_no_steps = True
+
     def __init__(self, runner, dataloader, **kwargs):
         super().__init__(runner, dataloader, max_epochs=1, **kwargs)
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from ...models import AMUTuningClassifier
 from ...models.utils.uncertainty import UNCERTAINTIES
-from .frozen_images import BestOf, find_architecture, samples_of, set_recorded_classes, steps_of, train
+from .frozen_images import BestOf, find_architecture, samples_of, steps_of, train, with_recorded_classes
 from .golden import TOLERANCE, compared
 from .recipes import recipe_optimizer
 
@@ -39,10 +39,12 @@ def rows(golden):
                    + ['in.token_ids', 'out.clip_features.test', 'out.text_prototypes', 'aux.layer1.0.conv1.weight'])
     with tempfile.TemporaryDirectory() as folder:
         build = _Builder(golden, folder)
-        yield from _compare_features(build(**CASES['A']))
+        recorded = build(**SETTINGS)
+        yield from _compare_features(recorded)
         for kind in UNCERTAINTIES:
             if f'out.{kind}.fused_logits.test' in golden.arrays:
-                yield from _compare_kind(build(**SETTINGS, uncertainty=kind), kind)
+                recorded.model.uncertainty = kind
+                yield from _compare_kind(recorded, kind)
         for case, settings in CASES.items():
             if f'traj.{case}.loss' in golden.arrays:
                 yield from _compare_training(build(**settings), case)
@@ -70,8 +72,7 @@ class _Builder:
             self.architecture, None, auxiliary=self.network, auxiliary_weights=dict(checkpoint=str(self.weights),
                                                                                     prefix=PREFIX),
             head=dict(alpha=alpha), cache_prototypes=False, **settings, **self.golden.options)
-        set_recorded_classes(model, self.token_ids)
-        return _Recorded(self.golden, model)
+        return _Recorded(self.golden, with_recorded_classes(model, self.token_ids))
 
 
 class _Recorded:
@@ -95,7 +96,7 @@ def _normalise(images, model=None):
     """Prepare pixels between 0 and 1 as the classifier does, or with CLIP's constants where there is none yet."""
     if model is not None:
         return model.data_preprocessor(dict(inputs=[255 * images], data_samples=None))['inputs'][0]
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.48145466, 0.4578275, 0.40821073),
+    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in ((0.48145466, 0.4578275, 0.40821073),
                                                                   (0.26862954, 0.26130258, 0.27577711)))
     return (images - mean) / std
 
@@ -120,7 +121,7 @@ def _compare_kind(recorded, kind):
     images = recorded.images('test')
     logits = model.branch_logits(images)[0]
     if kind != 'none':
-        yield compared(golden, f'out.{kind}.factor.test', model._factor(logits.zero_shot, model.inner))
+        yield compared(golden, f'out.{kind}.factor.test', model.factor(logits.zero_shot, model.inner))
     yield compared(golden, f'out.{kind}.fused_logits.test', logits.fused)
     yield from _compare_losses(golden, f'test.{kind}', model, model([images], samples_of(recorded.labels('test')), mode='loss'))
 

@@ -9,7 +9,7 @@ import tempfile
 import torch
 
 from ...models import CLIPAdapterClassifier
-from .frozen_images import find_architecture, samples_of, set_recorded_classes
+from .frozen_images import find_architecture, samples_of, with_recorded_classes
 from .golden import TOLERANCE, compared
 from .recipes import recipe_optimizer, recipe_rates
 
@@ -47,7 +47,7 @@ def _build(golden, architecture, token_ids, ratio):
     bottleneck, width = golden.arrays['in.adapter.fc.0.weight'].shape
     model = CLIPAdapterClassifier(architecture, None, ratio=ratio, reduction=width // bottleneck, cache_prototypes=False,
                                   **golden.options)
-    set_recorded_classes(model, token_ids)
+    model = with_recorded_classes(model, token_ids)
     with torch.no_grad():
         for name, parameter in _weights(model):
             parameter.copy_(golden.tensor(f'in.adapter.{name}'))

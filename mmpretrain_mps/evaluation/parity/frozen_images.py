@@ -45,19 +45,24 @@ def _first_that_fits(golden, positions, recorded, heads_of, folder, encode):
     # The usual width of a head is 64, in small models less.
     for heads in sorted((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(width // n - 16)):
         with torch.no_grad():
-            features = encode(load_clip(clip_folder(golden, folder, heads_of(heads)), None).model)
+            clip = load_clip(clip_folder(golden, folder, heads_of(heads)), None).model.to(golden.device)
+            features = encode(clip)
         if (F.normalize(features, dim=-1) - F.normalize(recorded, dim=-1)).abs().max() < FEATURES_AGREE:
             return heads
     raise ValueError(f'with no number of heads that divides the width {width} does CLIP give the recorded features')
 
 
-def set_recorded_classes(model, token_ids: torch.Tensor) -> None:
+def with_recorded_classes(model, token_ids: torch.Tensor):
     """Give a model classes whose prompts are recorded as tokens.
 
     Args:
         model (CLIPClassifier): Without classes.
         token_ids (Tensor): ``(C, T, L)``, ids of the recorded table of embeddings.
+
+    Returns:
+        CLIPClassifier: The model, on the device of the tokens.
     """
+    model = model.to(token_ids.device)
     count, prompts, _ = token_ids.shape
     names, templates = [f'c{label}' for label in range(count)], [f'{index} of {{}}' for index in range(prompts)]
     rows = {template.format(name): token_ids[label, index]
@@ -65,6 +70,7 @@ def set_recorded_classes(model, token_ids: torch.Tensor) -> None:
     clip = model._text_tower.pop()
     model._text_tower.append(clip._replace(make_tokenizer=lambda: lambda texts: torch.stack([rows[t] for t in texts])))
     model.set_classes(names, templates)
+    return model
 
 
 def samples_of(labels: torch.Tensor) -> list:

@@ -13,7 +13,7 @@ from ...models import TipAdapterClassifier
 from ...models.classifiers.frozen_image_classifier import ImageFeatures
 from ...models.utils.feature_cache import affinities, sort_by_class
 from ...models.utils.fusion_search import choose_best, search_grid
-from .frozen_images import BestOf, find_architecture, set_recorded_classes, steps_of, train
+from .frozen_images import BestOf, find_architecture, steps_of, train, with_recorded_classes
 from .golden import TOLERANCE, Row, compared
 from .recipes import recipe_optimizer
 
@@ -42,8 +42,7 @@ def rows(golden):
 
         def build():
             model = TipAdapterClassifier(architecture, None, cache_prototypes=False, **golden.options)
-            set_recorded_classes(model, token_ids)
-            return _Recorded(golden, model)
+            return _Recorded(golden, with_recorded_classes(model, token_ids))
 
         yield from _compare_memory(build())
         yield from _compare_logits(build())
@@ -74,11 +73,6 @@ class _Recorded:
         """Return keys ``(C, K, D)`` as they are recorded, ``(N, D)``."""
         return keys.flatten(0, 1)[self.places]
 
-    def in_our_order(self, keys):
-        """Return recorded keys ``(N, D)`` as the model has them, ``(C, K, D)``."""
-        return torch.zeros_like(self.model.cache_keys.data).flatten(0, 1).index_copy(0, self.places, keys).view_as(
-            self.model.cache_keys)
-
     def branches(self, split, beta, alpha):
         self.model.set_fusion(beta, alpha)
         return self.model.branch_logits(self.images(split))[0]
@@ -90,8 +84,8 @@ def _compare_memory(recorded):
     yield compared(golden, 'out.text_prototypes', model.unit_prototypes())
     yield compared(golden, 'out.cache_view_features', recorded.views)
     yield compared(golden, 'out.cache_keys', recorded.in_recorded_order(model.cache_keys))
-    classes = torch.arange(len(model.class_names)).repeat_interleave(model.cache_keys.shape[1])
-    yield compared(golden, 'out.cache_values', F.one_hot(classes[recorded.places], len(model.class_names)))
+    classes = recorded.places // model.cache_keys.shape[1]
+    yield compared(golden, 'out.cache_values', F.one_hot(classes, len(model.class_names)))
     for split in ('val', 'test'):
         yield compared(golden, f'out.{split}_features', model.extract_feat(recorded.images(split))[0])
     products = affinities(model.extract_feat(recorded.images('test'))[0], model.cache_keys, model.cache_counts)
@@ -111,14 +105,14 @@ def _compare_logits(recorded):
 
 def _compare_search(recorded, name):
     golden = recorded.golden
-    accuracies = golden.tensor(f'search.{name}.accuracy').double()
+    accuracies = golden.tensor(f'search.{name}.accuracy', 'cpu').double()
     betas, alphas = (search_grid(end, steps) for end, steps in zip(SCALE, accuracies.shape))
     labels = golden.tensor('in.val_labels')
     found = choose_best(recorded.model.count_right(recorded.features('val'), labels, betas, alphas), len(labels), betas,
                         alphas)
     yield compared(golden, f'search.{name}.best', torch.tensor(found[1:]))
     # Where rounding may move a picture, one picture more or less is no difference.
-    allowed = (1 - golden.tensor(f'search.{name}.safe').double()) * 100 / len(labels)
+    allowed = (1 - golden.tensor(f'search.{name}.safe', 'cpu').double()) * 100 / len(labels)
     difference = ((found.accuracies - accuracies).abs() - allowed).clamp(min=0).max().item()
     yield Row(f'search.{name}.accuracy', difference, ACCURACY_TOLERANCE)
 

@@ -122,23 +122,24 @@ class AMUTuningClassifier(LogitBiasClassifier):
     def zero_shot_and_bias(self, features):
         """Compute zero-shot logits, and the auxiliary logits weighed by the uncertainty."""
         zero_shot = self.zero_shot_logits(features.cls)
-        return zero_shot, self._factor(zero_shot, self.inner) * self.auxiliary_logits(features.auxiliary)
+        return zero_shot, self.factor(zero_shot, self.inner) * self.auxiliary_logits(features.auxiliary)
 
     def search_terms(self, features):
         """Compute zero-shot logits, and the bias as a function of the power of the uncertainty."""
         zero_shot, auxiliary = self.zero_shot_logits(features.cls), self.auxiliary_logits(features.auxiliary)
-        return zero_shot, lambda power: self._factor(zero_shot, power) * auxiliary
+        return zero_shot, lambda power: self.factor(zero_shot, power) * auxiliary
 
     def losses(self, batch):
         """Compute both cross-entropies and accuracies; see :meth:`CLIPClassifier.losses`."""
         zero_shot, auxiliary = self.zero_shot_logits(batch.cls), self.auxiliary_logits(batch.auxiliary)
-        losses = self.head.loss(self.head.branches(self._factor(zero_shot, self.inner) * auxiliary, zero_shot), batch.labels)
+        losses = self.head.loss(self.head.branches(self.factor(zero_shot, self.inner) * auxiliary, zero_shot), batch.labels)
         losses['loss_ce'] = self.fused_weight * losses['loss_ce']
         if self.fused_weight < 1:
             losses['loss_auxiliary'] = (1 - self.fused_weight) * self.head.loss_module(auxiliary, batch.labels)
         return losses
 
-    def _factor(self, zero_shot, power):
+    def factor(self, zero_shot: torch.Tensor, power: float) -> torch.Tensor:
+        """Return the factor ``(B, 1)`` on the auxiliary logits of zero-shot logits ``(B, C)``."""
         return uncertainty(zero_shot, self.uncertainty, power, self.moment_scale)
 
     def _load_from_state_dict(self, state_dict, prefix, *args):

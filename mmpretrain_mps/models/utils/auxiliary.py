@@ -1,17 +1,15 @@
 """A second frozen network beside CLIP, for pictures that are prepared for CLIP."""
 import os
-import pickle
 from pathlib import Path
 from typing import NamedTuple, Optional, Sequence
 from urllib.parse import urlparse
 
-import numpy as np
 import torch
 from mmengine.dist import barrier, get_local_rank
-from mmengine.logging import HistoryBuffer
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from ...utils.foreign_weights import read_weights
 from . import clip_loader
 from .fingerprint import fingerprint
 
@@ -113,8 +111,7 @@ def require_auxiliary(weights: Optional[dict]) -> None:
 
 def _load(network, checkpoint, prefix=''):
     require_auxiliary(dict(checkpoint=checkpoint))
-    content = _read(_fetch(str(checkpoint)))
-    state = content.get('state_dict', content)
+    state = read_weights(_fetch(str(checkpoint)))
     prefix = f'{prefix}.' if prefix and not prefix.endswith('.') else prefix
     own = {name[len(prefix):]: value for name, value in state.items() if name.startswith(prefix)}
     needed = network.state_dict()
@@ -126,20 +123,6 @@ def _load(network, checkpoint, prefix=''):
         raise ValueError(f'the weights {checkpoint} with the prefix {prefix!r} do not fit the auxiliary network '
                          f'{type(network).__name__}: they {what}; names in the file are {list(state)[:3]}')
     network.load_state_dict({name: own.get(name, value) for name, value in needed.items()})
-
-
-def _read(path):
-    # What OpenMMLab's files may hold beside tensors; nothing else is unpickled.
-    known = [HistoryBuffer, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64')),
-             getattr(np, '_core', None) and np._core.multiarray._reconstruct]
-    try:
-        with torch.serialization.safe_globals([entry for entry in known if entry]):
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f'{path} is not readable as a file of weights: {str(error).splitlines()[0]}') from error
-    if not isinstance(content, dict):
-        raise ValueError(f'{path} holds a {type(content).__name__}, expected a state dict')
-    return content
 
 
 def _fetch(checkpoint):
