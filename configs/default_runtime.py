@@ -17,6 +17,8 @@ default_hooks = dict(
 )
 # Views per picture that are drawn at the start, whose frozen features are then kept; 0 draws new ones in every epoch.
 view_bank = 0
+# How GPUs multiply float32 numbers: 'strict', whole, or 'tf32', rounded to 11 bits and several times faster.
+float32_precision = 'strict'
 
 custom_hooks = [
     dict(type='ShortCutsHook'),
@@ -28,6 +30,7 @@ custom_hooks = [
     dict(type='TestFeaturesHook'),
     dict(type='ProcessesHook'),
     dict(type='PlainCheckpointHook'),
+    dict(type='PrecisionHook', float32_precision=float32_precision),
 ]
 
 # Losses and training accuracies are averaged over the window; the rate and the temperatures are shown as they are.

@@ -22,6 +22,8 @@ UNRELATED_KEYS = frozenset({
     'work_dir', 'load_from', 'resume', 'launcher', 'log_level', 'log_processor', 'visualizer', 'env_cfg', 'num_workers',
     'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb'
 })
+# What runs did before there was a hook for it: cells of then are those of today.
+AS_EVER = (dict(type='PrecisionHook', float32_precision='strict'), )
 LIST = (list, tuple)
 # What a grid file may hold, and of which kinds.
 GRID_KEYS = dict(configs=LIST, datasets=LIST, setting=str, methods=LIST, shots=LIST, seeds=LIST, recipes=(*LIST, dict),
@@ -252,7 +254,7 @@ def _related(value):
     if isinstance(value, dict):
         return {str(key): _related(item) for key, item in value.items() if key not in UNRELATED_KEYS}
     if isinstance(value, (list, tuple)):
-        return [_related(item) for item in value]
+        return [_related(item) for item in value if item not in AS_EVER]
     return value
 
 

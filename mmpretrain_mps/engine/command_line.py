@@ -35,7 +35,7 @@ def add_common_flags(parser):
                         help="with --method: its 'default' recipe, or the one of its authors' released code")
     parser.add_argument('--work-dir', help='folder for logs and results; by default work_dirs/<name of the config>, or '
                         'work_dirs/<name of the config>-<method>')
-    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on the CPU')
+    parser.add_argument('--amp', action='store_true', help='mixed precision: bfloat16 where the device has it, else float16')
     parser.add_argument('--no-pin-memory', action='store_true', help='do not pin the memory of batches')
     parser.add_argument('--no-persistent-workers', action='store_true', help='start the workers anew in every epoch')
     parser.add_argument(

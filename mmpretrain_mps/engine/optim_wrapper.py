@@ -4,9 +4,8 @@ from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
+from ..models.utils.precision import amp_dtype
 from .sharding import shard_optimizer_state
-
-AMP_DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -14,10 +13,11 @@ class DeviceAmpOptimWrapper(AmpOptimWrapper):
     """Automatic mixed precision on a GPU and on the CPU; mmengine's wrapper refuses to run without a GPU.
 
     Args:
-        dtype (str | None): 'float16' or 'bfloat16'; by default float16 on a GPU and bfloat16 on the CPU, which has no
-            float16 autocast.
+        dtype (str | None): 'float16' or 'bfloat16'; by default bfloat16 where the device has it, else float16, see
+            :func:`amp_dtype`. The CPU has no float16 autocast.
         loss_scale (str | float | dict): Initial loss scale, as in mmengine's ``AmpOptimWrapper``. Used for float16
-            alone: bfloat16 has the exponents of float32 and needs none.
+            alone: bfloat16 has the exponents of float32 and needs none. A step asks on the host whether a gradient was
+            infinite, and waits for the GPU, unless the optimizer is told on the device, as SGD with ``fused=True`` is.
         **kwargs: Of mmengine's ``OptimWrapper``.
 
     Raises:
@@ -28,14 +28,12 @@ class DeviceAmpOptimWrapper(AmpOptimWrapper):
         # Past AmpOptimWrapper.__init__, whose first statement asserts that there is a GPU.
         OptimWrapper.__init__(self, **kwargs)
         device = get_device()
-        name = dtype or ('bfloat16' if device == 'cpu' else 'float16')
-        if name not in AMP_DTYPES:
-            raise ValueError(f'dtype is {dtype!r}, expected one of {sorted(AMP_DTYPES)} or None')
-        if device == 'cpu' and name == 'float16':
+        self.cast_dtype = amp_dtype(device, dtype)
+        if device == 'cpu' and self.cast_dtype is torch.float16:
             raise ValueError("dtype='float16' needs a GPU; the CPU runs mixed precision in 'bfloat16'")
-        self.cast_dtype = AMP_DTYPES[name]
         self._scale_update_param = loss_scale if isinstance(loss_scale, float) else None
-        self.loss_scaler = torch.amp.GradScaler(device, enabled=name == 'float16', **_scaler_arguments(loss_scale))
+        self.loss_scaler = torch.amp.GradScaler(device, enabled=self.cast_dtype is torch.float16,
+                                                **_scaler_arguments(loss_scale))
 
     def load_state_dict(self, state_dict):
         """Load the optimizer and the loss scale.

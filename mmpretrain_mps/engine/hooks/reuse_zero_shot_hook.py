@@ -59,8 +59,8 @@ class ReuseZeroShotHook(Hook):
     The frozen branch gives a picture the same features at every validation and test. The first one of a run keeps them
     in memory, 2 kB for each picture with ViT-B/16. They are found again by what they depend on: the frozen weights and
     their structure, the normalisation, the pictures (content in memory; path, size and time of change of files), the
-    pipeline with all its settings, and the precision. A data set or a pipeline that does not tell is known by itself
-    alone. The pipeline must not be random. Predictions are equal to the last bit.
+    pipeline with all its settings, the device and the precision. A data set or a pipeline that does not tell is known by
+    itself alone. The pipeline must not be random. Predictions are equal to the last bit.
 
     Within a data set, pictures are found by ``sample_idx``. Where that is not the place of each picture in the data
     set, as in ``ConcatDataset``, whose parts all count from 0, nothing is kept and the frozen branch runs every time.
@@ -141,7 +141,8 @@ class ReuseZeroShotHook(Hook):
         identity = self._data_ids[id(dataset)][1]
         if not identity.numbered:
             return None
-        precision = 'mixed' if getattr(loop, 'fp16', False) else 'full'
+        kind = next(model.parameters()).device.type
+        precision = str(torch.get_autocast_dtype(kind)) if getattr(loop, 'fp16', False) else 'full'
         key = None if identity.sha256 is None else zero_shot_key(model, dataset, identity.sha256, precision)
         if key is None:
             pipeline = getattr(dataset, 'pipeline', None)

@@ -2,7 +2,7 @@
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-SHORT_CUTS = ('data_root', 'num_shots', 'seed', 'view_bank')
+SHORT_CUTS = ('data_root', 'num_shots', 'seed', 'view_bank', 'float32_precision')
 PLACES = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'custom_hooks')
 
 

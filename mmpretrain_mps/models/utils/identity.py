@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from ...version import __version__
+from .precision import computed_on
 
 # To be changed with whatever changes the numbers of the frozen branch or the order of the facts below.
-FORMAT = 'zero_shot-2'
+FORMAT = 'zero_shot-3'
 # What reads, resizes and computes; the version stands for the code. Of anything else the source is a part of the key.
 PACKAGES = ('torch', 'torchvision', 'PIL', 'numpy', 'cv2', 'mmcv', 'mmengine', 'mmpretrain', 'open_clip', 'timm')
 _OWN = __name__.partition('.')[0]
@@ -33,7 +34,7 @@ def zero_shot_key(model, dataset, data_id, precision):
         model (MPSCLIPClassifier): Whose frozen branch computes them.
         dataset (Dataset): With the pipeline that it applies now.
         data_id (str): Hash of :func:`data_identity`.
-        precision (str): What they are computed in.
+        precision (str): What they are computed in: ``'full'``, or the type that autocast casts to.
 
     Returns:
         str | None: SHA-256, hex; None if the pipeline or the preprocessor holds what has no plain form, or the
@@ -54,7 +55,8 @@ def model_facts(model):
         model (MPSCLIPClassifier): Any.
 
     Returns:
-        list: Plain values: weights and activation, structure, code, heads, type of numbers, device, preprocessor.
+        list: Plain values: weights and activation, structure, code, heads, type of numbers, device and precision of its
+        products, preprocessor.
 
     Raises:
         OSError: If the source of code from elsewhere is not to be had.
@@ -66,8 +68,8 @@ def model_facts(model):
     settings = {name: value for name, value in vars(preprocessor).items()
                 if isinstance(value, (bool, int, float, str)) and name != 'training'}
     kinds = [_kind(kind) for kind in dict.fromkeys(map(type, (model, model.backbone, *visual.modules())))]
-    return [base['sha256'], base['quick_gelu'], str(visual), kinds, heads, str(parameter.dtype), parameter.device.type,
-            _kind(type(preprocessor)), plain(settings), plain(dict(preprocessor.named_buffers()))]
+    return [base['sha256'], base['quick_gelu'], str(visual), kinds, heads, str(parameter.dtype),
+            computed_on(parameter.device), _kind(type(preprocessor)), plain(settings), plain(dict(preprocessor.named_buffers()))]
 
 
 class DataIdentity(NamedTuple):

@@ -1,8 +1,8 @@
 """Text prototypes on disk, so that the second start with the same classes need not encode them again.
 
 A file is named by the SHA-256 of everything that the prototypes depend on: the text tower (weights and structure), the
-tokenizer, all names and templates, how they are averaged, and the kind of device. :mod:`.tensor_cache` says where it
-lies. All files together stay below a limit; those that were used longest ago are deleted first.
+tokenizer, all names and templates, how they are averaged, the device and the precision. :mod:`.tensor_cache` says where
+it lies. All files together stay below a limit; those that were used longest ago are deleted first.
 """
 import hashlib
 import itertools
@@ -13,10 +13,11 @@ from torch import nn
 
 from . import tensor_cache
 from .fingerprint import fingerprint
+from .precision import computed_on
 from .text_prototypes import check_texts, encode_prototypes
 
 # Part of every key; to be changed with whatever changes the numbers of `encode_prototypes`.
-FORMAT = 'prototypes-2'
+FORMAT = 'prototypes-3'
 PROBES = 64
 # Of the folder; 1000 classes of ViT-B/16 take 2 MB.
 LIMIT_BYTES = 512 * 2**20
@@ -49,8 +50,8 @@ def prototype_key(model, tokenizer, class_names, templates, normalize_templates)
     check_texts(class_names, templates)
     class_names, templates = list(class_names), list(templates)
     heads = [module.num_heads for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
-    facts = [FORMAT, len(class_names), len(templates), bool(normalize_templates), next(model.parameters()).device.type,
-             heads, str(model)]
+    facts = [FORMAT, len(class_names), len(templates), bool(normalize_templates),
+             computed_on(next(model.parameters()).device), heads, str(model)]
     digest = hashlib.sha256()
     # One by one, never the texts that they make together: 22,000 names in 80 templates are half a gigabyte.
     for fact in itertools.chain([facts], templates, class_names):
