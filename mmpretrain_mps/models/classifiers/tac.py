@@ -4,7 +4,6 @@ from typing import NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import MMLogger
 from mmpretrain.registry import MODELS
 from torch import nn
 
@@ -13,11 +12,10 @@ from mmpretrain_mps import mini_clip
 from ..losses.point_losses import PointConstraint
 from ..text.class_prompts import ClassPrompts
 from ..text.prompt_tokens import tokenize_prompts
-from ..text.sentences import mean_sentence_features, read_sentences, select_sentences, tokenize_sentences
+from ..text.sentences import ClassSentences
 from ..utils.clip_loader import EMBEDDED_ARCHITECTURE
 from ..utils.clustering import cosine_kmeans, draw_starts
-from ..utils.prototype_cache import cached_prototypes
-from ..utils.text_prototypes import encode_prototypes, fill_templates
+from ..utils.text_prototypes import fill_templates
 from .class_texts import DEFAULT_TEMPLATES
 from .promptsrc import TEACHER_TEMPLATES
 from .tuned_towers import PictureBatch, TunedTowersClassifier
@@ -117,7 +115,7 @@ class TACClassifier(TunedTowersClassifier):
         # No class buffers: other classes are predicted without them.
         self.register_buffer('sentence_features', torch.zeros(0, dims))
         self.register_buffer('cluster_centers', torch.zeros(0, dims))
-        self._prompts, self._tokenized, self._centers_stay = ClassPrompts(self.text_tower), None, False
+        self._prompts, self._class_sentences, self._centers_stay = ClassPrompts(self.text_tower), None, False
         if class_names is not None:
             self.set_classes(class_names, templates)
 
@@ -156,7 +154,7 @@ class TACClassifier(TunedTowersClassifier):
     def take_classes(self, texts, class_names, templates=None):
         """Predict classes that are already encoded from now on; centres that were trained with stay."""
         super().take_classes(texts, class_names, templates)
-        self._tokenized = None
+        self._class_sentences = None
         self._resize('sentence_features', 0)
         if not self._centers_stay:
             self._resize('cluster_centers', 0)
@@ -164,8 +162,8 @@ class TACClassifier(TunedTowersClassifier):
     def fixed_texts(self) -> torch.Tensor:
         """Return the texts :math:`F` ``(C, D)``, which are encoded when first asked for."""
         if not self._has_sentence_features:
-            with torch.no_grad(), torch.autocast(self.token_ids.device.type, enabled=False):
-                self.sentence_features = self._encode_sentences()
+            with torch.autocast(self.token_ids.device.type, enabled=False):
+                self.sentence_features = self._look_at_sentences().encode(self.text_tower, self.cache_prototypes)
         return self.sentence_features
 
     def centers(self) -> torch.Tensor:
@@ -173,7 +171,8 @@ class TACClassifier(TunedTowersClassifier):
         if not len(self.cluster_centers):
             self._check_number_of_classes()
             texts = self.fixed_texts()
-            clusters = cosine_kmeans(texts, draw_starts(texts, self.num_clusters, self.cluster_seed))
+            with torch.autocast(texts.device.type, enabled=False):
+                clusters = cosine_kmeans(texts, draw_starts(texts, self.num_clusters, self.cluster_seed))
             self.cluster_centers = F.normalize(clusters.centers, dim=-1)
         return self.cluster_centers
 
@@ -181,40 +180,15 @@ class TACClassifier(TunedTowersClassifier):
     def _has_sentence_features(self):
         return len(self.sentence_features) == len(self.class_names)
 
-    @property
-    def _sentence_templates(self):
-        """Templates that take the place of a file of sentences, None where there is one."""
-        if self.sentences == TEMPLATES_OF_CLIP:
-            return TEACHER_TEMPLATES
-        return (self.templates or DEFAULT_TEMPLATES) if self.sentences is None else None
-
     def _look_at_sentences(self):
-        """Read the file of sentences, if there is one, and say what the classes are described by."""
-        names, templates = [name.replace('_', ' ') for name in self.class_names], self._sentence_templates
-        if templates is not None:
-            MMLogger.get_current_instance().info(
-                f"TAC: in the place of sentences, each class has {len(templates)} prompt templates ({templates[0]!r}, ...), "
-                'since model.sentences names no file')
+        if self._class_sentences is None:
+            templates = (self.templates or DEFAULT_TEMPLATES) if self.sentences is None else None
+            self._class_sentences = ClassSentences(
+                self.class_names, self._clip_of_texts().make_tokenizer(),
+                TEACHER_TEMPLATES if self.sentences == TEMPLATES_OF_CLIP else templates, self.sentences)
             if self.architecture == EMBEDDED_ARCHITECTURE:
-                mini_clip.check_vocabulary(fill_templates(names, templates))
-        elif self._tokenized is None:
-            sentences = select_sentences(read_sentences(self.sentences), self.class_names, self.sentences)
-            texts = [sentence for of_class in sentences for sentence in of_class]
-            if self.architecture == EMBEDDED_ARCHITECTURE:
-                mini_clip.check_vocabulary(texts)
-            tokenizer = self._clip_of_texts().make_tokenizer()
-            self._tokenized = tokenize_sentences(tokenizer, sentences, names, self.sentences)
-            MMLogger.get_current_instance().info(
-                f'TAC: {len(names)} classes have {len(texts)} sentences in {self.sentences}')
-        return names, templates
-
-    def _encode_sentences(self):
-        names, templates = self._look_at_sentences()
-        if templates is None:
-            return mean_sentence_features(self.text_tower, self._tokenized)
-        encode = cached_prototypes if self.cache_prototypes else encode_prototypes
-        return F.normalize(encode(self.text_tower.model, self._clip_of_texts().make_tokenizer(), names, templates,
-                                  normalize_templates=False), dim=-1)
+                mini_clip.check_vocabulary(self._class_sentences.texts())
+        return self._class_sentences
 
     def _check_number_of_classes(self):
         if len(self.class_names) < self.num_clusters:
@@ -223,12 +197,12 @@ class TACClassifier(TunedTowersClassifier):
 
     @contextlib.contextmanager
     def _restored(self):
-        kept = self.sentence_features, self.cluster_centers, self._tokenized
+        kept = self.sentence_features, self.cluster_centers, self._class_sentences
         try:
             with super()._restored():
                 yield
         finally:
-            self.sentence_features, self.cluster_centers, self._tokenized = kept
+            self.sentence_features, self.cluster_centers, self._class_sentences = kept
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         for name in ('sentence_features', 'cluster_centers'):

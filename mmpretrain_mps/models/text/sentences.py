@@ -1,11 +1,14 @@
 """Sentences about classes: files of them, and their mean features."""
 import json
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Sequence, Union
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Union
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MMLogger
 
+from ..utils.prototype_cache import cached_prototypes
+from ..utils.text_prototypes import encode_prototypes, fill_templates
 from .prompt_tokens import count_tokens
 
 _EXPECTED = 'expected a JSON object of the form {"class name": ["a sentence", "another"]}'
@@ -18,6 +21,59 @@ class TokenizedSentences(NamedTuple):
     """``(S, context_length)``, int64."""
     labels: torch.Tensor
     """Class of each, ``(S,)``, int64, in ascending order."""
+
+
+class ClassSentences:
+    """What is said about classes: sentences of a file, or prompt templates in their place.
+
+    It is looked at as soon as it is made, so that whatever is wrong with it is known before anything is computed.
+
+    Args:
+        class_names (Sequence[str]): ``C`` names; underscores may stand for spaces.
+        tokenizer (Callable): Of open_clip.
+        templates (Sequence[str], optional): In the place of a file.
+        path (str, optional): The file, where there are no templates; see :func:`read_sentences`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is none of sentences, a class is missing in it, or one has a sentence that is too long.
+    """
+
+    def __init__(self, class_names: Sequence[str], tokenizer: Callable, templates: Optional[Sequence[str]] = None,
+                 path: Optional[str] = None):
+        self.class_names, self.templates = [_plain(name) for name in class_names], templates
+        self._tokenizer, self._sentences, self._tokenized = tokenizer, None, None
+        if templates is not None:
+            said = ('no file of sentences about classes is given; prompt templates take their place: '
+                    f'{len(templates)} ({templates[0]!r}{", ..." if len(templates) > 1 else ""})')
+        else:
+            self._sentences = select_sentences(read_sentences(path), class_names, path)
+            self._tokenized = tokenize_sentences(tokenizer, self._sentences, class_names, path)
+            said = f'{len(self._tokenized.labels)} sentences about {len(self.class_names)} classes from {path}'
+        MMLogger.get_current_instance().info(said)
+
+    def texts(self) -> Iterable[str]:
+        """Return all sentences."""
+        if self._sentences is None:
+            return fill_templates(self.class_names, self.templates)
+        return [sentence for of_class in self._sentences for sentence in of_class]
+
+    @torch.no_grad()
+    def encode(self, tower, cache: bool = True) -> torch.Tensor:
+        """Compute the mean of the features of each class's sentences, themselves not of unit norm.
+
+        Args:
+            tower (TextTower): Frozen.
+            cache (bool): Look on disk for what templates were encoded to before.
+
+        Returns:
+            Tensor: ``(C, D)``, unit norm, float32.
+        """
+        if self._tokenized is not None:
+            return mean_sentence_features(tower, self._tokenized)
+        encode = cached_prototypes if cache else encode_prototypes
+        return F.normalize(encode(tower.model, self._tokenizer, self.class_names, self.templates,
+                                  normalize_templates=False), dim=-1)
 
 
 def read_sentences(path: Union[str, Path]) -> Dict[str, List[str]]:

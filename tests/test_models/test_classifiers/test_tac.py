@@ -207,7 +207,7 @@ def test_some_of_the_classes_are_predicted_alone_as_among_all(build):
 def test_what_classes_are_described_by_is_said_and_looked_at_before_the_first_step(build, tmp_path, monkeypatch):
     said = []
     logger = SimpleNamespace(info=said.append)
-    monkeypatch.setattr('mmpretrain_mps.models.classifiers.tac.MMLogger', SimpleNamespace(get_current_instance=lambda: logger))
+    monkeypatch.setattr('mmpretrain_mps.models.text.sentences.MMLogger', SimpleNamespace(get_current_instance=lambda: logger))
     path = tmp_path / 'a.json'
     path.write_text(json.dumps({'cat': ['A cat.'], 'sparrow': ['A sparrow.']}))
     model = build(sentences=str(path))
@@ -220,9 +220,9 @@ def test_what_classes_are_described_by_is_said_and_looked_at_before_the_first_st
     model.set_epoch(0, 1)
     build(sentences='clip').set_epoch(0, 1)
     build().set_epoch(0, 1)
-    assert said[0] == f'TAC: 3 classes have 4 sentences in {path}'
-    assert 'each class has 60 prompt templates (' in said[1] and 'since model.sentences names no file' in said[1]
-    assert "each class has 1 prompt templates ('a photo of a {}.'" in said[2]
+    assert said[0] == f'4 sentences about 3 classes from {path}'
+    assert said[1:] == [f'no file of sentences about classes is given; prompt templates take their place: {templates}'
+                        for templates in ("60 ('a bad photo of a {}.', ...)", "1 ('a photo of a {}.')")]
 
 
 def test_the_embedded_model_is_asked_for_words_that_it_knows(tmp_path):
@@ -333,6 +333,11 @@ def test_mixed_precision_gives_losses_near_those_of_float32(build):
         if 'loss' in name:
             torch.testing.assert_close(mixed[name], value, rtol=0.05, atol=0.05)
     total(mixed).backward()
+    fresh = build()
+    with torch.autocast('cpu', torch.bfloat16):
+        fresh(VIEWS, SAMPLES, mode='loss')
+    assert torch.equal(fresh.cluster_centers, model.cluster_centers)
+    assert torch.equal(fresh.sentence_features, model.sentence_features)
     assert all(p.grad.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
 
 
