@@ -1,5 +1,5 @@
 # From base to new classes: trained and tested on the first half of Caltech101's classes, then tested on the other half,
-# which has its own labels and prototypes. The other data sets work in the same way: exchange the data set's name.
+# which has its own labels and prototypes. Other methods: --method.
 #
 #   python tools/train.py configs/mps_vitb16_16shot_caltech101_base2new.py --cfg-options data_root=/data
 #   python tools/test.py configs/mps_vitb16_16shot_caltech101_base2new.py CHECKPOINT --cfg-options data_root=/data

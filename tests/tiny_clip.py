@@ -13,12 +13,14 @@ TINY_CONFIG = dict(
 NAMES = ('cat', 'dog', 'sparrow')
 
 
-def save_tiny_clip(folder, seed=0, **vision):
+def save_tiny_clip(folder, seed=0, text=None, **vision):
     """Save a random tiny CLIP and return the name under which open_clip finds it.
 
-    All weights get noise, so that biases and norms are not at their trivial start values.
+    All weights get noise, so that biases and norms are not at their trivial start values. ``text`` and further arguments
+    are changes of the towers.
     """
-    config = {**TINY_CONFIG, 'vision_cfg': {**TINY_CONFIG['vision_cfg'], **vision}}
+    config = {**TINY_CONFIG, 'vision_cfg': {**TINY_CONFIG['vision_cfg'], **vision},
+              'text_cfg': {**TINY_CONFIG['text_cfg'], **(text or {})}}
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

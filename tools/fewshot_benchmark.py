@@ -7,6 +7,7 @@ from mmengine.config import DictAction
 
 from mmpretrain_mps.benchmark import command
 from mmpretrain_mps.utils.errors import user_errors
+from mmpretrain_mps.utils.methods import method_names
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -15,21 +16,24 @@ def parse_arguments():
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=
-        'Train and test data sets x shots x seeds x recipes. What is done is skipped, what was cut off goes on; '
+        'Train and test data sets x methods x shots x seeds x recipes. What is done is skipped, what was cut off goes on; '
         'tables and curves are written to the work folder.')
     parser.add_argument('configs', nargs='*', help='config files')
     parser.add_argument('--datasets', nargs='+', default=[], metavar='NAME', help='data sets, instead of their configs')
+    parser.add_argument('--methods', nargs='+', default=[], metavar='NAME',
+                        help='compare these methods on the same pictures, each in the place of the method of the configs: '
+                        f"{', '.join(method_names())}, or paths of method files; by default the configs' own")
     parser.add_argument('--grid',
                         metavar='FILE',
-                        help='a .yaml, .json or .py file with configs, datasets, shots, seeds, '
+                        help='a .yaml, .json or .py file with configs, datasets, methods, shots, seeds, '
                         'recipes, definitions, cfg_options, targets, published; flags take precedence')
     parser.add_argument('--shots', nargs='+', type=int, help='labelled pictures per class; by default 1 2 4 8 16')
     parser.add_argument('--seeds', nargs='+', type=int, help='by default 1 2 3')
     parser.add_argument('--recipes',
                         nargs='+',
                         metavar='NAME',
-                        help='of the data sets (paper, official) or of the grid file; by default paper, and all of the '
-                        'grid file')
+                        help='of the methods (default, official), of the data sets (paper, official) or of the grid '
+                        'file; by default the first, and all of the grid file')
     parser.add_argument('--work-dir', default='work_dirs/fewshot_benchmark', help='folder of runs, tables and curves')
     parser.add_argument('--runs-dir',
                         metavar='DIR',

@@ -10,7 +10,8 @@ _base_ = [
 ]
 
 train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views={{_base_.views}}))
-model = dict(beta=1.0, alpha=1.17, search_scale=(7, 3))
+model = dict(beta=1.0, head=dict(alpha=1.17))
+train_cfg = dict(search=dict(scale=(7, 3)))
 
 val_cfg = None
 test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}})

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-from mmengine.runner import find_latest_checkpoint
+from mmengine.runner import IterBasedTrainLoop, find_latest_checkpoint
 
 from .. import __version__
 from ..engine import command_line
@@ -25,21 +25,25 @@ PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmpretrain', 'mmcv', 'mmcv-lite
 
 
 def read_result(folder, cell):
-    """Return the result of a cell.
+    """Return the result of a cell, or of another one that runs the same config, whatever it is called.
 
     Args:
         folder (str | Path): Of the grid.
         cell (Cell): Of the grid.
 
     Returns:
-        dict | None: None if the cell is not done, or what lies there belongs to another config.
+        dict | None: Named as the cell is; None if there is none, or what lies there belongs to another config.
     """
-    try:
-        result = json.loads(Path(folder, cell.folder, RESULT_FILE).read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return None
-    fits = isinstance(result, dict) and result.get('format') == RESULT_FORMAT and result.get('hash') == cell.key
-    return result if fits else None
+    places = [Path(folder, cell.folder)]
+    places += sorted(set(Path(folder).glob(str(Path('*', cell.folder.name)))) - set(places))
+    for place in places:
+        try:
+            result = json.loads((place / RESULT_FILE).read_text(encoding='utf-8'))
+        except (OSError, ValueError):
+            continue
+        if isinstance(result, dict) and result.get('format') == RESULT_FORMAT and result.get('hash') == cell.key:
+            return {**result, **_labels(cell)}
+    return None
 
 
 def run_cell(folder, cell, resume=True, keep_checkpoints=False):
@@ -68,9 +72,10 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
         command_line.resume_from(cfg, 'auto')
     started = time.time()
     runner = command_line.build_runner(cfg, ('train_dataloader', 'val_dataloader', 'test_dataloader'))
-    runner.train()
+    if cell.trains:
+        runner.train()
     trained = time.time()
-    epoch = load_best(runner) if cell.select == 'val' else runner.epoch
+    epoch = load_best(runner) if cell.select == 'val' else runner.epoch if cell.trains else 0
     metrics = runner.test()
     result = dict(
         **describe(cell, runner), epoch=epoch, metrics=figures_of(metrics),
@@ -121,14 +126,28 @@ def describe(cell, runner):
     Returns:
         dict: Plain values.
     """
-    train, test = (getattr(loader.dataset, 'metainfo', {})
-                   for loader in (runner.train_dataloader, runner.test_dataloader))
+    test = getattr(runner.test_dataloader.dataset, 'metainfo', {})
+    pictures = runner.train_dataloader.dataset if cell.trains else ()
     return dict(
-        format=RESULT_FORMAT, hash=cell.key, config=Path(cell.config).name, recipe=cell.recipe, shots=cell.shots,
+        format=RESULT_FORMAT, hash=cell.key, **_labels(cell), shots=cell.shots,
         seed=cell.seed, options={name: value for name, value in cell.options.items()}, select=cell.select,
         dataset=test.get('dataset_name', type(runner.test_dataloader.dataset).__name__),
-        split_id=test.get('split_id'), picks_id=train.get('picks_id'),
-        train_pictures=len(runner.train_dataloader.dataset), test_pictures=len(runner.test_dataloader.dataset))
+        split_id=test.get('split_id'), picks_id=getattr(pictures, 'metainfo', {}).get('picks_id'),
+        train_pictures=len(pictures), pictures_seen=_pictures_seen(runner) if cell.trains else 0,
+        test_pictures=len(runner.test_dataloader.dataset))
+
+
+def _labels(cell):
+    """Return what a result is called by; runs of one config may be called in several ways."""
+    return dict(config=Path(cell.config).name, recipe=cell.recipe, method=cell.method)
+
+
+def _pictures_seen(runner):
+    """Count the pictures of a whole training, each as often as it was taken."""
+    loader = runner.train_dataloader
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        return runner.max_iters * loader.batch_size
+    return runner.max_epochs * len(loader.dataset)
 
 
 def machine():
@@ -186,9 +205,10 @@ def clear(folder, cell):
 def _save_rarely(cfg):
     """Save about ten times per run: for each checkpoint mmengine formats the whole config anew, slower than an epoch."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint')
-    epochs = cfg.train_cfg.get('max_epochs')
-    if hook and epochs and hook.get('by_epoch', True):
-        hook.interval = max(hook.get('interval', 1), epochs // CHECKPOINTS_PER_RUN)
+    train = cfg.get('train_cfg') or {}
+    length = train.get('max_epochs' if (hook or {}).get('by_epoch', True) else 'max_iters')
+    if hook and length:
+        hook.interval = max(hook.get('interval', 1), length // CHECKPOINTS_PER_RUN)
 
 
 def _processor():

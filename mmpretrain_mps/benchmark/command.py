@@ -1,12 +1,14 @@
 """From the flags of tools/fewshot_benchmark.py to tables and curves."""
+import itertools
 from pathlib import Path
 
 import torch
 
+from ..utils.methods import RECIPES, read_method
 from .cell_run import read_result
 from .curves import write_curves
 from .dry_run import dry_run
-from .grid import find_config, label_of, make_cells, read_grid_file
+from .grid import OWN_METHOD, Treatment, find_config, label_of, make_cells, read_grid_file
 from .pool import GridInterrupted, available_cores, run_cells
 from .published import published_of
 from .tables import results_markdown, write_results
@@ -38,8 +40,7 @@ def run(arguments, config_folder, report):
     """
     grid = read_grid_file(arguments.grid) if arguments.grid else {}
     cells = cells_of(arguments, config_folder, grid)
-    changes, variants = split_recipes(grid, arguments.recipes)
-    published = published_of(grid, arguments.grid, quotable_labels(changes, variants), cells)
+    published = published_of(grid, arguments.grid, quotable_labels(arguments, grid), cells)
     devices, jobs = devices_and_jobs(arguments)
     folder, runs, failures, status = Path(arguments.work_dir), Path(arguments.runs_dir or arguments.work_dir), [], 0
     if arguments.dry_run:
@@ -80,32 +81,77 @@ def cells_of(arguments, config_folder, grid):
     configs = arguments.configs or grid.get('configs') or []
     datasets = arguments.datasets or grid.get('datasets') or []
     changes, variants = split_recipes(grid, arguments.recipes)
-    if variants != [DEFAULT_VARIANT] and configs:
+    treatments = treatments_of(arguments, grid)
+    if treatments is not None:
+        variants = [DEFAULT_VARIANT]  # the recipe is the method's business
+    elif variants != [DEFAULT_VARIANT] and configs:
         raise ValueError(
             f"recipes {', '.join(map(repr, variants))} are looked up for named data sets, but config files are "
             'given; name the config file of the recipe, or describe the recipe in a grid file')
+    setting = grid.get('setting') or ''
     # A single recipe needs no mention in tables and folders.
-    named = [(name if len(variants) > 1 else '', find_config(dataset, name, config_folder))
+    named = [(name if len(variants) > 1 else '', find_config(dataset, name, config_folder, setting))
              for dataset in datasets for name in variants]
     options = {**(grid.get('cfg_options') or {}), **(arguments.cfg_options or {})}
     return make_cells(
         [*configs, *named], arguments.shots or grid.get('shots') or DEFAULT_SHOTS,
         arguments.seeds or grid.get('seeds') or DEFAULT_SEEDS, changes, options, arguments.select,
-        arguments.targets or grid.get('targets', False))
+        arguments.targets or grid.get('targets', False), treatments)
 
 
-def quotable_labels(changes, variants):
-    """Name the recipes of a run that published figures of the method may stand beside.
+def treatments_of(arguments, grid):
+    """Lay out the methods of the flags and the grid file, each by each of the recipes.
+
+    Changes that the grid describes are changes of MPS-Tuning: they go with it and with no other method.
 
     Args:
-        changes (Iterable[str]): Names of changes, of :func:`split_recipes`.
-        variants (Sequence[str]): Names of config files.
+        arguments (Namespace): Flags of the tool.
+        grid (dict): Of :func:`.grid.read_grid_file`.
+
+    Returns:
+        list[Treatment] | None: None where no methods are named.
+
+    Raises:
+        ValueError: If a method is unknown or named twice, or a recipe is none of a method.
+    """
+    methods = list(map(str, arguments.methods or grid.get('methods') or ()))
+    if not methods:
+        return None
+    changes, variants = split_recipes(grid, arguments.recipes)
+    recipes = [RECIPES[0] if name == DEFAULT_VARIANT else name for name in variants]
+    strangers = [name for name in recipes if name not in RECIPES]
+    twice = [name for name in (*recipes, *methods) if (*recipes, *methods).count(name) > 1]
+    if strangers or twice:
+        what = (f"recipes {', '.join(map(repr, strangers))} are none of a method" if strangers else
+                f'{twice[0]!r} is named twice')
+        raise ValueError(f"{what}; expected each method once, and recipes {' or '.join(map(repr, RECIPES))}")
+    treatments = []
+    for method in methods:
+        name = read_method(method).method.name
+        own = changes if name == OWN_METHOD and changes else {'': {}}
+        treatments += [
+            Treatment(label_of(name, recipe if len(recipes) > 1 else '', change if len(own) > 1 else ''), method, recipe,
+                      own[change]) for recipe in recipes for change in own]
+    return treatments
+
+
+def quotable_labels(arguments, grid):
+    """Name the recipes of a run that published figures of MPS-Tuning may stand beside.
+
+    Args:
+        arguments (Namespace): Flags of the tool.
+        grid (dict): Of :func:`.grid.read_grid_file`.
 
     Returns:
         dict[str, str]: Label, as cells have it, to the name of the changes.
     """
-    return {label_of(variant if len(variants) > 1 else '', name): name for variant in variants for name in changes
-            if variant in VARIANTS_OF_THE_METHOD}
+    changes, variants = split_recipes(grid, arguments.recipes)
+    treatments = treatments_of(arguments, grid)
+    if treatments is None:
+        return {label_of(variant if len(variants) > 1 else '', name): name for variant in variants for name in changes
+                if variant in VARIANTS_OF_THE_METHOD}
+    ours = [treatment for treatment in treatments if treatment.method == OWN_METHOD]
+    return {treatment.label: name for treatment, name in zip(ours, itertools.cycle(changes))} if changes else {}
 
 
 def devices_and_jobs(arguments):

@@ -1,8 +1,10 @@
 """A grid looked at without running it: are its configs sound, is what they need there, how much is it."""
+import copy
 import math
 import os.path as osp
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
@@ -34,8 +36,9 @@ def dry_run(folder, cells, report, step_seconds=None, jobs=1):
         configs.setdefault(cell.config, {}).setdefault(cell.recipe, []).append(cell)
     for config, recipes in configs.items():
         report(_line(config, recipes))
+        content = Config.fromfile(config)
         for recipe, (cell, *_) in recipes.items():
-            cfg = read[config, recipe] = read_cell_config(cell)
+            cfg = read[config, recipe] = read_cell_config(cell, copy.deepcopy(content))
             needs.look_for(cfg)
             for fault in parts.faults_of(cfg):
                 faults.setdefault(fault, []).append(f'{Path(config).stem} {recipe}'.strip())
@@ -119,6 +122,8 @@ def steps_of(cfg, shots):
     Returns:
         int | None: At most, since a class may have fewer pictures; None if the classes are not known without the data.
     """
+    if not cfg.get('train_cfg'):
+        return 0
     if cfg.train_cfg.get('max_iters'):
         return cfg.train_cfg.max_iters
     spec, _ = described_data(cfg.train_dataloader.dataset)
@@ -133,7 +138,7 @@ def _line(config, recipes):
     cells = [cell for group in recipes.values() for cell in group]
     named = f"{', '.join(recipes)}; " if any(recipes) else ''
     shots, seeds = (' '.join(map(str, dict.fromkeys(values))) for values in (
-        [cell.shots for cell in cells], [cell.seed for cell in cells]))
+        [cell.shots for cell in cells if cell.trains] or [0], [cell.seed for cell in cells]))
     return f'{Path(config).stem}: {named}shots {shots}; seeds {seeds} ({len(cells)} runs)'
 
 

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from ..engine import command_line
 from ..utils.config import OPTIONAL_KEYS, RUNNER_KEYS
+from ..utils.methods import read_method
 from .files import read_mapping
 from .selection import apply_selection
 
@@ -23,8 +24,23 @@ UNRELATED_KEYS = frozenset({
 })
 LIST = (list, tuple)
 # What a grid file may hold, and of which kinds.
-GRID_KEYS = dict(configs=LIST, datasets=LIST, shots=LIST, seeds=LIST, recipes=(*LIST, dict), definitions=dict,
-                 cfg_options=dict, targets=bool, published=dict)
+GRID_KEYS = dict(configs=LIST, datasets=LIST, setting=str, methods=LIST, shots=LIST, seeds=LIST, recipes=(*LIST, dict),
+                 definitions=dict, cfg_options=dict, targets=bool, published=dict)
+# The method that changes of a grid are changes of; the configs that grids name are of it.
+OWN_METHOD = 'mps'
+
+
+class Treatment(NamedTuple):
+    """What is done to every config of a grid."""
+
+    label: str
+    """As tables call it; '' for the config as it is."""
+    method: str = ''
+    """Name of the method in the place of the config's; '' for the config's own."""
+    recipe: str = 'default'
+    """Of the method."""
+    changes: dict = {}
+    """Further changes of the config."""
 
 
 class Cell(NamedTuple):
@@ -44,12 +60,20 @@ class Cell(NamedTuple):
     """Whether the targets of the config's test loop are tested too."""
     key: str = ''
     """SHA-256 of the whole config: cells of equal keys give equal results."""
+    method: str = ''
+    """Name of the method in the place of the config's; '' for the config's own."""
+    method_recipe: str = 'default'
+
+    @property
+    def trains(self):
+        """bool: False where the method is one that trains nothing; such a cell has no shots."""
+        return self.shots > 0
 
     @property
     def name(self):
         """str: As progress lines call the cell."""
         recipe = f' {self.recipe}' if self.recipe else ''
-        return f'{Path(self.config).stem}{recipe}, {self.shots} shots, seed {self.seed}'
+        return f'{Path(self.config).stem}{recipe}' + (f', {self.shots} shots, seed {self.seed}' if self.trains else '')
 
     @property
     def folder(self):
@@ -58,7 +82,7 @@ class Cell(NamedTuple):
         return Path(group, f'{self.shots}shots_seed{self.seed}-{self.key[:10]}')
 
 
-def make_cells(configs, shots, seeds, recipes=None, options=None, select='last', with_targets=False):
+def make_cells(configs, shots, seeds, recipes=None, options=None, select='last', with_targets=False, treatments=None):
     """Lay out a grid and check every cell before anything runs.
 
     Args:
@@ -69,9 +93,10 @@ def make_cells(configs, shots, seeds, recipes=None, options=None, select='last',
         options (dict, optional): Changes to every config.
         select (str): ``'last'`` reports the last epoch, ``'val'`` the best one on the validation split.
         with_targets (bool): Test on the config's targets, too.
+        treatments (Sequence[Treatment], optional): Methods, in the place of ``recipes``.
 
     Returns:
-        list[Cell]: Config by config, recipe by recipe; few shots first.
+        list[Cell]: Config by config, recipe by recipe; few shots first. A method that trains nothing is one cell.
 
     Raises:
         FileNotFoundError: If a config does not exist.
@@ -83,24 +108,41 @@ def make_cells(configs, shots, seeds, recipes=None, options=None, select='last',
     _check_axis('seeds', seeds, 0)
     if not configs:
         raise ValueError('the grid has no config and no data set')
+    if treatments is None:
+        treatments = [Treatment(name, changes=changes) for name, changes in (recipes or {'': {}}).items()]
     cells, contents = [], {}
-    for (variant, config), (recipe, changes), num_shots, seed in itertools.product(
-            configs, (recipes or {'': {}}).items(), shots, seeds):
+    for (variant, config), treatment, num_shots, seed in itertools.product(configs, treatments, shots, seeds):
         # Shots and seed go first: a recipe may have the last word on anything but these.
-        changed = {**(options or {}), **changes, 'num_shots': num_shots, 'seed': seed}
-        cell = Cell(str(config), label_of(variant, recipe), num_shots, seed, changed, select, with_targets)
+        changed = {**(options or {}), **treatment.changes, 'num_shots': num_shots, 'seed': seed}
+        chosen_by = select
+        if treatment.method and not is_trained(treatment.method):
+            if (num_shots, seed) != (shots[0], seeds[0]):
+                continue
+            num_shots, chosen_by = 0, 'last'
+            changed.pop('num_shots')
+        cell = Cell(str(config), label_of(variant, treatment.label), num_shots, seed, changed, chosen_by, with_targets,
+                    method=treatment.method, method_recipe=treatment.recipe)
         # A grid has hundreds of cells of one file; to read it takes ten times as long as to change it.
         if config not in contents and Path(config).is_file():
             contents[config] = Config.fromfile(config)
         cfg = read_cell_config(cell, copy.deepcopy(contents.get(config)))
-        cells.append(cell._replace(key=config_key(cfg, select)))
+        cells.append(cell._replace(key=config_key(cfg, chosen_by)))
     _check_folders(cells)
     return cells
 
 
-def label_of(variant, recipe):
-    """Name a recipe of a config file and changes to it: what of the two there is, joined by ``-``."""
-    return '-'.join(part for part in (variant, recipe) if part)
+def label_of(*parts):
+    """Name a recipe of a config file, or a method, and changes to it: what of them there is, joined by ``-``."""
+    return '-'.join(part for part in parts if part)
+
+
+def is_trained(method):
+    """Say whether a method trains anything.
+
+    Args:
+        method (str): Its name, or the path of its base file.
+    """
+    return read_method(method).train_cfg is not None
 
 
 def read_cell_config(cell, content=None):
@@ -121,6 +163,8 @@ def read_cell_config(cell, content=None):
     command_line.add_common_flags(parser)
     arguments = parser.parse_args([])
     arguments.cfg_options = dict(cell.options)
+    if cell.method:
+        arguments.method, arguments.recipe = cell.method, cell.method_recipe
     cfg = command_line.read_config(cell.config, arguments, content)
     if not cell.with_targets and cfg.get('test_cfg') and cfg.test_cfg.get('targets'):
         cfg.test_cfg.targets = None
@@ -145,13 +189,14 @@ def config_key(cfg, select):
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=_name).encode()).hexdigest()
 
 
-def find_config(dataset, recipe, folder):
+def find_config(dataset, recipe, folder, setting=''):
     """Find the config of a data set.
 
     Args:
         dataset (str): Its name; case, ``-`` and ``_`` do not matter.
         recipe (str): ``'paper'``, or what the file's name ends with, such as ``'official'``.
-        folder (str | Path): With files named ``<method>_<model>_<n>shot_<data set>[_<recipe>].py``.
+        folder (str | Path): With files named ``<method>_<model>_<n>shot_<data set>[_<setting>][_<recipe>].py``.
+        setting (str): Such as ``'base2new'``; '' for few shots of all classes.
 
     Returns:
         str: Path of the file.
@@ -162,11 +207,12 @@ def find_config(dataset, recipe, folder):
     found = {}
     for path in sorted(Path(folder).glob('*shot_*.py')):
         found.setdefault(_plain(path.stem.split('shot_', 1)[1]), []).append(path)
-    wanted = _plain(dataset) + ('' if recipe in ('', 'paper') else _plain(recipe))
+    wanted = _plain(dataset + setting + ('' if recipe in ('', 'paper') else recipe))
     paths = found.get(wanted, [])
     if len(paths) != 1:
         what = 'no config' if not paths else f"several configs ({', '.join(path.name for path in paths)})"
-        raise ValueError(f'{folder} has {what} for data set {dataset!r} with recipe {recipe or "paper"!r}; '
+        with_setting = f' and setting {setting!r}' if setting else ''
+        raise ValueError(f'{folder} has {what} for data set {dataset!r} with recipe {recipe or "paper"!r}{with_setting}; '
                          f"expected one of {', '.join(sorted(found)) or 'none'}, or give the path of a config")
     return str(paths[0])
 
@@ -175,10 +221,11 @@ def read_grid_file(path):
     """Read a grid from a file.
 
     Args:
-        path (str): ``.yaml``, ``.json`` or ``.py`` with any of ``configs``, ``datasets``, ``shots``, ``seeds``,
-            ``recipes`` (names, or names with changes to the config), ``definitions`` (names with changes, of which
-            ``recipes`` takes those that it names), ``cfg_options``, ``targets`` (whether to test on those of the
-            configs) and ``published`` (see :mod:`.published`). As in configs, ``_base_`` names files to build on.
+        path (str): ``.yaml``, ``.json`` or ``.py`` with any of ``configs``, ``datasets``, ``setting`` (what the names of
+            their configs end with, such as ``base2new``), ``methods``, ``shots``, ``seeds``, ``recipes`` (names, or
+            names with changes to the config), ``definitions`` (names with changes, of which ``recipes`` takes those
+            that it names), ``cfg_options``, ``targets`` (whether to test on those of the configs) and ``published``
+            (see :mod:`.published`). As in configs, ``_base_`` names files to build on.
 
     Returns:
         dict: What it holds.
@@ -198,7 +245,7 @@ def _in_words(kinds):
     if kinds is bool:
         return 'true or false'
     kinds = kinds if isinstance(kinds, tuple) else (kinds, )
-    return ' or '.join(['a list'] * (list in kinds) + ['a mapping'] * (dict in kinds))
+    return ' or '.join(['a list'] * (list in kinds) + ['a mapping'] * (dict in kinds) + ['a text'] * (str in kinds))
 
 
 def _related(value):

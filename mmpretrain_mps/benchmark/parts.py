@@ -8,15 +8,16 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import (DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS,
                                  OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS, TRANSFORMS)
 
+from ..datasets.transforms import with_views
+from ..models.classifiers import CLIPClassifier
 from ..models.classifiers.linear_probe_classifier import refuse_losses
 from ..models.utils.clip_loader import vision_tower_without_weights
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 CLASSIFIER = 'MPSCLIPClassifier'
 PROBE = 'LinearProbeClassifier'
-# What the classifier takes a part for that does not say its type.
-DEFAULT_TYPES = dict(backbone='DualBranchViT', head='LogitsFusionHead', gram_loss='GramAlignLoss',
-                     sculpt_loss='HierarchicalSculptLoss')
+# What the classifiers take a part for that does not say its type; the backbone they say themselves.
+DEFAULT_TYPES = dict(head='LogitsFusionHead', gram_loss='GramAlignLoss', sculpt_loss='HierarchicalSculptLoss')
 DEFAULT_LOOPS = dict(val_cfg='ValLoop', test_cfg='TestLoop')
 # Any number does: what is looked for are names and values that a schedule refuses.
 EPOCH_LENGTH = 10
@@ -64,16 +65,20 @@ def _parts_of(cfg):
             yield f'{name}.sampler', _look_up_sampler, cfg[name].get('sampler') or dict(type='DefaultSampler')
             for dataset in datasets_of(cfg[name]['dataset']):
                 yield f'{name}.dataset', _look_up_dataset, dataset
+                if dataset.get('views'):
+                    yield f'{name}.dataset.views', _build_views, dataset
                 for index, transform in enumerate(dataset.get('pipeline') or ()):
                     yield f'{name}.dataset.pipeline.{index}', TRANSFORMS.build, transform
     for name, target in ((cfg.get('test_cfg') or {}).get('targets') or {}).items():
         for dataset in datasets_of((target or {}).get('dataset', target)):
             yield f'test_cfg.targets.{name}', _look_up_dataset, dataset
-    yield 'optim_wrapper', _build_optimizer, cfg['optim_wrapper']
+    if cfg.get('optim_wrapper'):
+        yield 'optim_wrapper', _build_optimizer, cfg['optim_wrapper']
     schedules = cfg.get('param_scheduler') or []
     for index, schedule in enumerate(schedules if isinstance(schedules, list) else [schedules]):
         yield f'param_scheduler.{index}', _build_schedule, schedule
-    yield 'train_cfg', _look_up_train_loop, cfg['train_cfg']
+    if cfg.get('train_cfg'):
+        yield 'train_cfg', _look_up_train_loop, cfg['train_cfg']
     for name, loop in DEFAULT_LOOPS.items():
         if cfg.get(name) is not None:
             yield name, _look_up_test_loop, {'type': loop, **cfg[name]}
@@ -116,10 +121,14 @@ def described_data(dataset):
 
 
 def _build_model_parts(model):
+    kind = _look_up(MODELS, model['type'])
     _check_arguments(MODELS, model)
     if model['type'] == PROBE:
-        refuse_losses(model)  # names that its signature lets through
-    defaults, parts = DEFAULT_TYPES if model['type'] == CLASSIFIER else {}, {}
+        refuse_losses(model)  # whose message says more
+    is_ours = isinstance(kind, type) and issubclass(kind, CLIPClassifier)
+    if is_ours:
+        _check_inherited_arguments(kind, model)
+    defaults, parts = dict(DEFAULT_TYPES, backbone=kind.default_backbone) if is_ours else {}, {}
     for name, part in model.items():
         section = {'type': defaults.get(name), **part} if isinstance(part, dict) else {}
         if not section.get('type'):
@@ -140,6 +149,11 @@ def _look_up_sampler(sampler):
 
 def _look_up_dataset(dataset):
     _check_arguments(DATASETS, dataset)
+
+
+def _build_views(dataset):
+    for transform in with_views(dataset['dataset'].get('pipeline') or (), **dataset['views']):
+        TRANSFORMS.build(transform)
 
 
 def _look_up_train_loop(loop):
@@ -182,3 +196,18 @@ def _check_arguments(registry, section, *given):
     """Look a class up and compare the names of its arguments, of which the runner gives some by itself."""
     arguments = {name: None for name in (*section, *given) if name != 'type'}
     inspect.signature(_look_up(registry, section['type'])).bind(**arguments)
+
+
+def _check_inherited_arguments(kind, section):
+    """Compare names with the arguments of a class and of those that it hands further ones on to."""
+    known = set()
+    for ancestor in kind.__mro__:
+        if '__init__' not in vars(ancestor):
+            continue
+        parameters = inspect.signature(ancestor.__init__).parameters.values()
+        known |= {parameter.name for parameter in parameters}
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    strangers = [name for name in section if name not in known | {'type'}]
+    if strangers:
+        raise TypeError(f"{kind.__name__} takes no {', '.join(map(repr, strangers))}")

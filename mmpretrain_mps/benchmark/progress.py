@@ -33,7 +33,7 @@ class Progress:
         if result is None:
             outcome = f'FAILED ({reason})'
         else:
-            self.seconds[cell.config, cell.shots].append((seconds, min(seconds, result['seconds']['training'])))
+            self.seconds[(cell.config, cell.method), cell.shots].append((seconds, min(seconds, result['seconds']['training'])))
             fused = result['metrics'].get('accuracy/fused')
             outcome = 'done' if fused is None else f'{fused:.2f} %'
         count = self.total - len(self.left)
@@ -65,12 +65,13 @@ class Progress:
 
     def _expected(self, cell):
         """Return the expected seconds of a cell: as its like, else with the training in proportion to the shots."""
-        like = self.seconds.get((cell.config, cell.shots))
+        group = cell.config, cell.method
+        like = self.seconds.get((group, cell.shots))
         if like:
             return statistics.mean(seconds for seconds, _ in like)
-        same_config = [key for key in self.seconds if key[0] == cell.config] or list(self.seconds)
+        same_config = [key for key in self.seconds if key[0] == group] or list(self.seconds)
         nearest = min(same_config, key=lambda key: abs(key[1] - cell.shots))
-        factor = max(1, cell.shots / nearest[1])
+        factor = max(1, cell.shots / max(1, nearest[1]))
         return statistics.mean(seconds + training * (factor - 1) for seconds, training in self.seconds[nearest])
 
 

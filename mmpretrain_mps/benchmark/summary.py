@@ -5,6 +5,8 @@ from typing import NamedTuple, Optional
 
 from scipy.special import stdtrit
 
+from ..engine.loops.domain_report import HARMONIC_MEAN, NEW_CLASSES
+
 CONFIDENCE = 0.95
 BRANCHES = ('fused', 'tuned')
 MEAN = 'mean'
@@ -43,6 +45,8 @@ class Summary(NamedTuple):
     """The same keys -> the figure that somebody published."""
     others: tuple = ()
     """Names of those methods of which there will be nothing but published figures."""
+    by_method: bool = False
+    """Whether there are methods, which mostly share their zero-shot figures, and not only recipes of one."""
 
     @property
     def columns(self):
@@ -104,11 +108,11 @@ def summarise(results, targets=False, published=None):
     Returns:
         Summary: Of them.
     """
-    names = _method_names(results)
+    names = method_names(results)
     by_seed = _by_seed(results, names, targets)
     datasets = list(dict.fromkeys(dataset for _, _, dataset, _ in by_seed))
     methods = list(dict.fromkeys(names.values()))
-    shots = {result['shots'] for result in results}
+    shots = {result['shots'] for result in results if result['shots']}  # what trains nothing has none
     means = {}
     if published is not None:
         expected = published.targets if targets else published.datasets
@@ -126,7 +130,7 @@ def summarise(results, targets=False, published=None):
         methods = list(dict.fromkeys([*methods, *(method for _, method, _, _ in quoted)]))
         shots |= {number for _, _, _, number in quoted if number}
     return Summary(datasets, methods, sorted(shots), spreads, list(means), quoted,
-                   () if published is None else published.others)
+                   () if published is None else published.others, any(result.get('method') for result in results))
 
 
 def _by_seed(results, names, targets):
@@ -135,7 +139,8 @@ def _by_seed(results, names, targets):
     for result in results:
         method = names[result['dataset'], result['config'], result['recipe']]
         for dataset, prefix in _columns(result, targets):
-            for branch in (*BRANCHES, 'zero_shot'):
+            # What trains nothing is zero-shot and nothing else.
+            for branch in (*(BRANCHES if result['shots'] else ()), 'zero_shot'):
                 figure = result['metrics'].get(f'{prefix}accuracy/{branch}')
                 if figure is not None:
                     # Zero-shot is one figure, whatever the shots.
@@ -220,9 +225,9 @@ def speeds_of(results):
     Returns:
         list[dict]: One per method, data set and shots, with ``training`` and ``prediction``: pictures per second.
     """
-    names, groups = _method_names(results), {}
+    names, groups = method_names(results), {}
     for result in results:
-        if not result['resumed'] and not any(True for _ in _columns(result, True)):
+        if result['shots'] and not result['resumed'] and not any(True for _ in _columns(result, True)):
             method = names[result['dataset'], result['config'], result['recipe']]
             groups.setdefault((method, result['dataset'], result['shots']), []).append(result)
     return [
@@ -231,14 +236,22 @@ def speeds_of(results):
              shots=shots,
              runs=len(group),
              training=statistics.fmean(
-                 run['train_pictures'] * run['epoch'] / run['seconds']['training'] for run in group),
+                 run.get('pictures_seen', run['train_pictures'] * run['epoch']) / run['seconds']['training']
+                 for run in group),
              prediction=statistics.fmean(run['test_pictures'] / run['seconds']['testing'] for run in group))
         for (method, dataset, shots), group in groups.items()
     ]
 
 
-def _method_names(results):
-    """Name the methods: by their recipe, or by config and recipe where that does not tell those of a data set apart."""
+def method_names(results):
+    """Name the methods: by their recipe, or by config and recipe where that does not tell those of a data set apart.
+
+    Args:
+        results (Sequence[dict]): Of cells.
+
+    Returns:
+        dict: (data set, config, recipe) to the name.
+    """
     variants = {}
     for result in results:
         variants.setdefault(result['dataset'], {})[result['config'], result['recipe']] = None
@@ -259,5 +272,6 @@ def _columns(result, targets):
     suffix = '/accuracy/fused'
     for name in result['metrics']:
         target = name.removesuffix(suffix)
-        if name.endswith(suffix) and not target.startswith('mean_of_'):
+        # New classes have a table of their own, since they are other ones in every data set.
+        if name.endswith(suffix) and not target.startswith('mean_of_') and target not in (NEW_CLASSES, HARMONIC_MEAN):
             yield target, f'{target}/'

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..engine.file_backend import AtomicLocalBackend
 from ..engine.loops.domain_report import markdown_table
-from .summary import Quote, rows_of, speeds_of, summarise
+from .base_to_new import HEADINGS, TITLE, base_to_new_lines
+from .summary import Quote, Spread, rows_of, speeds_of, summarise
 
 TITLES = {'fused': 'Accuracy in percent (fused: the prediction that the method reports)',
           'tuned': 'Accuracy in percent of the tuned branch alone'}
@@ -66,6 +67,9 @@ def results_json(cells, results, failures=(), published=None):
         targets_summary=rows_of(summarise(results, targets=True, published=published)),
         failed=[dict(cell=failure.cell.name, reason=failure.reason) for failure in failures],
         missing=[cell.name for cell in cells if cell.key not in done])
+    halves = _base_to_new_json(results, published)
+    if halves:
+        content.update(base_to_new=halves)
     if published is not None:
         content.update(published=dict(source=published.source))
         if published.speed:
@@ -107,6 +111,9 @@ def results_markdown(cells, results, failures=(), published=None):
     parts = ['# Results', EXPLANATION, _quotation(published), _how_selected(results)]
     for heading, headings, rows in text_tables(results, published):
         parts += [f'## {heading}', markdown_table(headings, rows)]
+    lines = base_to_new_lines(results, published)
+    if lines:
+        parts += [f'## {TITLE}', markdown_table(HEADINGS, [_base_to_new_row(line, _text) for line in lines])]
     if published is not None and published.speed:
         parts += [f'## {SPEED_TITLE}', markdown_table(*_speed_table(results, published))]
     if len(results) < len(cells):
@@ -138,6 +145,10 @@ def results_latex(results, published=None):
         rows = [[_escape(method), str(shots), *(_latex(figure) for figure in figures)]
                 for method, shots, figures in lines]
         parts.append(_latex_table(f'{_escape(heading)}. {notes}', [_escape(name) for name in _headings(summary)], rows))
+    lines = base_to_new_lines(results, published)
+    if lines:
+        rows = [_base_to_new_row(line, _latex, _escape) for line in lines]
+        parts.append(_latex_table(f'{TITLE}. {notes}', HEADINGS, rows))
     if published is not None and published.speed:
         headings, rows = _speed_table(results, published)
         rows = [[_escape(cell) if isinstance(cell, str) else f'${cell:.2f}$' for cell in row] for row in rows]
@@ -168,7 +179,11 @@ def _headings(summary):
 
 
 def _lines(summary, branch):
-    """Yield method, shots and spreads of every line, zero-shot first; what is published follows in its own line."""
+    """Yield method, shots and spreads of every line, zero-shot first; what is published follows in its own line.
+
+    Of methods with the same zero-shot figures, the first one has them.
+    """
+    seen = []
     for method in summary.methods:
         for shots in (0, *summary.shots):
             name = branch if shots else 'zero_shot'
@@ -176,9 +191,13 @@ def _lines(summary, branch):
             # Papers give one prediction per method, which is the fused one.
             quotes = [summary.quote(name, method, column, shots) if branch == 'fused' else None
                       for column in summary.columns]
-            if method not in summary.others and (any(spreads) or any(quotes)):
-                # Seeds do not matter to zero-shot: a spread of 0 would say nothing.
-                yield method, shots, [spread if shots else _unspread(spread) for spread in spreads]
+            # Seeds do not matter to zero-shot: a spread of 0 would say nothing.
+            spreads = [spread if shots else _unspread(spread) for spread in spreads]
+            repeated = summary.by_method and not shots and [spread and spread.mean for spread in spreads] in seen
+            if not shots:
+                seen.append([spread and spread.mean for spread in spreads])
+            if method not in summary.others and (any(spreads) or any(quotes)) and (any(quotes) or not repeated):
+                yield method, shots, spreads
             if any(quotes):
                 yield f'{method} (paper)', shots, quotes
 
@@ -189,6 +208,20 @@ def _speed_table(results, published):
             for speed in speeds_of(results)]
     quoted = [published.speed.get(task, '-') for task in ('training', 'prediction')]
     return ['method', 'shots', 'data set', 'training', 'prediction'], [*rows, ['(paper)', '-', '-', *quoted]]
+
+
+def _base_to_new_row(line, figure, text=str):
+    """Return a line of the table as text."""
+    return [*map(text, map(str, line[:3])),
+            *(figure(value if isinstance(value, Spread) else Quote(value, None)) for value in line[3:])]
+
+
+def _base_to_new_json(results, published):
+    rows = []
+    for method, shots, dataset, *figures in base_to_new_lines(results, published):
+        base, new, harmonic = (figure._asdict() if isinstance(figure, Spread) else figure for figure in figures)
+        rows.append(dict(method=method, shots=shots, dataset=dataset, base=base, new=new, harmonic_mean=harmonic))
+    return rows
 
 
 def _unspread(spread):

@@ -78,7 +78,7 @@ def test_the_time_is_estimated_from_a_measured_step_alone(tmp_path):
 
 @pytest.mark.parametrize('option, value, message', [
     ('model.head.alpha', 2, 'model: ValueError: alpha must lie between 0 and 1, but is 2'),
-    ('model.headd', {}, "model: TypeError: got an unexpected keyword argument 'headd'"),
+    ('model.headd', {}, "model: TypeError: MPSCLIPClassifier takes no 'headd'"),
     ('model.gram_loss.p', 0, 'model: ValueError: GramAlignLoss needs weights >= 0 and p >= 1'),
     ('model.backbone.group_depths', [4, 4, 5], 'model: ValueError: group_depths must be three counts'),
     ('model.backbone.group_depths', [11, 0, 1], None),

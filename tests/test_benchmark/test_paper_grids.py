@@ -15,14 +15,18 @@ from tiny_clip import save_tiny_clip
 from tiny_digits import CONFIG_FOLDER, ROOT
 
 from mmpretrain_mps.benchmark import grid as grid_module
-from mmpretrain_mps.benchmark.command import cells_of, quotable_labels, run, split_recipes
+from mmpretrain_mps.benchmark.command import cells_of, quotable_labels, run
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
 from mmpretrain_mps.benchmark.parts import PartsCheck
 from mmpretrain_mps.benchmark.published import published_of
 
 GRIDS = {path.stem: path for path in sorted((CONFIG_FOLDER / 'grids').glob('*/*.yaml')) if path.parent.name != '_base_'}
-RUNS = dict(main=165, domain_generalization=3, components=132, alignment_parts=165, consistency=594,
-            sculpted_layers=198, alpha=363, lambda1=231, lambda2=231, tuned_weights=363, supervised_logits=66, speed=1)
+RUNS = dict(main=165, domain_generalization=3, base_to_new=33, cross_data_set=3, components=132, alignment_parts=165,
+            consistency=594, sculpted_layers=198, alpha=363, lambda1=231, lambda2=231, tuned_weights=363,
+            supervised_logits=66, speed=1)
+# The same of grids that compare methods, with all of them. A method that trains nothing is run once for each data set.
+RUNS_OF_METHODS = dict(main=13 * 165 + 11, domain_generalization=13 * 3 + 1, base_to_new=9 * 33 + 11,
+                       cross_data_set=9 * 3 + 1, speed=13 + 1)
 DEFINITIONS = read_grid_file(str(GRIDS['main']))['definitions']
 VARIANTS = ('paper', 'official')
 # In recipe "paper" these are the method itself, written out.
@@ -38,52 +42,106 @@ def files_read_once():
 
 
 def flags_of(**flags):
-    defaults = dict(configs=[], datasets=[], shots=None, seeds=None, recipes=None, cfg_options=None, select='last',
+    defaults = dict(configs=[], datasets=[], methods=[], shots=None, seeds=None, recipes=None, cfg_options=None, select='last',
                     targets=False)
     return argparse.Namespace(**{**defaults, **flags})
 
 
 def lay_out(name, **flags):
-    return cells_of(flags_of(**flags), CONFIG_FOLDER, read_grid_file(str(GRIDS[name])))
+    """Return the cells of a grid; of one that compares methods, those of MPS-Tuning unless told."""
+    methods = flags.pop('methods', ['mps'] if name in RUNS_OF_METHODS else [])
+    return cells_of(flags_of(methods=methods, **flags), CONFIG_FOLDER, read_grid_file(str(GRIDS[name])))
 
 
-def quoted(name):
-    grid = read_grid_file(str(GRIDS[name]))
-    labels = quotable_labels(*split_recipes(grid, None))
-    return published_of(grid, str(GRIDS[name]), labels, lay_out(name, seeds=[1]))
+def quoted(name, methods=()):
+    grid, flags = read_grid_file(str(GRIDS[name])), dict(seeds=[1], methods=list(methods))
+    cells = cells_of(flags_of(**flags), CONFIG_FOLDER, grid)
+    return published_of(grid, str(GRIDS[name]), quotable_labels(flags_of(**flags), grid), cells)
 
 
 def test_every_grid_of_the_paper_is_known_here_and_in_the_documentation():
     assert set(GRIDS) == set(RUNS)
     text = (ROOT / 'docs' / 'paper.md').read_text(encoding='utf-8')
     rows = dict(re.findall(r'^\| `configs/grids/paper/(\w+)\.yaml` .*?\| (\d+) \|$', text, re.MULTILINE))
-    assert {name: int(runs) for name, runs in rows.items()} == RUNS
+    assert {name: int(runs) for name, runs in rows.items()} == {**RUNS, **RUNS_OF_METHODS}
 
 
 @pytest.mark.parametrize('name', RUNS)
 def test_a_grid_has_as_many_cells_as_it_says_with_both_recipes(name):
     header = GRIDS[name].read_text(encoding='utf-8')
-    assert f'\n# {RUNS[name]} run' in header and f'--grid configs/grids/paper/{name}.yaml' in header
+    assert f'\n# {RUNS_OF_METHODS.get(name, RUNS[name])} run' in header
+    assert f'--grid configs/grids/paper/{name}.yaml' in header
+    assert name not in RUNS_OF_METHODS or re.search(rf'`--methods mps` does the ({RUNS[name]}|one) of MPS-Tuning', header)
     seeds = read_grid_file(str(GRIDS[name]))['seeds']
     assert seeds == ([1] if name == 'speed' else [1, 2, 3])
     # Every config of every cell is read here; seeds change nothing but the seed.
     cells = lay_out(name, seeds=[1], recipes=VARIANTS)
     assert len(cells) * len(seeds) == 2 * RUNS[name]
     assert len({cell.key for cell in cells}) == len(cells)
+    if name in RUNS_OF_METHODS:
+        assert {cell.recipe for cell in cells} == {'mps-default', 'mps-official'}
+        return
     assert {cell.recipe.partition('-')[0] for cell in cells} == set(VARIANTS)
     assert all(cell.config.endswith('_official.py') == cell.recipe.startswith('official') for cell in cells)
+
+
+@pytest.mark.parametrize('name', RUNS_OF_METHODS)
+def test_a_grid_of_methods_has_each_of_them_on_the_same_pictures(name):
+    methods = read_grid_file(str(GRIDS[name]))['methods']
+    cells = lay_out(name, methods=[], seeds=[1], datasets=['SUN397'] if name == 'speed' else [], shots=[16])
+    datasets = {cell.config for cell in cells}
+    assert len(cells) == len(methods) * len(datasets) and {cell.recipe for cell in cells} == set(methods)
+    per_method = RUNS[name] // len(datasets)
+    assert RUNS_OF_METHODS[name] == len(datasets) * ((len(methods) - 1) * per_method + 1)
+    # One config file for all methods, so that picks, test pictures and targets are the same.
+    assert {(cell.config, cell.method) for cell in cells} == {(config, name) for config in datasets for name in methods}
+    assert all((cell.shots, cell.trains) == ((0, False) if cell.method == 'zero_shot' else (16, True)) for cell in cells)
+    tasks = {read_cell_config(cell).get('task') for cell in cells[:3]}
+    assert tasks == {dict(base_to_new='base_to_new', cross_data_set='transfer').get(name, 'few_shot')}
+
+
+def test_the_configs_of_methods_get_the_recipe_of_the_task():
+    cells = {cell.method: cell for cell in lay_out('base_to_new', methods=[], seeds=[1], datasets=['DTD'])}
+    epochs = {name: read_cell_config(cells[name]).train_cfg.max_epochs for name in ('promptsrc', 'coop', 'tcp', 'mps')}
+    assert epochs == dict(promptsrc=20, coop=200, tcp=50, mps=50)
+    transfer = {cell.method: cell for cell in lay_out('cross_data_set', methods=[], seeds=[1])}
+    assert read_cell_config(transfer['coop']).model.num_context == 4
+    assert read_cell_config(transfer['tac']).train_cfg.max_epochs == 5
+
+
+def test_named_methods_take_the_place_of_those_of_a_grid_and_changes_go_with_mps_alone():
+    labels = [cell.recipe for cell in lay_out('main', methods=['coop', 'mps'], datasets=['DTD'], seeds=[1], shots=[1])]
+    assert labels == ['coop', 'mps']
+    cells = lay_out('components', methods=['mps', 'coop'], datasets=['DTD'], seeds=[1], shots=[1])
+    assert [cell.recipe for cell in cells] == ['mps-ce', 'mps-ce_mar', 'mps-ce_hms', 'mps-full', 'coop']
+    assert 'model.gram_loss.loss_weight' in cells[0].options and 'model.gram_loss.loss_weight' not in cells[4].options
+    grid = read_grid_file(str(GRIDS['components']))
+    assert quotable_labels(flags_of(methods=['mps', 'coop'], recipes=['default', 'official', 'ce', 'full']), grid) == {
+        'mps-default-ce': 'ce', 'mps-default-full': 'full', 'mps-official-ce': 'ce', 'mps-official-full': 'full'}
+
+
+@pytest.mark.parametrize('flags, message', [
+    (dict(methods=['coop', 'coop']), "'coop' is named twice; expected each method once"),
+    (dict(methods=['coop'], recipes=['linear_probe']), "recipes 'linear_probe' are none of a method; expected each"),
+    (dict(methods=['coup']), "there is no method 'coup'")])
+def test_methods_that_cannot_be_laid_out_are_refused(flags, message):
+    with pytest.raises(ValueError, match=message):
+        lay_out('main', datasets=['DTD'], **flags)
 
 
 @pytest.mark.parametrize('name', RUNS)
 def test_a_dry_run_of_a_grid_lists_its_runs_and_misses_nothing_but_weights_and_data(name, tmp_path):
     lines, nowhere = [], dict(pretrained=str(tmp_path / 'no.pt'), data_root=str(tmp_path / 'no'))
-    flags = flags_of(grid=str(GRIDS[name]), cfg_options=nowhere, work_dir=str(tmp_path / 'out'), runs_dir=None,
+    methods = ['mps', 'linear_probe'] if name in ('main', 'domain_generalization', 'speed') else ['mps']
+    methods = methods if name in RUNS_OF_METHODS else []
+    runs = RUNS[name] * max(1, len(methods))
+    flags = flags_of(grid=str(GRIDS[name]), methods=methods, cfg_options=nowhere, work_dir=str(tmp_path / 'out'), runs_dir=None,
                      devices=['cpu'], jobs=1, dry_run=True, step_seconds=None)
     assert run(flags, CONFIG_FOLDER, lines.append) == 1
     datasets = read_grid_file(str(GRIDS[name]))['datasets']
-    assert sum(int(count) for line in lines for count in re.findall(r'\((\d+) runs\)$', line)) == RUNS[name]
-    assert lines[len(datasets)] == f'{RUNS[name]} runs, 0 done before, {RUNS[name]} to run'
-    missing = len(datasets) + (3 if name == 'domain_generalization' else 1)
+    assert sum(int(count) for line in lines for count in re.findall(r'\((\d+) runs\)$', line)) == runs
+    assert lines[len(datasets)] == f'{runs} runs, 0 done before, {runs} to run'
+    missing = len(datasets) + dict(domain_generalization=3, cross_data_set=11).get(name, 1)
     assert sum(line.startswith('MISSING') for line in lines) == missing
     assert lines[-1] == f'dry run: NOT ready, {missing} missing, see above'  # and no part is faulty
 
@@ -92,8 +150,8 @@ def test_a_dry_run_of_a_grid_lists_its_runs_and_misses_nothing_but_weights_and_d
 def test_the_method_builds_on_every_data_set(variant):
     parts = PartsCheck()
     cells = [cell for name in ('main', 'domain_generalization')
-             for cell in lay_out(name, seeds=[1], shots=[16], recipes=[variant])]
-    assert len(cells) == 11 + 1 and {cell.recipe for cell in cells} == {'full'}
+             for cell in lay_out(name, seeds=[1], shots=[16], recipes=[variant], methods=['mps'])]
+    assert len(cells) == 11 + 1 and {cell.recipe for cell in cells} == {'mps'}
     assert {cell.config: parts.faults_of(read_cell_config(cell)) for cell in cells} == {
         cell.config: [] for cell in cells}
 
@@ -108,12 +166,10 @@ def test_the_recipe_paper_alone_is_the_default_and_one_recipe_needs_no_mention()
         lay_out('components', datasets=['DTD'], recipes=['cee'])
 
 
-def test_the_linear_probe_runs_in_the_place_of_the_method_and_has_no_figures_of_it():
-    cells = lay_out('main', recipes=['paper', 'linear_probe'], seeds=[1], shots=[16])
-    assert {cell.recipe for cell in cells} == {'paper-full', 'linear_probe-full'} and len(cells) == 22
-    assert quotable_labels({'full': {}}, ['paper', 'linear_probe']) == {'paper-full': 'full'}
-    assert quotable_labels({'full': {}}, ['linear_probe']) == {}
-    cell, = lay_out('domain_generalization', recipes=['linear_probe'], seeds=[1])
+def test_the_linear_probe_is_a_method_and_takes_no_changes_of_mps():
+    cells = lay_out('main', methods=['mps', 'linear_probe'], seeds=[1], shots=[16])
+    assert {cell.recipe for cell in cells} == {'mps', 'linear_probe'} and len(cells) == 22
+    cell, = lay_out('domain_generalization', methods=['linear_probe'], seeds=[1])
     assert PartsCheck().faults_of(read_cell_config(cell)) == []
     without_losses = lay_out('components', datasets=['DTD'], recipes=['linear_probe', 'ce'])[0]
     fault, = PartsCheck().faults_of(read_cell_config(without_losses))
@@ -203,21 +259,24 @@ def test_the_values_of_recipes_reach_the_model(architecture):
 
 def test_equal_names_are_equal_runs_so_that_grids_can_share_them():
     folders = [{cell.folder for cell in lay_out(name, datasets=['DTD'], shots=[16]) if cell.recipe == 'full'}
-               for name in ('main', 'components', 'alpha', 'tuned_weights')]
+               for name in ('components', 'alpha', 'tuned_weights')]
     assert len(folders[0]) == 3 and all(folder == folders[0] for folder in folders)
+    # As a method it has another name; read_result finds what has the same config.
+    keys = {cell.folder.name for cell in lay_out('main', datasets=['DTD'], shots=[16])}
+    assert keys == {folder.name for folder in folders[0]}
 
 
 def test_quoted_figures_are_those_of_the_paper():
     values = quoted('domain_generalization').values
     column = 'mean of source, V2, Sketch'
-    assert [values['full', name, 16] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)] == [
+    assert [values['mps', name, 16] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)] == [
         75.60, 50.10, 67.53, 64.41]
-    assert [values['full', name, 0] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)] == [
+    assert [values['mps', name, 0] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)] == [
         66.73, 46.15, 60.83, 57.90]
     assert {other: [values[other, name, 16] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)]
-            for other in quoted('domain_generalization').others} == {
-                'PromptSRC': [73.17, 49.10, 65.70, 62.66], 'AMU-Tuning': [74.93, 50.37, 65.42, 63.57],
-                'TAC': [73.67, 48.93, 66.23, 62.94]}
+            for other in ('promptsrc', 'amu_tuning', 'tac')} == dict(
+                promptsrc=[73.17, 49.10, 65.70, 62.66], amu_tuning=[74.93, 50.37, 65.42, 63.57],
+                tac=[73.67, 48.93, 66.23, 62.94])
     components = quoted('components').values
     assert {recipe: [components[recipe, name, 16] for name in ('ImageNet', 'StanfordCars', 'SUN397', 'mean')]
             for recipe in ('ce', 'ce_mar', 'ce_hms', 'full')} == dict(
@@ -240,8 +299,32 @@ def test_what_several_grids_quote_is_the_same_everywhere():
                     assert seen.setdefault((same, column, shots), value) == value
 
 
+def test_the_harmonic_means_of_base_and_new_classes_are_those_of_the_two_and_have_a_source():
+    published = quoted('base_to_new')
+    assert set(published.base_to_new) == {(name, 'mean') for name in (
+        'zero_shot', 'coop', 'tcp', 'textrefiner', 'promptsrc', 'ivlp', 'tac', 'clip_lora')} and not published.others
+    for (name, _), (base, new, harmonic) in published.base_to_new.items():
+        # Of the means; one paper prints the mean of the harmonic means.
+        assert harmonic == pytest.approx(2 * base * new / (base + new), abs=0.1 if name == 'tac' else 0.01)
+    assert 'for coop: CoCoOp (arXiv 2203.05557)' in published.source
+
+
+def test_means_over_the_ten_other_data_sets_are_theirs():
+    values, mean = quoted('cross_data_set').values, 'mean of the ten'
+    for method in ('coop', 'promptsrc', 'tac'):
+        ten = [value for (name, column, _), value in values.items() if name == method and column not in ('ImageNet', mean)]
+        assert len(ten) == 10 and sum(ten) / 10 == pytest.approx(values[method, mean, 16], abs=0.005)
+
+
+def test_methods_that_are_not_run_keep_their_lines_and_sources():
+    published = quoted('main', methods=['mps', 'tcp'])
+    assert published.others == ('promptsrc', 'amu_tuning', 'tac', 'clip_lora', 'clip_adapter', 'tip_adapter_f')
+    assert published.values['tcp', 'mean', 1] == 70.63 and published.values['promptsrc', 'ImageNet', 16] == 73.17
+    assert 'for tcp: runs of others' in published.source and 'for promptsrc' not in published.source
+
+
 def test_means_of_three_are_the_means_of_the_three():
     values = quoted('domain_generalization').values
-    for method, shots in {(method, shots) for method, _, shots in values}:
+    for method, shots in {(method, shots) for method, _, shots in values if method != 'coop'}:
         three = [values[method, name, shots] for name in ('ImageNet', 'imagenet_v2', 'imagenet_sketch')]
         assert sum(three) / 3 == pytest.approx(values[method, 'mean of source, V2, Sketch', shots], abs=0.005)

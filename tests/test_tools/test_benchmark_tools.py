@@ -1,12 +1,15 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from recorded_operators import RecordOperators
 from tiny_clip import save_tiny_clip
 from tiny_digits import write_config
 from tiny_run import ROOT, run_python
+from torch.autograd import DeviceType
 
 TOOLS = ROOT / 'tools' / 'benchmark'
 
@@ -14,11 +17,11 @@ TOOLS = ROOT / 'tools' / 'benchmark'
 @pytest.fixture
 def step(monkeypatch):
     monkeypatch.syspath_prepend(str(TOOLS))
-    for name in ('step', 'reference', 'flops', 'machine'):
+    for name in ('step', 'reference', 'flops', 'machine', 'operators'):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import step
     yield step
-    for name in ('step', 'reference', 'flops', 'machine'):
+    for name in ('step', 'reference', 'flops', 'machine', 'operators'):
         sys.modules.pop(name, None)
 
 
@@ -89,6 +92,64 @@ def test_the_tool_writes_times_memory_and_counts(architecture, tmp_path):
     assert 'ratio' in done.stdout and str(out) in done.stdout
 
 
+def test_each_formulation_has_the_loss_scaler_of_its_own_precision(step, architecture):
+    bench = step.Bench(step.parse_arguments(['--architecture', architecture, '--classes', '3', '--dtype', 'bfloat16',
+                                             '--reference-dtype', 'float16']))
+    assert {name: scaler.is_enabled() for name, scaler in bench.scalers.items()} == dict(reference=True, ours=False)
+    bench.step('ours')
+    with RecordOperators() as recorded:
+        bench.step('ours')
+    # What a scaler of float16 would do, and wait for.
+    assert not {'_local_scalar_dense', '_amp_foreach_non_finite_check_and_unscale_'} & set(recorded.names)
+    assert {'mm', 'addmm'} & set(recorded.names)
+
+
+def test_the_fused_optimizer_is_ours_alone(step, architecture):
+    bench = step.Bench(step.parse_arguments(['--architecture', architecture, '--classes', '3', '--fused']))
+    names = {}
+    for name in step.FORMULATIONS:
+        with RecordOperators() as recorded:
+            bench.step(name)
+        names[name] = '_fused_sgd_' in recorded.names
+    assert names == dict(reference=False, ours=True)
+
+
+def test_on_a_gpu_the_time_of_kernels_counts_once(step):
+    from operators import own_times
+
+    def event(key, cpu, device, kind=DeviceType.CPU, annotation=False):
+        return SimpleNamespace(key=key, count=2, self_cpu_time_total=cpu, self_device_time_total=device, device_type=kind,
+                               is_user_annotation=annotation)
+
+    events = [event('aten::mm', 50, 3000), event('gemm', 0, 3000, DeviceType.CUDA), event('Memset', 0, 1000, DeviceType.CUDA),
+              event('Optimizer.step#SGD', 5, 4000, DeviceType.CUDA, annotation=True), event('aten::add', 150, 1000)]
+    assert own_times(events, cuda=True) == [dict(operator='gemm', calls=2, self_ms=3.0, share=0.75),
+                                            dict(operator='Memset', calls=2, self_ms=1.0, share=0.25)]
+    assert [(row['operator'], row['share']) for row in own_times(events, cuda=False)] == [('aten::add', 0.75), ('aten::mm', 0.25)]
+
+
+def test_a_round_of_queued_calls_counts_as_one_call(step, monkeypatch):
+    import machine
+    clock = iter([0.0, 10.0])
+    monkeypatch.setitem(machine.CLOCKS, 'wall', lambda: next(clock))
+    called = []
+    assert machine.seconds(lambda: called.append(1), torch.device('cpu'), calls=5) == 2.0 and len(called) == 5
+
+
+@pytest.mark.parametrize('gpus, options', [(0, ''), (1, '2 processes need as many GPUs, but there are 1'), (2, '')])
+def test_two_processes_are_left_out_where_there_is_one_gpu(monkeypatch, gpus, options):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.delitem(sys.modules, 'machine', raising=False)
+    import options_accuracy as tool
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+    assert tool.why_not(tool.OPTIONS['2 processes with 16 each']) == options
+    assert tool.why_not(tool.OPTIONS['bfloat16']) == ''
+    # --amp would be float16 on some GPUs.
+    assert 'optim_wrapper.dtype=bfloat16' in tool.OPTIONS['bfloat16'].changes
+    sys.modules.pop('machine', None)
+
+
 def test_memory_is_counted_until_it_is_freed(monkeypatch, step):
     monkeypatch.delitem(sys.modules, 'memory', raising=False)
     import memory
@@ -139,6 +200,7 @@ def test_options_are_the_same_within_one_standard_deviation_of_plain_training(mo
 
 @pytest.mark.parametrize('flags, message', [
     (['--device', 'cuda'], '--device is cuda, but PyTorch sees no GPU here'),
+    (['--precision', 'tf32'], '--precision tf32 is of GPUs, but --device is cpu'),
     (['--largest-batch'], '--largest-batch searches the memory of a GPU, but --device is cpu'),
     (['--repeats', '0', '--batch', '-1'], '--batch is -1, expected 1 or more'),
     (['--architecture', 'no-such', '--no-memory'], "unknown architecture 'no-such'")])
@@ -154,7 +216,9 @@ def test_what_cannot_be_measured_is_refused_in_one_message(step, monkeypatch, ca
 def test_result_files_of_different_settings_have_different_names(step, monkeypatch):
     monkeypatch.setattr(torch, 'set_num_threads', lambda number: None)  # would hold for all tests that follow
     flags = [[], ['--batch', '2'], ['--classes', '7'], ['--recipe', 'paper'], ['--reference-dtype', 'float16'],
-             ['--threads', '1'], ['--clock', 'process'], ['--compile'], ['--no-onednn'], ['--dtype', 'bfloat16']]
+             ['--threads', '1'], ['--clock', 'process'], ['--compile'], ['--no-onednn'], ['--dtype', 'bfloat16'], ['--fused'],
+             ['--device', 'cuda'], ['--device', 'cuda', '--precision', 'tf32']]
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     names = [step.name_of(step.parse_arguments(chosen)) for chosen in flags]
     assert names[0] == 'step-ViT-B-16-cpu-float32-batch4' and len(set(names)) == len(names)
 
@@ -172,14 +236,15 @@ def test_the_start_of_a_training_is_timed_and_one_that_fails_is_shown(tmp_path):
 
 def test_the_loader_tool_compares_sources_with_the_step(tmp_path):
     step = tmp_path / 'step-x.json'
-    step.write_text(json.dumps(dict(settings=dict(batch=4), step=dict(seconds=dict(ours=0.5)))))
+    step.write_text(json.dumps(dict(settings=dict(batch=4), step=dict(seconds=dict(ours=0.5)),
+                                    machine=dict(device='a GPU'))))
     out = tmp_path / 'loader.json'
     done = run_python(TOOLS / 'loader.py', '--quick', '--classes', '2', '--shots', '2', '--size', '64', '48', '--batch', '4',
                       '--step-results', step, '--out', out)
     assert done.returncode == 0, done.stderr
     results = json.loads(out.read_text())
     assert len(results['pictures_per_second']) == 3 and min(results['pictures_per_second'].values()) > 0
-    assert results['step'] == dict(file='step-x.json', pictures_per_second=8.0)
+    assert results['step'] == dict(file='step-x.json', pictures_per_second=8.0, device='a GPU')
     assert 'x the step' in done.stdout
     assert not list(Path(tmp_path).glob('class_*'))
 

@@ -24,6 +24,7 @@ def run(config, work_dir, **flags):
     lines = []
     defaults = dict(configs=[str(config)],
                     datasets=[],
+                    methods=[],
                     grid=None,
                     shots=[1],
                     seeds=[1],

@@ -86,14 +86,15 @@ def pictures_per_second(loader, epochs):
 
 
 def consumed_by_step(path, architecture):
-    """Return (file, pictures per second of our training step in it), or None without results."""
+    """Return (file, pictures per second of our training step in it, on what device), or None without results."""
     folder = ROOT / 'results' / 'benchmark'
     files = [Path(path)] if path else sorted(folder.glob(f'step-{Path(architecture).name}-*.json'),
                                              key=lambda file: file.stat().st_mtime)
     if not files:
         return None
     results = json.loads(files[-1].read_text(encoding='utf-8'))
-    return files[-1], results['settings']['batch'] / results['step']['seconds']['ours']
+    return (files[-1], results['settings']['batch'] / results['step']['seconds']['ours'],
+            results.get('machine', {}).get('device'))
 
 
 def main(argv=None):
@@ -114,11 +115,12 @@ def main(argv=None):
     for name, rate in rates.items():
         print(f"{name:<28}{rate:>9.0f} pictures/s{'' if step is None else f'{rate / step[1]:>9.1f} x the step'}")
     if step is not None:
-        print(f'the step of {step[0].name} consumes {step[1]:.1f} pictures/s')
+        print(f'the step of {step[0].name} consumes {step[1]:.1f} pictures/s on {step[2]}')
     write_results(dict(
         settings={key: value for key, value in vars(args).items() if key not in ('out', 'folder', 'step_results')},
+        # Decoding and augmentation are the CPU's, whatever trains.
         machine=describe_machine(torch.device('cpu')), pictures_per_second=rates,
-        step=None if step is None else dict(file=step[0].name, pictures_per_second=step[1])), args.out)
+        step=None if step is None else dict(file=step[0].name, pictures_per_second=step[1], device=step[2])), args.out)
     return 0
 
 

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
+from mmengine.device import get_device
 
 from mmpretrain_mps.models.backbones.linear import applies_to, multiply
 
@@ -37,20 +38,39 @@ def _processor_name():
 CLOCKS = {'wall': time.perf_counter, 'process': time.process_time}
 
 
-def seconds(function, device, clock='wall'):
-    """Run a function once and return how long it took, the device's work included.
+def device_in_use():
+    """Return the device that mmengine trains on here: a GPU where there is one."""
+    return torch.device(get_device())
+
+
+def seconds(function, device, clock='wall', calls=1):
+    """Run a function and return how long a call took, the device's work included.
 
     Args:
         function (Callable): What to time.
         device (torch.device): Where it runs.
         clock (str): ``'wall'``, or ``'process'``: processor time, which on a busy machine and with one thread says what
             the wall clock says on a quiet one.
+        calls (int): How many are queued before the device is waited for.
     """
     synchronize(device)
     start = CLOCKS[clock]()
-    function()
+    for _ in range(calls):
+        function()
     synchronize(device)
-    return CLOCKS[clock]() - start
+    return (CLOCKS[clock]() - start) / calls
+
+
+def launch_seconds(function, device, repeats=3):
+    """Return how long the host takes to launch a call of a function on an idle device, the median of several."""
+    found = []
+    for _ in range(repeats):
+        synchronize(device)
+        start = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - start)
+    synchronize(device)
+    return statistics.median(found)
 
 
 def synchronize(device):
@@ -59,7 +79,7 @@ def synchronize(device):
         torch.cuda.synchronize(device)
 
 
-def alternate(functions, repeats, device, clock='wall'):
+def alternate(functions, repeats, device, clock='wall', calls=1):
     """Time functions in turn, so that what else the machine does meets all of them.
 
     Args:
@@ -67,16 +87,17 @@ def alternate(functions, repeats, device, clock='wall'):
         repeats (int): How often each is timed, after one run that is not.
         device (torch.device): Where they run.
         clock (str): As in :func:`seconds`.
+        calls (int): As in :func:`seconds`.
 
     Returns:
-        dict[str, list[float]]: Seconds.
+        dict[str, list[float]]: Seconds of a call.
     """
     times = {name: [] for name in functions}
     for function in functions.values():
         function()
     for _ in range(repeats):
         for name, function in functions.items():
-            times[name].append(seconds(function, device, clock))
+            times[name].append(seconds(function, device, clock, calls))
     return times
 
 

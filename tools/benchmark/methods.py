@@ -35,6 +35,7 @@ from mmpretrain_mps.utils.methods import method_names, read_method
 
 TRAINED_BY_STEPS = ('mps', 'coop', 'tcp', 'textrefiner', 'promptsrc', 'ivlp', 'tac', 'clip_lora', 'clip_adapter', 'tip_adapter_f',
                     'amu_tuning')
+ENCODED_ONCE = dict(sentences=None, teacher_templates='classes')
 
 
 def parse_arguments(arguments=None):
@@ -64,12 +65,15 @@ class Bench:
         content = read_method(method)
         config = {**content.model, 'architecture': args.architecture,
                   'pretrained': 'embedded' if args.architecture == EMBEDDED_ARCHITECTURE else None}
+        # What is encoded once, before the first step, is not measured here: the classes' own templates do.
+        config.update({name: value for name, value in ENCODED_ONCE.items() if name in config})
         names = IMAGENET_SIMPLE_CATEGORIES[:args.classes]
         torch.manual_seed(0)
         self.model = MODELS.build({**config, 'class_names': _names(args, names)})
         self.views = int((content.views or {}).get('num_views', 1)) if content.views != 'test' else 1
         generator = torch.Generator().manual_seed(1)
-        self.pictures = [torch.randn(args.batch, 3, *self.model.image_size, generator=generator) for _ in range(self.views)]
+        pictures = self.views + self.model.takes_reference
+        self.pictures = [torch.randn(args.batch, 3, *self.model.image_size, generator=generator) for _ in range(pictures)]
         self.labels = torch.randint(0, args.classes, (args.batch, ), generator=generator)
         self.samples = [DataSample(gt_label=label) for label in self.labels.split(1)]
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]

@@ -4,7 +4,8 @@
 
 Trains the config once per option and seed through tools/train.py (two processes through tools/dist_train.sh), tests every
 checkpoint in one process and float32, and compares the mean over seeds with that of plain training. "Same" is a difference
-of at most one standard deviation of plain training over its seeds. What is done is kept.
+of at most one standard deviation of plain training over its seeds. What is done is kept. Trainings take a GPU where there
+is one; what needs more GPUs than there are is left out, with the reason.
 """
 import argparse
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from machine import ROOT, describe_machine, write_results
+from machine import ROOT, describe_machine, device_in_use, write_results
 
 PLAIN = 'plain'
 METRICS = {'accuracy/tuned': 'tuned', 'accuracy/fused': 'fused'}
@@ -26,7 +27,6 @@ METRICS = {'accuracy/tuned': 'tuned', 'accuracy/fused': 'fused'}
 class Option(NamedTuple):
     """One way to train."""
 
-    flags: tuple = ()
     changes: tuple = ()
     """Of the config. The batch of all processes and accumulated steps together stays what it is."""
     processes: int = 1
@@ -34,7 +34,7 @@ class Option(NamedTuple):
 
 OPTIONS = {
     PLAIN: Option(),
-    'bfloat16': Option(flags=('--amp', )),
+    'bfloat16': Option(changes=('optim_wrapper.type=DeviceAmpOptimWrapper', 'optim_wrapper.dtype=bfloat16')),
     'torch.compile': Option(changes=('model.compile=True', )),
     'checkpointing': Option(changes=('model.backbone.checkpointing=True', )),
     '2 accumulated steps of 16': Option(changes=('train_dataloader.batch_size=16', 'optim_wrapper.accumulative_counts=2')),
@@ -63,13 +63,23 @@ def parse_arguments():
 def main():
     """Train, test and compare."""
     arguments = parse_arguments()
-    runs = [(name, seed) for name in arguments.options for seed in arguments.seeds]
+    skipped = {name: reason for name in arguments.options if (reason := why_not(OPTIONS[name]))}
+    for name, reason in skipped.items():
+        print(f'{name}: left out, {reason}')
+    options = [name for name in arguments.options if name not in skipped]
+    runs = [(name, seed) for name in options for seed in arguments.seeds]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         metrics = dict(zip(runs, pool.map(lambda run: train_and_test(*run, arguments), runs)))
-    results = compare(metrics, arguments.options, arguments.seeds)
+    results = compare(metrics, options, arguments.seeds)
     write_results(dict(config=Path(arguments.config).name, seeds=arguments.seeds,
-                       machine=describe_machine(torch.device('cpu')), options=results), arguments.out)
+                       machine=describe_machine(device_in_use()), options=results, skipped=skipped), arguments.out)
     print(format_results(results))
+
+
+def why_not(option: Option) -> str:
+    """Return why an option cannot be had here, '' if it can: each process needs a GPU of its own where there are GPUs."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else option.processes
+    return f'{option.processes} processes need as many GPUs, but there are {gpus}' if option.processes > gpus else ''
 
 
 def train_and_test(name, seed, arguments):
@@ -81,7 +91,7 @@ def train_and_test(name, seed, arguments):
         tool = [sys.executable, str(ROOT / 'tools' / 'train.py'), arguments.config]
         if option.processes > 1:
             tool = ['bash', str(ROOT / 'tools' / 'dist_train.sh'), arguments.config, str(option.processes)]
-        run([*tool, '--work-dir', str(folder), *option.flags, '--cfg-options', f'seed={seed}', *option.changes])
+        run([*tool, '--work-dir', str(folder), '--cfg-options', f'seed={seed}', *option.changes])
         checkpoint = (folder / 'last_checkpoint').read_text().strip()
         run([sys.executable, str(ROOT / 'tools' / 'test.py'), arguments.config, checkpoint, '--work-dir', str(folder),
              '--out', str(file), '--out-item', 'metrics', '--cfg-options', f'seed={seed}', 'test_cfg.targets=None'])

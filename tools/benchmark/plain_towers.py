@@ -65,8 +65,8 @@ def plain_vision(tower):
         visual, prompts = tower.zero_shot, tuple(prompts)
         states = embed_patches(visual, images, prompts[0] if prompts else None)
         mask = tower._mask(states.shape[1], len(prompts[0]), hidden_from_patches) if hidden_from_patches else None
-        # open_clip's modules take what is not to be seen, the fused kernel what is.
-        hidden = mask if mask is None or any(hasattr(block.attn, 'low_rank') for block in tower.all_blocks()) else ~mask
+        # To be added: open_clip's modules turn a mask of truth values into numbers.
+        hidden = None if mask is None else torch.zeros(mask.shape).masked_fill(~mask, float('-inf'))
         row = None
         for index, block in enumerate(tower.all_blocks()):
             if 0 < index < len(prompts):

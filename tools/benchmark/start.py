@@ -11,8 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-from machine import ROOT, describe_machine, write_results
+from machine import ROOT, describe_machine, device_in_use, write_results
 
 FIRST_ITERATION = 'Epoch(train)'
 
@@ -60,7 +59,7 @@ def main():
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"{Path(arguments.config).name}: first iteration after {medians['first']:.1f} s, with kept prototypes after "
           f"{medians['later']:.1f} s (medians of {arguments.repeats})")
-    write_results(dict(config=Path(arguments.config).name, machine=describe_machine(torch.device('cpu')), seconds=medians,
+    write_results(dict(config=Path(arguments.config).name, machine=describe_machine(device_in_use()), seconds=medians,
                        all_seconds=times), arguments.out)
 
 

@@ -3,11 +3,14 @@
     python tools/benchmark/step.py --quick
     python tools/benchmark/step.py --batch 4 --repeats 7
     python tools/benchmark/step.py --device cuda --dtype bfloat16 --reference-dtype float16 --batch 32 --compile
+    python tools/benchmark/step.py --device cuda --precision tf32 --fused --batch 256
 
 Weights are random, which changes no cost. Both formulations share them; first their losses and logits are compared,
-then they run in turn. Times are medians; the ratio is the median over the rounds. Memory is the peak above weights and
-inputs, each in a process of its own. The floor is the count of what the method cannot do without; `share` is the speed
-in operations of the floor per second against a large matrix product, measured here.
+then they run in turn. Times are medians; the ratio is the median over the rounds. On a GPU a round is several calls,
+queued one after the other as a training queues its steps, and how long the host takes to launch a call is measured apart.
+Memory is the peak above weights and inputs, each formulation alone, in a process of its own. The floor is the count of what
+the method cannot do without; `share` is the speed in operations of the floor per second against a large matrix product of
+the same precision, measured here.
 """
 import argparse
 import json
@@ -18,25 +21,28 @@ from pathlib import Path
 
 import torch
 from flops import counted_flops, least_flops
-from machine import (CLOCKS, ROOT, PeakMemory, alternate, describe_machine, matmul_peak, median_ratio, synchronize,
+from machine import (CLOCKS, ROOT, PeakMemory, alternate, describe_machine, launch_seconds, matmul_peak, median_ratio,
                      write_results)
 from mmpretrain.structures import DataSample
+from operators import format_profile, profile
 from reference import ReferenceFormulation
 
 from mmpretrain_mps.models import MPSCLIPClassifier
 from mmpretrain_mps.models.backbones.linear import force_onednn
+from mmpretrain_mps.models.utils.precision import FLOAT32_PRECISIONS, STRICT, TF32, float32_products
 from mmpretrain_mps.models.utils.view_bank import BankLayout, ViewBank
 from mmpretrain_mps.utils.errors import user_errors
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # Losses of the two formulations may differ by this share: rounding.
-TOLERANCE = {'float32': 1e-4, 'bfloat16': 5e-2, 'float16': 1e-2}
+TOLERANCE = {'float32': 1e-4, TF32: 1e-2, 'bfloat16': 5e-2, 'float16': 1e-2}
 RECIPES = {
     'official': dict(layer_weights=(1.0, 1.0, 0.5), temperature_factors=(1.0, 1.0, 2.0), normalize_text=False),
     'paper': dict(layer_weights=(1.0, 1.0), normalize_text=True),
 }
 FORMULATIONS = ('reference', 'ours')
-TOP_OPERATORS = 15
+# Calls of a timed round on a GPU: enough to keep its queue filled.
+QUEUED = 5
 
 
 def parse_arguments(argv=None):
@@ -46,6 +52,8 @@ def parse_arguments(argv=None):
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='float32, or autocast to the other two')
     parser.add_argument('--reference-dtype', choices=DTYPES, help='of the reference alone; default: as --dtype')
+    parser.add_argument('--precision', choices=FLOAT32_PRECISIONS, default=STRICT,
+                        help='of float32 products on a GPU, of both formulations')
     parser.add_argument('--batch', type=int, help='pictures; default 4, with --quick 2')
     parser.add_argument('--views', type=int, default=2)
     parser.add_argument('--classes', type=int, default=100)
@@ -57,6 +65,7 @@ def parse_arguments(argv=None):
     parser.add_argument('--no-onednn', action='store_true', help='ours through the same matrix library as the reference')
     parser.add_argument('--compile', action='store_true', help='ours through torch.compile')
     parser.add_argument('--checkpointing', action='store_true', help='ours with gradient checkpointing')
+    parser.add_argument('--fused', action='store_true', help='ours with the fused optimizer')
     parser.add_argument('--largest-batch', action='store_true', help='also search the largest batch that fits (GPU)')
     parser.add_argument('--no-memory', action='store_true', help='skip the measurement of memory')
     parser.add_argument('--view-bank', action='store_true', help='our step on pre-drawn views, without the frozen part')
@@ -72,6 +81,8 @@ def parse_arguments(argv=None):
     device = torch.device(args.device)
     if device.type == 'cuda' and not torch.cuda.is_available():
         parser.error(f'--device is {args.device}, but PyTorch sees no GPU here')
+    if args.precision != STRICT and device.type != 'cuda':
+        parser.error(f'--precision {args.precision} is of GPUs, but --device is {args.device}')
     if args.largest_batch and device.type != 'cuda':
         parser.error(f'--largest-batch searches the memory of a GPU, but --device is {args.device}')
     for name in ('batch', 'views', 'classes', 'repeats'):
@@ -136,17 +147,21 @@ class Bench:
         """Forget gradients and the optimizer's state."""
         for parameter in self.parameters:
             parameter.grad = None
-        # A rate of zero: both formulations do the whole work on weights that stay what they are.
-        self.optimizer = torch.optim.SGD(self.parameters, lr=0.0, momentum=0.9)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled='float16' in self.dtypes())
+        # A rate of zero: both formulations do the whole work on weights that stay what they are. One optimizer and one
+        # loss scaler for each: what one precision needs, and waits for, is not charged to the other.
+        self.optimizers = {name: torch.optim.SGD(self.parameters, lr=0.0, momentum=0.9,
+                                                 fused=True if self.args.fused and name == 'ours' else None)
+                           for name in FORMULATIONS}
+        self.scalers = {name: torch.amp.GradScaler(self.device.type, enabled=dtype == 'float16')
+                        for name, dtype in self.dtypes().items()}
 
     def dtypes(self):
-        """Return the dtypes in use."""
-        return (self.args.reference_dtype, self.args.dtype)
+        """Return the dtype of each formulation."""
+        return dict(reference=self.args.reference_dtype, ours=self.args.dtype)
 
     def autocast(self, name):
         """Return the context in which a formulation runs."""
-        dtype = DTYPES[self.args.reference_dtype if name == 'reference' else self.args.dtype]
+        dtype = DTYPES[self.dtypes()[name]]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
     def losses(self, name, inputs=None):
@@ -159,10 +174,11 @@ class Bench:
 
     def step(self, name):
         """Run one training step: forward, backward, update."""
-        self.optimizer.zero_grad()
-        self.scaler.scale(sum(self.losses(name).values())).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        optimizer, scaler = self.optimizers[name], self.scalers[name]
+        optimizer.zero_grad()
+        scaler.scale(sum(self.losses(name).values())).backward()
+        scaler.step(optimizer)
+        scaler.update()
 
     @torch.no_grad()
     def predict(self, name):
@@ -189,7 +205,8 @@ class Bench:
         Raises:
             ValueError: If a difference is beyond rounding.
         """
-        tolerance = max(TOLERANCE[name] for name in self.dtypes())
+        tolerance = max(TOLERANCE[self.args.precision if name == 'float32' and self.args.precision == TF32 else name]
+                        for name in self.dtypes().values())
         ours, theirs = ({key: value.detach() for key, value in self.losses(name).items()} for name in ('ours', 'reference'))
         pairs = {key: (ours[key], theirs[key]) for key in theirs}
         pairs['logits'] = (self.predict('ours'), self.predict('reference'))
@@ -215,15 +232,14 @@ def measure_memory(args, name):
 
 
 def memory_in_own_processes(argv):
-    """Run :func:`measure_memory` of each formulation in a process of its own; they may run side by side."""
-    command = [sys.executable, str(Path(__file__).resolve()), *argv, '--memory-of']
-    running = {name: subprocess.Popen([*command, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-               for name in FORMULATIONS}
-    outputs = {name: process.communicate() for name, process in running.items()}
-    for name, process in running.items():
-        if process.returncode:
-            raise RuntimeError(f'the measurement of memory of {name} failed:\n{outputs[name][1]}')
-    return {name: json.loads(output.splitlines()[-1]) for name, (output, _) in outputs.items()}
+    """Run :func:`measure_memory` of each formulation in a process of its own; one after the other, for they may not fit."""
+    command, found = [sys.executable, str(Path(__file__).resolve()), *argv, '--memory-of'], {}
+    for name in FORMULATIONS:
+        done = subprocess.run([*command, name], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f'the measurement of memory of {name} failed:\n{done.stderr}')
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def largest_batch(bench, name):
@@ -258,10 +274,14 @@ def measure(args, argv):
     pictures = dict(step=args.batch * args.views, predict=args.batch)
     peak = matmul_peak(bench.device, DTYPES[args.dtype], clock=args.clock)
     results.update(machine=describe_machine(bench.device), matmul_peak_tflops=peak / 1e12)
+    on_gpu = bench.device.type == 'cuda'
+    bench.reset()
+    if on_gpu:
+        torch.cuda.empty_cache()  # otherwise the allocator keeps what the comparison took
     memory = {} if args.no_memory else memory_in_own_processes(argv)
     for task, count in pictures.items():
-        times = alternate({name: lambda name=name: getattr(bench, task)(name) for name in FORMULATIONS}, args.repeats,
-                          bench.device, args.clock)
+        calls = {name: lambda name=name: getattr(bench, task)(name) for name in FORMULATIONS}
+        times = alternate(calls, args.repeats, bench.device, args.clock, QUEUED if on_gpu else 1)
         flops = {} if args.compile else {name: bench.count_flops(task, name) / count for name in FORMULATIONS}
         # What cannot be done without is less where the frozen part was run before.
         floor = flops.get('ours', float('nan')) if args.view_bank and task == 'step' else least_flops(
@@ -270,6 +290,7 @@ def measure(args, argv):
         results[task] = dict(
             seconds={name: statistics.median(times[name]) for name in FORMULATIONS},
             all_seconds=times, ratio=median_ratio(times, 'reference', 'ours'),
+            launch_seconds={name: launch_seconds(call, bench.device) for name, call in calls.items()} if on_gpu else {},
             gflop={name: number / 1e9 for name, number in flops.items()},
             gflop_floor=floor / 1e9, share_of_peak=floor * count / median / peak,
             memory={name: memory[name][task] for name in memory})
@@ -285,8 +306,8 @@ def format_results(results):
     settings = results['settings']
     lines = [
         f"{settings['architecture']}, batch {settings['batch']} x {settings['views']} views, {settings['classes']} classes, "
-        f"{settings['dtype']} (reference {settings['reference_dtype']}), recipe {settings['recipe']}"
-        f"{', compiled' if settings['compile'] else ''} on {results['machine']['device']}, "
+        f"{settings['dtype']} (reference {settings['reference_dtype']}), float32 {settings['precision']}, "
+        f"recipe {settings['recipe']}{', compiled' if settings['compile'] else ''} on {results['machine']['device']}, "
         f"{results['machine']['threads']} threads, {results['machine']['processor']}, {settings['clock']} clock",
         f"numbers agree to {results['difference']:.1e}; a large matrix product runs at "
         f"{results['matmul_peak_tflops']:.3f} TFLOP/s", '',
@@ -297,6 +318,9 @@ def format_results(results):
             memory = row['memory'].get(name)
             lines.append(f"{label:<11}{name:<12}{row['seconds'][name]:>9.3f}{row['gflop'].get(name, float('nan')):>15.2f}"
                          f"{'' if memory is None else f'{memory / 1e9:.2f} GB':>13}")
+        if row['launch_seconds']:
+            lines.append(f"{label:<11}{'launching':<12}" + ', '.join(
+                f'{name} {seconds:.4f} s' for name, seconds in row['launch_seconds'].items()))
         memory = row['memory']
         known = memory and None not in memory.values()
         lines += [f"{label:<11}{'ratio':<12}{row['ratio']:>8.2f}x"
@@ -309,46 +333,11 @@ def format_results(results):
     return '\n'.join(lines)
 
 
-def profile(bench):
-    """Return the operators that our step and prediction spend most of their own time in.
-
-    Args:
-        bench (Bench): What is run, once more after a run that is not recorded.
-
-    Returns:
-        dict[str, list[dict]]: For ``step`` and ``predict``: operator, calls, milliseconds, share of all of them.
-    """
-    cuda = bench.device.type == 'cuda'
-    activities = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if cuda else [])]
-    found = {}
-    for task in ('step', 'predict'):
-        getattr(bench, task)('ours')
-        with torch.profiler.profile(activities=activities) as recorded:
-            getattr(bench, task)('ours')
-            synchronize(bench.device)
-        times = {event.key: (event.self_device_time_total if cuda else event.self_cpu_time_total, event.count)
-                 for event in recorded.key_averages()}
-        total = sum(time for time, _ in times.values())
-        found[task] = [dict(operator=name, calls=calls, self_ms=time / 1e3, share=time / total)
-                       for name, (time, calls) in sorted(times.items(), key=lambda item: -item[1][0])[:TOP_OPERATORS]]
-    return found
-
-
-def format_profile(found):
-    """Return the tables of :func:`profile` for the screen."""
-    lines = []
-    for task, rows in found.items():
-        lines += [f"{f'operators of our {task}':<52}{'calls':>7}{'self ms':>11}{'share':>8}"]
-        lines += [f"{row['operator'][:50]:<52}{row['calls']:>7}{row['self_ms']:>11.2f}{100 * row['share']:>6.1f} %"
-                  for row in rows] + ['']
-    return '\n'.join(lines)
-
-
 def main(argv=None):
     """Measure, print, write."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse_arguments(argv)
-    with user_errors(), force_onednn(False if args.no_onednn else None):
+    with user_errors(), force_onednn(False if args.no_onednn else None), float32_products(args.precision):
         if args.memory_of:
             print(json.dumps(measure_memory(args, args.memory_of)))
             return
@@ -365,9 +354,10 @@ def main(argv=None):
 def name_of(args):
     """Return the name of a result file: what was run, and the settings that are not at their default."""
     parts = ['step', Path(args.architecture).name, torch.device(args.device).type, args.dtype, f'batch{args.batch}']
-    defaults = dict(reference_dtype=args.dtype, views=2, classes=100, recipe='official', threads=None, clock='wall')
+    defaults = dict(precision=STRICT, reference_dtype=args.dtype, views=2, classes=100, recipe='official', threads=None,
+                    clock='wall')
     parts += [f'{name}_{getattr(args, name)}' for name, value in defaults.items() if getattr(args, name) != value]
-    parts += [name for name in ('compile', 'checkpointing', 'no_onednn', 'view_bank') if getattr(args, name)]
+    parts += [name for name in ('compile', 'checkpointing', 'fused', 'no_onednn', 'view_bank') if getattr(args, name)]
     return '-'.join(parts)
 
 

@@ -1,9 +1,6 @@
 """Class names travel from the data set to the classifier."""
-import gc
-
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
-from torch.nn.parallel import DistributedDataParallel
 
 from ...models.classifiers.description import check_class_names
 from .loops import built_datasets, check_reference, is_training, unwrapped, wrap_anew
@@ -33,11 +30,6 @@ class ClassNamesHook(Hook):
         for dataset in built_datasets(runner):
             self._match(runner, dataset)
 
-    def before_train(self, runner):
-        """Let the wrapper for several processes know the parameters that got their sizes with the classes."""
-        if getattr(unwrapped(runner.model), 'predicts_any_classes', True) is False:
-            wrap_anew(runner)
-
     def before_val(self, runner):
         """Compare once more: names can arrive with a checkpoint."""
         self._match(runner, runner.val_loop.dataloader.dataset)
@@ -54,21 +46,9 @@ class ClassNamesHook(Hook):
             check_class_names(classes or None, model.class_names, owner, 'the model')
         elif classes:
             model.set_classes(classes, model.templates or metainfo.get('templates'))
-            _wrap_anew(runner)
+            if not getattr(model, 'predicts_any_classes', True):
+                wrap_anew(runner)
             runner.logger.info(f'{len(classes)} classes of {owner} with the templates {model.templates}')
         else:
             raise ValueError(f"the model has no class names, and {owner} gives it none; set model.class_names or the "
                              "data set's metainfo=dict(classes=...)")
-
-
-def _wrap_anew(runner):
-    """Wrap a model for several processes once more if its parameters have just got a row for each class.
-
-    The wrapper keeps the shapes that it found, and shares its values out of the main process, which new random ones need.
-    """
-    model = unwrapped(runner.model)
-    if isinstance(runner.model, DistributedDataParallel) and not getattr(model, 'predicts_any_classes', True):
-        # Autograd's own record of a shape lives as long as a wrapper that holds it.
-        runner.model = None
-        gc.collect()
-        runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), model)

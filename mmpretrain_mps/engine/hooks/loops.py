@@ -1,5 +1,6 @@
 """What a runner is about to do, read from the loops that it has built, and the model that it does it with."""
 import copy
+import gc
 
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
@@ -63,13 +64,14 @@ def check_reference(runner):
 
 
 def wrap_anew(runner):
-    """Wrap the model for several processes once more: its wrapper knows the parameters by the sizes that they had.
+    """Wrap the model for several processes once more if its parameters have other sizes than when it was wrapped.
 
-    Parameters of each class have their size only when the classes are known, after the runner has wrapped the model. They
-    stay the same objects, so that the optimizer keeps them.
+    Parameters of each class have their size only when the classes, or their pictures, are known. They stay the same
+    objects, so that the optimizer keeps them. The wrapper also shares the values of the main process, which new random ones
+    need.
 
     Args:
-        runner (Runner): Before the first step of a training.
+        runner (Runner): Before the first step of a training; nothing happens in a single process.
     """
     if not isinstance(runner.model, DistributedDataParallel):
         return
@@ -77,6 +79,8 @@ def wrap_anew(runner):
     sizes = [parameter.shape for parameter in model.parameters()]
     if getattr(runner.model, 'sizes_when_wrapped', None) == sizes:
         return
-    runner.model = None  # the old wrapper takes its hooks with it
+    # Autograd's own record of a shape lives as long as a wrapper that holds it.
+    runner.model = None
+    gc.collect()
     runner.model = runner.wrap_model(copy.deepcopy(runner.cfg.get('model_wrapper_cfg')), model)
     runner.model.sizes_when_wrapped = sizes

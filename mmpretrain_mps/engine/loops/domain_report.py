@@ -10,6 +10,9 @@ from ...evaluation.alpha_sweep import SELECTION_WARNING
 from ..file_backend import AtomicLocalBackend
 
 FILE_STEM = 'domain_generalization'
+# Name of the target that shows the classes which a training on base classes did not see.
+NEW_CLASSES = 'new'
+HARMONIC_MEAN = 'harmonic_mean'
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 UNITS = (
     'Accuracy and expected calibration error (ECE) in percent. ECE: {bins} bins of equal width over the confidence, '
@@ -59,11 +62,16 @@ class DomainReport:
         """Average over sets, each with the same weight.
 
         Returns:
-            dict[str, float]: ``mean_of_targets/...`` and ``mean_of_all/...``; empty without targets.
+            dict[str, float]: ``mean_of_targets/...`` and ``mean_of_all/...``; empty without targets. With new classes
+            also ``harmonic_mean/accuracy/...`` of the accuracies on base and on new classes.
         """
         if len(self.sets) < 2:
             return {}
-        return {
+        new, base = self._new_classes(), self.sets[0]
+        harmonic = {} if new is None else {
+            f'{HARMONIC_MEAN}/accuracy/{branch}': harmonic_mean(base.accuracy[branch], new.accuracy[branch])
+            for branch in BRANCHES}
+        return harmonic | {
             f'{group}/{metric}/{branch}': _mean([getattr(result, metric)[branch] for result in results])
             for group, results in (('mean_of_targets', self.sets[1:]), ('mean_of_all', self.sets))
             for metric in ('accuracy', 'ece') for branch in BRANCHES}
@@ -126,6 +134,9 @@ class DomainReport:
         files.put_text(self.alpha_csv(), folder / f'{FILE_STEM}_alpha_sweep.csv')
         files.put_text(self.markdown(), folder / f'{FILE_STEM}.md')
 
+    def _new_classes(self):
+        return next((result for result in self.sets[1:] if result.name == NEW_CLASSES), None)
+
     def _roles(self):
         return ['source', *['target'] * (len(self.sets) - 1)]
 
@@ -135,7 +146,13 @@ class DomainReport:
         for branch, label in names.items():
             values = [getattr(result, metric)[branch] for result in self.sets]
             rows.append([label, *values, *_two_means(values)])
-        return markdown_table([title, *self._headings()], rows)
+        headings = self._headings()
+        new = self._new_classes()
+        if new is not None and metric == 'accuracy':
+            headings.append('harmonic mean of base and new')
+            for branch, row in zip(names, rows):
+                row.append(harmonic_mean(self.sets[0].accuracy[branch], new.accuracy[branch]))
+        return markdown_table([title, *headings], rows)
 
     def _alpha_table(self):
         rows = []
@@ -156,6 +173,19 @@ class DomainReport:
 
     def _set_headings(self):
         return [f'{self.sets[0].dataset} (source)', *(result.name for result in self.sets[1:])]
+
+
+def harmonic_mean(first, second):
+    """Return the harmonic mean of two accuracies, by which papers rank methods from base to new classes.
+
+    Args:
+        first (float): Not negative.
+        second (float): Not negative.
+
+    Returns:
+        float: 0 if both are 0.
+    """
+    return 2 * first * second / (first + second) if first + second else 0.0
 
 
 def markdown_table(headings, rows):

@@ -31,8 +31,17 @@ class _StartsFromFeatures:
             raise ValueError(f'{name} draws views of the training pictures, which FewShotDataset does, but the data set is a '
                              f'{type(self.dataloader.dataset).__name__}')
         self.views = DrawnViews(self.dataloader.dataset, passes)
-        self.search = None if search is None else FusionSearch(runner, **search)
+        self.search = None if search is None or self._cannot_search(search) else FusionSearch(runner, **search)
         self.best_epoch = None if best_epoch_on is None else BestEpoch(runner, best_epoch_on)
+
+    def _cannot_search(self, search):
+        """Say that a search by validation pictures has none; one that was asked for by other pictures has an error."""
+        if search.get('dataloader') or search.get('pictures', 'val') != 'val' or self.runner._val_dataloader:
+            return False
+        model = unwrapped(self.runner.model)
+        self.runner.logger.warning(f'there is no search, since the config has no validation pictures: {model.inner_name} '
+                                   f'{model.inner:g} and alpha {model.head.alpha:g} stay what they are')
+        return True
 
     def run(self):
         """Start the layer where no checkpoint brought it, then train."""
@@ -80,7 +89,7 @@ class FeatureStartLoop(_StartsFromFeatures, EpochBasedTrainLoop):
         dataloader (DataLoader | dict): Of the training pictures, a :class:`FewShotDataset`.
         passes (int): Views of each picture that the layer starts from.
         search (dict, optional): ``scale``, ``steps``, ``pictures`` and ``dataloader`` of :class:`FusionSearch`; None keeps
-            the numbers of the config.
+            the numbers of the config, and so does ``pictures='val'`` (with a warning) where there are none.
         best_epoch_on (str, optional): Pictures by which the best epoch is chosen, see :class:`ChoicePictures`; None for the
             last epoch. ``'test'`` is what released codes do.
         **kwargs: As in mmengine's ``EpochBasedTrainLoop``.

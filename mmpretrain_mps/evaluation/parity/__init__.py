@@ -15,8 +15,7 @@ from typing import Iterator, List, Optional
 from ...models.utils.precision import STRICT, float32_products
 from .golden import GoldenFile, Row, clip_folder, compared
 
-METHODS = ('mps', 'coop', 'tcp', 'textrefiner', 'promptsrc', 'clip_lora', 'clip_adapter', 'tip_adapter', 'amu_tuning',
-           'tac')
+METHODS = ('mps', 'coop', 'tcp', 'promptsrc', 'clip_lora', 'clip_adapter', 'tip_adapter', 'amu_tuning', 'textrefiner', 'tac')
 
 
 def compare(path, options: Optional[dict] = None, method: Optional[str] = None, device='cpu') -> Iterator[Row]:

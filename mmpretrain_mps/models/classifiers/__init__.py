@@ -9,11 +9,10 @@ from .mps_clip_classifier import MPSCLIPClassifier
 from .promptsrc import PromptSRCClassifier
 from .tac import TACClassifier
 from .tcp import TCPClassifier
-from .textrefiner import TCPTextRefinerClassifier, TextRefinement, TextRefinerClassifier
+from .textrefiner import TCPTextRefinerClassifier, TextRefinerClassifier
 from .tip_adapter import TipAdapterClassifier
 from .zero_shot_classifier import ZeroShotClassifier
 
 __all__ = ['AMUTuningClassifier', 'CLIPAdapterClassifier', 'CLIPClassifier', 'CLIPLoRAClassifier', 'CoOpClassifier',
            'LinearProbeClassifier', 'MPSCLIPClassifier', 'PromptSRCClassifier', 'TACClassifier', 'TCPClassifier',
-           'TCPTextRefinerClassifier', 'TextRefinement', 'TextRefinerClassifier', 'TipAdapterClassifier',
-           'ZeroShotClassifier']
+           'TCPTextRefinerClassifier', 'TextRefinerClassifier', 'TipAdapterClassifier', 'ZeroShotClassifier']

@@ -193,18 +193,19 @@ class TACClassifier(TunedTowersClassifier):
         names, templates = [name.replace('_', ' ') for name in self.class_names], self._sentence_templates
         if templates is not None:
             MMLogger.get_current_instance().info(
-                f'TAC: classes are described by {len(templates)} templates, since model.sentences names no file')
+                f"TAC: in the place of sentences, each class has {len(templates)} prompt templates ({templates[0]!r}, ...), "
+                'since model.sentences names no file')
             if self.architecture == EMBEDDED_ARCHITECTURE:
                 mini_clip.check_vocabulary(fill_templates(names, templates))
         elif self._tokenized is None:
             sentences = select_sentences(read_sentences(self.sentences), self.class_names, self.sentences)
             texts = [sentence for of_class in sentences for sentence in of_class]
-            MMLogger.get_current_instance().info(
-                f'TAC: {len(names)} classes are described by {len(texts)} sentences of {self.sentences}')
             if self.architecture == EMBEDDED_ARCHITECTURE:
                 mini_clip.check_vocabulary(texts)
             tokenizer = self._clip_of_texts().make_tokenizer()
             self._tokenized = tokenize_sentences(tokenizer, sentences, names, self.sentences)
+            MMLogger.get_current_instance().info(
+                f'TAC: {len(names)} classes have {len(texts)} sentences in {self.sentences}')
         return names, templates
 
     def _encode_sentences(self):
