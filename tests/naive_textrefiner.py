@@ -1,7 +1,7 @@
 """TextRefiner on CoOp as one would first write it down, to record numbers of any size, without this project's models.
 
-Modules of open_clip and torch, one after the other, in float64; the cache is written by loops. Only the names of the arrays
-follow the recorded files.
+Modules of open_clip and torch, one after the other, in float64; the cache is written by loops. Only the names of the
+arrays follow the recorded files.
 """
 import copy
 import math
@@ -47,7 +47,8 @@ class NaiveTrainer(nn.Module):
     def read_texts(self, token_ids):
         clip = self.clip[0]
         x = clip.token_embedding(token_ids)
-        x = torch.cat([x[:, :1], self.ctx.expand(len(x), -1, -1), x[:, 1 + len(self.ctx):]], 1) + clip.positional_embedding
+        x = torch.cat([x[:, :1], self.ctx.expand(len(x), -1, -1), x[:, 1 + len(self.ctx):]], 1)
+        x = x + clip.positional_embedding
         for block in clip.transformer.resblocks:
             x = block(x, attn_mask=clip.attn_mask)
         ends = clip.ln_final(x)[torch.arange(len(x)), token_ids.argmax(1)]
@@ -75,8 +76,10 @@ class NaiveTrainer(nn.Module):
         features = unit(local[:, 0])
         logits, local_logits = scale * features @ refined.T, scale * top_local @ texts.T
         repeated = torch.tensor([label for label in labels.tolist() for _ in range(top_local.shape[1])])
-        losses = dict(zip(TERMS, (F.cross_entropy(logits, labels), F.cross_entropy(local_logits.flatten(0, 1), repeated),
-                                  (unit(refined) - texts).abs().mean())))
+        losses = {
+            'global': F.cross_entropy(logits, labels),
+            'semantic': F.cross_entropy(local_logits.flatten(0, 1), repeated),
+            'regularisation': (unit(refined) - texts).abs().mean()}
         losses['total'] = (losses['global'] + losses['semantic'] / hp['semantic_divisor'] +
                            hp['regularisation_weight'] * losses['regularisation'])
         out = dict(image_raw=local[:, 0], image=features, local_tokens=local, cls_attention=attention, top_patches=top,
@@ -106,11 +109,11 @@ class NaiveTrainer(nn.Module):
 
 
 def record(path, width=32, heads=2, depth=3, patch=8, size=32, text_width=24, text_heads=3, text_depth=2, length=20,
-           embed=16, batch=5, classes=4, others=3, n_ctx=4, cache_size=7, alpha=0.2, momentum=0.8, top_k=5, divisor=50.0,
-           weight=20.0, log_scale=3.0, steps=3, epochs=10, seed=0):
+           embed=16, batch=5, classes=4, others=3, n_ctx=4, cache_size=7, alpha=0.2, momentum=0.8, top_k=5,
+           divisor=50.0, weight=20.0, log_scale=3.0, steps=3, epochs=10, seed=0):
     """Write a file of recorded numbers."""
-    hp = dict(vision_heads=heads, text_heads=text_heads, patch_size=patch, n_ctx=n_ctx, cache_size=cache_size, alpha=alpha,
-              momentum=momentum, top_k=top_k, semantic_divisor=divisor, regularisation_weight=weight)
+    hp = dict(vision_heads=heads, text_heads=text_heads, patch_size=patch, n_ctx=n_ctx, cache_size=cache_size,
+              alpha=alpha, momentum=momentum, top_k=top_k, semantic_divisor=divisor, regularisation_weight=weight)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         clip = open_clip.CLIP(
@@ -145,7 +148,7 @@ def record(path, width=32, heads=2, depth=3, patch=8, size=32, text_width=24, te
 
 
 def draw_tokens(classes, n_ctx, length):
-    """Draw prompts: start 1, placeholders 5, a name of 1 to 4 tokens, full stop 6, end 29, the largest id, then zeros."""
+    """Draw prompts: start 1, placeholders 5, a name of 1 to 4 tokens, full stop 6, end 29 (the largest), then zeros."""
     token_ids = torch.zeros(classes, length, dtype=torch.int64)
     for row in token_ids:
         name = torch.randint(7, 29, (torch.randint(1, 5, ()).item(), )).tolist()
@@ -188,6 +191,7 @@ def record_results(start, images, labels, new_token_ids, steps):
                 after = trainer.predict(images, trainer.token_ids)[1]
         arrays[f'{prefix}.total'] = torch.stack(totals)
         if extra:
-            arrays.update({f'{prefix}.weighted_terms': torch.stack(terms), f'{prefix}.cache_after_step': torch.stack(caches),
-                           f'{prefix}.test_logits_after': after})
+            arrays.update({
+                f'{prefix}.weighted_terms': torch.stack(terms), f'{prefix}.cache_after_step': torch.stack(caches),
+                f'{prefix}.test_logits_after': after})
     return arrays

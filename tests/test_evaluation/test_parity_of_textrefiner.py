@@ -4,6 +4,7 @@ import naive_textrefiner
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mmpretrain_mps.evaluation.parity import compare
 from mmpretrain_mps.models.utils.text_refiner import LocalCache
@@ -46,7 +47,8 @@ def test_numbers_that_are_off_or_unknown_are_noticed(small, tmp_path):
            'out.unheard_of']
     for name in off:
         values = small.get(name, small['out.logits'])
-        small[name] = values + np.asarray(1 if values.dtype.kind == 'i' else 1e-3 * max(1, abs(values).max()), values.dtype)
+        step = 1 if values.dtype.kind == 'i' else 1e-3 * max(1, abs(values).max())
+        small[name] = values + np.asarray(step, values.dtype)
     np.savez(tmp_path / 'off.npz', **small)
     assert {row.name for row in compare(tmp_path / 'off.npz') if not row.passed} == set(off)
 
@@ -60,11 +62,13 @@ def test_a_file_without_what_everything_hangs_on_is_refused(small, tmp_path):
 
 def write_mean(cache, features):
     """A cache that averages, as momentum updates usually do."""
-    nearest, weights = cache.assign(torch.nn.functional.normalize(features, dim=-1))
-    one_hot = torch.zeros(len(features), len(cache.entries)).scatter(1, nearest[:, None], weights[:, None])
-    means = one_hot.T @ torch.nn.functional.normalize(features, dim=-1) / one_hot.sum(0)[:, None].clamp(min=1e-9)
-    moved = torch.where(one_hot.any(0)[:, None], cache.momentum * cache.entries + (1 - cache.momentum) * means, cache.entries)
-    cache.entries.copy_(torch.nn.functional.normalize(moved, dim=-1))
+    features = F.normalize(features, dim=-1)
+    nearest, weights = cache.assign(features)
+    for index, entry in enumerate(cache.entries):
+        mine = nearest == index
+        if mine.any():
+            mean = (weights[mine, None] * features[mine]).sum(0) / weights[mine].sum()
+            entry.copy_(F.normalize(cache.momentum * entry + (1 - cache.momentum) * mean, dim=0))
 
 
 def test_a_cache_that_averages_is_noticed(monkeypatch):

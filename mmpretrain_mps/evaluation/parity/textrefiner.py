@@ -1,8 +1,8 @@
 """Comparison with recorded numbers of the released trainer of TextRefiner on CoOp.
 
-A file holds a small CLIP (``clip.*``), settings (``hp.*``), a batch, the tokens of its prompts, the cache and the trained
-tensors at the start (``in.*``), and what the trainer computes from them. Sizes are read from the arrays; optimizer and
-schedule are those of the method's base file.
+A file holds a small CLIP (``clip.*``), settings (``hp.*``), a batch, the tokens of its prompts, the cache and the
+trained tensors at the start (``in.*``), and what the trainer computes from them. Sizes are read from the arrays; optimizer
+and schedule are those of the method's base file.
 """
 import tempfile
 
@@ -82,8 +82,8 @@ def _classes(golden, model, kind):
 def _trained(model):
     """Return the trained tensors by their recorded names; a convolution over single tokens is a linear layer here."""
     refiner = model.refiner
-    parts = {'align.conv1': refiner.aligner.first, 'align.bn': refiner.aligner.norm, 'align.conv2': refiner.aligner.second,
-             'extractor': refiner.extractor}
+    parts = {'align.conv1': refiner.aligner.first, 'align.bn': refiner.aligner.norm,
+             'align.conv2': refiner.aligner.second, 'extractor': refiner.extractor}
     return {'ctx': model.context,
             **{f'{part}.{name}': value for part, layer in parts.items() for name, value in layer.named_parameters()}}
 
@@ -140,11 +140,11 @@ def _compare_gradients(golden, build):
         model = build()
         losses = model(*_inputs(golden), mode='loss')
         {'total': _total(losses), **_unweighted(losses, model)}[term].backward()
-        yield from _recorded(golden, {f'{prefix}.{name}': parameter.grad for name, parameter in _trained(model).items()})
+        yield from _recorded(golden, {f'{prefix}.{name}': value.grad for name, value in _trained(model).items()})
 
 
 def _compare_trajectory(golden, prefix, model, changes):
-    """Train on the same batch; every step writes the cache. Where totals outnumber the steps, the last one is behind them."""
+    """Train on the same batch; every step writes the cache. A total more than there are steps is the one behind them."""
     optimizer = recipe_optimizer('textrefiner', _trained(model).values(), **changes)
     totals, terms, caches, recorded = [], [], [], len(golden.arrays[f'{prefix}.total'])
     steps = len(golden.arrays.get(f'{prefix}.cache_after_step', golden.arrays[f'{prefix}.total']))

@@ -69,13 +69,13 @@ class TextRefinement:
     """
 
     def __init__(self, *args, cache_size: int = 25, momentum: float = 0.8, alpha: float = 0.2, num_patches: int = 5,
-                 local_weight: float = 1 / 50, distill_weight: float = 20.0, half_tokens: bool = False, class_names=None,
-                 templates=None, **kwargs):
+                 local_weight: float = 1 / 50, distill_weight: float = 20.0, half_tokens: bool = False,
+                 class_names=None, templates=None, **kwargs):
         super().__init__(*args, templates=templates, **kwargs)
         available = len(self.backbone.zero_shot.positional_embedding) - 1
         if not 0 <= num_patches <= available:
-            raise ValueError(f'num_patches must lie between 0 and the {available} patches of {self.architecture}, but is '
-                             f'{num_patches}')
+            raise ValueError(f'num_patches must lie between 0 and the {available} patches of {self.architecture}, but '
+                             f'is {num_patches}')
         if not (local_weight >= 0 and distill_weight >= 0):
             raise ValueError(f'{type(self).__name__} needs weights >= 0, but got {local_weight=}, {distill_weight=}')
         self.num_patches, self.local_weight, self.half_tokens = num_patches, local_weight, half_tokens
@@ -174,7 +174,7 @@ class TextRefinerClassifier(TextRefinement, CoOpClassifier):
 
 @MODELS.register_module()
 class TCPTextRefinerClassifier(TextRefinement, TCPClassifier):
-    """TextRefiner on TCP; a combination that was not published.
+    """TextRefiner on TCP, which shows that another learner takes no more; there are no recorded numbers of it.
 
     Args:
         *args: Of :class:`TCPClassifier`.

@@ -83,7 +83,8 @@ class LocalCache(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             features = F.normalize(features.float(), dim=-1)
             nearest, weights = self.assign(features)
-            one_hot = features.new_zeros(len(features), len(self.entries)).scatter(1, nearest[:, None], weights[:, None])
+            one_hot = features.new_zeros(len(features), len(self.entries))
+            one_hot.scatter_(1, nearest[:, None], weights[:, None])
             moved = self.momentum * self.entries + (1 - self.momentum) * one_hot.mT @ features
             is_hit = one_hot.any(0)[:, None]
             self.entries.copy_(F.normalize(torch.where(is_hit, moved, self.entries), dim=-1))
@@ -116,8 +117,8 @@ class TextRefiner(BaseModule):
 
     .. math:: t' = t + \alpha\, W [t; r(t)]
 
-    `TextRefiner <https://arxiv.org/abs/2412.08176>`_. :math:`t'` is not of unit norm, as in the released code. ``W`` does
-    not start at zero, so that refined texts differ from the beginning.
+    `TextRefiner <https://arxiv.org/abs/2412.08176>`_. :math:`t'` is not of unit norm, as in the released code. ``W``
+    does not start at zero, so that refined texts differ from the beginning.
 
     Args:
         embed_dims (int): ``D``.

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmpretrain_mps.models.utils.text_refiner import LocalCache, TextRefiner, TokenAligner, find_top_patches, select_local
+from mmpretrain_mps.models.utils.text_refiner import (LocalCache, TextRefiner, TokenAligner, find_top_patches,
+                                                      select_local)
 
 SIZE, DIMS = 5, 6
 
@@ -115,7 +116,8 @@ def test_a_written_cache_holds_no_gradient_and_keeps_its_tensor(cache):
     assert cache.entries is entries and entries._version > version and not entries.requires_grad
 
 
-@pytest.mark.parametrize('arguments', [dict(size=0), dict(momentum=-0.1), dict(momentum=1.5), dict(momentum=float('nan'))])
+@pytest.mark.parametrize('arguments', [dict(size=0), dict(momentum=-0.1), dict(momentum=1.5),
+                                       dict(momentum=float('nan'))])
 def test_a_cache_of_impossible_settings_is_refused(arguments):
     with pytest.raises(ValueError, match='1 or more entries and a momentum from 0 to 1'):
         LocalCache(**{**dict(size=3, embed_dims=4), **arguments})
