@@ -26,7 +26,7 @@ from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'results'
-TEXTS = ('README.md', 'docs/evidence.md', 'docs/speed.md')
+TEXTS = ('README.md', 'docs/evidence.md', 'docs/methods.md', 'docs/speed.md')
 STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
 # Folders of plots, and the file that each is drawn from.
 SOURCES = {**{f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}, 'bound': 'bound/bounds.json'}
@@ -249,6 +249,17 @@ def start():
             f"{found['machine']['processor']}).")
 
 
+def parity():
+    """Return how many recorded numbers of each method agree, and the largest difference."""
+    found = read('parity.json')
+    lines = ['| method | recorded arrays | that agree | largest difference, in units of its tolerance |', '|---|---|---|---|']
+    for file in found['files']:
+        lines.append(f"| {file['method']} | {file['arrays']} | {file['agreeing']} | "
+                     f"{file['largest']['share_of_tolerance']:.2f} |")
+    lines.append(f"\ntorch {found['versions']['torch']}, float32 on the CPU.")
+    return '\n'.join(lines)
+
+
 def plots():
     """Return the plots of the texts by the folder below results/ that they lie in."""
     bounds = read('bound/bounds.json')
@@ -270,7 +281,7 @@ def spread(values, sign='', digits=2):
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table,
               letters_table=letters_table, claims=claims, durations=durations, parts=parts, bound=bound, view_bank=view_bank, options=options,
-              memory=memory, start=start, **GPU_BLOCKS, operators=functools.partial(operators, STEPS['step']),
+              memory=memory, parity=parity, start=start, **GPU_BLOCKS, operators=functools.partial(operators, STEPS['step']),
               **{name: functools.partial(step, file) for name, file in STEPS.items()},
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, rows_of, name, shots)
                  for name, numbers in STUDY_SHOTS.items() for shots in numbers
