@@ -13,6 +13,12 @@ def tiny_clip(tmp_path_factory):
     return save_tiny_clip(tmp_path_factory.mktemp('tiny_clip'))
 
 
+@pytest.fixture(scope='session')
+def deep_clip(tmp_path_factory):
+    """Name of a saved tiny CLIP whose text tower has 3 blocks of width 16."""
+    return save_tiny_clip(tmp_path_factory.mktemp('deep_clip'), text=dict(width=16, heads=2, layers=3))
+
+
 @pytest.fixture
 def build(tiny_clip):
     """Build a classifier on the tiny CLIP; keyword arguments override its config."""

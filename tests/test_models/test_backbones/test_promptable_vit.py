@@ -172,3 +172,15 @@ def test_a_residual_network_is_refused_by_name():
         visual = open_clip.CLIP(**open_clip.get_model_config('RN50')).visual
     with pytest.raises(ValueError, match='ViT-B-16.*ModifiedResNet'):
         PromptableViT(visual)
+
+
+@pytest.mark.parametrize('depth, hidden', [(0, 0), (3, 0), (3, 2)])
+def test_the_states_between_blocks_are_those_that_features_come_from(depth, hidden):
+    backbone, prompts = PromptableViT(tower()), prompts_of(depth)
+    visual = backbone.zero_shot
+    first, *outputs = backbone.block_outputs(PICTURES, prompts, hidden)
+    assert first.shape == (3, 1 + PATCHES + 3 * bool(depth), WIDTH) and len(outputs) == BLOCKS
+    expected = backbone(PICTURES, prompts, hidden_from_patches=hidden, tokens=True).tokens
+    torch.testing.assert_close(visual.ln_post(outputs[-1]) @ visual.proj, expected, rtol=1e-10, atol=1e-10)
+    if not depth:
+        torch.testing.assert_close(outputs[0], visual.transformer.resblocks[0](visual._embeds(PICTURES)))
