@@ -70,11 +70,14 @@ def test_a_grid_that_publishes_nothing_has_nothing(tmp_path):
     (dict(recipes=dict(full=dict(DTD=50.0))), 'published.recipes.full.DTD is 50.0; expected numbers of shots'),
     (dict(recipes=['full']), "grid.yaml: published.recipes is ['full']; expected a mapping"),
     (dict(recipes=dict(full=None)), 'grid.yaml: published.recipes.full is None; expected a mapping'),
-    (dict(others='TAC'), "grid.yaml: published.others is 'TAC'; expected a mapping"),
-    (dict(others=dict(TAC=dict(Dtd={16: 1.0}))), "published.others.TAC holds 'Dtd'; expected some of DTD, EuroSAT"),
-    (dict(others=dict(TAC=dict(DTD={16: 'x'}))), "published.others.TAC.DTD is {16: 'x'}; expected numbers of shots"),
-    (dict(others=dict(TAC={}, ce={})), "published.others holds 'ce', which the grid runs; expected other names"),
-    (dict(others={'MPS-Tuning': {}}), "published.others holds 'MPS-Tuning', which the grid runs")])
+    (dict(methods='tac'), "grid.yaml: published.methods is 'tac'; expected a mapping"),
+    (dict(methods=dict(tac=dict(Dtd={16: 1.0}))), "published.methods.tac holds 'Dtd'; expected some of source, DTD"),
+    (dict(methods=dict(tac=dict(DTD={16: 'x'}))), "published.methods.tac.DTD is {16: 'x'}; expected numbers of shots"),
+    (dict(methods=dict(tac={}, ce={})), "published.methods holds 'ce', which is a recipe that the grid runs; expected"),
+    (dict(methods={'MPS-Tuning': {}}), "published.methods holds 'MPS-Tuning', which is a recipe"),
+    (dict(base_to_new=dict(coop=dict(mean=[80.0, 70.0]))), 'published.base_to_new.coop.mean is [80.0, 70.0]; expected thr'),
+    (dict(base_to_new=dict(coop=dict(mean=[80.0, 70.0, 101]))), 'expected three percentages: base, new, harmonic mean'),
+    (dict(base_to_new=dict(coop=dict(sketch=[1, 2, 1]))), "base_to_new.coop holds 'sketch'; expected some of source, DTD")])
 def test_what_does_not_fit_the_grid_is_refused(tmp_path, section, message):
     with pytest.raises(ValueError) as caught:
         read(tmp_path, changed(**section))
@@ -82,12 +85,29 @@ def test_what_does_not_fit_the_grid_is_refused(tmp_path, section, message):
 
 
 def test_methods_that_are_not_run_have_their_figures_under_their_own_names(tmp_path):
-    section = changed(others=dict(TAC=dict(DTD={4: 1.0, 16: 65.0}, sketch={16: 25.0}), PromptSRC=dict(mean={16: 60.0})))
+    section = changed(methods=dict(tac=dict(DTD={4: 1.0, 16: 65.0}, sketch={16: 25.0}), promptsrc=dict(mean={16: 60.0})))
     published = read(tmp_path, section)
     values = {key: value for key, value in published.values.items() if key[0] not in ('full', 'ce')}
-    assert values == {('TAC', 'DTD', 16): 65, ('TAC', 'sketch', 16): 25, ('PromptSRC', 'mean', 16): 60}
-    assert published.others == ('TAC', 'PromptSRC')
-    assert ('TAC', 'sketch', 16) not in read(tmp_path, section, targets=False).values
+    assert values == {('tac', 'DTD', 16): 65, ('tac', 'sketch', 16): 25, ('promptsrc', 'mean', 16): 60}
+    assert published.others == ('tac', 'promptsrc') and published.source == 'a paper'
+    assert ('tac', 'sketch', 16) not in read(tmp_path, section, targets=False).values
+
+
+def test_methods_that_are_run_have_their_figures_in_every_recipe_and_sources_stand_behind_names(tmp_path):
+    (tmp_path / 'DTD.py').write_text(CONFIG.format(name='DTD') + "model = dict(architecture='ViT-B-16')\n"
+                                     "train_dataloader = dict(dataset=dict(dataset=dict(type='CLIPDTD', pipeline=[])))\n"
+                                     "train_pipeline = [dict(type='DualView')]\ndefault_hooks = dict(checkpoint=dict())\n")
+    cells = [Cell(str(tmp_path / 'DTD.py'), f'coop-{recipe}', 16, 1, {}, 'last', False, method='coop', method_recipe=recipe)
+             for recipe in ('default', 'official')]
+    section = dict(source='a paper', methods=dict(coop=dict(source='another', DTD={16: 61.0}), tac=dict(source='a third')),
+                   base_to_new=dict(coop=dict(DTD=[80, 70, 74.67]), ivlp=dict(source='a fourth', DTD=[1, 1, 1])))
+    published = published_of(dict(datasets=['DTD'], published=section), 'grid.yaml', {}, cells)
+    assert published.values == {('coop-default', 'DTD', 16): 61, ('coop-official', 'DTD', 16): 61}
+    assert published.others == ('tac', 'ivlp')
+    assert published.base_to_new == {('coop-default', 'DTD'): (80, 70, 74.67), ('coop-official', 'DTD'): (80, 70, 74.67),
+                                     ('ivlp', 'DTD'): (1, 1, 1)}
+    # Of the third nothing is shown.
+    assert published.source == 'a paper; for coop-default: another; for coop-official: another; for ivlp: a fourth'
 
 
 # Ours: DTD 70 and 72, mean 71; EuroSAT 80 and 82, mean 81; mean of both 76. Sketch 33 and 35, mean 34. Pair of DTD and
