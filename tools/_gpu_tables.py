@@ -143,6 +143,32 @@ def gpu_kernels() -> str:
     return markdown_table(['kernels, ms (calls); bfloat16, 32 x 2', *columns.values()], rows)
 
 
+def gpu_cost() -> str:
+    """Return what is launched and moved by count, the least time for it, and the time that was measured."""
+    content = json.loads((FOLDER.parent / 'benchmark' / 'cost.json').read_text(encoding='utf-8'))
+    rows, found = [], {}
+    for row in content['rows']:
+        found.setdefault((row['task'], row['batch'], row['dtype']), {})[row['formulation']] = row
+    for (task, batch, dtype), both in sorted(found.items(), key=lambda item: (item[0][0] != 'step', item[0][1:])):
+        measured = [_device_ms(name, task, batch, dtype) for name in both]
+        rows.append([
+            f"{TASKS[task]}, {batch}{' x 2' if task == 'step' else ''}, {dtype}",
+            *(str(row['kernels']) for row in both.values()), *(f"{row['gigabytes']:.0f}" for row in both.values()),
+            *(f"{row['least_ms']:.1f}" for row in both.values()),
+            *('' if value is None else f'{value:.1f}' for value in measured)])
+    columns = [f'{what}, {name}' for what in ('kernels', 'GB moved', 'least ms', 'measured ms')
+               for name in ('reference', 'ours')]
+    return markdown_table(['by count, ViT-B/16', *columns], rows)
+
+
+def _device_ms(name, task, batch, dtype):
+    """Return the time of the device: that of the kernels where the host is slower, None where they were not recorded."""
+    if (batch, dtype) == (32, 'bfloat16'):
+        row = read('kernels')['rows'].get(f'bf16 {name} {task} b32')
+        return None if row is None else row['busy_ms']
+    return _by_label()[f"{'bf16' if dtype == 'bfloat16' else 'float32'} {name}", task, batch]['ms']
+
+
 def gpu_loader() -> str:
     """Return pictures per second of the loader by number of workers."""
     rates, rows = read('host')['loader']['pictures_per_second'], {}
@@ -182,4 +208,4 @@ def _group(group):
 
 GPU_BLOCKS = {function.__name__: function for function in (
     gpu_machine, gpu_right, gpu_cpu, gpu_trainings, gpu_tests, gpu_steps, gpu_noise, gpu_kernels, gpu_what_if,
-    gpu_compiled, gpu_large, gpu_loader, gpu_start)}
+    gpu_compiled, gpu_large, gpu_cost, gpu_loader, gpu_start)}
