@@ -1,4 +1,4 @@
-"""Parameters with a row for each class, whose number the data set tells only once the model is wrapped for processes."""
+"""Parameters with a row for each class, whose number is known only once the model is wrapped for processes."""
 import pytest
 import tiny_digits
 import torch

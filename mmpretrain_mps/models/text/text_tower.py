@@ -251,7 +251,8 @@ def _check_inputs(tower, embeddings, ends, shared, deep):
         leading = (classes, ) if vectors.ndim == 3 else ()
         if not 0 <= index < tower.depth or start < 0 or vectors.shape != (*leading, vectors.shape[-2], width):
             raise ValueError(f'deep vectors of block {index} at position {start} are {tuple(vectors.shape)}; expected '
-                             f'are (M, {width}) or ({classes}, M, {width}) at 0 or later of a block 0 to {tower.depth - 1}')
+                             f'are (M, {width}) or ({classes}, M, {width}) at 0 or later, of a block 0 to '
+                             f'{tower.depth - 1}')
     return ends, deep
 
 

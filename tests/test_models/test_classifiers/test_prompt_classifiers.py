@@ -10,6 +10,7 @@ from tiny_clip import NAMES, save_tiny_clip, shake
 
 from mmpretrain_mps.models import CoOpClassifier, TCPClassifier
 from mmpretrain_mps.models.utils.test_features import TestFeatures
+from mmpretrain_mps.models.utils.view_bank import BankLayout, ViewBank
 
 PICTURES = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(4))
 TOKENIZER = open_clip.SimpleTokenizer()
@@ -194,6 +195,17 @@ def test_frozen_features_of_views_give_the_same_losses_and_gradients(build, name
     torch.testing.assert_close(gradients(model, frozen), gradients(model, views))
     both = (total(model, [views[0]]) + total(model, [views[1]])) / 2
     torch.testing.assert_close(total(model, views), both)
+
+
+@pytest.mark.parametrize('name', ['end', 'own', 'tcp'])
+def test_a_view_bank_keeps_all_that_a_step_needs_of_pictures(build, name, monkeypatch):
+    model, views = build(name).train(), [PICTURES, PICTURES.flip(-1)]
+    expected = gradients(model, views)
+    bank = ViewBank(BankLayout(model.frozen_features(PICTURES[:1]), torch.ones(6, 2, dtype=torch.bool)))
+    bank.write(0, model.frozen_features(torch.stack(views, 1).flatten(0, 1)))
+    monkeypatch.setattr(type(model.backbone), 'forward', None)
+    kept = bank.read(torch.arange(6), torch.tensor([[0, 1]]).expand(6, 2), 'cpu')
+    torch.testing.assert_close(gradients(model, kept), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['end', 'own middle', 'tcp'])
