@@ -103,6 +103,15 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         """
         require_weights(config.get('architecture'), config.get('pretrained'))
 
+    def train(self, mode: bool = True):
+        """Set the mode, as loops do when they start; kept texts are made again.
+
+        What changes weights behind PyTorch's count of versions (mmengine's ``EMAHook`` through ``.data``) does so between
+        loops.
+        """
+        self._kept_class_features = None
+        return super().train(mode)
+
     def set_epoch(self, epoch: int, max_epochs: int) -> None:
         """Set what changes over the epochs; nothing here.
 

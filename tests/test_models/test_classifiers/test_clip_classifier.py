@@ -96,6 +96,8 @@ def test_texts_are_made_again_for_a_prediction_only_if_something_changed(build):
         assert model(PICTURES).shape == (6, 2) and model.encoded == 3
     model.load_state_dict(build().state_dict())
     assert torch.equal(model(PICTURES), first)
+    model.shift.data.copy_(torch.ones(model.backbone.embed_dims))  # as EMAHook does, unseen by the count of versions
+    assert not torch.equal(model.eval()(PICTURES), first)
 
 
 def test_texts_of_one_subset_are_never_taken_for_those_of_another(build):
