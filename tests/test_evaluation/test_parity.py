@@ -71,6 +71,19 @@ def test_files_that_are_no_recorded_numbers_end_in_one_clear_message(name, messa
     assert message in error and name in error
 
 
+@pytest.mark.parametrize('method, name', [('coop', 'g16end.loss'), ('tcp', 'mid.prompt_embeddings'),
+                                          ('clip_adapter', 'out.adapter.train')])
+def test_a_file_that_lacks_an_array_says_which(method, name, tmp_path, capsys, monkeypatch):
+    with np.load(ROOT / 'tests' / 'data' / 'methods' / f'{method}.npz') as archive:
+        arrays = dict(archive)
+    del arrays[name]
+    np.savez(tmp_path / 'less.npz', **arrays)
+    monkeypatch.setattr(sys, 'argv', ['check_parity.py', str(tmp_path / 'less.npz')])
+    assert runpy.run_path(str(TOOL))['main']() == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and error.count('\n') == 1 and f"lacks the array '{name}'" in error
+
+
 def test_a_gpu_that_is_not_there_is_refused(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(sys, 'argv', ['check_parity.py', str(GOLDEN), '--device', 'cuda'])

@@ -1,6 +1,6 @@
-# TextRefiner on CoOp (AAAI 2025, arXiv 2412.08176). Values of its released code, which trains in float16; here in float32.
-# The last epoch is the result: the released code keeps the best one on the validation split, which is the test set of
-# ImageNet. It has configs with rates of 0.001 and 0.0008, too, and does not say for which data sets.
+# TextRefiner on CoOp (AAAI 2025, arXiv 2412.08176). Values of its released code, which trains in float16; here in
+# float32. The last epoch is the result: the released code keeps the best one on the validation split, which is the test
+# set of ImageNet. It has configs with rates of 0.001 and 0.0008, too, and does not say for which data sets.
 architecture = 'ViT-B-16'
 pretrained = 'openai'
 

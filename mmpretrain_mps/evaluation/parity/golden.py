@@ -28,6 +28,17 @@ class Row(NamedTuple):
         return self.difference <= self.tolerance
 
 
+class _Arrays(dict):
+    """Arrays of a file by their names; one that is not there is named in the error."""
+
+    def __init__(self, path, arrays):
+        super().__init__(arrays)
+        self.path = path
+
+    def __missing__(self, name):
+        raise ValueError(f'{self.path} lacks the array {name!r}')
+
+
 class GoldenFile:
     """Recorded arrays of an ``.npz`` file.
 
@@ -47,7 +58,7 @@ class GoldenFile:
             raise FileNotFoundError(f'{path} does not exist; expected an .npz file of recorded numbers')
         try:
             with np.load(self.path, allow_pickle=False) as archive:
-                self.arrays = {name: archive[name] for name in archive.files}
+                self.arrays = _Arrays(self.path, {name: archive[name] for name in archive.files})
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f'{path} is not readable as an .npz file of plain arrays: {error}') from error
 

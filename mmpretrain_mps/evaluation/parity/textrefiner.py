@@ -1,8 +1,8 @@
 """Comparison with recorded numbers of the released trainer of TextRefiner on CoOp.
 
 A file holds a small CLIP (``clip.*``), settings (``hp.*``), a batch, the tokens of its prompts, the cache and the
-trained tensors at the start (``in.*``), and what the trainer computes from them. Sizes are read from the arrays; optimizer
-and schedule are those of the method's base file.
+trained tensors at the start (``in.*``), and what the trainer computes from them. Sizes are read from the arrays;
+optimizer and schedule are those of the method's base file.
 """
 import tempfile
 
@@ -144,7 +144,7 @@ def _compare_gradients(golden, build):
 
 
 def _compare_trajectory(golden, prefix, model, changes):
-    """Train on the same batch; every step writes the cache. A total more than there are steps is the one behind them."""
+    """Train on the same batch; every step writes the cache. A total more than there are steps is the one after them."""
     optimizer = recipe_optimizer('textrefiner', _trained(model).values(), **changes)
     totals, terms, caches, recorded = [], [], [], len(golden.arrays[f'{prefix}.total'])
     steps = len(golden.arrays.get(f'{prefix}.cache_after_step', golden.arrays[f'{prefix}.total']))
