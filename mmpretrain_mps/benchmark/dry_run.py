@@ -10,6 +10,7 @@ from mmpretrain.registry import DATASETS
 
 from ..datasets.preparation import find_missing_parts
 from ..engine.loops.targets import ABSENCE_ERRORS
+from ..models.utils.auxiliary import require_auxiliary
 from ..models.utils.clip_loader import require_weights
 from .cell_run import read_result
 from .grid import read_cell_config
@@ -80,6 +81,10 @@ class Needs:
         if model.get('architecture'):
             architecture, weights = model['architecture'], model.get('pretrained')
             self._look(f'weights {weights!r} of {architecture}', lambda: _missing_weights(architecture, weights),
+                       self.missing)
+        auxiliary = model.get('auxiliary_weights')
+        if auxiliary:
+            self._look(f"weights {auxiliary['checkpoint']!r} of the auxiliary network", lambda: _missing_auxiliary(auxiliary),
                        self.missing)
         for name in LOADERS:
             if cfg.get(name):
@@ -158,6 +163,14 @@ def _missing_package(dataset):
             DATASETS.build(dataset)
     except ABSENCE_ERRORS as error:
         return [str(error)]
+    return []
+
+
+def _missing_auxiliary(weights):
+    try:
+        require_auxiliary(weights)
+    except FileNotFoundError as error:
+        return [str(error).partition(' are missing: ')[2] or str(error)]
     return []
 
 

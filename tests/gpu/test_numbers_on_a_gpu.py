@@ -25,6 +25,13 @@ def test_every_recorded_number_of_the_released_trainer_is_reproduced(device, opt
     assert [row for row in rows if not row.passed] == []
 
 
+@pytest.mark.parametrize('method, count', [('clip_adapter', 36), ('tip_adapter', 49), ('amu_tuning', 93)])
+def test_every_recorded_number_of_methods_on_frozen_features_is_reproduced(device, method, count):
+    rows = list(compare(ROOT / 'tests' / 'data' / 'methods' / f'{method}.npz', device=device))
+    assert len(rows) == count
+    assert [row for row in rows if not row.passed] == []
+
+
 @pytest.mark.parametrize('precision, most', [('strict', 1e-5), ('tf32', 1e-2)])
 def test_products_are_whole_or_rounded_as_asked(device, precision, most):
     left, right = torch.randn(2, 256, 256, generator=torch.Generator().manual_seed(0))

@@ -7,6 +7,7 @@ from mmpretrain_mps.benchmark.dry_run import Needs, dry_run, steps_of
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config
 from mmpretrain_mps.benchmark.parts import PartsCheck
 from mmpretrain_mps.models.utils import clip_loader
+from mmpretrain_mps.utils.methods import read_method
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,17 @@ def test_data_that_is_there_is_said_to_be(tmp_path):
     _, lines = run(dtd_cells(tmp_path), tmp_path)
     assert f'there: DTD below {tmp_path}' in lines
     assert lines[-1] == 'dry run: NOT ready, 1 missing, see above'
+
+
+def test_weights_of_an_auxiliary_network_are_needed_too(tmp_path, monkeypatch):
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path))
+    model, needs = read_method('amu_tuning').model, Needs()
+    needs.look_for(Config(dict(model=model)))
+    assert 'of the auxiliary network: looked for' in needs.missing[1] and 'cannot be reached' in needs.missing[1]
+    model.auxiliary_weights.checkpoint = str(tmp_path / 'file.pth')
+    (tmp_path / 'file.pth').touch()
+    needs.look_for(Config(dict(model=model)))
+    assert needs.found == [f"weights '{tmp_path}/file.pth' of the auxiliary network"]
 
 
 def test_missing_targets_are_skipped_unless_somebody_insists():
