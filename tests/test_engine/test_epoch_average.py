@@ -90,7 +90,8 @@ def test_the_checkpoint_and_the_last_validation_have_the_average_and_earlier_che
     runner.train()
     states = [torch.load(f'{runner.work_dir}/epoch_{epoch}.pth', weights_only=True) for epoch in (1, 2, 3, 4)]
     for epoch, state in enumerate(states[:3]):
-        assert_equal({name: state['state_dict'][name] for name in runner.kept_weights[epoch]}, runner.kept_weights[epoch])
+        weights = runner.kept_weights[epoch]
+        assert_equal({name: state['state_dict'][name] for name in weights}, weights)
         assert state['epoch_average']['epochs'] == epoch + 1
     final = {name: states[3]['state_dict'][name] for name in trained_weights(runner)}
     assert_equal(final, trained_weights(runner))
@@ -118,7 +119,7 @@ def test_resuming_with_other_weights_epochs_or_without_a_sum_is_refused(make_run
         half.register_hook(dict(type='StopAt', epoch=2))
         with pytest.raises(KeyboardInterrupt):
             half.train()
-    with pytest.raises(ValueError, match="over 4 epochs with the weights .*'mean': 3.0.* but this run over 4 with uniform"):
+    with pytest.raises(ValueError, match="over 4 epochs with the weights .*'mean': 3.0.* this run over 4 with uniform"):
         make_runner('with', 'uniform', resume=True).train()
     with pytest.raises(ValueError, match='over 4 epochs .* but this run over 6'):
         make_runner('with', GAUSSIAN, resume=True, train_cfg__max_epochs=6).train()

@@ -48,7 +48,8 @@ def architecture(tmp_path_factory):
 
 
 def build_promptsrc(architecture):
-    return PromptSRCClassifier(architecture, None, text_depth=2, vision_depth=3, teacher_templates=('a photo of a {}.', ))
+    templates = ('a photo of a {}.', )
+    return PromptSRCClassifier(architecture, None, text_depth=2, vision_depth=3, teacher_templates=templates)
 
 
 RUNS = dict(
@@ -63,8 +64,9 @@ def run(method, architecture, folder, stop_before=None, resume=False):
     torch.manual_seed(0)
     runner = Runner(
         build(architecture), str(folder), default_scope='mmpretrain', log_level='ERROR', experiment_name=uuid4().hex,
-        train_dataloader=dict(batch_size=4, num_workers=0, collate_fn=dict(type='default_collate'), dataset=dict(type='OneView'),
-                              sampler=dict(type='DefaultSampler', shuffle=True)),
+        train_dataloader=dict(
+            batch_size=4, num_workers=0, collate_fn=dict(type='default_collate'), dataset=dict(type='OneView'),
+            sampler=dict(type='DefaultSampler', shuffle=True)),
         train_cfg=train_cfg, randomness=dict(seed=3), resume=resume,
         optim_wrapper=dict(type='OptimWrapper', constructor='TrainableOptimWrapperConstructor',
                            optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),

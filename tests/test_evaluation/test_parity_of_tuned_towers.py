@@ -41,8 +41,8 @@ CHANGED = dict(
                'teacher.text_all_raw', 'main.mid.text_block3', 'main.mid.vision_block0', 'sched.lr0.0025.E20',
                'gpa.recipe.E20.mean6.std10', 'main.wd5.traj_loss', 'shallow.ctx_words', 'main.min_abs_diff'),
     clip_lora=('loss.total', 'grad.transformer.resblocks.0.attn.k_proj.w_lora_A', 'traj.lr', 'out.cosine_test',
-               'grad.nodropout.visual.transformer.resblocks.5.attn.q_proj.w_lora_B', 'mid.text_last', 'mid.vision_block0',
-               'merged.transformer.resblocks.1.attn.v_proj.weight', 'vision_only.logits_train',
+               'grad.nodropout.visual.transformer.resblocks.5.attn.q_proj.w_lora_B', 'mid.text_last',
+               'mid.vision_block0', 'merged.transformer.resblocks.1.attn.v_proj.weight', 'vision_only.logits_train',
                'traj_large.after4.visual.transformer.resblocks.3.attn.q_proj.w_lora_A'))
 
 

@@ -115,7 +115,7 @@ def test_it_says_how_many_epochs_that_are_and_what_is_done(make_runner, monkeypa
 def test_resuming_in_the_middle_of_a_longer_schedule_is_refused(make_runner):
     with pytest.raises(KeyboardInterrupt):
         make_runner(stop_before=2).train()
-    with pytest.raises(ValueError, match='the checkpoint ends after 13 steps, but this training has 11; .*max_iters=13'):
+    with pytest.raises(ValueError, match='checkpoint ends after 13 steps, but this training has 11; .*max_iters=13'):
         make_runner(11, resume=True).train()
 
 

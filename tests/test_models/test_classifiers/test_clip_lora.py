@@ -54,7 +54,8 @@ def summed_weights(model):
             parts = dict(zip('qkv', attention.in_proj_weight.chunk(3)))
             for part in update.parts:
                 parts[part] = parts[part] + update.scale * update.B[part] @ update.A[part]
-            weights[f'model.{prefix}transformer.resblocks.{index}.attn.in_proj_weight'] = torch.cat(list(parts.values()))
+            name = f'model.{prefix}transformer.resblocks.{index}.attn.in_proj_weight'
+            weights[name] = torch.cat(list(parts.values()))
     return weights
 
 
@@ -205,7 +206,8 @@ def test_the_state_holds_updates_and_classes_and_loads_into_a_model_without_clas
 @pytest.mark.parametrize('options, message', [
     (dict(rank=3), 'rank=2, but this model has 3'), (dict(alpha=2.0), 'alpha=1.0, but this model has 2.0'),
     (dict(scaling='rank'), 'scaling=sqrt, but this model has rank'), (dict(position='half-up'), 'position=all'),
-    (dict(projections=('q', 'k')), "parts=\\['q', 'k', 'v'\\]"), (dict(towers=('vision', )), "towers=\\['text', 'vision'\\]"),
+    (dict(projections=('q', 'k')), "parts=\\['q', 'k', 'v'\\]"),
+    (dict(towers=('vision', )), "towers=\\['text', 'vision'\\]"),
     (dict(prompt='a drawing of a {}.'), 'prompt=a photo of a {}., but this model has a drawing of a {}.'),
     (dict(class_names=NAMES), "class 1 is 'water lily' in the checkpoint, but 'dog'")])
 def test_a_checkpoint_of_other_settings_is_refused(build, options, message):
