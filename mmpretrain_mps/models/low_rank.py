@@ -34,6 +34,7 @@ class LowRankAttention(nn.Module):
         scaling (str): ``'sqrt'``: :math:`s = \alpha / \sqrt{r}`; ``'rank'``: :math:`s = \alpha / r`.
 
     Attributes:
+        merged (bool): Whether the weights of the attention contain the updates.
         A (nn.ParameterDict): ``(r, D)`` of each part.
         B (nn.ParameterDict): ``(D, r)`` of each part.
 
@@ -54,16 +55,12 @@ class LowRankAttention(nn.Module):
         self.B = nn.ParameterDict({part: torch.zeros(width, rank) for part in parts})
         for matrix in self.A.values():
             nn.init.uniform_(matrix, -1 / math.sqrt(width), 1 / math.sqrt(width))
-        self._disabled = False
+        # Plain values, which compiled graphs watch.
+        self.merged, self._disabled = False, False
         self._frozen = {}
         # Neither owns the other: a list hides a module, and the instance's dictionary does too.
         self._attention = [attention.requires_grad_(False)]
         attention.__dict__['low_rank'] = self
-
-    @property
-    def merged(self) -> bool:
-        """bool: Whether the weights of the attention contain the updates."""
-        return bool(self._frozen)
 
     def in_force(self, part: str) -> bool:
         """Whether a projection needs its update to be added."""
@@ -111,13 +108,14 @@ class LowRankAttention(nn.Module):
         for part, rows in self._weights().items():
             self._frozen[part] = rows.clone()
             rows.add_((self.scale * self.B[part] @ self.A[part]).to(rows))
+        self.merged = True
 
     @torch.no_grad()
     def unmerge(self):
         """Put the frozen weights back, to the last bit."""
         for part, rows in self._weights().items() if self.merged else ():
             rows.copy_(self._frozen[part])
-        self._frozen = {}
+        self.merged, self._frozen = False, {}
 
     @contextlib.contextmanager
     def disabled(self) -> Iterator[None]:

@@ -250,3 +250,24 @@ def test_unknown_positions_and_second_updates_are_refused():
     updated(block)
     with pytest.raises(ValueError, match='already'):
         LowRankAttention(block.attn)
+
+
+def test_a_compiled_graph_notices_what_is_merged_or_switched_off():
+    visual = VisionTransformer(image_size=16, patch_size=8, width=16, layers=2, heads=2, mlp_ratio=4.0, output_dim=8)
+    backbone, images = PromptableViT(visual), torch.randn(2, 3, 16, 16)
+    plain = backbone(images).cls
+    updates = LowRankUpdates(backbone.all_blocks()).eval()
+    for parameter in updates.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    tuned = backbone(images).cls
+    compiled = torch.compile(backbone, backend='eager')
+    exact = dict(rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(compiled(images).cls, tuned, **exact)
+    updates.merge()
+    torch.testing.assert_close(compiled(images).cls, tuned, **exact)
+    with updates.disabled():
+        torch.testing.assert_close(compiled(images).cls, plain, **exact)
+    updates.unmerge()
+    torch.testing.assert_close(compiled(images).cls, tuned, **exact)
+    with updates.disabled():
+        torch.testing.assert_close(compiled(images).cls, plain, **exact)
