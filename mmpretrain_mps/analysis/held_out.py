@@ -3,7 +3,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.dataset import default_collate
 from mmengine.utils import import_modules_from_strings
 from mmpretrain.registry import DATASETS, MODELS
@@ -12,8 +11,9 @@ from torch.utils.data import DataLoader, Subset
 from ..engine.hooks.checkpoint_hooks import is_other_split, origin_of
 from ..engine.preflight import check_inputs
 from ..evaluation.feature_metric import choose_pictures
-from ..models.backbones.dual_branch_vit import DualBranchViT
+from ..models.classifiers import CLIPClassifier
 from ..models.classifiers.description import check_class_names
+from ..models.utils.test_features import TestFeatures
 from ..utils.checkpoint import read_checkpoint
 
 SPLITS = ('test', 'val')
@@ -33,7 +33,7 @@ class HeldOut(NamedTuple):
     zero_shot: np.ndarray
     """The same before tuning."""
     texts: np.ndarray
-    """Unit-norm prototypes ``(C, D)``."""
+    """Unit-norm texts ``(C, D)`` that pictures are compared with after tuning."""
     logits: dict
     """``fused``, ``tuned`` and ``zero_shot``, each ``(N, C)``."""
 
@@ -68,7 +68,7 @@ def load_model(cfg, checkpoint):
         checkpoint (Path): Of the same.
 
     Returns:
-        tuple[MPSCLIPClassifier, dict]: In evaluation mode, and what the checkpoint says of the pictures it has seen.
+        tuple[CLIPClassifier, dict]: In evaluation mode, and what the checkpoint says of the pictures it has seen.
 
     Raises:
         FileNotFoundError: If the weights of the base model or the checkpoint are missing.
@@ -87,9 +87,9 @@ def load_model(cfg, checkpoint):
     if not cfg.get('model'):
         raise ValueError('the config has no model')
     model = MODELS.build(cfg.model)
-    if not isinstance(getattr(model, 'backbone', None), DualBranchViT):
+    if not isinstance(model, CLIPClassifier):
         raise ValueError(f"there are no features before and after tuning: the model is {cfg.model.get('type')!r}, "
-                         'expected MPSCLIPClassifier with the backbone DualBranchViT')
+                         'expected a CLIPClassifier, such as MPSCLIPClassifier')
     try:
         model.load_state_dict(state)
     except RuntimeError as error:  # missing weights, or those of other shapes, are not understood deeper down
@@ -103,7 +103,7 @@ def extract(cfg, model, origin, split='test', max_pictures=None, seed=0):
 
     Args:
         cfg (Config): Of the training.
-        model (MPSCLIPClassifier): With class prototypes.
+        model (CLIPClassifier): With class prototypes.
         origin (dict): What the checkpoint says of the pictures that the model has seen; may be empty.
         split (str): ``'test'`` or ``'val'``.
         max_pictures (int, optional): Bound; where there are more, equally many of each class as far as possible.
@@ -134,18 +134,16 @@ def extract(cfg, model, origin, split='test', max_pictures=None, seed=0):
     model = model.to(device)
     batches = DataLoader(Subset(dataset, indices.tolist()), batch_size=loader.get('batch_size', 1),
                          num_workers=loader.get('num_workers', 0), collate_fn=default_collate)
-    texts = F.normalize(model.text_prototypes, dim=-1)
     found = []
     for batch in batches:
-        features = model.backbone(model.data_preprocessor(batch, False)['inputs'])
-        tuned, zero_shot = features.tuned[:, 0], features.zero_shot[:, 0]
-        logits = model.head(tuned, zero_shot, texts, model.logit_scale)
-        found.append([tuned, zero_shot, logits.fused, logits.tuned, logits.zero_shot])
+        pictures = model.data_preprocessor(batch, False)['inputs']
+        logits, features = model.branch_logits(pictures, wanted=TestFeatures(cls=True), zero_shot=True)
+        found.append([features.tuned[:, 0], features.zero_shot[:, 0], logits.fused, logits.tuned, logits.zero_shot])
     tuned, zero_shot, *logits = (torch.cat(parts).double().cpu().numpy() for parts in zip(*found))
     return HeldOut(
         dataset=metainfo.get('dataset_name', type(dataset).__name__), total=len(labels),
         class_names=tuple(model.class_names), labels=labels[indices], tuned=tuned, zero_shot=zero_shot,
-        texts=texts.double().cpu().numpy(), logits=dict(zip(('fused', 'tuned', 'zero_shot'), logits)))
+        texts=model.kept_class_features().double().cpu().numpy(), logits=dict(zip(('fused', 'tuned', 'zero_shot'), logits)))
 
 
 def even_choice(indices, labels, limit=None, seed=0):

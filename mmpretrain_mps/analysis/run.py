@@ -2,6 +2,7 @@
 import torch
 
 from ..benchmark.cell_run import versions
+from ..models.backbones.dual_branch_vit import DualBranchViT
 from ..models.classifiers.description import DESCRIPTION_KEY, read_description
 from ..utils.checkpoint import read_checkpoint
 from ..utils.errors import user_message
@@ -35,13 +36,19 @@ def run_sections(work_dir, split='test', max_pictures=None, with_model=True):
     features = [gram_section(held_out), map_section(held_out),
                 prediction_section(held_out, model.head.alpha, model.head.fusion)] if held_out else [Section(name, title, [Missing(f'Not shown: {why_not}')])
                                     for name, title in FEATURE_SECTIONS.items()]
-    drift = drift_section(model.backbone) if model else Section('drift', 'Change of the weights',
-                                                                [Missing(f'Not shown: {why}')])
+    drift = _drift_section(model, why)
     figures = {**_last_of(work_dir.validation), **work_dir.test_metrics}
     return [
         _accuracy_section(work_dir, held_out, split, why_not), training_section(work_dir), gw_section(work_dir), *features,
         drift, separability_section([figures], 'Neither a test nor a validation has logged figures separability/...'),
         _checkpoint_section(work_dir), _config_section(work_dir), _environment_section(work_dir)]
+
+
+def _drift_section(model, why):
+    if model and not isinstance(model.backbone, DualBranchViT):
+        model, why = None, f'{type(model).__name__} tunes no copy of frozen weights.'
+    return drift_section(model.backbone) if model else Section('drift', 'Change of the weights',
+                                                               [Missing(f'Not shown: {why}')])
 
 
 def _load(work_dir, with_model):

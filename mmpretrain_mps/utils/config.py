@@ -35,7 +35,8 @@ def stretch_schedule(cfg, options):
     """Let schedules and validation end with the training when ``train_cfg.max_epochs`` or ``.max_iters`` is overridden.
 
     A schedule of 50 epochs that is cut after 10 would stop near its full rate. Entries that are options themselves, and
-    those that do not end with the training, stay as they are. Call it before the options are merged.
+    those that do not end with the training, stay as they are; one that would start behind the end is left out. Call it
+    before the options are merged.
 
     Args:
         cfg (Config): Changed in place.
@@ -54,6 +55,9 @@ def stretch_schedule(cfg, options):
             for key in ('T_max', 'end', 'val_interval'):
                 if section.get(key) == old:
                     section[key] = new
+        over = [section for section in of_length if 'end' in section and section.end <= section.get('begin', 0)]
+        if over and isinstance(schedulers, list):
+            cfg.param_scheduler = [section for section in schedulers if section not in over]
 
 
 def check_option_names(cfg, options):

@@ -65,3 +65,17 @@ def test_a_bank_that_cannot_be_is_refused(build):
     pipeline = [dict(type='LoadRGBImage'), dict(type='PackInputs')]
     with pytest.raises(ValueError, match=r"one DualView, .* found 0 among \['LoadRGBImage', 'PackInputs'\]"):
         build(pipeline=pipeline).set_view_bank(4)
+
+
+def test_a_bank_has_no_place_for_the_picture_without_augmentation(build):
+    transform = dict(type='CLIPTrainTransform', architecture='mps-mini', pretrained='embedded')
+    plain = dict(type='CLIPTestTransform', architecture='mps-mini', pretrained='embedded')
+    pipeline = [dict(type='LoadRGBImage'), dict(type='DualView', transforms=[transform], reference=[plain]),
+                dict(type='PackInputs')]
+    dataset = build(pipeline=pipeline)
+    with pytest.raises(ValueError, match='view_bank=4 draws views of one kind, but DualView also has a reference'):
+        dataset.set_view_bank(4)
+    first = dataset[0]['inputs']
+    dataset.set_epoch(1)
+    second = dataset[0]['inputs']
+    assert len(first) == 3 and torch.equal(first[2], second[2]) and not torch.equal(first[0], second[0])

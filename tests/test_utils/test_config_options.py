@@ -74,6 +74,14 @@ def test_schedules_end_with_a_shorter_training():
                                    dict(type='CosineAnnealingLR', T_max=10, begin=1, end=10)]
 
 
+def test_a_schedule_that_would_start_behind_the_end_of_the_training_is_left_out():
+    cfg = Config(dict(
+        train_cfg=dict(by_epoch=True, max_epochs=50, val_interval=50),
+        param_scheduler=[dict(type='ConstantLR', begin=0, end=2), dict(type='CosineAnnealingLR', T_max=50, begin=1, end=50)]))
+    apply_options(cfg, {'train_cfg.max_epochs': 1})
+    assert cfg.param_scheduler == [dict(type='ConstantLR', begin=0, end=2)]
+
+
 def test_schedules_that_are_options_themselves_are_left_alone():
     cfg = Config(dict(train_cfg=dict(max_epochs=50), param_scheduler=[dict(type='CosineAnnealingLR', T_max=50, end=50)]))
     apply_options(cfg, {'train_cfg.max_epochs': 10, 'param_scheduler.0.T_max': 30})
