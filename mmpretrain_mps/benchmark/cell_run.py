@@ -10,13 +10,16 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop, find_latest_checkpoint
 
 from .. import __version__
 from ..engine import command_line
 from ..engine.file_backend import AtomicLocalBackend
+from ..engine.loops import StepBudgetTrainLoop
 from ..utils.errors import PACKAGE_ROOT
 from .grid import config_key, read_cell_config
+from .selection import choice_pictures
 
 RESULT_FORMAT = 'mmpretrain_mps-benchmark-1'
 RESULT_FILE = 'result.json'
@@ -66,13 +69,14 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
     if config_key(cfg, cell.select) != cell.key:
         raise ValueError(f'{cell.config} has changed since the grid was started; start the grid again')
     cfg.work_dir = str(work_dir)
-    _save_rarely(cfg)
+    _save_rarely(cfg.get('train_cfg') or {}, (cfg.get('default_hooks') or {}).get('checkpoint'))
     resumed = resume and find_latest_checkpoint(cfg.work_dir) is not None
     if resumed:
         command_line.resume_from(cfg, 'auto')
     started = time.time()
     runner = command_line.build_runner(cfg, ('train_dataloader', 'val_dataloader', 'test_dataloader'))
     if cell.trains:
+        _save_rarely_of_steps(runner)
         runner.train()
     trained = time.time()
     epoch = load_best(runner) if cell.select == 'val' else runner.epoch if cell.trains else 0
@@ -133,7 +137,7 @@ def describe(cell, runner):
         seed=cell.seed, options={name: value for name, value in cell.options.items()}, select=cell.select,
         dataset=test.get('dataset_name', type(runner.test_dataloader.dataset).__name__),
         split_id=test.get('split_id'), picks_id=getattr(pictures, 'metainfo', {}).get('picks_id'),
-        train_pictures=len(pictures), pictures_seen=_pictures_seen(runner) if cell.trains else 0,
+        chosen_on_test='test' in choice_pictures(runner.cfg), train_pictures=len(pictures), pictures_seen=_pictures_seen(runner) if cell.trains else 0,
         test_pictures=len(runner.test_dataloader.dataset))
 
 
@@ -145,9 +149,10 @@ def _labels(cell):
 def _pictures_seen(runner):
     """Count the pictures of a whole training, each as often as it was taken."""
     loader = runner.train_dataloader
-    if isinstance(runner.train_loop, IterBasedTrainLoop):
-        return runner.max_iters * loader.batch_size
-    return runner.max_epochs * len(loader.dataset)
+    by_steps = runner.max_iters * loader.batch_size
+    # Epochs may end with an incomplete batch, and a number of steps with an incomplete epoch.
+    return by_steps if isinstance(runner.train_loop, IterBasedTrainLoop) else min(
+        by_steps, runner.max_epochs * len(loader.dataset))
 
 
 def machine():
@@ -202,13 +207,19 @@ def clear(folder, cell):
     shutil.rmtree(Path(folder, cell.folder), ignore_errors=True)
 
 
-def _save_rarely(cfg):
+def _save_rarely(train, hook):
     """Save about ten times per run: for each checkpoint mmengine formats the whole config anew, slower than an epoch."""
-    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
-    train = cfg.get('train_cfg') or {}
     length = train.get('max_epochs' if (hook or {}).get('by_epoch', True) else 'max_iters')
     if hook and length:
         hook.interval = max(hook.get('interval', 1), length // CHECKPOINTS_PER_RUN)
+
+
+def _save_rarely_of_steps(runner):
+    """The same where only the loop knows how many epochs its steps are."""
+    if isinstance(runner.train_loop, StepBudgetTrainLoop):
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and hook.by_epoch:
+                hook.interval = max(hook.interval, runner.max_epochs // CHECKPOINTS_PER_RUN)
 
 
 def _processor():

@@ -74,9 +74,7 @@ def published_of(grid, path, labels, cells):
     if not section:
         return None
     _check_keys('published', _mapping('published', section, path), PUBLISHED_KEYS, path)
-    if not isinstance(section.get('source'), str):
-        raise ValueError(f'{path}: published has the source {section.get("source")!r}; expected a text that says where '
-                         'the figures stand')
+    _check_source('published', section.get('source'), path)
     recipes, methods, means, speed, base_to_new = (
         _mapping(f'published.{key}', section.get(key) or {}, path) for key in PUBLISHED_KEYS[1:])
     _check_keys('published.speed', speed, SPEED_KEYS, path)
@@ -131,6 +129,7 @@ def _figures_of(where, section, columns, names, sources, path):
     """Check a method's section and return its columns; a source of its own goes to ``sources``, under ``names``."""
     _check_keys(where, _mapping(where, section, path), ('source', *columns), path)
     if 'source' in section:
+        _check_source(where, section['source'], path)
         sources.update(dict.fromkeys(names, section['source']))
     return {column: figures for column, figures in section.items() if column != 'source'}
 
@@ -158,6 +157,11 @@ def _mapping(where, value, path):
     if not isinstance(value, dict):
         raise ValueError(f'{path}: {where} is {value!r}; expected a mapping')
     return value
+
+
+def _check_source(where, source, path):
+    if not isinstance(source, str):
+        raise ValueError(f'{path}: {where} has the source {source!r}; expected a text that says where the figures stand')
 
 
 def _check_methods(methods, taken, path):

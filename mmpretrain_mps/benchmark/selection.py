@@ -4,6 +4,7 @@ from ..engine.test_pictures import shows_test_pictures
 
 MONITORED = 'accuracy/fused'
 EARLY_STOPPING = 'EarlyStoppingHook'
+IN_TRAINING = 'train_cfg'
 
 
 def apply_selection(cfg, select):
@@ -11,7 +12,7 @@ def apply_selection(cfg, select):
 
     Args:
         cfg (Config): Changed in place. For ``'last'`` validation is dropped, for nobody looks at it, unless it can end
-            the training. For ``'val'`` every epoch is validated, unless the config says how often, and the best one is
+            the training or the training itself chooses something by it. For ``'val'`` every epoch is validated, unless the config says how often, and the best one is
             kept.
         select (str): ``'last'`` or ``'val'``.
 
@@ -32,7 +33,7 @@ def apply_selection(cfg, select):
             'which shows the test pictures. Give it a validation split, or report the last epoch')
     if select == 'last':
         _checkpoint_hook(cfg).pop('save_best', None)
-        if chooser != EARLY_STOPPING:
+        if chooser not in (EARLY_STOPPING, IN_TRAINING):
             command_line.without_validation(cfg)
         return
     if not cfg.get('val_dataloader'):
@@ -43,11 +44,29 @@ def apply_selection(cfg, select):
         cfg.train_cfg.val_interval = 1
 
 
+def choice_pictures(cfg):
+    """Return the pictures by which a training chooses something of its own, such as Tip-Adapter its two numbers.
+
+    Args:
+        cfg (Config): Of a run.
+
+    Returns:
+        set[str]: Of ``'val'``, ``'whole_val'`` and ``'test'``. Released codes choose by the latter, and the recipes called
+        official do as they do.
+    """
+    train = cfg.get('train_cfg') or {}
+    search = train.get('search') or {}
+    chosen = {search.get('pictures', 'val')} if search and not search.get('dataloader') else set()
+    return chosen | ({train.best_epoch_on} if train.get('best_epoch_on') else set())
+
+
 def _chooser(cfg):
     """Return what in a config acts upon validation results, None if nothing does."""
     hooks = [*(cfg.get('custom_hooks') or ()), *(hook for hook in (cfg.get('default_hooks') or {}).values() if hook)]
     if any(hook.get('type') == EARLY_STOPPING for hook in hooks):
         return EARLY_STOPPING
+    if choice_pictures(cfg) & {'val', 'whole_val'} and cfg.get('val_dataloader'):
+        return IN_TRAINING
     return 'save_best' if _checkpoint_hook(cfg).get('save_best') else None
 
 

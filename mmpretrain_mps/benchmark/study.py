@@ -2,12 +2,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from ..utils.methods import RECIPES, read_method
 from .files import read_mapping
-from .grid import make_cells
+from .grid import Treatment, make_cells
 from .summary import Spread, spread_of
 
 STUDY_KEYS = ('title', 'config', 'baseline', 'options', 'selection', 'report', 'methods', 'columns', 'claims', 'trade_off')
-METHOD_KEYS = ('label', 'config', 'options', 'candidates')
+METHOD_KEYS = ('label', 'config', 'method', 'recipe', 'options', 'candidates')
 SELECTION_KEYS = ('shots', 'seeds', 'metric', 'options')
 REPORT_KEYS = ('shots', 'seeds', 'targets')
 COLUMN_KEYS = ('metric', 'title', 'better', 'zero_shot', 'digits')
@@ -24,6 +25,19 @@ class Method(NamedTuple):
     """Changes to the config that make the method."""
     candidates: list
     """Further changes, among which validation chooses."""
+    method: str = ''
+    """Name of a method in the place of the config's; '' for the config's own."""
+    recipe: str = 'default'
+    """Of the method."""
+
+    def treatment(self, label, candidate):
+        """Return what a candidate is for a grid.
+
+        Args:
+            label (str): As results call it.
+            candidate (dict): One of ``candidates``.
+        """
+        return Treatment(label, self.method, self.recipe, {**self.options, **candidate})
 
 
 class Column(NamedTuple):
@@ -76,7 +90,8 @@ def read_study(path):
     Args:
         path (str | Path): YAML with ``config`` (relative to the file), ``baseline`` (name of a method), ``options`` (for
             every run), ``selection`` (``shots``, ``seeds``, ``metric``, ``options``), ``report`` (``shots``, ``seeds``,
-            ``targets``), ``methods`` (name -> ``label``, ``options``, ``candidates``, ``config``) and ``columns``
+            ``targets``), ``methods`` (name -> ``label``, ``options``, ``candidates``, ``config``, and ``method`` with
+            ``recipe`` for another method than the config's, named as for ``--method``) and ``columns``
             (``metric``, ``title``, ``better``, ``zero_shot``, ``digits``); optionally ``claims``, see
             :mod:`.claims`, and ``trade_off``, two metrics of columns.
 
@@ -140,10 +155,10 @@ def selection_cells(study):
     """
     cells = []
     for method in study.methods:
-        recipes = {_candidate_name(method, index): {**method.options, **candidate}
-                   for index, candidate in enumerate(method.candidates)}
-        cells += make_cells([method.config], [study.selection['shots']], study.selection['seeds'], recipes,
-                            {**study.options, **(study.selection.get('options') or {})})
+        treatments = [method.treatment(_candidate_name(method, index), candidate)
+                      for index, candidate in enumerate(method.candidates)]
+        cells += make_cells([method.config], [study.selection['shots']], study.selection['seeds'],
+                            options={**study.options, **(study.selection.get('options') or {})}, treatments=treatments)
     return cells
 
 
@@ -212,9 +227,9 @@ def report_cells(study, choices):
     """
     cells = []
     for method in study.methods:
-        recipe = {method.name: {**method.options, **choices[method.name].options}}
-        cells += make_cells([method.config], study.report['shots'], study.report['seeds'], recipe, study.options,
-                            with_targets=study.report.get('targets', True))
+        cells += make_cells([method.config], study.report['shots'], study.report['seeds'], options=study.options,
+                            with_targets=study.report.get('targets', True),
+                            treatments=[method.treatment(method.name, choices[method.name].options)])
     return cells
 
 
@@ -326,7 +341,19 @@ def _read_method(path, name, method, config):
                              'different ones')
     _check_options(owner, method)
     file = str(path.parent / method.get('config', config))
-    return Method(name, method.get('label', name), file, method.get('options') or {}, candidates)
+    label, by, recipe = method.get('label', name), method.get('method', ''), method.get('recipe', RECIPES[0])
+    if recipe not in RECIPES or (by and not isinstance(by, str)) or ('recipe' in method and not by):
+        raise ValueError(f"{owner} has method={by!r} and recipe={recipe!r}, expected the name of a method, and one of its "
+                         f"recipes {', '.join(RECIPES)}")
+    if by:
+        try:
+            content = read_method(by)
+        except ValueError as error:
+            raise ValueError(f'{owner}: {error}') from None
+        if content.train_cfg is None:
+            raise ValueError(f'{owner} trains nothing: there is nothing to choose; columns have zero_shot for its figures')
+        label = method.get('label', content.method.label)
+    return Method(name, label, file, method.get('options') or {}, candidates, by, recipe)
 
 
 def _read_column(path, column):

@@ -158,7 +158,8 @@ def claims_table(content):
 
 def _choices(study, choices):
     return {method.name: dict(
-        label=method.label, chosen=choices[method.name].options, options=method.options,
+        label=method.label, **({'method': method.method, 'recipe': method.recipe} if method.method else {}),
+        chosen=choices[method.name].options, options=method.options,
         candidates=[dict(options=candidate, mean=score.mean, std=score.std)
                     for candidate, score in zip(method.candidates, choices[method.name].scores)])
         for method in study.methods}

@@ -167,6 +167,8 @@ def test_a_data_set_is_found_by_name_and_recipe(tmp_path):
         (tmp_path / name).write_text('')
     assert find_config('OxfordPets', 'paper', tmp_path).endswith('_oxford_pets.py')
     assert find_config('oxford-pets', 'official', tmp_path).endswith('_oxford_pets_official.py')
+    with pytest.raises(ValueError, match="no config for data set 'custom' with recipe 'paper' and setting 'base2new'"):
+        find_config('custom', 'paper', tmp_path, 'base2new')
     with pytest.raises(ValueError, match="no config for data set 'Cars'.*expected one of custom, oxfordpets"):
         find_config('Cars', 'paper', tmp_path)
     with pytest.raises(ValueError, match='several configs .mps_mini_16shot_custom.py, mps_vitb16_16shot_custom.py'):
@@ -181,7 +183,7 @@ def test_a_grid_file_is_read_whatever_its_form(tmp_path):
     for ending in ('json', 'py', 'yaml'):
         assert read_grid_file(str(tmp_path / f'grid.{ending}')) == content
     (tmp_path / 'wrong.yaml').write_text('shot: [1]\n')
-    with pytest.raises(ValueError, match="wrong.yaml holds 'shot'; expected configs, datasets, shots"):
+    with pytest.raises(ValueError, match="wrong.yaml holds 'shot'; expected configs, datasets, setting, methods, shots"):
         read_grid_file(str(tmp_path / 'wrong.yaml'))
     with pytest.raises(FileNotFoundError, match='grid file .*none.yaml does not exist'):
         read_grid_file(str(tmp_path / 'none.yaml'))
@@ -191,6 +193,8 @@ def test_a_grid_file_is_read_whatever_its_form(tmp_path):
     ('shots: 16', 'grid.yaml: shots is 16; expected a list'),
     ('recipes: full', "grid.yaml: recipes is 'full'; expected a list or a mapping"),
     ('definitions: [full]', "grid.yaml: definitions is ['full']; expected a mapping"),
+    ('methods: coop', "grid.yaml: methods is 'coop'; expected a list"),
+    ('setting: [base2new]', "grid.yaml: setting is ['base2new']; expected a text"),
     ('targets: sketch', "grid.yaml: targets is 'sketch'; expected true or false")])
 def test_a_value_of_another_kind_is_refused(tmp_path, text, message):
     (tmp_path / 'grid.yaml').write_text(text)

@@ -60,9 +60,9 @@ def test_a_grid_that_publishes_nothing_has_nothing(tmp_path):
 
 @pytest.mark.parametrize('section, message', [
     (dict(source=None), 'grid.yaml: published has the source None; expected a text'),
-    (dict(sorce='x'), "grid.yaml: published holds 'sorce'; expected some of source, recipes, others"),
+    (dict(sorce='x'), "grid.yaml: published holds 'sorce'; expected some of source, recipes, methods"),
     (dict(recipes=dict(ful={})), "published.recipes holds 'ful'; expected some of full, ce"),
-    (dict(recipes=dict(full=dict(Dtd={16: 1.0}))), "published.recipes.full holds 'Dtd'; expected some of DTD, EuroSAT"),
+    (dict(recipes=dict(full=dict(Dtd={16: 1.0}))), "published.recipes.full holds 'Dtd'; expected some of source, DTD"),
     (dict(means=dict(two=['DTD', 'ImageNet'])), "published.means.two holds 'ImageNet'; expected some of DTD, EuroSAT"),
     (dict(speed=dict(testing=1)), "published.speed holds 'testing'; expected some of training, prediction"),
     (dict(recipes=dict(full=dict(DTD={16: 101}))), 'recipes.full.DTD is {16: 101}; expected numbers of shots'),
@@ -74,6 +74,7 @@ def test_a_grid_that_publishes_nothing_has_nothing(tmp_path):
     (dict(methods=dict(tac=dict(Dtd={16: 1.0}))), "published.methods.tac holds 'Dtd'; expected some of source, DTD"),
     (dict(methods=dict(tac=dict(DTD={16: 'x'}))), "published.methods.tac.DTD is {16: 'x'}; expected numbers of shots"),
     (dict(methods=dict(tac={}, ce={})), "published.methods holds 'ce', which is a recipe that the grid runs; expected"),
+    (dict(methods=dict(tac=dict(source=3))), 'published.methods.tac has the source 3; expected a text'),
     (dict(methods={'MPS-Tuning': {}}), "published.methods holds 'MPS-Tuning', which is a recipe"),
     (dict(base_to_new=dict(coop=dict(mean=[80.0, 70.0]))), 'published.base_to_new.coop.mean is [80.0, 70.0]; expected thr'),
     (dict(base_to_new=dict(coop=dict(mean=[80.0, 70.0, 101]))), 'expected three percentages: base, new, harmonic mean'),

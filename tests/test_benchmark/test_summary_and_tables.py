@@ -9,8 +9,8 @@ from PIL import Image
 from mmpretrain_mps.benchmark.curves import draw_curves, write_curves
 from mmpretrain_mps.benchmark.grid import Cell
 from mmpretrain_mps.benchmark.pool import Failure
-from mmpretrain_mps.benchmark.summary import spread_of, summarise
-from mmpretrain_mps.benchmark.tables import write_results
+from mmpretrain_mps.benchmark.summary import speeds_of, spread_of, summarise
+from mmpretrain_mps.benchmark.tables import results_markdown, write_results
 
 
 def result(dataset, shots, seed, fused, tuned=50., zero_shot=40., recipe='', config=None, **more):
@@ -166,3 +166,32 @@ def test_two_dozen_methods_over_shots_look_different():
     looks = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axis.get_lines()
              if line.get_label().startswith('recipe')]
     assert len(looks) == len(set(looks)) == 26
+
+
+def test_of_methods_the_first_has_the_zero_shot_figures_that_all_share():
+    results = [dict(result('A', 16, 1, fused, recipe=name), method=name) for name, fused in (('coop', 70.), ('tcp', 75.))]
+    others = dict(result('A', 16, 1, 80., zero_shot=45., recipe='clip_lora'), method='clip_lora')  # with other templates
+    untrained = dict(result('A', 0, 1, 40., tuned=40., recipe='zero_shot'), method='zero_shot')
+    text = results_markdown(cells_of(results), [untrained, *results, others])
+    lines = [' '.join(line.split()) for line in text.splitlines() if line.startswith('| ') and 'A' not in line]
+    fused = lines[:lines.index(lines[0], 1)] if lines.count(lines[0]) > 1 else lines
+    assert [line for line in fused if not line.startswith('| method')][:5] == [
+        '| zero_shot | 0 | 40.00 |', '| coop | 16 | 70.00 |', '| tcp | 16 | 75.00 |', '| clip_lora | 0 | 45.00 |',
+        '| clip_lora | 16 | 80.00 |']
+    # Recipes of one method keep theirs, in the table of fused and in that of tuned figures.
+    assert results_markdown([], [result('A', 16, 1, 70., recipe=name) for name in ('a', 'b')]).count('| 40.00 |') == 4
+
+
+def test_figures_that_were_chosen_on_test_pictures_are_marked():
+    results = [dict(result('A', 16, 1, 70., recipe=name), method=name, chosen_on_test=name == 'tip_adapter')
+               for name in ('coop', 'tip_adapter')]
+    text = results_markdown(cells_of(results), results)
+    assert 'tip_adapter: something was chosen on the test pictures, as the released code does; these figures are too' in text
+    assert 'chosen on the test pictures' not in results_markdown(cells_of(results), results[:1])
+
+
+def test_what_trains_nothing_has_no_speed():
+    untrained = dict(result('A', 0, 1, 40.), resumed=False, pictures_seen=0)
+    steps = dict(result('A', 16, 1, 40.), resumed=False, pictures_seen=8000)  # 160 pictures, 50 epochs, if it were epochs
+    speed, = speeds_of([untrained, steps])
+    assert (speed['shots'], speed['training']) == (16, 800)

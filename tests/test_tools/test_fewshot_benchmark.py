@@ -235,3 +235,32 @@ def test_grids_share_runs_and_have_the_published_figures_in_their_tables(tmp_pat
         assert f"50.00 ({result['metrics']['accuracy/fused'] - 50:+.2f})" in text and 'quote a table' in text
         assert 'blur' not in text  # a target that was not tested
         assert results_of(tmp_path / folder) == {}
+
+
+def test_methods_are_rows_of_one_table_on_the_same_pictures(tmp_path):
+    config = write_config(tmp_path, epochs=1)
+    status, told = run(config, tmp_path / 'out', methods=['clip_adapter', 'linear_probe', 'zero_shot'], shots=[1, 2])
+    assert status == 0 and '5 cells, 0 done before, 5 to run' in told
+    results = {(result['method'], result['shots']): result for result in results_of(tmp_path / 'out').values()}
+    assert sorted(results) == [('clip_adapter', 1), ('clip_adapter', 2), ('linear_probe', 1), ('linear_probe', 2),
+                               ('zero_shot', 0)]
+    for shots in (1, 2):
+        picks = {results[name, shots]['picks_id'] for name in ('clip_adapter', 'linear_probe')}
+        assert len(picks) == 1 and None not in picks
+    assert (results['zero_shot', 0]['train_pictures'], results['zero_shot', 0]['epoch']) == (0, 0)
+    # 50 epochs of one shot, 100 of two: the recipe follows the shots.
+    assert [results['clip_adapter', shots]['epoch'] for shots in (1, 2)] == [50, 100]
+    assert [results['clip_adapter', shots]['pictures_seen'] for shots in (1, 2)] == [500, 2000]
+    summary = json.loads((tmp_path / 'out' / 'results.json').read_text())['summary']
+    rows = {(row['method'], row['shots']) for row in summary if row['branch'] == 'fused'}
+    assert rows == {(name, shots) for name in ('clip_adapter', 'linear_probe') for shots in (1, 2)}
+    zero_shot = {row['mean'] for row in summary if row['branch'] == 'zero_shot'}
+    assert zero_shot == {results['zero_shot', 0]['metrics']['accuracy/fused']}
+    table = (tmp_path / 'out' / 'results.md').read_text()
+    assert table.index('| clip_adapter |') < table.index('| linear_probe |') and '| zero_shot ' not in table.split('\n## ')[2]
+
+
+def test_an_unknown_method_ends_in_one_line_before_anything_runs(tmp_path):
+    with pytest.raises(ValueError, match="there is no method 'coup': expected one of amu_tuning"):
+        run(write_config(tmp_path), tmp_path / 'out', methods=['coup'])
+    assert not (tmp_path / 'out').exists()
