@@ -2,7 +2,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from .files import read_mapping
+from .files import check_named_config, read_mapping
 from .grid import make_cells
 from .summary import Spread, spread_of
 
@@ -326,6 +326,7 @@ def _read_method(path, name, method, config):
                              'different ones')
     _check_options(owner, method)
     file = str(path.parent / method.get('config', config))
+    check_named_config(file, path)
     return Method(name, method.get('label', name), file, method.get('options') or {}, candidates)
 
 
