@@ -242,8 +242,8 @@ def read_grid_file(path):
     for key, value in grid.items():
         if value is not None and not isinstance(value, GRID_KEYS[key]):
             raise ValueError(f'{path}: {key} is {value!r}; expected {_in_words(GRID_KEYS[key])}')
-    for config in grid.get('configs') or ():
-        check_named_config(str(config), path)
+    for named in [*(grid.get('configs') or ()), *(grid.get('methods') or ())]:
+        check_named_config(str(named), path)
     return grid
 
 

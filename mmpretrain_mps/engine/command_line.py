@@ -17,7 +17,7 @@ from ..utils.methods import RECIPES, method_names, other_values, replace_method
 from ..utils.option_values import OptionsAction
 from ..utils.trust import add_trust_flag
 from .launch import LAUNCHERS, is_first_process, leave_processes, set_up_processes
-from .preflight import check_inputs, check_processes
+from .preflight import check_inputs, check_processes, fetch_weights
 from .resuming import find_checkpoint
 from .work_folder import claimed
 
@@ -134,6 +134,7 @@ def build_runner(cfg, loaders):
     """
     check_processes(cfg)
     check_inputs(cfg, loaders)
+    fetch_weights(cfg)
     for name in LOADERS:
         # After all options, since num_workers may be one of them; torch refuses the pair.
         if cfg.get(name) and not cfg[name].get('num_workers'):
