@@ -175,4 +175,4 @@ def _siblings(path):
 def reason_of(error):
     """Cut the sentence that names the fault out of torch's long advice (part of which would undo the check)."""
     fault = ' '.join(str(error).split()).rpartition('WeightsUnpickler error: ')[-1]
-    return f"torch says: {re.split(r' was not an allowed|[.] ', fault)[0] or type(error).__name__}"
+    return f"torch says: {re.split(r' was not an allowed|[.] | Check the doc', fault)[0] or type(error).__name__}"

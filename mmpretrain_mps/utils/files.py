@@ -138,9 +138,9 @@ def parse_yaml(text: str, source: Any, as_text: bool = False) -> Any:
     try:
         return yaml.load(text, Loader=_TextLoader if as_text else _PlainLoader)
     except yaml.constructor.ConstructorError as error:
-        raise ValueError(f'{source} is no YAML of plain data: {error}') from None
+        raise ValueError(f'{source} is no YAML of plain data: {_in_one_line(error)}') from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: numbers of thousands of digits
-        raise ValueError(f'{source} is no YAML: {error}') from None
+        raise ValueError(f'{source} is no YAML: {_in_one_line(error)}') from None
 
 
 def list_folder(path: AnyPath) -> List[str]:
@@ -156,6 +156,10 @@ def list_folder(path: AnyPath) -> List[str]:
         raise FileNotFoundError(f'the folder {path} does not exist.') from None
     except OSError as error:
         raise ValueError(_why_unreadable(path, error)) from None
+
+
+def _in_one_line(error):
+    return ' '.join(str(error).split())
 
 
 def _why_unreadable(path, error):
