@@ -10,8 +10,9 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # The last step's model is the result. There is no save_best: it would select on the pictures that it reports on.
-    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1, save_last=True),
+    # Two are kept, should the newer one be damaged. The last step's model is the result. There is no save_best: it would
+    # select on the pictures that it reports on.
+    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2, save_last=True),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='VisualizationHook', enable=False),
 )
@@ -29,6 +30,9 @@ custom_hooks = [
     dict(type='ViewBankHook', view_bank=view_bank),
     dict(type='TestFeaturesHook'),
     dict(type='ProcessesHook'),
+    dict(type='FiniteLossHook'),
+    dict(type='MidEpochHook'),
+    dict(type='InterruptionHook'),
     dict(type='PlainCheckpointHook'),
     dict(type='PrecisionHook', float32_precision=float32_precision),
 ]

@@ -8,6 +8,7 @@ import sys
 
 from mmpretrain_mps.benchmark import study_command
 from mmpretrain_mps.utils.errors import user_errors
+from mmpretrain_mps.utils.trust import add_trust_flag
 
 
 def parse_arguments():
@@ -23,6 +24,7 @@ def parse_arguments():
     parser.add_argument('--devices', nargs='+', metavar='DEVICE',
                         help='GPU numbers, or cpu; by default all GPUs, else cpu')
     parser.add_argument('--keep-checkpoints', action='store_true', help='keep the checkpoints of the reported runs')
+    add_trust_flag(parser)
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
     return parser.parse_args()
 

@@ -3,11 +3,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmpretrain_mps.benchmark import command
 from mmpretrain_mps.utils.errors import user_errors
 from mmpretrain_mps.utils.methods import method_names
+from mmpretrain_mps.utils.option_values import OptionsAction
+from mmpretrain_mps.utils.trust import add_trust_flag
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -55,7 +55,8 @@ def parse_arguments():
     parser.add_argument('--resume', action=argparse.BooleanOptionalAction, default=True,
                         help='go on from the checkpoints of runs that were cut off')
     parser.add_argument('--keep-checkpoints', action='store_true', help='keep the checkpoints of finished runs')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='NAME=VALUE', help='change every config')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionsAction, metavar='NAME=VALUE', help='change every config')
+    add_trust_flag(parser)
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
     return parser.parse_args()
 

@@ -9,7 +9,7 @@ prepare_environment
 config=configs/mps_mini_16shot_digits.py
 work_dir=work_dirs/quickstart
 echo "Training: $config (the log is also in $work_dir). Every call trains anew and replaces the checkpoint."
-python tools/train.py "$config" --work-dir "$work_dir" "$@"
+python tools/train.py "$config" --work-dir "$work_dir" --overwrite "$@"
 
 checkpoint=$(<"$work_dir/last_checkpoint")
 echo "Testing $checkpoint on digits that were not used for training"

@@ -8,8 +8,9 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmpretrain_mps.engine import command_line
 from mmpretrain_mps.engine.launch import leave_processes
-from mmpretrain_mps.utils.checkpoint import check_checkpoint, is_local
+from mmpretrain_mps.utils.checkpoint import check_checkpoint
 from mmpretrain_mps.utils.errors import user_errors
+from mmpretrain_mps.utils.fetching import local_checkpoint
 from mmpretrain_mps.utils.report import accuracy_table
 
 
@@ -43,10 +44,11 @@ def parse_arguments():
 
 def configure(arguments):
     """Return the config with all flags applied, after a look at the checkpoint."""
-    if arguments.checkpoint and is_local(arguments.checkpoint):
-        check_checkpoint(arguments.checkpoint)
+    checkpoint = arguments.checkpoint and local_checkpoint(arguments.checkpoint)
+    if checkpoint:
+        check_checkpoint(checkpoint)
     cfg = command_line.read_config(arguments.config, arguments)
-    cfg.load_from = arguments.checkpoint
+    cfg.load_from = checkpoint
     cfg.resume = False
     if arguments.amp:
         cfg.test_cfg.fp16 = True

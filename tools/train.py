@@ -4,7 +4,6 @@ import argparse
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmpretrain_mps.engine import command_line
-from mmpretrain_mps.engine.launch import leave_processes
 from mmpretrain_mps.utils.errors import user_errors
 
 
@@ -18,6 +17,8 @@ def parse_arguments():
         const='auto',
         metavar='CHECKPOINT',
         help='go on from this checkpoint, or from the last one in the work folder')
+    parser.add_argument('--allow-changes', action='store_true', help='resume under another config than the training began')
+    parser.add_argument('--overwrite', action='store_true', help='overwrite the checkpoints of an earlier training')
     parser.add_argument('--no-validate', action='store_true', help='no validation during training')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size of all processes')
@@ -33,6 +34,8 @@ def configure(arguments):
         command_line.without_validation(cfg)
     if arguments.resume:
         command_line.resume_from(cfg, arguments.resume)
+    if arguments.allow_changes:
+        command_line.allow_changes(cfg)
     if arguments.amp:
         command_line.with_mixed_precision(cfg)
     if arguments.auto_scale_lr:
@@ -45,8 +48,7 @@ def main():
     """Train."""
     arguments = parse_arguments()
     with user_errors(arguments.traceback):
-        command_line.build_runner(configure(arguments), ('train_dataloader', 'val_dataloader')).train()
-        leave_processes()
+        command_line.train(configure(arguments), arguments.overwrite)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """Features and predictions of pictures that were not trained on, before and after tuning."""
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..models.classifiers import CLIPClassifier
 from ..models.classifiers.description import check_class_names
 from ..models.utils.test_features import TestFeatures
 from ..utils.checkpoint import read_checkpoint
+from ..utils.trust import check_names
 
 SPLITS = ('test', 'val')
 
@@ -75,6 +77,7 @@ def load_model(cfg, checkpoint):
         ImportError: If the config's own modules are not to be found.
         ValueError: If the model has no two branches, or the checkpoint does not belong to it.
     """
+    check_names(cfg.to_dict(), Path(cfg.filename).name if cfg.filename else 'the config')
     check_inputs(cfg, ())
     try:
         import_modules_from_strings(**(cfg.get('custom_imports') or dict(imports=[])))

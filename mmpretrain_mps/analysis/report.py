@@ -5,6 +5,7 @@ from mmengine.logging import MMLogger
 
 from ..benchmark.study_results import is_study, read_study_results
 from ..engine.file_backend import AtomicLocalBackend
+from ..utils.trust import add_trust_flag
 from .contents import plots_of
 from .grid import grid_sections, is_grid, read_grid
 from .page import make_page
@@ -30,6 +31,7 @@ def add_flags(parser):
     parser.add_argument('--max-pictures', type=int, default=2000, metavar='N',
                         help='look at so many of them at most, equally many of each class; by default 2000')
     parser.add_argument('--no-model', action='store_true', help='show only what is logged; run no model')
+    add_trust_flag(parser)
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
 
 

@@ -6,6 +6,9 @@ from typing import NamedTuple, Optional
 
 from mmengine.config import Config
 
+from ..utils.config_files import read_config_text
+from ..utils.files import parse_json, read_text
+
 # Blocks of mmengine's log that describe the machine, and one entry that fills a screen.
 _ENVIRONMENT_START, _ENVIRONMENT_END = 'System environment:', 'Runtime environment:'
 _TOO_LONG = 'PyTorch compiling details'
@@ -111,9 +114,11 @@ def _read_config(folder, missing):
         missing['config'] = f'there is no config (*.py) in {folder.name}'
         return None
     try:
-        return Config.fromfile(str(files[-1]), import_custom_modules=False)
-    except Exception as error:  # a config is a program, and may fail like one
-        missing['config'] = f'{files[-1].name} cannot be read as a config: {type(error).__name__}: {error}'
+        # Read, not run: the folder may be anybody's.
+        text = read_text(files[-1])
+        return Config(read_config_text(text, files[-1].name), cfg_text=text, filename=str(files[-1]))
+    except (ValueError, FileNotFoundError, KeyError) as error:  # KeyError: a name that mmengine reserves
+        missing['config'] = f'{files[-1].name} cannot be read as a config: {error}'
         return None
 
 

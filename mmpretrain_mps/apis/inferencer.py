@@ -1,10 +1,14 @@
 """Classify single pictures, with the classes of the checkpoint or with any others."""
 import copy
+from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmpretrain.apis import ImageClassificationInferencer
 
+from ..utils.checkpoint import read_checkpoint
+from ..utils.config_files import read_config_file
+from ..utils.fetching import local_checkpoint
+from ..utils.fitting import check_weights
 from ..utils.methods import RECIPES, replace_method
 
 
@@ -19,7 +23,7 @@ class MPSInferencer(ImageClassificationInferencer):
 
     Args:
         model (str | Config | MPSCLIPClassifier): Config file, config, or a model that was built from one.
-        pretrained (str): The checkpoint.
+        pretrained (str | None): The checkpoint: a file, or an address.
         class_names (Sequence[str], optional): Classes to predict instead of the checkpoint's.
         templates (Sequence[str], optional): Prompt templates for ``class_names``. Defaults to the checkpoint's.
         method (str, optional): Of the checkpoint, where the config is of another one, as ``--method`` of the tools.
@@ -27,15 +31,23 @@ class MPSInferencer(ImageClassificationInferencer):
         **kwargs: ``device`` and others of mmpretrain's ``ImageClassificationInferencer``.
 
     Raises:
-        ValueError: If ``class_names`` are not usable, there is no such method, or the checkpoint does not belong to the
-            model.
+        FileNotFoundError: If there is no such config or checkpoint.
+        ValueError: If ``class_names`` are not usable, there is no such method, or the checkpoint is damaged, no plain data, or
+            does not belong to the model.
     """
 
     def __init__(self, model, pretrained, class_names=None, templates=None, method=None, recipe=RECIPES[0], **kwargs):
+        # Read, checked and loaded here: mmengine unpickles what torch's defaults allow, which an environment may change.
+        path = local_checkpoint(pretrained) if pretrained else None
+        checkpoint = read_checkpoint(path) if path else None
+        if isinstance(model, (str, Path)):
+            model = read_config_file(model)
         if method is not None:
-            model = copy.deepcopy(model) if isinstance(model, Config) else Config.fromfile(model)
+            model = copy.deepcopy(model)
             replace_method(model, method, recipe)
-        super().__init__(model=model, pretrained=pretrained, **kwargs)
+        super().__init__(model=model, pretrained=False, **kwargs)
+        if checkpoint is not None:
+            self.model.load_state_dict(check_weights(checkpoint, self.model, path), strict=False)
         self.classes = self.model.class_names
         if class_names is not None:
             self.set_classes(class_names, templates)

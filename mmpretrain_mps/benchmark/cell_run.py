@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import IterBasedTrainLoop, find_latest_checkpoint
+from mmengine.runner import IterBasedTrainLoop
 
 from .. import __version__
 from ..engine import command_line
 from ..engine.file_backend import AtomicLocalBackend
 from ..engine.loops import StepBudgetTrainLoop
+from ..engine.resuming import find_checkpoint
 from ..utils.errors import PACKAGE_ROOT
 from .grid import config_key, read_cell_config
 from .selection import choice_pictures
@@ -70,7 +71,7 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
         raise ValueError(f'{cell.config} has changed since the grid was started; start the grid again')
     cfg.work_dir = str(work_dir)
     _save_rarely(cfg.get('train_cfg') or {}, (cfg.get('default_hooks') or {}).get('checkpoint'))
-    resumed = resume and find_latest_checkpoint(cfg.work_dir) is not None
+    resumed = resume and find_checkpoint(cfg.work_dir) is not None
     if resumed:
         command_line.resume_from(cfg, 'auto')
     started = time.time()

@@ -4,7 +4,6 @@ import math
 import os.path as osp
 from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
@@ -12,6 +11,7 @@ from ..datasets.preparation import find_missing_parts
 from ..engine.loops.targets import ABSENCE_ERRORS
 from ..models.utils.auxiliary import require_auxiliary
 from ..models.utils.clip_loader import require_weights
+from ..utils.config_files import read_config_file
 from .cell_run import read_result
 from .grid import read_cell_config
 from .parts import LOADERS, PartsCheck, datasets_of, described_data
@@ -37,7 +37,7 @@ def dry_run(folder, cells, report, step_seconds=None, jobs=1):
         configs.setdefault(cell.config, {}).setdefault(cell.recipe, []).append(cell)
     for config, recipes in configs.items():
         report(_line(config, recipes))
-        content = Config.fromfile(config)
+        content = read_config_file(config)
         for recipe, (cell, *_) in recipes.items():
             cfg = read[config, recipe] = read_cell_config(cell, copy.deepcopy(content))
             needs.look_for(cfg)

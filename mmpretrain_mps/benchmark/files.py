@@ -1,15 +1,8 @@
 """Files that describe what to run: YAML, JSON or Python, each a mapping."""
-import json
 from pathlib import Path
 
-import yaml
-from mmengine.config import Config
-
-from ..utils.files import read_text
-
-ENDINGS = ('.yaml', '.yml', '.json', '.py')
-# How mmengine marks what it fills in before it reads a file.
-PLACEHOLDER = '{{'
+from ..utils.config_files import ENDINGS, read_data, read_program
+from ..utils.trust import check_program
 
 
 def read_mapping(path, what, keys):
@@ -25,48 +18,32 @@ def read_mapping(path, what, keys):
 
     Raises:
         FileNotFoundError: If it, or a file that it builds on, does not exist.
-        ValueError: If one of them is no YAML, no JSON or no mapping, or holds anything else.
+        ValueError: If one of them is no YAML, no JSON or no mapping, holds anything else, or names code from elsewhere.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{what} {path} does not exist (looked from {Path.cwd()})')
     if path.suffix not in ENDINGS:
         raise ValueError(f"{what} {path} ends with {path.suffix!r}; expected one of {', '.join(ENDINGS)}")
-    try:
-        content = Config.fromfile(str(path)).to_dict()
-    except Exception:  # mmengine stumbles in many ways over the same few mistakes
-        _refuse(path, keys)
-        raise
+    if path.suffix == '.py':
+        content = read_program(path).to_dict()
+    else:
+        content = read_data(path, f"a mapping with some of {', '.join(keys)}")
     unknown = [key for key in content if key not in keys]
     if unknown:
         raise ValueError(f"{path} holds {', '.join(map(repr, unknown))}; expected {', '.join(keys)}")
     return content
 
 
-def _refuse(path, keys):
-    """Raise an error if a file, or one that it builds on, is what mmengine cannot read; otherwise return."""
-    if path.suffix == '.py':
-        return
-    text = read_text(path)
-    try:
-        content = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        if PLACEHOLDER in text:
-            return
-        raise ValueError(f"{path} is no {'JSON' if path.suffix == '.json' else 'YAML'}: {error}") from None
-    expected = f"expected a mapping with some of {', '.join(keys)}"
-    if not isinstance(content, dict):
-        found = 'a list' if isinstance(content, list) else 'nothing' if content is None else repr(content)
-        raise ValueError(f'{path} holds {found}; {expected}')
-    strangers = [key for key in content if not isinstance(key, str)]
-    if strangers:
-        raise ValueError(f"{path} holds {', '.join(map(repr, strangers))}; {expected}")
-    bases = content.get('_base_') or []
-    for name in bases if isinstance(bases, list) else [bases]:
-        if not isinstance(name, str):
-            raise ValueError(f'{path}: _base_ is {bases!r}; expected the path of a file, or a list of them')
-        base = path.parent / name
-        if base.is_file():
-            _refuse(base, keys)
-        elif '::' not in name:  # which stands for a file of another package
-            raise FileNotFoundError(f'{path} builds on {base}, which does not exist')
+def check_named_config(config, path):
+    """Refuse a config in Python that a file of plain data names, unless it is one of this project or trusted.
+
+    Args:
+        config (str): The config.
+        path (str | Path): The file that names it; one in Python is the user's program already.
+
+    Raises:
+        ValueError: With both.
+    """
+    if Path(path).suffix != '.py' and Path(config).suffix == '.py' and Path(config).is_file():
+        check_program(config, path)

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from mmengine.config import Config
-
 from ..engine import command_line
 from ..utils.config import OPTIONAL_KEYS, RUNNER_KEYS
+from ..utils.config_files import read_config_file
 from ..utils.methods import read_method
-from .files import read_mapping
+from ..utils.option_values import with_values
+from .files import check_named_config, read_mapping
 from .selection import apply_selection
 
 # What neither changes a result nor belongs to it: where it is written, what it looks like, how many processes load, hooks
@@ -116,6 +116,11 @@ def make_cells(configs, shots, seeds, recipes=None, options=None, select='last',
     for (variant, config), treatment, num_shots, seed in itertools.product(configs, treatments, shots, seeds):
         # Shots and seed go first: a recipe may have the last word on anything but these.
         changed = {**(options or {}), **treatment.changes, 'num_shots': num_shots, 'seed': seed}
+        # A grid has hundreds of cells of one file; to read it takes ten times as long as to change it.
+        if config not in contents and Path(config).is_file():
+            contents[config] = read_config_file(config)
+        if not treatment.method:  # which puts other values in their place
+            changed = with_values(contents.get(config, {}), changed)
         chosen_by = select
         if treatment.method and not is_trained(treatment.method):
             if (num_shots, seed) != (shots[0], seeds[0]):
@@ -124,9 +129,6 @@ def make_cells(configs, shots, seeds, recipes=None, options=None, select='last',
             changed.pop('num_shots')
         cell = Cell(str(config), label_of(variant, treatment.label), num_shots, seed, changed, chosen_by, with_targets,
                     method=treatment.method, method_recipe=treatment.recipe)
-        # A grid has hundreds of cells of one file; to read it takes ten times as long as to change it.
-        if config not in contents and Path(config).is_file():
-            contents[config] = Config.fromfile(config)
         cfg = read_cell_config(cell, copy.deepcopy(contents.get(config)))
         cells.append(cell._replace(key=config_key(cfg, chosen_by)))
     _check_folders(cells)
@@ -240,6 +242,8 @@ def read_grid_file(path):
     for key, value in grid.items():
         if value is not None and not isinstance(value, GRID_KEYS[key]):
             raise ValueError(f'{path}: {key} is {value!r}; expected {_in_words(GRID_KEYS[key])}')
+    for named in [*(grid.get('configs') or ()), *(grid.get('methods') or ())]:
+        check_named_config(str(named), path)
     return grid
 
 

@@ -14,13 +14,9 @@ from typing import NamedTuple
 
 import torch
 
+from ..utils.locking import locked
 from .cell_run import clear, read_result, run_cell
 from .progress import Progress
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing guards against two grids in one folder there
-    fcntl = None
 
 LOG_FILE = 'log.txt'
 PRELOADED = ['mmpretrain_mps.benchmark.pool', 'sklearn.datasets']  # the latter brings the digits, and is slow to import
@@ -195,7 +191,7 @@ def _run_in_child(folder, cell, variables, threads, keep_checkpoints):
     os.dup2(log, 1)
     os.dup2(log, 2)
     # A grid that was killed a moment ago may still have a process in here.
-    with _locked(work_dir / '.lock'):
+    with locked(work_dir / '.lock'):
         try:
             run_cell(folder, cell, resume=True, keep_checkpoints=keep_checkpoints)
         except BaseException:
@@ -259,19 +255,10 @@ def _interruptible():
 
 
 @contextlib.contextmanager
-def _locked(path, wait=True):
-    """Hold a lock that the system releases when the process ends, however it ends."""
-    with open(path, 'a') as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-
-
-@contextlib.contextmanager
 def _only_one(folder):
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_locked(Path(folder, '.lock'), wait=False))
+            stack.enter_context(locked(Path(folder, '.lock'), wait=False))
         except BlockingIOError:
             raise ValueError(f'another grid runs in {folder}; wait for it or name another --work-dir') from None
         yield

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..utils.methods import RECIPES, read_method
-from .files import read_mapping
+from .files import check_named_config, read_mapping
 from .grid import Treatment, make_cells
 from .summary import Spread, spread_of
 
@@ -341,6 +341,7 @@ def _read_method(path, name, method, config):
                              'different ones')
     _check_options(owner, method)
     file = str(path.parent / method.get('config', config))
+    check_named_config(file, path)
     label, by, recipe = method.get('label', name), method.get('method', ''), method.get('recipe', RECIPES[0])
     if recipe not in RECIPES or (by and not isinstance(by, str)) or ('recipe' in method and not by):
         raise ValueError(f"{owner} has method={by!r} and recipe={recipe!r}, expected the name of a method, and one of its "

@@ -1,4 +1,5 @@
 """From the flags of tools/train.py and tools/test.py to a runner."""
+import contextlib
 import functools
 import importlib.util
 import logging
@@ -6,15 +7,19 @@ import os
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from ..utils.config import apply_options
+from ..utils.config_files import read_config_file
 from ..utils.methods import RECIPES, method_names, other_values, replace_method
-from .launch import LAUNCHERS, set_up_processes
-from .preflight import check_inputs, check_processes
+from ..utils.option_values import OptionsAction
+from ..utils.trust import add_trust_flag
+from .launch import LAUNCHERS, is_first_process, leave_processes, set_up_processes
+from .preflight import check_inputs, check_processes, fetch_weights
+from .resuming import find_checkpoint
+from .work_folder import claimed
 
 TENSORBOARD_BACKEND = 'TensorboardVisBackend'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -41,11 +46,12 @@ def add_common_flags(parser):
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='NAME=VALUE',
-        help='change the config, for example num_shots=4 train_cfg.max_epochs=10; lists as a=1,2 or a="[(1,2),(3,4)]"')
+        help='change the config, for example num_shots=4 train_cfg.max_epochs=10; lists as a=1,2 or "a=[\'x, y\', \'z\']"')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who starts several processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, help='set by old launchers; torchrun does not use it')
+    add_trust_flag(parser)
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
 
 
@@ -65,11 +71,11 @@ def read_config(path, arguments, content=None):
         ImportError: If the config asks for TensorBoard and the package is missing.
         ValueError: If an option names what does not exist, there is no such method, or it does not fit the config.
     """
-    if not Path(path).is_file():
+    if not Path(path).is_file():  # also where the content is known
         raise FileNotFoundError(f'config {path} does not exist (looked from {Path.cwd()})')
     if arguments.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
-    cfg = Config.fromfile(path) if content is None else content
+    cfg = read_config_file(path) if content is None else content
     cfg.launcher = arguments.launcher
     if arguments.recipe and not arguments.method:
         raise ValueError(f'--recipe {arguments.recipe} is of a method: name it by --method')
@@ -128,6 +134,7 @@ def build_runner(cfg, loaders):
     """
     check_processes(cfg)
     check_inputs(cfg, loaders)
+    fetch_weights(cfg)
     for name in LOADERS:
         # After all options, since num_workers may be one of them; torch refuses the pair.
         if cfg.get(name) and not cfg[name].get('num_workers'):
@@ -187,12 +194,45 @@ def resume_from(cfg, checkpoint):
 
     Args:
         cfg (Config): Changed in place.
-        checkpoint (str): A file, or 'auto' for the last one in the work folder (a fresh start if there is none).
+        checkpoint (str): A file, or 'auto' for the last one in the work folder (a fresh start if there is none, from the
+            weights that ``load_from`` names).
     """
-    cfg.resume = True
-    cfg.load_from = None if checkpoint == 'auto' else checkpoint
-    if checkpoint == 'auto' and find_latest_checkpoint(cfg.work_dir) is None:
-        print_log(f'--resume finds no checkpoint in {cfg.work_dir}: the training starts afresh', level=logging.WARNING)
+    found = find_checkpoint(cfg.work_dir) if checkpoint == 'auto' else checkpoint
+    if found is None:
+        print_log(f'--resume finds no checkpoint in {cfg.work_dir}: the training starts afresh'
+                  + (f', from the weights of {cfg.load_from}' if cfg.get('load_from') else ''), level=logging.WARNING)
+    else:
+        cfg.resume, cfg.load_from = True, found
+
+
+def allow_changes(cfg):
+    """Let a training go on under another config than it was started with.
+
+    Args:
+        cfg (Config): Changed in place.
+    """
+    for hook in cfg.get('custom_hooks') or []:
+        if hook.get('type') == 'PlainCheckpointHook':
+            hook.allow_changes = True
+
+
+def train(cfg, overwrite=False):
+    """Train, alone in the work folder.
+
+    Args:
+        cfg (Config): Complete.
+        overwrite (bool): Let checkpoints of an earlier training in the folder be overwritten.
+
+    Raises:
+        FileNotFoundError: If weights or data are missing.
+        ValueError: If the folder cannot be used, see :func:`.work_folder.claimed`, or for what :func:`build_runner` refuses.
+    """
+    with contextlib.ExitStack() as stack:
+        if is_first_process(cfg.launcher):
+            resumed = cfg.load_from if cfg.get('resume') else None
+            stack.enter_context(claimed(cfg.work_dir, resumed, overwrite))
+        build_runner(cfg, ('train_dataloader', 'val_dataloader')).train()
+        leave_processes()
 
 
 def with_mixed_precision(cfg):

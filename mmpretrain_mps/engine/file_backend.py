@@ -1,4 +1,5 @@
 """Files that are either complete or absent, whenever the writer is killed."""
+import contextlib
 import os
 from pathlib import Path
 
@@ -21,11 +22,16 @@ class AtomicLocalBackend(LocalBackend):
         filepath = Path(filepath)
         filepath.parent.mkdir(parents=True, exist_ok=True)
         partial = filepath.with_name(filepath.name + '.partial')
-        with open(partial, 'wb') as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, filepath)
+        try:
+            with open(partial, 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, filepath)
+        except OSError:  # a disk that is full is in need of the room
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
 
     def put_text(self, obj, filepath, encoding='utf-8'):
         """Write text.

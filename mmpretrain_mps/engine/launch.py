@@ -40,6 +40,19 @@ def set_up_processes(cfg):
     dist.init_process_group('nccl' if on_gpu else 'gloo', timeout=datetime.timedelta(seconds=timeout))
 
 
+def is_first_process(launcher):
+    """Whether this is the process that writes, before the process group is there.
+
+    Args:
+        launcher (str): One of :data:`LAUNCHERS`.
+
+    Returns:
+        bool: True for 'none'.
+    """
+    variable = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}.get(launcher)
+    return variable is None or os.environ.get(variable, '0') == '0'
+
+
 def leave_processes():
     """Leave the process group, if there is one, after work that went well.
 
@@ -140,6 +153,10 @@ def mpi_environment(environment):
 def _check_environment(launcher):
     names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
     _require(os.environ, names, launcher, 'torchrun, as tools/dist_train.sh does')
+    rank, size = os.environ['RANK'], os.environ['WORLD_SIZE']
+    if not (rank.isdigit() and size.isdigit() and int(rank) < int(size)):
+        raise ValueError(f'--launcher {launcher} finds RANK={rank} and WORLD_SIZE={size} in the environment; expected whole '
+                         'numbers, ranks from 0 to one less than the size')
 
 
 def _require(environment, names, launcher, remedy):

@@ -5,6 +5,8 @@ from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS, MODELS
 
 from ..models.classifiers import CLIPClassifier
+from ..utils.checkpoint import check_checkpoint
+from ..utils.fetching import local_checkpoint
 from .sharding import NO_VIEW_BANK
 
 # Why mmengine's other ways to several processes do not fit, by the name in the config.
@@ -61,6 +63,28 @@ def _check_sharding(cfg):
     if wrapper and wrapper.get('constructor') != 'TrainableOptimWrapperConstructor':
         raise ValueError('ShardedDataParallel needs optim_wrapper.constructor=TrainableOptimWrapperConstructor, which '
                          f"puts the optimizer's state together for checkpoints, but it is {wrapper.get('constructor')}")
+
+
+def fetch_weights(node):
+    """Let every part of a config that starts from a checkpoint do so from a file here that is plain data.
+
+    mmengine's ``init_cfg=dict(type='Pretrained', checkpoint=...)`` would unpickle what an address, or torch's defaults of
+    another day, give it.
+
+    Args:
+        node (Config | dict | list): Changed in place.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be fetched, or is no plain data.
+    """
+    entries = list(node.values()) if hasattr(node, 'values') else node
+    if hasattr(node, 'values') and node.get('type') == 'Pretrained' and isinstance(node.get('checkpoint'), str):
+        node['checkpoint'] = local_checkpoint(node['checkpoint'])
+        check_checkpoint(node['checkpoint'])
+    for entry in entries:
+        if isinstance(entry, (dict, list, tuple)):
+            fetch_weights(entry)
 
 
 def check_inputs(cfg, loaders):

@@ -1,6 +1,9 @@
 """Checkpoints of plain data: written so, checked before they are read."""
 import pickle
 import re
+import struct
+import zipfile
+import zlib
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -8,6 +11,8 @@ from pathlib import Path, PurePath
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+
+from .files import open_regular
 
 HISTORY_BUFFER = 'history_buffer'
 
@@ -84,52 +89,82 @@ def is_local(path):
 
 
 def check_checkpoint(path):
-    """Make sure that a file is a complete checkpoint of plain data, without reading its tensors.
+    """Make sure that a file is a complete checkpoint of plain data, without keeping its tensors.
 
     Args:
         path (str | Path): A local file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is broken or holds objects that would have to be unpickled with code; says which.
+        ValueError: If it is broken, even by one bit, or holds objects that would have to be unpickled with code.
     """
     read_checkpoint(path, mmap=True)
 
 
-def read_checkpoint(path, mmap=False):
+def read_checkpoint(path, mmap=False, whole=True):
     """Read a checkpoint under ``weights_only=True``, with errors that say what is wrong with the file.
 
     Args:
         path (str | Path): A local file.
         mmap (bool): Leave the tensors on disk until they are used.
+        whole (bool): Compare every part with its checksum, for which all of the file is read.
 
     Returns:
         dict: The checkpoint, tensors on the CPU.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is broken or holds objects that would have to be unpickled with code; says which.
+        ValueError: If it is broken, even by one bit, or holds objects that would have to be unpickled with code; says which.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f'checkpoint {path} does not exist' + _siblings(path))
+    start = _start_of(path)
+    if whole and start.startswith(b'PK') and (part := damaged_part(path)):
+        raise ValueError(f'checkpoint {path} is damaged: {part} is not what was written')
     try:
         # Only the zip format can be mapped; the older one is read whole.
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and _is_zip(path))
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and start.startswith(b'PK'))
     except pickle.UnpicklingError as error:
+        if b'{' in start[8:10]:  # after the length of its header
+            raise ValueError(f'checkpoint {path} looks like a file of safetensors, expected one that this project wrote') from None
         raise ValueError(f'checkpoint {path} is refused: it is not plain data (tensors, numbers, text), and reading it '
-                         f'could run code that it brings along. {_reason(error)}') from error
+                         f'could run code that it brings along. {reason_of(error)}') from error
     except Exception as error:  # garbage makes torch raise whatever its old reader stumbles over
         raise ValueError(f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it is incomplete or no '
-                         f'checkpoint at all. {_reason(error)}') from error
+                         f'checkpoint at all. {reason_of(error)}') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict')
     return checkpoint
 
 
-def _is_zip(path):
-    with open(path, 'rb') as file:
-        return file.read(4) == b'PK\x03\x04'
+def damaged_part(path):
+    """Look for parts of a file in zip format, as torch writes, that do not have the checksum that was written with them.
+
+    torch itself does not look at these checksums (CRC-32), and reads what it finds.
+
+    Args:
+        path (str | Path): The file.
+
+    Returns:
+        str | None: Name of the first such part, None if the file is whole or no zip file, which is told otherwise.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except zipfile.BadZipFile as error:
+        # Without its last part, the list of all others, it is incomplete; torch says so.
+        return None if 'not a zip file' in str(error).lower() else 'one of its headers'
+    except (zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError, struct.error, OSError, ValueError):
+        return 'one of its headers'
+
+
+def _start_of(path):
+    try:
+        with open_regular(path) as file:
+            return file.read(10)
+    except ValueError as error:
+        raise ValueError(f'checkpoint {error}') from None
 
 
 def _siblings(path):
@@ -137,7 +172,7 @@ def _siblings(path):
     return f"; its folder has {', '.join(found)}" if found else ''
 
 
-def _reason(error):
+def reason_of(error):
     """Cut the sentence that names the fault out of torch's long advice (part of which would undo the check)."""
     fault = ' '.join(str(error).split()).rpartition('WeightsUnpickler error: ')[-1]
-    return f"torch says: {re.split(r' was not an allowed|[.] ', fault)[0] or type(error).__name__}"
+    return f"torch says: {re.split(r' was not an allowed|[.] | Check the doc', fault)[0] or type(error).__name__}"

@@ -5,6 +5,8 @@ import inspect
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from .option_values import with_values
+
 # Keys that mmengine or mmpretrain read from a config although Runner's signature does not name them.
 OPTIONAL_KEYS = frozenset({
     'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
@@ -18,7 +20,7 @@ def apply_options(cfg, options):
 
     Args:
         cfg (Config): Changed in place.
-        options (dict | None): Dotted names to values, as mmengine's ``DictAction`` parses them.
+        options (dict | None): Dotted names to values, typed ones as :class:`.option_values.Typed`.
 
     Raises:
         ValueError: If a name starts with a key that is neither in the config nor known to the runner.
@@ -26,6 +28,7 @@ def apply_options(cfg, options):
     if not options:
         return
     check_option_names(cfg, options)
+    options = with_values(cfg, options)
     propagate(cfg, options)
     stretch_schedule(cfg, options)
     cfg.merge_from_dict(options)

@@ -130,11 +130,17 @@ def read_yaml(path: AnyPath, as_text: bool = False) -> Any:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no such YAML.
     """
-    text = read_text(path)
+    return parse_yaml(read_text(path), path, as_text)
+
+
+def parse_yaml(text: str, source: Any, as_text: bool = False) -> Any:
+    """Parse YAML as :func:`read_yaml` does; ``source`` opens every message."""
     try:
         return yaml.load(text, Loader=_TextLoader if as_text else _PlainLoader)
+    except yaml.constructor.ConstructorError as error:
+        raise ValueError(f'{source} is no YAML of plain data: {_in_one_line(error)}') from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: numbers of thousands of digits
-        raise ValueError(f'{path} is no YAML of plain data: {error}') from None
+        raise ValueError(f'{source} is no YAML: {_in_one_line(error)}') from None
 
 
 def list_folder(path: AnyPath) -> List[str]:
@@ -150,6 +156,10 @@ def list_folder(path: AnyPath) -> List[str]:
         raise FileNotFoundError(f'the folder {path} does not exist.') from None
     except OSError as error:
         raise ValueError(_why_unreadable(path, error)) from None
+
+
+def _in_one_line(error):
+    return ' '.join(str(error).split())
 
 
 def _why_unreadable(path, error):

@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmpretrain.registry import DATASETS
 
 from .config import apply_options
+from .config_files import read_program
 from .errors import PACKAGE_ROOT
 
 METHOD_FOLDER = PACKAGE_ROOT.parent / 'configs' / '_base_' / 'methods'
@@ -61,7 +62,7 @@ def read_method(method: str) -> Config:
 
 @functools.lru_cache(maxsize=None)
 def _read(path):
-    content = Config.fromfile(path)
+    content = read_program(path)
     about = content.get('method') or {}
     strangers = [key for key in content if key not in ALLOWED]
     missing = [key for key in ('model', 'method', 'batch_size', 'views') if key not in content]

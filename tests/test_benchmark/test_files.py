@@ -15,7 +15,8 @@ def read(tmp_path, name='grid.yaml', **files):
     return read_mapping(tmp_path / name, 'grid file', KEYS)
 
 
-def test_what_a_file_holds_is_read_with_what_it_builds_on(tmp_path):
+def test_what_a_file_holds_is_read_with_what_it_builds_on(tmp_path, monkeypatch):
+    monkeypatch.setenv('MMPRETRAIN_MPS_TRUST', '1')  # one of them is a program
     files = dict(grid_yaml='_base_: [base.json, ./more.py]\n', base_json='{"shots": [1]}', more_py='seeds = [2]')
     assert read(tmp_path, **files) == dict(shots=[1], seeds=[2])
     new = '_base_: base.json\nseeds: {{_base_.shots}}'

@@ -8,7 +8,6 @@ from unittest import mock
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from tiny_clip import save_tiny_clip
@@ -19,6 +18,7 @@ from mmpretrain_mps.benchmark.command import cells_of, quotable_labels, run
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
 from mmpretrain_mps.benchmark.parts import PartsCheck
 from mmpretrain_mps.benchmark.published import published_of
+from mmpretrain_mps.utils.config_files import read_config_file
 
 GRIDS = {path.stem: path for path in sorted((CONFIG_FOLDER / 'grids').glob('*/*.yaml')) if path.parent.name != '_base_'}
 RUNS = dict(main=165, domain_generalization=3, base_to_new=33, cross_data_set=3, components=132, alignment_parts=165,
@@ -36,8 +36,8 @@ ALIASES = ('lambda1_0.5', 'sculpt_two')
 @pytest.fixture(scope='module', autouse=True)
 def files_read_once():
     """Twenty-two config files, a dozen grids: to read each file anew for each grid would take most of the time."""
-    read = functools.lru_cache(None)(Config.fromfile)
-    with mock.patch.object(grid_module.Config, 'fromfile', lambda path: copy.deepcopy(read(path))):
+    read = functools.lru_cache(None)(read_config_file)
+    with mock.patch.object(grid_module, 'read_config_file', lambda path: copy.deepcopy(read(path))):
         yield
 
 

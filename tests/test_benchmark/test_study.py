@@ -31,7 +31,9 @@ STUDY = dict(
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path, monkeypatch):
+    monkeypatch.setenv('MMPRETRAIN_MPS_TRUST', '1')  # the study names a config in Python of its own
+
     def make(**changes):
         Config.fromfile(CONFIG_FOLDER / 'mps_mini_16shot_digits.py').dump(tmp_path / 'config.py')
         path = tmp_path / 'study.yaml'

@@ -8,6 +8,7 @@ from mmengine.fileio import get_file_backend
 from mmengine.runner import Runner, find_latest_checkpoint
 from tiny_run import write_config
 
+from mmpretrain_mps.engine.resuming import find_checkpoint
 from mmpretrain_mps.utils import check_checkpoint
 
 
@@ -73,16 +74,20 @@ def test_killed_at_any_moment_of_the_third_save_the_run_can_be_resumed(tmp_path,
 
     for name in ('fsync', 'replace', 'remove'):
         monkeypatch.setattr(os, name, until_killed(getattr(os, name)))
+    one = {'default_hooks.checkpoint.max_keep_ckpts': 1}
     with pytest.raises(Killed):
-        make_runner(tmp_path).train()
+        make_runner(tmp_path, **one).train()
     monkeypatch.undo()
 
-    last = find_latest_checkpoint(tmp_path / 'run')
-    assert last.endswith('epoch_2.pth' if operation < 4 else 'epoch_3.pth')
-    check_checkpoint(last)
-    resumed = make_runner(tmp_path, resume=True)
+    noted, newest = find_latest_checkpoint(tmp_path / 'run'), find_checkpoint(tmp_path / 'run')
+    assert noted.endswith('epoch_2.pth' if operation < 4 else 'epoch_3.pth')
+    # Renamed, it is complete, whether its name was noted or not.
+    assert newest.endswith('epoch_2.pth' if operation < 2 else 'epoch_3.pth')
+    check_checkpoint(noted)
+    check_checkpoint(newest)
+    resumed = make_runner(tmp_path, resume=True, **one)
     resumed.train()
-    assert resumed.model.epochs[0][0] == (2 if operation < 4 else 3)
+    assert resumed.model.epochs[0][0] == (2 if operation < 2 else 3)
     assert files_of(tmp_path) == ['epoch_4.pth']
 
 

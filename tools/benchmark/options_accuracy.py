@@ -91,7 +91,7 @@ def train_and_test(name, seed, arguments):
         tool = [sys.executable, str(ROOT / 'tools' / 'train.py'), arguments.config]
         if option.processes > 1:
             tool = ['bash', str(ROOT / 'tools' / 'dist_train.sh'), arguments.config, str(option.processes)]
-        run([*tool, '--work-dir', str(folder), '--cfg-options', f'seed={seed}', *option.changes])
+        run([*tool, '--work-dir', str(folder), '--overwrite', '--cfg-options', f'seed={seed}', *option.changes])
         checkpoint = (folder / 'last_checkpoint').read_text().strip()
         run([sys.executable, str(ROOT / 'tools' / 'test.py'), arguments.config, checkpoint, '--work-dir', str(folder),
              '--out', str(file), '--out-item', 'metrics', '--cfg-options', f'seed={seed}', 'test_cfg.targets=None'])

@@ -2,14 +2,19 @@
 from mmengine.dist import is_main_process
 from mmengine.fileio import get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import find_latest_checkpoint
 from mmpretrain.registry import HOOKS
 
 from ...utils.checkpoint import check_checkpoint, history_from_plain, is_local, to_plain
+from ...utils.fetching import local_checkpoint
+from ...utils.fitting import check_training_state, check_weights
 from .. import file_backend  # noqa: F401  (registers the back end)
+from ..resuming import changes_between, config_of, find_checkpoint
 from ..sharding import whole_state
+from ..work_folder import check_room
 from .loops import built_datasets, is_training, unwrapped
 
+# In the message hub: a file that was saved within an epoch, until the next one is there.
+WITHIN_EPOCH = 'within_epoch_ckpt'
 # What identifies the pictures behind a checkpoint, from a data set's metainfo.
 ORIGIN_KEYS = ('dataset_name', 'split_id', 'num_shots', 'seed', 'picks_id')
 
@@ -33,6 +38,19 @@ class AtomicCheckpointHook(CheckpointHook):
             backend_args = dict(backend='atomic_local')
         super().__init__(*args, backend_args=backend_args, **kwargs)
 
+    def before_train(self, runner):
+        """As mmengine's; also look whether there is room for a checkpoint.
+
+        Args:
+            runner (Runner): The runner of the training.
+
+        Raises:
+            ValueError: If there is not.
+        """
+        super().before_train(runner)
+        if is_main_process():
+            check_room(self.out_dir, unwrapped(runner.model), getattr(runner.optim_wrapper, 'optimizer', None))
+
     def _save_checkpoint_with_step(self, runner, step, meta):
         outdated = self._keep(step) if self.max_keep_ckpts > 0 else []
         # The file lists what is outdated too: should the run end before the deletion, the resumed one makes up for it.
@@ -41,23 +59,58 @@ class AtomicCheckpointHook(CheckpointHook):
         filename = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        with whole_state(runner):
-            runner.save_checkpoint(
-                self.out_dir,
-                filename,
-                self.file_client_args,
-                save_optimizer=self.save_optimizer,
-                save_param_scheduler=self.save_param_scheduler,
-                meta=meta,
-                by_epoch=self.by_epoch,
-                backend_args=self.backend_args,
-                **self.args)
+        within_epoch = runner.message_hub.runtime_info.get(WITHIN_EPOCH)
+        self._save(runner, filename, meta, self.by_epoch)
         if self.max_keep_ckpts > 0:
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         if is_main_process():
-            note = get_file_backend(backend_args=dict(backend='atomic_local'))
-            note.put_text(self.last_ckpt, note.join_path(runner.work_dir, 'last_checkpoint'))
-            self._delete(outdated)
+            self._delete([self.filename_tmpl.format(step) for step in outdated] + [within_epoch] * bool(within_epoch))
+        runner.message_hub.update_info(WITHIN_EPOCH, '')
+
+    def save_within_epoch(self, runner, steps):
+        """Save a training in the middle of an epoch, for :class:`MidEpochHook` to go on from.
+
+        The file is deleted when the next regular one is there.
+
+        Args:
+            runner (Runner): Of the training, between two steps.
+            steps (int): That were taken since its start.
+
+        Returns:
+            str: The file.
+        """
+        filename = f'iter_{steps}.pth'
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.message_hub.update_info(WITHIN_EPOCH, filename)
+        self._save(runner, filename, dict(epoch=runner.epoch, iter=steps), by_epoch=False)
+        return self.last_ckpt
+
+    def _save(self, runner, filename, meta, by_epoch):
+        """Write a checkpoint, then note its name.
+
+        Raises:
+            ValueError: If there is no room for it, or it cannot be written for another reason; older ones are untouched.
+        """
+        runner.message_hub.update_info('saved_steps', runner.iter if by_epoch else (meta or {}).get('iter', runner.iter + 1))
+        try:
+            with whole_state(runner):
+                runner.save_checkpoint(
+                    self.out_dir,
+                    filename,
+                    self.file_client_args,
+                    save_optimizer=self.save_optimizer,
+                    save_param_scheduler=self.save_param_scheduler,
+                    meta=meta,
+                    by_epoch=by_epoch,
+                    backend_args=self.backend_args,
+                    **self.args)
+            if is_main_process():
+                note = get_file_backend(backend_args=dict(backend='atomic_local'))
+                note.put_text(self.last_ckpt, note.join_path(runner.work_dir, 'last_checkpoint'))
+        except OSError as error:
+            raise ValueError(f'{filename} cannot be written to {self.out_dir}: {error}. The checkpoints before it are '
+                             'untouched; mend that, and the same command with --resume goes on from the last one') from error
 
     def _save_best_checkpoint(self, runner, metrics):
         if not self.save_best:
@@ -75,11 +128,27 @@ class AtomicCheckpointHook(CheckpointHook):
         self.keep_ckpt_ids.append(step)
         return outdated
 
-    def _delete(self, steps):
-        for step in steps:
-            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
-            if self.file_backend.isfile(path):
+    def _delete(self, names):
+        for name in names:
+            path = self.file_backend.join_path(self.out_dir, name)
+            if self.file_backend.isfile(path) and path != self.last_ckpt:
                 self.file_backend.remove(path)
+
+
+def save_within_epoch(runner, steps):
+    """Save by the checkpoint hook of a run.
+
+    Args:
+        runner (Runner): Of the training, between two steps.
+        steps (int): That were taken since its start.
+
+    Returns:
+        str | None: The file; None if the run saves by no :class:`AtomicCheckpointHook`, or nothing that is not saved yet.
+    """
+    hook = next((hook for hook in runner.hooks if isinstance(hook, AtomicCheckpointHook)), None)
+    if hook is None or runner.message_hub.runtime_info.get('saved_steps') == steps:
+        return None
+    return hook.save_within_epoch(runner, steps)
 
 
 @HOOKS.register_module()
@@ -94,18 +163,24 @@ class PlainCheckpointHook(Hook):
     - a run that tests refuses another split *of the same data set*, for its test pictures may have been trained on.
       Testing on another data set is transfer, and allowed.
 
+    A checkpoint of which weights are missing, misshapen or no numbers is refused, and so is a training that would go on
+    under another config (differences are listed; where it is validated or saved may change).
+
     Args:
         allow_other_split (bool): Warn instead of refusing a checkpoint of other pictures.
+        allow_changes (bool): Warn instead of refusing to go on under another config; ``--allow-changes`` of
+            ``tools/train.py``. What the checkpoint holds, such as learning rates and their schedule, goes on as it is.
     """
 
     # After every hook that adds something to the checkpoint, such as the averaged weights of EMAHook.
     priority = 'LOWEST'
 
-    def __init__(self, allow_other_split=False):
+    def __init__(self, allow_other_split=False, allow_changes=False):
         self.allow_other_split = allow_other_split
+        self.allow_changes = allow_changes
 
     def before_run(self, runner):
-        """Check the file that the runner is about to load.
+        """Choose, fetch and check the file that the runner is about to load.
 
         Args:
             runner (Runner): Just before it loads or resumes.
@@ -118,9 +193,12 @@ class PlainCheckpointHook(Hook):
             return
         path = runner._load_from
         if path is None and runner._resume:
-            path = find_latest_checkpoint(runner.work_dir)
-        if path is not None and is_local(path):
-            check_checkpoint(path)
+            path = find_checkpoint(runner.work_dir)
+            runner._resume = path is not None
+        if path is not None:
+            # Fetched if it is an address: mmengine would unpickle what the server sends.
+            runner._load_from = local_checkpoint(path)
+            check_checkpoint(runner._load_from)
 
     def before_save_checkpoint(self, runner, checkpoint):
         """Make the checkpoint plain and note its origin and, if the model tells, the base model.
@@ -147,15 +225,49 @@ class PlainCheckpointHook(Hook):
             checkpoint (dict): Changed in place.
 
         Raises:
-            ValueError: If the model was trained on other pictures than this run allows.
+            ValueError: If it does not fit the model, or the model was trained on other pictures or in another way than this
+                run allows.
         """
-        scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
+        source = runner._load_from or 'at hand'
+        check_weights(checkpoint, unwrapped(runner.model), source)
+        if is_training(runner) and runner._resume:
+            self._check_resuming(runner, checkpoint, source)
+        hub = checkpoint.get('message_hub')
+        scalars = hub.get('log_scalars', {}) if isinstance(hub, dict) else {}
         for name, value in scalars.items():
             scalars[name] = history_from_plain(value)
-        origin = (checkpoint.get('meta') or {}).get('origin')
+        meta = checkpoint.get('meta')
+        origin = meta.get('origin') if isinstance(meta, dict) else None
         datasets = built_datasets(runner)
-        if origin and datasets:
+        if isinstance(origin, dict) and datasets:
             self._compare(runner, origin, origin_of(datasets[0]))
+
+    def _check_resuming(self, runner, checkpoint, source):
+        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+        check_training_state(checkpoint, optimizer, source)
+        # mmengine runs what stands there. Nothing writes it any more.
+        checkpoint['meta'].pop('config', None)
+        self._compare_configs(runner, checkpoint)
+        epoch = checkpoint['meta']['epoch']
+        if epoch > runner.max_epochs:
+            raise ValueError(f'checkpoint {source} was trained for {epoch} epochs, more than train_cfg.max_epochs='
+                             f'{runner.max_epochs}; nothing can go on')
+        if epoch == runner.max_epochs:
+            runner.logger.warning(f'{source} was trained for all of {epoch} epochs: nothing is left to do')
+
+    def _compare_configs(self, runner, checkpoint):
+        before, ours = config_of(checkpoint), type(unwrapped(runner.model)).__module__.startswith('mmpretrain_mps.')
+        changes = changes_between(before, runner.cfg.to_dict()) if before else []
+        # What the arguments of other models are for, nobody here knows.
+        grave = [change for change in changes if change.of_method and (ours or not change.place.startswith('model.'))]
+        if grave and not self.allow_changes:
+            raise ValueError('the training was started under another config: '
+                             + '; '.join(map(str, grave)) + '. Go on under the same one, start a new training in another work '
+                             'folder, or go on all the same with --allow-changes')
+        for change in changes:
+            runner.logger.warning(f'the config has changed since the training was started: {change}')
+        if any(change.place.startswith(('optim_wrapper.optimizer', 'param_scheduler', 'train_cfg')) for change in changes):
+            runner.logger.warning('learning rates and their schedule go on as the checkpoint has them, not as the config says')
 
     def _compare(self, runner, origin, here):
         if is_training(runner):

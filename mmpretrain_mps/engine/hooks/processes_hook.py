@@ -43,6 +43,10 @@ class ProcessesHook(Hook):
         if now == before:
             return
         if before['steps'] != now['steps'] and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            if meta['iter'] != meta['epoch'] * before['steps']:
+                raise ValueError(f"the checkpoint is of step {meta['iter'] - meta['epoch'] * before['steps']} of an epoch of "
+                                 f"{before['steps']} steps, which would have {now['steps']} now; keep the common batch "
+                                 '(processes x batch_size) to the end of the epoch')
             _refuse_running_schedules(checkpoint, before['steps'], now['steps'])
             meta['iter'] = meta['epoch'] * now['steps']
         model = unwrapped(runner.model)

@@ -1,5 +1,5 @@
 """CLIP models of open_clip: what a name stands for, where its weights are, and how its pictures are prepared."""
-import json
+import hashlib
 import os
 import pickle
 import socket
@@ -18,17 +18,24 @@ from huggingface_hub import constants as hub
 from huggingface_hub import try_to_load_from_cache
 from mmengine.logging import MMLogger
 from open_clip.factory import _get_hf_config, merge_preprocess_dict, parse_model_name
-from open_clip.pretrained import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.pretrained import _PRETRAINED, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.transform import PreprocessCfg
 from safetensors import SafetensorError
 
 from mmpretrain_mps import mini_clip
+
+from ...utils.checkpoint import reason_of
+from ...utils.files import open_regular, read_json
 
 EMBEDDED_ARCHITECTURE = 'mps-mini'
 EMBEDDED_WEIGHTS = 'embedded'
 # What OpenAI's own archives hold beside the weights.
 OPENAI_ENTRIES = ('input_resolution', 'context_length', 'vocab_size')
 REACH_SECONDS = 5.0
+UNREADABLE = (RuntimeError, KeyError, ValueError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError,
+              SafetensorError)
+# Before a file: reading a TorchScript archive runs it, as importing a module does.
+TORCHSCRIPT = 'torchscript:'
 
 
 class ClipPreprocess(NamedTuple):
@@ -86,7 +93,8 @@ def load_clip(architecture, pretrained, quick_gelu=None):
     Args:
         architecture (str): As in :func:`clip_preprocess`.
         pretrained (str | None): A tag such as ``'openai'``, a local file in any format that open_clip reads (state
-            dict, safetensors, training checkpoint, OpenAI's archive), or None for random weights.
+            dict, safetensors, training checkpoint, OpenAI's archive), or None for random weights. TorchScript archives
+            other than OpenAI's, which are known by their hash, are programs: ``'torchscript:FILE'`` runs one.
         quick_gelu (bool, optional): Activation of the blocks. Defaults to what the tag or file was trained with:
             OpenAI's weights need QuickGELU and silently lose accuracy without it.
 
@@ -103,14 +111,18 @@ def load_clip(architecture, pretrained, quick_gelu=None):
     if quick_gelu is None:
         quick_gelu = bool(config.get('quick_gelu')) or trained_with_quick_gelu(name, weights)
     archive = weights is not None and _is_torchscript(weights)
+    if archive:
+        _refuse_programs(pretrained, weights)
     is_random = pretrained is None and (architecture == EMBEDDED_ARCHITECTURE or parse_model_name(name)[0] is None)
     try:
         model = open_clip.create_model(name, pretrained=None if archive else weights, load_weights=not is_random,
                                        force_quick_gelu=quick_gelu)
         if archive:
             _load_openai_archive(model, weights)
-    except (RuntimeError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = textwrap.shorten(str(error), 400)
+    except UNREADABLE as error:
+        # torch's advice is to read it without the protection.
+        reason = textwrap.shorten(f'it is not plain data, and reading it could run code. {reason_of(error)}' if isinstance(
+            error, pickle.UnpicklingError) else str(error), 400)
         raise ValueError(f'the weights {pretrained!r} could not be loaded into {architecture!r}: {reason}') from error
     logger = MMLogger.get_current_instance()
     if is_random:
@@ -157,6 +169,8 @@ def resolve_names(architecture, pretrained):
     if pretrained == EMBEDDED_WEIGHTS:
         raise ValueError(f"pretrained='{EMBEDDED_WEIGHTS}' belongs to architecture '{EMBEDDED_ARCHITECTURE}', not to "
                          f'{architecture!r}')
+    if pretrained is not None and pretrained.startswith(TORCHSCRIPT):
+        pretrained = pretrained[len(TORCHSCRIPT):]
     scheme, _ = parse_model_name(architecture)
     return (architecture, None) if scheme else (architecture.replace('/', '-'), pretrained)
 
@@ -228,7 +242,9 @@ def _read_config(architecture, pretrained):
         file = Path(identifier) / 'open_clip_config.json'
         if not file.is_file():
             raise ValueError(f'{file} does not exist; local-dir: needs a folder saved by open_clip')
-        whole = json.loads(file.read_text(encoding='utf-8'))
+        whole = read_json(file)
+        if not isinstance(whole, dict) or not isinstance(whole.get('model_cfg'), dict):
+            raise ValueError(f'{file} describes no model; local-dir: needs a folder saved by open_clip')
         return whole['model_cfg'], whole.get('preprocess_cfg', {})
     config = open_clip.get_model_config(name)
     if config is None:
@@ -245,6 +261,21 @@ def _is_torchscript(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any('/code/' in f'/{entry}' for entry in archive.namelist())
+
+
+def _refuse_programs(pretrained, path):
+    """Let only those TorchScript archives be read that OpenAI published, or that the user asked for as such."""
+    if pretrained.startswith(TORCHSCRIPT):
+        return
+    published = {part for known in _PRETRAINED.values() for tag in known.values()
+                 for part in tag.get('url', '').split('/') if len(part) == 64}
+    with open_regular(path) as file:
+        digest = hashlib.sha256()
+        for chunk in iter(partial(file.read, 1 << 20), b''):
+            digest.update(chunk)
+    if digest.hexdigest() not in published:
+        raise ValueError(f'the weights {pretrained!r} are a TorchScript archive, which is a program that runs when it is read, '
+                         f'and none that OpenAI published; if you trust it, say so with pretrained={TORCHSCRIPT}{path}')
 
 
 def _load_openai_archive(model, path):

@@ -1,0 +1,139 @@
+"""Whether what a checkpoint holds fits what it is loaded into: mmengine loads what fits, and prints a line about the rest."""
+from numbers import Integral
+from typing import Any, Dict, Mapping, Optional
+
+import torch
+from torch import nn
+
+from .files import parse_json
+
+DESCRIPTION_KEY = '_extra_state'
+
+
+def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) -> Dict[str, Any]:
+    """Refuse a checkpoint whose weights are not exactly those of a model.
+
+    Args:
+        checkpoint (dict): As it was read.
+        model (nn.Module): That it is to be loaded into. Entries of its state whose first axis, the classes, is still empty
+            may have any number of these.
+        source (str | Path): The file; opens the message.
+
+    Returns:
+        dict[str, Tensor]: The weights, ready to be loaded.
+
+    Raises:
+        ValueError: If weights are missing, have another shape or kind of number, or hold what is no number.
+    """
+    state = checkpoint.get('state_dict') if isinstance(checkpoint, Mapping) else None
+    if not isinstance(state, Mapping) or not state:
+        raise ValueError(f'checkpoint {source} has no state_dict with weights; found {_kind_of(state)}')
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in state]
+    if missing and DESCRIPTION_KEY not in missing:  # without a description it is none of ours, which the model says
+        raise ValueError(f'checkpoint {source} lacks {len(missing)} of the {len(expected)} weights of the model, among them '
+                         f'{missing[0]}: it is incomplete, or of another model')
+    classes = _number_of_classes(state)
+    for name, ours in expected.items():
+        if name in state and isinstance(ours, torch.Tensor) and name != DESCRIPTION_KEY:
+            fault = _fault_of(state[name], ours, classes)
+            if fault:
+                raise ValueError(f'checkpoint {source}: {name} {fault}')
+    return dict(state)
+
+
+def check_training_state(checkpoint: Mapping[str, Any], optimizer: Optional[torch.optim.Optimizer], source: Any) -> None:
+    """Refuse a checkpoint that a training cannot go on from exactly.
+
+    Args:
+        checkpoint (dict): As it was read.
+        optimizer (Optimizer, optional): Of the run; None for those of several, which are not looked into.
+        source (str | Path): The file; opens the message.
+
+    Raises:
+        ValueError: Says what is missing, or of another kind than mmengine writes.
+    """
+    for name, kind in (('meta', Mapping), ('message_hub', Mapping), ('optimizer', Mapping), ('param_schedulers', (list, Mapping))):
+        if not isinstance(checkpoint.get(name), kind):
+            raise ValueError(f'checkpoint {source} cannot be resumed: its {name} is {_kind_of(checkpoint.get(name))}. Start a '
+                             'new training from its weights with --cfg-options load_from=FILE')
+    meta = checkpoint['meta']
+    for name in ('epoch', 'iter'):
+        if not _is_count(meta.get(name)):
+            raise ValueError(f'checkpoint {source} cannot be resumed: its {name} is {meta.get(name)!r}, expected a whole number '
+                             'from 0 on')
+    if meta.get('seed') is not None and not (_is_count(meta['seed']) and meta['seed'] < 2**32):
+        raise ValueError(f"checkpoint {source} cannot be resumed: its seed is {meta['seed']!r}, expected a whole number")
+    for name in ('log_scalars', 'runtime_info', 'resumed_keys'):
+        if not isinstance(checkpoint['message_hub'].get(name), Mapping):
+            raise ValueError(f'checkpoint {source} cannot be resumed: {name} of its message_hub is '
+                             f"{_kind_of(checkpoint['message_hub'].get(name))}, expected a mapping")
+    if optimizer is not None:
+        _check_optimizer(checkpoint['optimizer'], optimizer, source)
+    _check_schedulers(checkpoint['param_schedulers'], source)
+
+
+def _check_optimizer(state, optimizer, source):
+    groups, entries = state.get('param_groups'), state.get('state')
+    where = f'checkpoint {source} cannot be resumed: its optimizer'
+    if not isinstance(groups, list) or not isinstance(entries, Mapping) or not all(
+            isinstance(group, Mapping) and isinstance(group.get('params'), list) for group in groups):
+        raise ValueError(f'{where} is not of the form that torch writes')
+    counts = [len(group['params']) for group in groups], [len(group['params']) for group in optimizer.param_groups]
+    if counts[0] != counts[1]:
+        raise ValueError(f'{where} has groups of {counts[0]} weights, but that of the run has groups of {counts[1]}')
+    parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
+    for number, parameter in zip((number for group in groups for number in group['params']), parameters):
+        for name, value in (entries.get(number) or {}).items():
+            if isinstance(value, torch.Tensor) and value.ndim and (fault := _fault_of(value, parameter)):
+                raise ValueError(f'{where}: {name} of weight {number} {fault}')
+
+
+def _check_schedulers(schedulers, source):
+    listed = schedulers if isinstance(schedulers, list) else [one for many in schedulers.values() for one in many]
+    wrong = [one for one in listed if not isinstance(one, Mapping)]
+    if wrong:
+        raise ValueError(f'checkpoint {source} cannot be resumed: one of its param_schedulers is {_kind_of(wrong[0])}, expected '
+                         'a mapping')
+
+
+def _fault_of(theirs, ours, classes=None):
+    """Return what is wrong with an entry of a checkpoint, or None."""
+    if not isinstance(theirs, torch.Tensor):
+        return f'is {_kind_of(theirs)}, expected a tensor'
+    if ours.ndim and not len(ours):
+        fits = theirs.shape[1:] == ours.shape[1:] and theirs.ndim == ours.ndim and classes in (None, len(theirs))
+    else:
+        fits = theirs.shape == ours.shape
+    if not fits:
+        wanted = (classes if classes is not None else 'classes', *ours.shape[1:]) if ours.ndim and not len(ours) else tuple(
+            ours.shape)
+        return f'has the shape {tuple(theirs.shape)}, expected {wanted}'
+    if theirs.numel() * theirs.element_size() > theirs.untyped_storage().nbytes():
+        return 'claims more numbers than it holds'
+    for kind in ('is_floating_point', 'is_complex'):
+        if getattr(theirs, kind)() != getattr(ours, kind)():
+            return f'holds {theirs.dtype}, expected {ours.dtype}'
+    if theirs.is_floating_point() and not torch.isfinite(theirs).all():
+        return 'holds values that are no finite numbers (nan or inf)'
+    return None
+
+
+def _number_of_classes(state):
+    """Return how many classes a checkpoint says that it has, None if it does not say."""
+    description = state.get(DESCRIPTION_KEY)
+    if not isinstance(description, torch.Tensor) or description.dtype != torch.uint8:
+        return None
+    try:
+        names = parse_json(bytes(description.cpu().tolist()).decode(), 'description').get('class_names')
+    except (ValueError, AttributeError):  # the model says what is wrong with it
+        return None
+    return len(names) if isinstance(names, list) else None
+
+
+def _is_count(value):
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _kind_of(value):
+    return 'missing' if value is None else 'empty' if value == {} else f'a {type(value).__name__}'
