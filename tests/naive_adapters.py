@@ -103,7 +103,8 @@ def record_clip_adapter(path, seed=0):
         losses.append(loss.item())
         optimizer.param_groups[0]['lr'] = rate
         optimizer.step()
-        found.update({f'traj.ratio0.3.after_step{step}.{name}': p.detach().clone() for name, p in zip(names, parameters)})
+        found.update({f'traj.ratio0.3.after_step{step}.{name}': p.detach().clone()
+                      for name, p in zip(names, parameters)})
     found.update({'traj.ratio0.3.loss': losses, 'traj.ratio0.3.lr': rates, 'loss.ratio0.3.ce': losses[0],
                   'out.ratio0.3.logits.test_after': logits(features['test'], parameters),
                   'out.text_features': record.texts[:, 0]})
@@ -149,8 +150,8 @@ def record_tip_adapter(path, seed=0):
                 for split, images in (('val', val), ('test', test))}, **search('tip', keys)}
     weight, best = nn.Parameter(keys.clone()), (-1, None)
     first = logits(unit(train[:4]), weight, 5.5, 3.0)
-    found.update({'out.B.train_features': unit(train[:4]), 'out.B.cache_logits.train': cache(unit(train[:4]), weight, 5.5),
-                  'out.B.fused_logits.train': first})
+    found.update({'out.B.train_features': unit(train[:4]),
+                  'out.B.cache_logits.train': cache(unit(train[:4]), weight, 5.5), 'out.B.fused_logits.train': first})
     losses, rates = [], []
     batches = [(train[:4], labels[:4]), (train[4:], labels[4:])]
     for step, rate, loss, gradient, after in steps(
@@ -171,7 +172,8 @@ def record_amu_tuning(path, seed=0):
     """Record a file as of AMU-Tuning: 6 classes, and a training in batches of 3 and 2."""
     record = Recorder(6, 2, seed)
     (views, support), (train, labels), (test, test_labels) = (
-        record.pictures(name, *count, low=0) for name, count in (('support', (3, 13)), ('train', (5, )), ('test', (7, ))))
+        record.pictures(name, *count, low=0)
+        for name, count in (('support', (3, 13)), ('train', (5, )), ('test', (7, ))))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ResNet(depth=50, base_channels=8, stem_channels=8)
@@ -218,11 +220,12 @@ def record_amu_tuning(path, seed=0):
         merge, alone = F.cross_entropy(z + 0.8 * factor(z) * a, labels), F.cross_entropy(a, labels)
         return 0.7 * merge + 0.3 * alone, merge, alone
 
-    found = {'out.text_prototypes': record.prototypes, 'out.support_view_features': features, 'out.support_features': means,
-             'out.adapter_init.fc.weight': first, 'out.clip_features.test': clip(test),
+    found = {'out.text_prototypes': record.prototypes, 'out.support_view_features': features,
+             'out.support_features': means, 'out.adapter_init.fc.weight': first, 'out.clip_features.test': clip(test),
              'out.aux_features.test': auxiliary(test), 'out.zero_shot_logits.test': zero_shot(test),
              'out.aux_logits_raw.test': raw(test, first), 'out.aux_logits.test': standard(raw(test, first)),
-             'out.C.zero_shot_logits.train': zero_shot(train[:3]), 'out.C.aux_logits.train': standard(raw(train[:3], first)),
+             'out.C.zero_shot_logits.train': zero_shot(train[:3]),
+             'out.C.aux_logits.train': standard(raw(train[:3], first)),
              'out.C.fused_logits.train': zero_shot(train[:3]) + 0.8 * factor(zero_shot(train[:3])) * standard(
                  raw(train[:3], first))}
     found.update(zip(('loss.C.loss', 'loss.C.loss_merge', 'loss.C.loss_aux'), losses(train[:3], labels[:3], first)))

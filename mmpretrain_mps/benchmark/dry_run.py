@@ -84,8 +84,8 @@ class Needs:
                        self.missing)
         auxiliary = model.get('auxiliary_weights')
         if auxiliary:
-            self._look(f"weights {auxiliary['checkpoint']!r} of the auxiliary network", lambda: _missing_auxiliary(auxiliary),
-                       self.missing)
+            self._look(f"weights {auxiliary['checkpoint']!r} of the auxiliary network",
+                       lambda: _missing_auxiliary(auxiliary), self.missing)
         for name in LOADERS:
             if cfg.get(name):
                 self._look_for_data(cfg[name].dataset, self.missing)

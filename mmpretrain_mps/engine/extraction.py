@@ -65,8 +65,8 @@ def put_together(share: Sequence[torch.Tensor], total: int) -> List[torch.Tensor
 class DrawnViews(Dataset):
     """The same number of freshly drawn views of every training picture, and its class.
 
-    Views follow from the seed of the augmentation and the picture alone. They are others than those of any epoch and of a
-    view bank, as in a release that draws them from one random stream.
+    Views follow from the seed of the augmentation and the picture alone. They are others than those of any epoch and of
+    a view bank, as in a release that draws them from one random stream.
 
     Args:
         dataset (FewShotDataset): Whose pipeline draws views.
@@ -78,7 +78,8 @@ class DrawnViews(Dataset):
 
     def __init__(self, dataset, num_views: int):
         self.dataset, self.num_views = dataset, num_views
-        self.views = PreDrawnViews(dataset.pipeline, num_views, len(dataset), dataset.augment_seed, START_STREAM, 'passes')
+        self.views = PreDrawnViews(dataset.pipeline, num_views, len(dataset), dataset.augment_seed, START_STREAM,
+                                   'passes')
 
     def __len__(self):
         return len(self.dataset)

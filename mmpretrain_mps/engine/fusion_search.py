@@ -23,9 +23,9 @@ class ChoicePictures:
 
     Args:
         runner (Runner): Whose loaders are meant.
-        pictures (str): ``'val'``: those of ``val_dataloader``, by protocol ``min(K, 4)`` for each class; ``'whole_val'``:
-            the whole data set that they are drawn from; ``'test'``: those of ``test_dataloader``, which are then no
-            longer unseen.
+        pictures (str): ``'val'``: those of ``val_dataloader``, by protocol ``min(K, 4)`` for each class;
+            ``'whole_val'``: the whole data set that they are drawn from; ``'test'``: those of ``test_dataloader``,
+            which are then no longer unseen.
         dataloader (dict, optional): Config of a loader in the place of ``val_dataloader``.
         setting (str): What asks for them, as errors name it.
 
@@ -38,13 +38,13 @@ class ChoicePictures:
             raise ValueError(f'{setting}: pictures must be one of {SETS}, but is {pictures!r}')
         loader = dataloader or (runner._test_dataloader if pictures == 'test' else runner._val_dataloader)
         if not loader:
-            raise ValueError(
-                f'{setting} needs pictures of {"test_dataloader" if pictures == "test" else "val_dataloader"}, but the config '
-                f'has none: set train_cfg.{setting}=None, which leaves it out, or train_cfg.{setting}.dataloader')
+            name = 'test_dataloader' if pictures == 'test' else 'val_dataloader'
+            raise ValueError(f'{setting} needs pictures of {name}, but the config has none: set '
+                             f'train_cfg.{setting}=None, which leaves it out, or train_cfg.{setting}.dataloader')
         if pictures != 'test' and isinstance(loader, dict) and isinstance(runner._test_dataloader, (dict, type(None))) \
                 and shows_test_pictures(loader, runner._test_dataloader):
-            raise ValueError(f'{setting} would choose by val_dataloader, which shows the test pictures; give it others, or say '
-                             f"train_cfg.{setting}.pictures='test'")
+            raise ValueError(f'{setting} would choose by val_dataloader, which shows the test pictures; give it '
+                             f"others, or say train_cfg.{setting}.pictures='test'")
         self.pictures, self._features, self._labels = pictures, None, None
         self.dataset = _build(loader, pictures)
         settings = loader if isinstance(loader, dict) else vars(loader)
@@ -98,8 +98,8 @@ class ChoicePictures:
 class FusionSearch:
     """Search of the number of a bias and of its weight, on a grid, for the highest accuracy.
 
-    `Tip-Adapter <https://arxiv.org/abs/2207.09519>`_ searches so in its released code: values from 0.1 towards the end of
-    the scale, which is not reached; among equals the first one counts, the number in the outer loop.
+    `Tip-Adapter <https://arxiv.org/abs/2207.09519>`_ searches so in its released code: values from 0.1 towards the end
+    of the scale, which is not reached; among equals the first one counts, the number in the outer loop.
 
     Args:
         runner (Runner): The runner.
@@ -132,8 +132,9 @@ class FusionSearch:
         model.set_fusion(found.inner, found.alpha)
         name = model.inner_name
         runner.logger.info(
-            f'search of {name} and alpha on {self.pictures.describe()}: {name} {found.inner:.6g}, alpha {found.alpha:.6g} '
-            f'with {found.accuracy:.2f} % right; before {name} {before[0]:.6g}, alpha {before[1]:.6g} with {start:.2f} %')
+            f'search of {name} and alpha on {self.pictures.describe()}: {name} {found.inner:.6g}, alpha '
+            f'{found.alpha:.6g} with {found.accuracy:.2f} % right; before {name} {before[0]:.6g}, alpha '
+            f'{before[1]:.6g} with {start:.2f} %')
         if self.pictures.pictures == 'test':
             runner.logger.warning(f'{name} and alpha are {ON_TEST_PICTURES}')
 

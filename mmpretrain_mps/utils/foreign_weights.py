@@ -42,8 +42,8 @@ def _load(file, **kwargs):
 def read_weights(path) -> dict:
     """Read the state dict of a file without running code that it brings along.
 
-    Training checkpoints may hold log histories, namespaces or schedulers beside the weights, which ``weights_only=True``
-    refuses altogether. Here they are left out.
+    Training checkpoints may hold log histories, namespaces or schedulers beside the weights, which
+    ``weights_only=True`` refuses altogether. Here they are left out.
 
     Args:
         path (str | Path): A local file that ``torch.save`` wrote.
@@ -54,7 +54,8 @@ def read_weights(path) -> dict:
     Raises:
         ValueError: If it is no such file, or holds no tensors by name.
     """
-    reader = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__='pickle', UnpicklingError=pickle.UnpicklingError)
+    reader = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__='pickle',
+                             UnpicklingError=pickle.UnpicklingError)
     try:
         content = torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False)
     except Exception as error:  # garbage makes torch raise whatever its readers stumble over

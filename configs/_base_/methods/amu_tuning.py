@@ -1,8 +1,9 @@
 # AMU-Tuning (CVPR 2024, arXiv 2404.08958): a bias of CLIP's logits from the features of another frozen network.
 # Default: with the uncertainty of the paper, whose power is searched with the weight alpha on the validation pictures,
-# min(K, 4) for each class; where a config has none, as for ImageNet, both stay what they are. Official: the command of the
-# released code, which is for ImageNet alone; it keeps the epoch that is best ON THE TEST PICTURES, whose figures are then
-# too high. The auxiliary network saw ImageNet's 1.28 million training pictures, so that on ImageNet it is not few-shot.
+# min(K, 4) for each class; where a config has none, as for ImageNet, both stay what they are. Official: the command of
+# the released code, which is for ImageNet alone; it keeps the epoch that is best ON THE TEST PICTURES, whose figures
+# are then too high. The auxiliary network saw ImageNet's 1.28 million training pictures, so that on ImageNet it is not
+# few-shot.
 architecture = 'ViT-B-16'
 pretrained = 'openai'
 
@@ -11,8 +12,9 @@ model = dict(
     architecture=architecture,
     pretrained=pretrained,
     auxiliary=dict(type='ResNet', depth=50),
-    # OpenMMLab's own MoCo v3 of 800 epochs. The one that the paper used, r-50-1000ep.pth.tar of facebookresearch/moco-v3
-    # (CC BY-NC 4.0), loads as it is: checkpoint='/path/to/r-50-1000ep.pth.tar', prefix='module.base_encoder'.
+    # OpenMMLab's own MoCo v3 of 800 epochs. The one that the paper used, r-50-1000ep.pth.tar of
+    # facebookresearch/moco-v3 (CC BY-NC 4.0), loads as it is: checkpoint='/path/to/r-50-1000ep.pth.tar',
+    # prefix='module.base_encoder'.
     auxiliary_weights=dict(
         checkpoint='https://download.openmmlab.com/mmselfsup/1.x/mocov3/mocov3_resnet50_8xb512-amp-coslr-800e_in1k/'
         'mocov3_resnet50_8xb512-amp-coslr-800e_in1k_20220927-e043f51a.pth',

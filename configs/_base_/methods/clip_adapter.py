@@ -1,5 +1,6 @@
-# CLIP-Adapter (IJCV 2023, arXiv 2110.04544). Its code has no recipe and refers to CoOp's, which this is. The share of the
-# adapter, model.ratio, is 0.2 in its code; the paper chooses it for each data set: choose it on validation pictures.
+# CLIP-Adapter (IJCV 2023, arXiv 2110.04544). Its code has no recipe and refers to CoOp's, which this is. The share of
+# the adapter, model.ratio, is 0.2 in its code; the paper chooses it for each data set: choose it on validation
+# pictures.
 architecture = 'ViT-B-16'
 pretrained = 'openai'
 
@@ -32,8 +33,8 @@ batch_size = 32
 views = dict(num_views=1, scale=(0.08, 1.0))
 
 # One picture per class fills a batch there, two do with half of the classes.
-larger_datasets = ['ImageNet', 'Caltech101', 'OxfordPets', 'StanfordCars', 'Flowers102', 'Food101', 'FGVCAircraft', 'SUN397',
-                   'DTD', 'UCF101']
+larger_datasets = ['ImageNet', 'Caltech101', 'OxfordPets', 'StanfordCars', 'Flowers102', 'Food101', 'FGVCAircraft',
+                   'SUN397', 'DTD', 'UCF101']
 method = dict(
     name='clip_adapter',
     label='CLIP-Adapter',

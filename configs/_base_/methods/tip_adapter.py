@@ -1,7 +1,8 @@
 # Tip-Adapter (ECCV 2022, arXiv 2207.09519): a memory of the few pictures beside zero-shot CLIP; nothing is trained.
-# Sharpness beta and weight alpha of the memory are searched on the validation pictures, min(K, 4) for each class; where a
-# config has none, as for ImageNet, they stay what they are. Official searches as the released code does: on the whole
-# validation split, many more labels than the few, and for ImageNet ON THE TEST PICTURES, whose figures are then too high.
+# Sharpness beta and weight alpha of the memory are searched on the validation pictures, min(K, 4) for each class; where
+# a config has none, as for ImageNet, they stay what they are. Official searches as the released code does: on the whole
+# validation split, many more labels than the few, and for ImageNet ON THE TEST PICTURES, whose figures are then too
+# high.
 architecture = 'ViT-B-16'
 pretrained = 'openai'
 
@@ -19,8 +20,8 @@ optim_wrapper = dict(
 
 param_scheduler = None
 
-# Ten views of each picture by the training transform, whose features are averaged. 200 values of beta from 0.1 towards the
-# first end of the scale, 20 of alpha towards the second.
+# Ten views of each picture by the training transform, whose features are averaged. 200 values of beta from 0.1 towards
+# the first end of the scale, 20 of alpha towards the second.
 train_cfg = dict(type='CacheLoop', passes=10, search=dict(scale=(12, 10), steps=(200, 20), pictures='val'))
 val_cfg = dict()
 test_cfg = dict()

@@ -1,6 +1,7 @@
-# Tip-Adapter-F (ECCV 2022, arXiv 2207.09519): Tip-Adapter whose keys are trained. Values of its released code, in float32.
-# Beta and alpha are searched after the training, as for Tip-Adapter. Official also does what the released code does and
-# keeps the epoch that is best ON THE TEST PICTURES, whose figures are then too high; by default the last epoch counts.
+# Tip-Adapter-F (ECCV 2022, arXiv 2207.09519): Tip-Adapter whose keys are trained. Values of its released code, in
+# float32. Beta and alpha are searched after the training, as for Tip-Adapter. Official also does what the released code
+# does and keeps the epoch that is best ON THE TEST PICTURES, whose figures are then too high; by default the last epoch
+# counts.
 architecture = 'ViT-B-16'
 pretrained = 'openai'
 

@@ -67,8 +67,8 @@ def wrap_anew(runner):
     """Wrap the model for several processes once more if its parameters have other sizes than when it was wrapped.
 
     Parameters of each class have their size only when the classes, or their pictures, are known. They stay the same
-    objects, so that the optimizer keeps them. The wrapper also shares the values of the main process, which new random ones
-    need.
+    objects, so that the optimizer keeps them. The wrapper also shares the values of the main process, which new random
+    ones need.
 
     Args:
         runner (Runner): Before the first step of a training; nothing happens in a single process.

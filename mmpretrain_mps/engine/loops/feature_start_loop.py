@@ -22,14 +22,14 @@ class _StartsFromFeatures:
         super().__init__(runner, dataloader, **kwargs)
         name, model = type(self).__name__, unwrapped(runner.model)
         if not isinstance(model, LogitBiasClassifier):
-            raise ValueError(f'{name} starts a layer from features of pictures, but {type(model).__name__} has none; expected '
-                             'TipAdapterClassifier or AMUTuningClassifier')
+            raise ValueError(f'{name} starts a layer from features of pictures, but {type(model).__name__} has none; '
+                             'expected TipAdapterClassifier or AMUTuningClassifier')
         if isinstance(runner.model, ShardedDataParallel):
-            raise ValueError(f'{name} does not go with ShardedDataParallel: the layer has its size only once its pictures are '
-                             'known; leave the sharding out')
+            raise ValueError(f'{name} does not go with ShardedDataParallel: the layer has its size only once its '
+                             'pictures are known; leave the sharding out')
         if not isinstance(self.dataloader.dataset, FewShotDataset):
-            raise ValueError(f'{name} draws views of the training pictures, which FewShotDataset does, but the data set is a '
-                             f'{type(self.dataloader.dataset).__name__}')
+            raise ValueError(f'{name} draws views of the training pictures, which FewShotDataset does, but the data '
+                             f'set is a {type(self.dataloader.dataset).__name__}')
         self.views = DrawnViews(self.dataloader.dataset, passes)
         self.search = None if search is None or self._cannot_search(search) else FusionSearch(runner, **search)
         self.best_epoch = None if best_epoch_on is None else BestEpoch(runner, best_epoch_on)
@@ -39,8 +39,9 @@ class _StartsFromFeatures:
         if search.get('dataloader') or search.get('pictures', 'val') != 'val' or self.runner._val_dataloader:
             return False
         model = unwrapped(self.runner.model)
-        self.runner.logger.warning(f'there is no search, since the config has no validation pictures: {model.inner_name} '
-                                   f'{model.inner:g} and alpha {model.head.alpha:g} stay what they are')
+        self.runner.logger.warning('there is no search, since the config has no validation pictures: '
+                                   f'{model.inner_name} {model.inner:g} and alpha {model.head.alpha:g} stay what '
+                                   'they are')
         return True
 
     def run(self):
@@ -53,8 +54,8 @@ class _StartsFromFeatures:
             model.check_labels(labels)
             features, labels = mean_over_views(self.views, self._start_features, self.dataloader.num_workers)
             model.start_from(features, labels)
-            self.runner.logger.info(f'{model.layer_name} of {type(model).__name__} starts from {len(labels)} pictures in '
-                                    f'{self.views.num_views} views each')
+            self.runner.logger.info(f'{model.layer_name} of {type(model).__name__} starts from {len(labels)} pictures '
+                                    f'in {self.views.num_views} views each')
         wrap_anew(self.runner)
         return super().run()
 
@@ -81,17 +82,17 @@ class FeatureStartLoop(_StartsFromFeatures, EpochBasedTrainLoop):
     """Training by epochs of a :class:`LogitBiasClassifier`: Tip-Adapter-F, AMU-Tuning.
 
     Its layer starts from features of the training pictures, averaged over freshly drawn views (several processes share
-    them). After the last epoch the number of the bias and its weight are searched, and saved with the model. None of this
-    happens again where a run is resumed behind it.
+    them). After the last epoch the number of the bias and its weight are searched, and saved with the model. None of
+    this happens again where a run is resumed behind it.
 
     Args:
         runner (Runner): The runner.
         dataloader (DataLoader | dict): Of the training pictures, a :class:`FewShotDataset`.
         passes (int): Views of each picture that the layer starts from.
-        search (dict, optional): ``scale``, ``steps``, ``pictures`` and ``dataloader`` of :class:`FusionSearch`; None keeps
-            the numbers of the config, and so does ``pictures='val'`` (with a warning) where there are none.
-        best_epoch_on (str, optional): Pictures by which the best epoch is chosen, see :class:`ChoicePictures`; None for the
-            last epoch. ``'test'`` is what released codes do.
+        search (dict, optional): ``scale``, ``steps``, ``pictures`` and ``dataloader`` of :class:`FusionSearch`; None
+            keeps the numbers of the config, and so does ``pictures='val'`` (with a warning) where there are none.
+        best_epoch_on (str, optional): Pictures by which the best epoch is chosen, see :class:`ChoicePictures`; None for
+            the last epoch. ``'test'`` is what released codes do.
         **kwargs: As in mmengine's ``EpochBasedTrainLoop``.
 
     Raises:

@@ -40,8 +40,8 @@ class LinearProbeLoop(TrainingFreeLoop):
     def work(self):
         """Extract all features, then fit."""
         loader, pictures = self.dataloader, len(self.dataloader.dataset)
-        share = extract_share(loader.dataset, self._features_of, loader.batch_size, loader.num_workers, loader.collate_fn,
-                              'training pictures')
+        share = extract_share(loader.dataset, self._features_of, loader.batch_size, loader.num_workers,
+                              loader.collate_fn, 'training pictures')
         features, labels = put_together(share, pictures)
         model = unwrapped(self.runner.model)
         if is_main_process():

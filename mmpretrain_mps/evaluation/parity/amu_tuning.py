@@ -1,9 +1,9 @@
 """Comparison with recorded numbers of the released code of AMU-Tuning.
 
-A file holds a small CLIP (``clip.*``), a small ResNet (``aux.*``), several views of few-shot pictures, pictures to train
-and test on (``in.*``, pixels between 0 and 1), and what the code computes from them: features, the first layer, logits and
-losses of every kind of uncertainty, and three trainings of the layer, A to C, whose optimizer and schedule are those of the
-method's base file.
+A file holds a small CLIP (``clip.*``), a small ResNet (``aux.*``), several views of few-shot pictures, pictures to
+train and test on (``in.*``, pixels between 0 and 1), and what the code computes from them: features, the first layer,
+logits and losses of every kind of uncertainty, and three trainings of the layer, A to C, whose optimizer and schedule
+are those of the method's base file.
 """
 import tempfile
 from pathlib import Path
@@ -57,8 +57,9 @@ class _Builder:
         self.golden = golden
         self.token_ids = golden.tensor('in.token_ids')
         state = golden.tensors('aux.')
+        blocks = sum(name.startswith('layer3.') and name.endswith('.conv1.weight') for name in state)
         self.network = dict(
-            type='ResNet', depth=DEPTHS[sum(name.startswith('layer3.') and name.endswith('.conv1.weight') for name in state)],
+            type='ResNet', depth=DEPTHS[blocks],
             stem_channels=len(state['conv1.weight']), base_channels=len(state['layer1.0.conv1.weight']))
         self.weights = Path(folder, 'auxiliary.pth')
         torch.save(dict(state_dict={f'{PREFIX}.{name}': value for name, value in state.items()}), self.weights)
@@ -108,7 +109,8 @@ def _compare_features(recorded):
     raw = F.linear(F.normalize(features.auxiliary, dim=-1), model.auxiliary_weight)
     for name, values in {
             'text_prototypes': model.unit_prototypes(), 'support_view_features': recorded.views,
-            'support_features': F.normalize(recorded.views.mean(0), dim=-1), 'adapter_init.fc.weight': model.auxiliary_weight,
+            'support_features': F.normalize(recorded.views.mean(0), dim=-1),
+            'adapter_init.fc.weight': model.auxiliary_weight,
             'clip_features.test': features.cls, 'aux_features.test': features.auxiliary,
             'zero_shot_logits.test': model.zero_shot_logits(features.cls), 'aux_logits_raw.test': raw,
             'aux_logits.test': model.auxiliary_logits(features.auxiliary)}.items():
@@ -123,7 +125,8 @@ def _compare_kind(recorded, kind):
     if kind != 'none':
         yield compared(golden, f'out.{kind}.factor.test', model.factor(logits.zero_shot, model.inner))
     yield compared(golden, f'out.{kind}.fused_logits.test', logits.fused)
-    yield from _compare_losses(golden, f'test.{kind}', model, model([images], samples_of(recorded.labels('test')), mode='loss'))
+    losses = model([images], samples_of(recorded.labels('test')), mode='loss')
+    yield from _compare_losses(golden, f'test.{kind}', model, losses)
 
 
 def _compare_losses(golden, name, model, losses):

@@ -1,8 +1,8 @@
 """Comparison with recorded numbers of the released code of CLIP-Adapter.
 
-A file holds a small CLIP (``clip.*``), pictures, prompts and an adapter (``in.*``), and what the code computes from them
-for several shares of the adapter (``ratioR``): logits, loss, gradients and a trajectory of the optimizer and the schedule
-that are those of the method's base file.
+A file holds a small CLIP (``clip.*``), pictures, prompts and an adapter (``in.*``), and what the code computes from
+them for several shares of the adapter (``ratioR``): logits, loss, gradients and a trajectory of the optimizer and the
+schedule that are those of the method's base file.
 """
 import tempfile
 
@@ -45,8 +45,8 @@ def rows(golden):
 
 def _build(golden, architecture, token_ids, ratio):
     bottleneck, width = golden.arrays['in.adapter.fc.0.weight'].shape
-    model = CLIPAdapterClassifier(architecture, None, ratio=ratio, reduction=width // bottleneck, cache_prototypes=False,
-                                  **golden.options)
+    model = CLIPAdapterClassifier(architecture, None, ratio=ratio, reduction=width // bottleneck,
+                                  cache_prototypes=False, **golden.options)
     model = with_recorded_classes(model, token_ids)
     with torch.no_grad():
         for name, parameter in _weights(model):

@@ -32,8 +32,8 @@ def find_architecture(golden: GoldenFile, folder: str, images: torch.Tensor, ima
     Raises:
         ValueError: If no number of heads gives these features.
     """
-    vision = _first_that_fits(golden, 'clip.visual.positional_embedding', image_features, lambda heads: (heads, 1), folder,
-                              lambda clip: clip.encode_image(images))
+    vision = _first_that_fits(golden, 'clip.visual.positional_embedding', image_features, lambda heads: (heads, 1),
+                              folder, lambda clip: clip.encode_image(images))
     text = _first_that_fits(golden, 'clip.positional_embedding', texts, lambda heads: (vision, heads), folder,
                             lambda clip: F.normalize(clip.encode_text(token_ids.flatten(0, 1)), dim=-1)
                             .unflatten(0, token_ids.shape[:2]).mean(1))
@@ -112,8 +112,8 @@ def train(model, layer, images: torch.Tensor, labels: torch.Tensor, method: str,
         after_epoch (Callable, optional): Called after each epoch.
 
     Returns:
-        dict: ``loss`` and ``lr`` before each step, the ``first`` losses and the gradient of the first step (``grad``), and
-        the layer after each step (``layers``).
+        dict: ``loss`` and ``lr`` before each step, the ``first`` losses and the gradient of the first step (``grad``),
+        and the layer after each step (``layers``).
     """
     parts = list(zip(images.split(batch), labels.split(batch)))
     schedule = iteration_schedule(method, optimizer, steps // len(parts), len(parts))
@@ -142,7 +142,7 @@ def steps_of(golden: GoldenFile, case: str) -> int:
 
 
 class BestOf:
-    """Keeps the layer of the epoch with the most right test pictures, the first one among equals, as released codes do."""
+    """Keeps the layer of the epoch with the most right test pictures, the first among equals, as released codes do."""
 
     def __init__(self, model, features, labels: torch.Tensor):
         self.model, self.features, self.labels, self.most, self.layer = model, features, labels, -1, None

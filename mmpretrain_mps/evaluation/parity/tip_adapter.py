@@ -1,8 +1,8 @@
 """Comparison with recorded numbers of the released code of Tip-Adapter and Tip-Adapter-F.
 
 A file holds a small CLIP (``clip.*``), several views of few-shot pictures, pictures to validate, test and train on
-(``in.*``), and what the code computes from them: keys, logits, searches (``search.*``), and two trainings of the keys, A
-and B, whose optimizer and schedule are those of the method's base file.
+(``in.*``), and what the code computes from them: keys, logits, searches (``search.*``), and two trainings of the keys,
+A and B, whose optimizer and schedule are those of the method's base file.
 """
 import tempfile
 
@@ -33,12 +33,13 @@ def recognises(names):
 
 def rows(golden):
     """Yield a row for every result in the file."""
-    golden.require([f'in.{split}_{part}' for split in ('cache', 'val', 'test', 'train') for part in ('images', 'labels')]
-                   + ['in.token_ids', 'out.test_features', 'out.text_prototypes'])
+    golden.require([f'in.{split}_{part}' for split in ('cache', 'val', 'test', 'train')
+                    for part in ('images', 'labels')] + ['in.token_ids', 'out.test_features', 'out.text_prototypes'])
     token_ids = golden.tensor('in.token_ids')
     with tempfile.TemporaryDirectory() as folder:
-        architecture = find_architecture(golden, folder, golden.tensor('in.test_images'), golden.tensor('out.test_features'),
-                                         token_ids, golden.tensor('out.text_prototypes'))
+        architecture = find_architecture(golden, folder, golden.tensor('in.test_images'),
+                                         golden.tensor('out.test_features'), token_ids,
+                                         golden.tensor('out.text_prototypes'))
 
         def build():
             model = TipAdapterClassifier(architecture, None, cache_prototypes=False, **golden.options)

@@ -3,10 +3,10 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
-from ..utils.auxiliary import IMAGENET_MEAN, IMAGENET_STD, MOCO_V3, AuxiliaryNetwork, ChannelStatistics, require_auxiliary
+from ..utils.auxiliary import (IMAGENET_MEAN, IMAGENET_STD, MOCO_V3, AuxiliaryNetwork, ChannelStatistics,
+                               require_auxiliary)
 from ..utils.clip_loader import clip_preprocess
 from ..utils.uncertainty import MOMENT_SCALE, UNCERTAINTIES, standardize, uncertainty
-from .frozen_image_classifier import ImageFeatures
 from .logit_bias_classifier import LogitBiasClassifier
 
 
@@ -18,18 +18,19 @@ class AMUTuningClassifier(LogitBiasClassifier):
         L = \lambda\, CE(\ell) + (1 - \lambda)\, CE(a)
 
     `AMU-Tuning <https://arxiv.org/abs/2404.08958>`_, Section 3: :math:`z` are 100 times the cosines with CLIP's texts,
-    :math:`g` features of the same crop in another network, :math:`q` is :func:`uncertainty`, and ``W`` starts as the mean
-    unit-norm auxiliary features of each class. The paper has ``'moment'``; the command of the released code ``'none'``.
+    :math:`g` features of the same crop in another network, :math:`q` is :func:`uncertainty`, and ``W`` starts as the
+    mean unit-norm auxiliary features of each class. The paper has ``'moment'``; the command of the released code
+    ``'none'``.
 
-    It knows the classes that it was trained on, or some of them; never others. A network that was trained on ImageNet has
-    seen more of its pictures than the few; MoCo v3 did.
+    It knows the classes that it was trained on, or some of them; never others. A network that was trained on ImageNet
+    has seen more of its pictures than the few; MoCo v3 did.
 
     Args:
         architecture (str): As in :class:`CLIPClassifier`.
         pretrained (str | None): As in :class:`CLIPClassifier`.
         auxiliary (dict, optional): Config of a backbone of mmpretrain. Defaults to ResNet-50.
-        auxiliary_weights (dict | None): ``checkpoint`` (file or URL) and ``prefix``, see :class:`AuxiliaryNetwork`; None
-            for random weights. Defaults to OpenMMLab's MoCo v3 of 800 epochs.
+        auxiliary_weights (dict | None): ``checkpoint`` (file or URL) and ``prefix``, see :class:`AuxiliaryNetwork`;
+            None for random weights. Defaults to OpenMMLab's MoCo v3 of 800 epochs.
         auxiliary_mean (Sequence[float]): Of its pictures, RGB on a scale of 0 to 1.
         auxiliary_std (Sequence[float]): The same.
         uncertainty (str): One of :data:`UNCERTAINTIES`.
@@ -50,14 +51,14 @@ class AMUTuningClassifier(LogitBiasClassifier):
     method = 'amu_tuning'
     inner_name, layer_name = 'uncertainty_power', 'auxiliary_weight'
 
-    def __init__(self, architecture, pretrained, auxiliary=None, auxiliary_weights=MOCO_V3, auxiliary_mean=IMAGENET_MEAN,
-                 auxiliary_std=IMAGENET_STD, uncertainty='moment', uncertainty_power=0.4, moment_scale=MOMENT_SCALE,
-                 fused_weight=0.35, head=None, class_names=None, templates=None, **kwargs):
+    def __init__(self, architecture, pretrained, auxiliary=None, auxiliary_weights=MOCO_V3,
+                 auxiliary_mean=IMAGENET_MEAN, auxiliary_std=IMAGENET_STD, uncertainty='moment', uncertainty_power=0.4,
+                 moment_scale=MOMENT_SCALE, fused_weight=0.35, head=None, class_names=None, templates=None, **kwargs):
         if uncertainty not in UNCERTAINTIES:
             raise ValueError(f'uncertainty must be one of {UNCERTAINTIES}, but is {uncertainty!r}')
         if not 0 <= fused_weight <= 1 or moment_scale <= 0:
-            raise ValueError('AMUTuningClassifier needs a fused_weight between 0 and 1 and a moment_scale above 0, but got '
-                             f'{fused_weight=}, {moment_scale=}')
+            raise ValueError('AMUTuningClassifier needs a fused_weight between 0 and 1 and a moment_scale above 0, but '
+                             f'got {fused_weight=}, {moment_scale=}')
         super().__init__(architecture, pretrained, uncertainty_power, head={'alpha': 0.5, **(head or {})},
                          templates=templates, **kwargs)
         preprocess = clip_preprocess(architecture, pretrained)
@@ -106,7 +107,7 @@ class AMUTuningClassifier(LogitBiasClassifier):
         return self.auxiliary(images)
 
     def start_from(self, features, labels):
-        """Start from class sums of unit-norm features over the mean number of pictures of a class; means if balanced."""
+        """Start from class sums of unit-norm features over the mean number of pictures of a class."""
         self.check_labels(labels)
         weight, labels = self.auxiliary_weight, labels.to(self.auxiliary_weight.device)
         unit = F.normalize(features, dim=-1).to(weight)
@@ -132,7 +133,8 @@ class AMUTuningClassifier(LogitBiasClassifier):
     def losses(self, batch):
         """Compute both cross-entropies and accuracies; see :meth:`CLIPClassifier.losses`."""
         zero_shot, auxiliary = self.zero_shot_logits(batch.cls), self.auxiliary_logits(batch.auxiliary)
-        losses = self.head.loss(self.head.branches(self.factor(zero_shot, self.inner) * auxiliary, zero_shot), batch.labels)
+        bias = self.factor(zero_shot, self.inner) * auxiliary
+        losses = self.head.loss(self.head.branches(bias, zero_shot), batch.labels)
         losses['loss_ce'] = self.fused_weight * losses['loss_ce']
         if self.fused_weight < 1:
             losses['loss_auxiliary'] = (1 - self.fused_weight) * self.head.loss_module(auxiliary, batch.labels)

@@ -51,7 +51,8 @@ class CLIPAdapterClassifier(FrozenImageClassifier):
 
     def losses(self, batch):
         """Compute cross-entropy and accuracies; see :meth:`CLIPClassifier.losses`."""
-        return self.head.loss(self._logits(batch.cls, self.unit_prototypes(), self.head.uses_zero_shot)[0], batch.labels)
+        logits, *_ = self._logits(batch.cls, self.unit_prototypes(), self.head.uses_zero_shot)
+        return self.head.loss(logits, batch.labels)
 
     def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=False):
         """Compute the logits of adapted and of frozen features; see :meth:`CLIPClassifier.branch_logits`."""

@@ -27,8 +27,8 @@ class LabelledFeatures(NamedTuple):
 class FrozenImageClassifier(CLIPClassifier):
     """A classifier that is trained on frozen features of pictures.
 
-    They do not change while it is trained: with a view bank an epoch costs no network. Of several views of a picture each
-    counts as a picture.
+    They do not change while it is trained: with a view bank an epoch costs no network. Of several views of a picture
+    each counts as a picture.
     """
 
     def extract_feat(self, inputs):

@@ -19,13 +19,14 @@ class LogitBiasClassifier(FrozenImageClassifier):
 
     .. math:: \ell = z + \alpha\, b(x; \kappa)
 
-    The layer starts from features of the training pictures (:meth:`start_from`), which :class:`FeatureStartLoop` extracts.
-    :math:`\kappa` is a number of the bias (:attr:`inner_name`), :math:`\alpha` its weight, ``head.alpha``; both may be
-    searched on validation pictures once the layer is there (:meth:`count_right`, :meth:`set_fusion`). The pair that was
-    found is the buffer ``fusion_point`` of checkpoints, and takes the place of the config's; without a search it is NaN.
+    The layer starts from features of the training pictures (:meth:`start_from`), which :class:`FeatureStartLoop`
+    extracts. :math:`\kappa` is a number of the bias (:attr:`inner_name`), :math:`\alpha` its weight, ``head.alpha``;
+    both may be searched on validation pictures once the layer is there (:meth:`count_right`, :meth:`set_fusion`). The
+    pair that was found is the buffer ``fusion_point`` of checkpoints, and takes the place of the config's; without a
+    search it is NaN.
 
-    A subclass registers the parameter :attr:`layer_name` with a leading class axis, and gives :meth:`zero_shot_and_bias`
-    and :meth:`start_features`.
+    A subclass registers the parameter :attr:`layer_name` with a leading class axis, and gives
+    :meth:`zero_shot_and_bias` and :meth:`start_features`.
 
     Args:
         architecture (str): As in :class:`CLIPClassifier`.
@@ -49,8 +50,8 @@ class LogitBiasClassifier(FrozenImageClassifier):
     def __init__(self, architecture, pretrained, inner, head=None, logit_scale=LOGIT_SCALE, **kwargs):
         head = {'fusion': 'additive', **(head or {})}
         if head['fusion'] != 'additive':
-            raise ValueError(f"{type(self).__name__} adds a bias to zero-shot logits: head.fusion must be 'additive', but "
-                             f"is {head['fusion']!r}")
+            raise ValueError(f"{type(self).__name__} adds a bias to zero-shot logits: head.fusion must be 'additive', "
+                             f"but is {head['fusion']!r}")
         super().__init__(architecture, pretrained, head=head, logit_scale=logit_scale, **kwargs)
         self._set_inner(inner)
         self.register_buffer('fusion_point', torch.full((2, ), torch.nan, dtype=torch.float64))
@@ -92,8 +93,8 @@ class LogitBiasClassifier(FrozenImageClassifier):
         absent = sorted(set(range(len(self.class_names))) - set(labels.tolist()))
         if absent:
             raise ValueError(f'{len(absent)} of {len(self.class_names)} classes have no training picture that '
-                             f'{type(self).__name__} could start from, label {absent[0]} ({self.class_names[absent[0]]!r}) '
-                             'first; expected one at least')
+                             f'{type(self).__name__} could start from, label {absent[0]} '
+                             f'({self.class_names[absent[0]]!r}) first; expected one at least')
 
     @property
     def bound_to_classes(self) -> bool:
@@ -138,8 +139,8 @@ class LogitBiasClassifier(FrozenImageClassifier):
     def check_started(self) -> None:
         """Raise ValueError if the layer is empty."""
         if not self.has_started:
-            raise ValueError(f'{type(self).__name__} has seen no training pictures: train it with FeatureStartLoop, or load '
-                             'a checkpoint')
+            raise ValueError(f'{type(self).__name__} has seen no training pictures: train it with FeatureStartLoop, or '
+                             'load a checkpoint')
 
     # Search.
 

@@ -42,7 +42,8 @@ class TipAdapterClassifier(LogitBiasClassifier):
     inner_name, layer_name = 'beta', 'cache_keys'
 
     def __init__(self, architecture, pretrained, beta=5.5, head=None, class_names=None, templates=None, **kwargs):
-        super().__init__(architecture, pretrained, beta, head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
+        super().__init__(architecture, pretrained, beta, head={'alpha': 1.0, **(head or {})}, templates=templates,
+                         **kwargs)
         self.register_class_buffer('cache_counts', torch.zeros(0, dtype=torch.int64))
         self.register_class_parameter('cache_keys', torch.zeros(0, 0, self.backbone.embed_dims))
         self._without_memory = False

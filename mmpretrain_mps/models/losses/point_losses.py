@@ -164,7 +164,8 @@ class PointAlignLoss(BaseModule):
         super().__init__()
         _check_kind(distance, reduction, DISTANCES)
         if min(loss_weight, cls_weight, patch_weight) < 0:
-            raise ValueError(f'PointAlignLoss needs weights >= 0, but got {loss_weight=}, {cls_weight=}, {patch_weight=}')
+            raise ValueError(f'PointAlignLoss needs weights >= 0, but got {loss_weight=}, {cls_weight=}, '
+                             f'{patch_weight=}')
         self.distance, self.reduction, self.loss_weight = distance, reduction, loss_weight
         self.cls_weight, self.patch_weight = cls_weight, patch_weight
 

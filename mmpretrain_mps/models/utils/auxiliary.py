@@ -30,7 +30,8 @@ class ChannelStatistics(NamedTuple):
 class AuxiliaryNetwork(nn.Module):
     """A frozen backbone of mmpretrain with pooled features, always in evaluation mode.
 
-    It sees the pixels that CLIP sees, normalised as it was trained: one affine map per channel leads from the one to the
+    It sees the pixels that CLIP sees, normalised as it was trained: one affine map per channel leads from the one to
+        the
     other.
 
     Args:
@@ -105,8 +106,8 @@ def require_auxiliary(weights: Optional[dict]) -> None:
     host = urlparse(checkpoint).hostname
     if not clip_loader.reachable(host):
         raise FileNotFoundError(
-            f'the weights of the auxiliary network are missing: looked for {path}, and {host} cannot be reached to fetch '
-            f'{checkpoint}. Run once where it can be, copy the file there, or {remedy}')
+            f'the weights of the auxiliary network are missing: looked for {path}, and {host} cannot be reached to '
+            f'fetch {checkpoint}. Run once where it can be, copy the file there, or {remedy}')
 
 
 def _load(network, checkpoint, prefix=''):

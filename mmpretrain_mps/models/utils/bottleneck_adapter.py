@@ -10,8 +10,8 @@ class BottleneckAdapter(BaseModule):
 
     .. math:: a = \mathrm{relu}(W_2\, \mathrm{relu}(W_0 v)), \qquad u = \mathrm{unit}(\rho\, a + (1 - \rho)\, v)
 
-    `CLIP-Adapter <https://arxiv.org/abs/2110.04544>`_, Section 3.2. The features :math:`v` are not normalised, the blend
-    is. The released code has the outer ReLU, the paper has not.
+    `CLIP-Adapter <https://arxiv.org/abs/2110.04544>`_, Section 3.2. The features :math:`v` are not normalised, the
+    blend is. The released code has the outer ReLU, the paper has not.
 
     Args:
         embed_dims (int): ``D``.

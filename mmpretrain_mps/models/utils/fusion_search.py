@@ -30,8 +30,8 @@ def count_right(terms: Callable[[slice], Tuple[torch.Tensor, Bias]], labels: tor
                 alphas: Sequence[float], chunk: int) -> torch.Tensor:
     """Count right predictions of ``zero_shot + alpha * bias(inner)`` for every pair.
 
-    Zero-shot logits depend on neither number and the bias not on its weight: for each chunk of pictures one bias per inner
-    number is computed, and an addition per pair. Memory does not grow with the number of pictures.
+    Zero-shot logits depend on neither number and the bias not on its weight: for each chunk of pictures one bias per
+    inner number is computed, and an addition per pair. Memory does not grow with the number of pictures.
 
     Args:
         terms (Callable): From a slice of the pictures to zero-shot logits ``(B, C)`` and their bias.

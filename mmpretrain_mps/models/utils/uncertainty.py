@@ -7,7 +7,8 @@ import math
 import torch
 
 UNCERTAINTIES = ('none', 'moment', 'entropy', 'energy', 'max', 'max-min', 'var', 'top5')
-# The fourth moment of a certain prediction among 1000 classes is 996; the release divides by this whatever their number.
+# The fourth moment of a certain prediction among 1000 classes is 996; the release divides by this whatever their
+# number.
 MOMENT_SCALE = 250.0
 
 

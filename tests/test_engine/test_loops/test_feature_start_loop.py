@@ -44,16 +44,17 @@ def build_runner(clip, work_dir, method='tip_adapter_f', options=(), validate=Tr
     bases = [str(CONFIG_FOLDER / name.format(method=method)) for name in BASES]
     path.write_text(f"_base_ = {bases}\narchitecture, pretrained = 'mps-mini', 'embedded'\n"
                     'model = dict(architecture=architecture, pretrained=pretrained)\n'
-                    "train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=1)))\n")
+                    'train_dataloader = dict(batch_size={{_base_.batch_size}}, '
+                    'dataset=dict(views=dict(num_views=1)))\n')
     cfg = Config.fromfile(path)
     length = {} if method == 'tip_adapter' else {'train_cfg.max_epochs': 3}
     apply_options(cfg, {
         'architecture': clip, 'pretrained': None, 'num_shots': 2, 'train_dataloader.batch_size': 8, **length,
-        **({} if method == 'clip_adapter' else LAYER), **(AUXILIARY if method == 'amu_tuning' else {}), **dict(options)})
-    for loader in ('val_dataloader', 'test_dataloader'):
-        cfg[loader].dataset = dict(type='FewShotDataset', subset='val', num_shots=3, seed=1, dataset=cfg.val_dataloader.dataset
-                                   if loader == 'val_dataloader' else dict(cfg.test_dataloader.dataset, subset='val'))
-    cfg.test_dataloader.dataset.num_shots = 2
+        **({} if method == 'clip_adapter' else LAYER), **(AUXILIARY if method == 'amu_tuning' else {}),
+        **dict(options)})
+    for loader, shots in (('val_dataloader', 3), ('test_dataloader', 2)):
+        cfg[loader].dataset = dict(type='FewShotDataset', subset='val', num_shots=shots, seed=1,
+                                   dataset=dict(cfg[loader].dataset, subset='val'))
     cfg.merge_from_dict(dict(work_dir=str(work_dir), log_level='ERROR', experiment_name=os.urandom(8).hex()))
     if not validate:
         command_line.without_validation(cfg)
@@ -65,7 +66,8 @@ def build_runner(clip, work_dir, method='tip_adapter_f', options=(), validate=Tr
 
 @pytest.fixture(autouse=True)
 def unformatted(monkeypatch):
-    """mmengine formats the text of the whole config for every checkpoint and log, which takes longer than these runs."""
+    """mmengine formats the text of the whole config for every checkpoint and log, which takes longer than these
+    runs."""
     monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
 
 
@@ -170,8 +172,12 @@ def test_a_view_bank_runs_the_frozen_networks_for_its_views_alone(make, method):
         return original(self, batch)
 
     pictures, forward = [], PromptableViT.forward
-    with mock.patch.object(type(runner.model), 'losses', losses), mock.patch.object(
-            PromptableViT, 'forward', lambda self, images, *a, **k: pictures.append(len(images)) or forward(self, images)):
+
+    def counted(self, images, *args, **kwargs):
+        pictures.append(len(images))
+        return forward(self, images, *args, **kwargs)
+
+    with mock.patch.object(type(runner.model), 'losses', losses), mock.patch.object(PromptableViT, 'forward', counted):
         runner.train()
     expected = dict(labels=(), cls=(8, ))
     assert bank == (dict(expected, auxiliary=(128, )) if method == 'amu_tuning' else expected)
@@ -232,7 +238,8 @@ def test_two_processes_train_what_one_trains(clip, tmp_path):
 @pytest.mark.parametrize('settings, message', [
     (dict(options={'train_cfg.passes': 0}), 'passes is 0, expected at least num_views=1'),
     (dict(options={'train_cfg.search.scale': (0, 3)}), 'search needs two ends above 0'),
-    (dict(options={'train_cfg.search.pictures': 'train'}), r"must be one of \('val', 'whole_val', 'test'\), but is 'train'"),
+    (dict(options={'train_cfg.search.pictures': 'train'}),
+     r"must be one of \('val', 'whole_val', 'test'\), but is 'train'"),
     (dict(options={'train_cfg.best_epoch_on': 'test'}, test_dataloader=None, test_cfg=None, test_evaluator=None),
      'best_epoch_on needs pictures of test_dataloader, but the config has none'),
     (dict(options={'train_dataloader.dataset.num_shots': 1, 'train_dataloader.dataset.views.num_views': 4}),
@@ -247,7 +254,7 @@ def test_a_search_on_test_pictures_is_said_aloud_or_refused(make, monkeypatch):
     dataset = runner._test_dataloader['dataset']
     shown = make('shown', val_dataloader=dict(dataset=dict(dataset, num_shots=3)),
                  test_dataloader=dict(dataset=dict(dataset, num_shots=3)))
-    with pytest.raises(ValueError, match="which shows the test pictures; give it others, or say train_cfg.search.pictures='test'"):
+    with pytest.raises(ValueError, match="shows the test pictures; give it others, or say train_cfg.search.pict"):
         shown.train()
     aloud, lines = make('aloud', options={'train_cfg.search.pictures': 'test', 'train_cfg.best_epoch_on': 'test'}), []
     monkeypatch.setattr(aloud.logger, 'warning', lines.append)

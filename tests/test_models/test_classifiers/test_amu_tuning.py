@@ -192,14 +192,15 @@ def test_it_predicts_nothing_before_it_has_seen_pictures(build):
 def test_a_missing_file_is_one_clear_error(build, tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         build(auxiliary_weights=dict(checkpoint=str(tmp_path / 'none.pth')))
-    assert 'none.pth of the auxiliary network does not exist; set model.auxiliary_weights.checkpoint' in str(caught.value)
+    assert 'none.pth of the auxiliary network does not exist; set model.auxiliary_weights' in str(caught.value)
 
 
 def test_weights_that_cannot_be_fetched_are_known_before_any_work(tiny_clip, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     monkeypatch.setattr(clip_loader, 'reachable', lambda host: False)
     model = dict(type='AMUTuningClassifier', architecture=tiny_clip, pretrained=None, auxiliary=NETWORK)
-    for weights, host in ((dict(auxiliary_weights=dict(checkpoint=URL)), 'weights.example'), ({}, 'download.openmmlab.com')):
+    for weights, host in ((dict(auxiliary_weights=dict(checkpoint=URL)), 'weights.example'),
+                          ({}, 'download.openmmlab.com')):
         with pytest.raises(FileNotFoundError) as caught:
             check_inputs(Config(dict(model={**model, **weights})), ())
         assert f'{host} cannot be reached to fetch https://{host}/' in str(caught.value)
@@ -225,7 +226,8 @@ def test_weights_are_fetched_once_to_where_mmengine_puts_downloads(build, weight
 
 
 @pytest.mark.parametrize('content, prefix, message', [
-    ('state', '', "lack 'conv1.weight'; names in the file are"), ('state', 'backbone', "with the prefix 'backbone.' do not fit"),
+    ('state', '', "lack 'conv1.weight'; names in the file are"),
+    ('state', 'backbone', "with the prefix 'backbone.' do not fit"),
     ('wide', 'module.base_encoder', r"have 'conv1.weight' of shape \(8, 3, 7, 7\) instead of \(4, 3, 7, 7\)"),
     ('text', '', r'\(10 bytes\) is not readable as a file of weights'), ('list', '', 'holds no weights by name')])
 def test_files_that_do_not_fit_are_refused_by_what_is_wrong(build, weights, tmp_path, content, prefix, message):
