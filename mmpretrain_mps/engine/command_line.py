@@ -88,6 +88,8 @@ def read_config(path, arguments, content=None):
         replace_method(cfg, arguments.method, arguments.recipe or RECIPES[0], arguments.cfg_options)
     else:
         _warn_of_other_values(cfg, arguments.cfg_options)
+        if 'method' in cfg:
+            cfg.method.pop('cases', None)  # done with; mmengine writes the config into every checkpoint
         apply_options(cfg, arguments.cfg_options)
     if cfg.get('tensorboard'):
         with_tensorboard(cfg)

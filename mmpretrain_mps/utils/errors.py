@@ -62,7 +62,10 @@ def user_message(error):
 def _unknown_argument(error):
     """Return a message for a name in a config that the class does not take, None for any other TypeError."""
     found = UNKNOWN_ARGUMENT.match(str(error))
-    frames = [frame.filename.replace(os.sep, '/') for frame in traceback.extract_tb(error.__traceback__)]
+    frames = traceback.extract_tb(error.__traceback__)
+    while frames and frames[-1].name == '__init__' and PACKAGE_ROOT in Path(frames[-1].filename).resolve().parents:
+        frames.pop()  # a class of this package that hands what it does not know on to its parent
+    frames = [frame.filename.replace(os.sep, '/') for frame in frames]
     if not found or not any(name.endswith(BUILDER_FILES) for name in frames[-2:]):
         return None
     return f'{found[1] or "what the config names"} takes no {found[2]!r}; look for it in the config and --cfg-options'

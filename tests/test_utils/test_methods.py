@@ -167,7 +167,7 @@ def test_conditions_of_a_case_hold_together():
 
 
 def test_a_file_of_another_method_says_where_the_recipe_differs_for_other_shots():
-    cfg = read('coop/coop_mini_16shot_digits.py')
+    cfg = Config.fromfile(CONFIG_FOLDER / 'coop' / 'coop_mini_16shot_digits.py')
     assert other_values(cfg, dict(num_shots=4)) == {'train_cfg.max_epochs': 100}
     assert other_values(cfg, dict(num_shots=1)) == {'train_cfg.max_epochs': 50}
     assert other_values(cfg, dict(num_shots=8)) == other_values(cfg, dict(seed=3)) == other_values(cfg, None) == {}
