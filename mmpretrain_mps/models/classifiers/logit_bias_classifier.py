@@ -23,7 +23,7 @@ class LogitBiasClassifier(FrozenImageClassifier):
     extracts. :math:`\kappa` is a number of the bias (:attr:`inner_name`), :math:`\alpha` its weight, ``head.alpha``;
     both may be searched on validation pictures once the layer is there (:meth:`count_right`, :meth:`set_fusion`). The
     pair that was found is the buffer ``fusion_point`` of checkpoints, and takes the place of the config's; without a
-    search it is NaN.
+    search it is zero.
 
     A subclass registers the parameter :attr:`layer_name` with a leading class axis, and gives
     :meth:`zero_shot_and_bias` and :meth:`start_features`.
@@ -54,7 +54,7 @@ class LogitBiasClassifier(FrozenImageClassifier):
                              f"but is {head['fusion']!r}")
         super().__init__(architecture, pretrained, head=head, logit_scale=logit_scale, **kwargs)
         self._set_inner(inner)
-        self.register_buffer('fusion_point', torch.full((2, ), torch.nan, dtype=torch.float64))
+        self.register_buffer('fusion_point', torch.zeros(2, dtype=torch.float64))
 
     def _set_inner(self, inner):
         if not 0 < inner < float('inf'):
@@ -179,5 +179,5 @@ class LogitBiasClassifier(FrozenImageClassifier):
             layer.data = layer.new_zeros(state_dict[name].shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
         point = state_dict.get(f'{prefix}fusion_point')
-        if point is not None and not point.isnan().any():
+        if point is not None and point.any():
             self.set_fusion(*point.tolist())

@@ -31,8 +31,7 @@ class AuxiliaryNetwork(nn.Module):
     """A frozen backbone of mmpretrain with pooled features, always in evaluation mode.
 
     It sees the pixels that CLIP sees, normalised as it was trained: one affine map per channel leads from the one to
-        the
-    other.
+    the other.
 
     Args:
         network (dict): Config of a backbone of mmpretrain, such as ``dict(type='ResNet', depth=50)``.
