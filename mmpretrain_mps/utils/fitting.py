@@ -15,8 +15,8 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
 
     Args:
         checkpoint (dict): As it was read.
-        model (nn.Module): That it is to be loaded into. Entries of its state whose first axis, the classes, is still empty
-            may have any number of these.
+        model (nn.Module): That it is to be loaded into. Entries of its state may have any size along axes that are still
+            empty: the classes, which come first, or the training pictures of a class.
         source (str | Path): The file; opens the message.
 
     Returns:
@@ -42,18 +42,21 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
     return dict(state)
 
 
-def check_training_state(checkpoint: Mapping[str, Any], optimizer: Optional[torch.optim.Optimizer], source: Any) -> None:
+def check_training_state(checkpoint: Mapping[str, Any], optimizer: Optional[torch.optim.Optimizer], source: Any,
+                         has_schedules: bool = True) -> None:
     """Refuse a checkpoint that a training cannot go on from exactly.
 
     Args:
         checkpoint (dict): As it was read.
         optimizer (Optimizer, optional): Of the run; None for those of several, which are not looked into.
         source (str | Path): The file; opens the message.
+        has_schedules (bool): Whether the run has schedules, whose states mmengine writes only then.
 
     Raises:
         ValueError: Says what is missing, or of another kind than mmengine writes.
     """
-    for name, kind in (('meta', Mapping), ('message_hub', Mapping), ('optimizer', Mapping), ('param_schedulers', (list, Mapping))):
+    schedules = [('param_schedulers', (list, Mapping))] if has_schedules else []
+    for name, kind in (('meta', Mapping), ('message_hub', Mapping), ('optimizer', Mapping), *schedules):
         if not isinstance(checkpoint.get(name), kind):
             raise ValueError(f'checkpoint {source} cannot be resumed: its {name} is {_kind_of(checkpoint.get(name))}. Start a '
                              'new training from its weights with --cfg-options load_from=FILE')
@@ -70,7 +73,7 @@ def check_training_state(checkpoint: Mapping[str, Any], optimizer: Optional[torc
                              f"{_kind_of(checkpoint['message_hub'].get(name))}, expected a mapping")
     if optimizer is not None:
         _check_optimizer(checkpoint['optimizer'], optimizer, source)
-    _check_schedulers(checkpoint['param_schedulers'], source)
+    _check_schedulers(checkpoint.get('param_schedulers') or [], source)
 
 
 def _check_optimizer(state, optimizer, source):
@@ -101,14 +104,13 @@ def _fault_of(theirs, ours, classes=None):
     """Return what is wrong with an entry of a checkpoint, or None."""
     if not isinstance(theirs, torch.Tensor):
         return f'is {_kind_of(theirs)}, expected a tensor'
-    if ours.ndim and not len(ours):
-        fits = theirs.shape[1:] == ours.shape[1:] and theirs.ndim == ours.ndim and classes in (None, len(theirs))
-    else:
-        fits = theirs.shape == ours.shape
-    if not fits:
-        wanted = (classes if classes is not None else 'classes', *ours.shape[1:]) if ours.ndim and not len(ours) else tuple(
-            ours.shape)
-        return f'has the shape {tuple(theirs.shape)}, expected {wanted}'
+    wanted = list(ours.shape)
+    if wanted and not wanted[0]:
+        wanted[0] = 'classes' if classes is None else classes
+    wanted[1:] = [size or 'any' for size in wanted[1:]]
+    differ = [isinstance(size, int) and size != found for size, found in zip(wanted, theirs.shape)]
+    if theirs.ndim != ours.ndim or any(differ):
+        return f'has the shape {tuple(theirs.shape)}, expected {tuple(wanted)}'
     if theirs.numel() * theirs.element_size() > theirs.untyped_storage().nbytes():
         return 'claims more numbers than it holds'
     for kind in ('is_floating_point', 'is_complex'):

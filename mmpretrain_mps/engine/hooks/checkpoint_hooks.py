@@ -244,7 +244,7 @@ class PlainCheckpointHook(Hook):
 
     def _check_resuming(self, runner, checkpoint, source):
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
-        check_training_state(checkpoint, optimizer, source)
+        check_training_state(checkpoint, optimizer, source, runner.param_schedulers is not None)
         # mmengine runs what stands there. Nothing writes it any more.
         checkpoint['meta'].pop('config', None)
         self._compare_configs(runner, checkpoint)

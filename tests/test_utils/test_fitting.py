@@ -1,0 +1,46 @@
+"""Weights of a checkpoint against the model that they are loaded into; empty axes have any size."""
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from mmpretrain_mps.utils.fitting import check_training_state, check_weights
+
+
+def model_of(*shape):
+    model = nn.Module()
+    model.weight = nn.Parameter(torch.zeros(shape))
+    return model
+
+
+def describe(*names):
+    return torch.frombuffer(bytearray(json.dumps(dict(class_names=names)).encode()), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize('ours, theirs', [((3, 4), (3, 4)), ((0, 4), (5, 4)), ((0, 0, 4), (5, 2, 4)), ((5, 0, 4), (5, 2, 4))])
+def test_empty_axes_take_any_size(ours, theirs):
+    state = dict(weight=torch.ones(theirs))
+    assert check_weights(dict(state_dict=state), model_of(*ours), 'x.pth') == state
+
+
+@pytest.mark.parametrize('ours, theirs, expected', [
+    ((3, 4), (3, 5), r'\(3, 5\), expected \(3, 4\)'), ((0, 4), (2, 5), r"\(2, 5\), expected \('classes', 4\)"),
+    ((5, 0, 4), (6, 2, 4), r"\(6, 2, 4\), expected \(5, 'any', 4\)"), ((0, 4), (5, 1, 4), r"expected \('classes', 4\)")])
+def test_the_others_do_not(ours, theirs, expected):
+    with pytest.raises(ValueError, match=f'checkpoint x.pth: weight has the shape .*{expected}'):
+        check_weights(dict(state_dict=dict(weight=torch.ones(theirs))), model_of(*ours), 'x.pth')
+
+
+def test_the_description_says_how_many_classes_there_are():
+    state = dict(weight=torch.ones(3, 4), _extra_state=describe('a', 'b'))
+    with pytest.raises(ValueError, match=r'has the shape \(3, 4\), expected \(2, 4\)'):
+        check_weights(dict(state_dict=state), model_of(0, 4), 'x.pth')
+
+
+def test_states_of_schedules_are_needed_where_there_are_schedules():
+    checkpoint = dict(meta=dict(epoch=1, iter=3), message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
+                      optimizer=dict(state={}, param_groups=[]))
+    check_training_state(checkpoint, None, 'x.pth', has_schedules=False)
+    with pytest.raises(ValueError, match='its param_schedulers is missing'):
+        check_training_state(checkpoint, None, 'x.pth')
