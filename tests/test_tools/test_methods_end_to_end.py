@@ -58,7 +58,8 @@ def test_the_checkpoint_of_a_method_is_refused_by_another_one(trained, capsys):
     config, checkpoint = trained
     assert call(TEST, config, checkpoint, '--method', 'coop', '--work-dir', checkpoint.parent / 'refused') == 2
     error = capsys.readouterr().err
-    assert 'clip_adapter' in error and 'Traceback' not in error
+    expected = 'is of the method clip_adapter, but the model is one of coop; the tools take --method clip_adapter'
+    assert expected in error and 'Traceback' not in error
 
 
 def test_zero_shot_clip_is_tested_without_a_checkpoint(trained, capsys):
