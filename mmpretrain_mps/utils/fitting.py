@@ -31,6 +31,10 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
     if missing and DESCRIPTION_KEY not in missing:  # without a description it is none of ours, which the model says
+        theirs, ours = _described(state, 'method'), getattr(model, 'method', None)
+        if theirs and ours and theirs != ours:
+            raise ValueError(f'checkpoint {source} is of the method {theirs}, but the model is one of {ours}; the tools take '
+                             f'--method {theirs}')
         raise ValueError(f'checkpoint {source} lacks {len(missing)} of the {len(expected)} weights of the model, among them '
                          f'{missing[0]}: it is incomplete, or of another model')
     classes = _number_of_classes(state)
@@ -123,14 +127,19 @@ def _fault_of(theirs, ours, classes=None):
 
 def _number_of_classes(state):
     """Return how many classes a checkpoint says that it has, None if it does not say."""
+    names = _described(state, 'class_names')
+    return len(names) if isinstance(names, list) else None
+
+
+def _described(state, key):
+    """Return what a checkpoint says of itself, None if it does not."""
     description = state.get(DESCRIPTION_KEY)
     if not isinstance(description, torch.Tensor) or description.dtype != torch.uint8:
         return None
     try:
-        names = parse_json(bytes(description.cpu().tolist()).decode(), 'description').get('class_names')
+        return parse_json(bytes(description.cpu().tolist()).decode(), 'description').get(key)
     except (ValueError, AttributeError):  # the model says what is wrong with it
         return None
-    return len(names) if isinstance(names, list) else None
 
 
 def _is_count(value):

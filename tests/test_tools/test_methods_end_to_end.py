@@ -47,11 +47,19 @@ def test_a_config_is_trained_by_another_method_and_tested_by_it(trained, capsys)
     assert call(TEST, checkpoint.parent / 'tiny_digits.py', checkpoint, '--work-dir', checkpoint.parent) == 0
 
 
+def test_a_method_without_its_search_is_saved_and_says_that_there_was_none(trained, tmp_path):
+    options = ('--cfg-options', 'train_cfg.search=None', 'num_shots=1')
+    assert call(TRAIN, trained[0], '--method', 'tip_adapter', '--work-dir', tmp_path, *options) == 0
+    state = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)['state_dict']
+    assert state['fusion_point'].isnan().all() and state['cache_keys'].isfinite().all()
+
+
 def test_the_checkpoint_of_a_method_is_refused_by_another_one(trained, capsys):
     config, checkpoint = trained
     assert call(TEST, config, checkpoint, '--method', 'coop', '--work-dir', checkpoint.parent / 'refused') == 2
     error = capsys.readouterr().err
-    assert 'clip_adapter' in error and 'Traceback' not in error
+    expected = 'is of the method clip_adapter, but the model is one of coop; the tools take --method clip_adapter'
+    assert expected in error and 'Traceback' not in error
 
 
 def test_zero_shot_clip_is_tested_without_a_checkpoint(trained, capsys):
