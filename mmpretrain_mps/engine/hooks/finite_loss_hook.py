@@ -18,7 +18,7 @@ class FiniteLossHook(Hook):
     On the CPU, the loss is looked at before the gradient is computed, so that the weights stay those of the step before.
     With a GPU the host would have to wait for that in every step; there the losses are looked at where the log reads them
     anyway, at the end of an epoch, and before anything is saved. What is saved is looked at, too: no checkpoint holds a
-    weight that is no finite number, except those that the model names in ``may_be_undefined``.
+    weight that is no finite number.
 
     With a loss scaler (float16), steps whose *gradient* overflows are skipped by it and are none of this hook's business;
     their loss is finite. A loss that is not is skipped likewise, and ends the training only if it lasts.
@@ -90,9 +90,8 @@ class FiniteLossHook(Hook):
             ValueError: With the name of one of them, and the last good checkpoint.
         """
         self._judge(runner)
-        undefined = getattr(unwrapped(runner.model), 'may_be_undefined', ())
         bad = [name for name, value in checkpoint['state_dict'].items() if isinstance(value, torch.Tensor)
-               and value.is_floating_point() and not torch.isfinite(value).all() and name not in undefined]
+               and value.is_floating_point() and not torch.isfinite(value).all()]
         if bad:
             raise ValueError(f'after epoch {runner.epoch + 1}, {len(bad)} of the weights are no finite numbers any more, among '
                              f'them {bad[0]}; {_advice(runner)}')

@@ -46,8 +46,6 @@ class LogitBiasClassifier(FrozenImageClassifier):
     """Whether the bias depends on the number at all."""
     search_chunk = 4096
     """Pictures that a search looks at together."""
-    may_be_undefined = ('fusion_point', )
-    """Names in its state that are NaN where there is nothing to say."""
 
     def __init__(self, architecture, pretrained, inner, head=None, logit_scale=LOGIT_SCALE, **kwargs):
         head = {'fusion': 'additive', **(head or {})}
