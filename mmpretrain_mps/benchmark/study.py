@@ -347,6 +347,7 @@ def _read_method(path, name, method, config):
         raise ValueError(f"{owner} has method={by!r} and recipe={recipe!r}, expected the name of a method, and one of its "
                          f"recipes {', '.join(RECIPES)}")
     if by:
+        check_named_config(by, path)
         try:
             content = read_method(by)
         except ValueError as error:
