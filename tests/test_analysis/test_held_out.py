@@ -126,12 +126,15 @@ def test_a_model_without_two_branches_is_told(found):
         load_model(cfg, found.checkpoint)
 
 
-def test_a_config_of_something_else_is_told(found):
+def test_a_config_of_something_else_is_told(found, monkeypatch):
     cfg = copy.deepcopy(found.config)
     cfg.model = None
     with pytest.raises(ValueError, match='the config has no model'):
         load_model(cfg, found.checkpoint)
     cfg.custom_imports = dict(imports=['no_such_module'])
+    with pytest.raises(ValueError, match="imports 'no_such_module', which is no part of mmpretrain_mps"):
+        load_model(cfg, found.checkpoint)
+    monkeypatch.setenv('MMPRETRAIN_MPS_TRUST', '1')
     with pytest.raises(ImportError, match='what the config imports is not to be found: .*no_such_module'):
         load_model(cfg, found.checkpoint)
 

