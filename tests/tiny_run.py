@@ -21,16 +21,18 @@ ROOT = Path(__file__).resolve().parents[1]
 class TinyClassifier(BaseModel):
     """Frozen projection and a trained layer, with the interface that the hooks use.
 
-    ``kill_at=(epoch, iteration)`` ends the process as ``kill -9`` does. ``fail_at=(rank, epoch, iteration)`` raises in
-    that process alone, while all of them print their number in the system.
+    ``kill_at=(epoch, iteration)`` ends the process as ``kill -9`` does, ``signal_at=(epoch, iteration, name)`` sends it a
+    signal, ``nan_at=(epoch, iteration)`` gives a loss that is no number. ``dropout`` draws random numbers.
+    ``fail_at=(rank, epoch, iteration)`` raises in that process alone, while all of them print their number in the system.
     """
 
-    def __init__(self, class_names=None, templates=None, kill_at=None, fail_at=None):
+    def __init__(self, class_names=None, templates=None, kill_at=None, fail_at=None, signal_at=None, nan_at=None, dropout=0):
         super().__init__()
         self.frozen = torch.nn.Linear(8, 8).requires_grad_(False)
         self.tuned = torch.nn.Linear(8, 3)
         self.class_names, self.templates, self.kill_at = class_names, templates, kill_at
-        self.fail_at = fail_at
+        self.fail_at, self.signal_at, self.nan_at = fail_at, signal_at, nan_at
+        self.dropout = torch.nn.Dropout(dropout)
         self.epochs, self.iteration = [], 0
 
     def set_classes(self, class_names, templates):
@@ -42,7 +44,7 @@ class TinyClassifier(BaseModel):
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         inputs = inputs.to(self.tuned.weight.device)
-        logits = self.tuned(self.frozen(inputs)).float()
+        logits = self.tuned(self.dropout(self.frozen(inputs))).float()
         if mode == 'predict':
             for sample, score in zip(data_samples, logits.softmax(-1)):
                 sample.set_pred_score(score).set_pred_label(score.argmax())
@@ -54,9 +56,14 @@ class TinyClassifier(BaseModel):
             print(f'process {get_rank()} at the place to fail: {os.getpid()}', flush=True)
             if get_rank() == self.fail_at[0]:
                 raise RuntimeError(f'process {get_rank()} fails on purpose')
+        if self.signal_at and (self.epochs[-1][0], self.iteration) == tuple(self.signal_at[:2]):
+            os.kill(os.getpid(), getattr(signal, self.signal_at[2]))
+        is_bad = self.nan_at and (self.epochs[-1][0], self.iteration) == tuple(self.nan_at)
         self.iteration += 1
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(logits.device)
         loss = torch.nn.functional.cross_entropy(logits / self.temperature, labels)
+        if is_bad:
+            loss = loss * float('nan')
         return dict(loss_ce=loss, loss_gram_global=loss.detach() * 0, temperature=torch.tensor(self.temperature),
                     acc_fused=(logits.argmax(-1) == labels).float().mean() * 100)
 

@@ -95,8 +95,8 @@ def run_training(config, options, work_dir, report, threads=1):
         return
     # The flag reads numbers, truth values and lists as JSON writes them, but not null.
     changes = [f"{name}={'None' if value is None else json.dumps(value)}" for name, value in options.items()]
-    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir), '--overwrite',
-               '--cfg-options', *changes]
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir),
+               '--cfg-options', *changes, '--overwrite']
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': str(threads)})
     if done.returncode:
         raise RuntimeError(f'{work_dir}: training ended with status {done.returncode}:\n{done.stderr[-2000:]}')

@@ -1,16 +1,17 @@
 """What lies in the folder of a grid: tables, curves over shots, comparisons of recipes."""
 import functools
-import json
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 from matplotlib import colormaps
 from matplotlib.patheffects import withStroke
 
-from ..benchmark.cell_run import RESULT_FILE, RESULT_FORMAT
+from ..benchmark.cell_run import RESULT, RESULT_FILE, RESULT_FORMAT, result_in
 from ..benchmark.curves import MOST_BANDS, colour_of, draw_curves
 from ..benchmark.summary import MEAN, summarise
 from ..benchmark.tables import EXPLANATION, text_tables
+from ..utils.files import read_json
+from ..utils.shape import check_shape, or_none
 from .contents import Missing, Plot, Section, Table
 from .separability import separability_section
 from .style import legend_below, panel
@@ -50,16 +51,16 @@ def read_grid(folder):
     """
     file = folder / RESULTS_FILE
     if not file.is_file():
-        results = [result for result in map(_read_cell, sorted(folder.glob(f'*/*/{RESULT_FILE}'))) if result]
+        results = [result for result in map(result_in, sorted(folder.glob(f'*/*/{RESULT_FILE}'))) if result]
         return Grid(folder, results, None, [])
-    try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{file} is no JSON: {error}') from error
+    content = read_json(file)
     results = content.get('cells') if isinstance(content, dict) else None
     if not isinstance(results, list) or not all(_is_result(result) for result in results):
         raise ValueError(f'{file} does not hold the results of a grid: expected a list "cells" of entries with the format '
                          f'{RESULT_FORMAT!r}, as tools/fewshot_benchmark.py writes it')
+    for result in results:
+        check_shape(result, RESULT, file)
+    check_shape(content, {'missing?': or_none([str]), 'failed?': or_none([{'cell': str, 'reason': str}])}, file)
     return Grid(folder, results, content.get('missing') or [], content.get('failed') or [])
 
 
@@ -235,14 +236,6 @@ def environment_section(results):
 
 def _numbers(results, name):
     return ', '.join(map(str, sorted({result[name] for result in results})))
-
-
-def _read_cell(file):
-    try:
-        result = json.loads(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError):  # written by a run of another version, or not by this project
-        return None
-    return result if _is_result(result) else None
 
 
 def _is_result(result):

@@ -16,6 +16,7 @@ from ..models.classifiers import CLIPClassifier
 from ..models.classifiers.description import check_class_names
 from ..models.utils.test_features import TestFeatures
 from ..utils.checkpoint import read_checkpoint
+from ..utils.fitting import check_weights
 from ..utils.trust import check_names
 
 SPLITS = ('test', 'val')
@@ -84,9 +85,6 @@ def load_model(cfg, checkpoint):
     except ImportError as error:
         raise ImportError(f'what the config imports is not to be found: {error}') from error
     content = read_checkpoint(checkpoint)
-    state = content.get('state_dict')
-    if state is None:
-        raise ValueError(f'checkpoint {checkpoint.name} has no state_dict')
     if not cfg.get('model'):
         raise ValueError('the config has no model')
     model = MODELS.build(cfg.model)
@@ -94,7 +92,7 @@ def load_model(cfg, checkpoint):
         raise ValueError(f"there are no features before and after tuning: the model is {cfg.model.get('type')!r}, "
                          'expected a CLIPClassifier, such as MPSCLIPClassifier')
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(check_weights(content, model, checkpoint.name))
     except RuntimeError as error:  # missing weights, or those of other shapes, are not understood deeper down
         raise ValueError(f"checkpoint {checkpoint.name} does not fit the config: {' '.join(str(error).split())}") from error
     return model.eval(), (content.get('meta') or {}).get('origin') or {}

@@ -1,5 +1,4 @@
 """What lies in the work directory of a training: finished, half-finished, or incomplete."""
-import json
 import math
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -8,10 +7,27 @@ from mmengine.config import Config
 
 from ..utils.config_files import read_config_text
 from ..utils.files import parse_json, read_text
+from ..utils.shape import count, fault_of, number
 
 # Blocks of mmengine's log that describe the machine, and one entry that fills a screen.
 _ENVIRONMENT_START, _ENVIRONMENT_END = 'System environment:', 'Runtime environment:'
 _TOO_LONG = 'PyTorch compiling details'
+
+
+def _position(value):
+    """a number from 0 on"""
+    return number(value) and 0 <= value < 2**53
+
+
+def _epoch(value):
+    """a number of epochs above 0"""
+    return number(value) and 0 < value < 2**53
+
+
+# What readers count on, in a line of the log of scalars and in a test on several sets.
+RECORD = {'step': _position, 'iter?': _position, 'epoch?': _epoch}
+DOMAINS = {'sets': [{'name': str, 'pictures': count, 'classes': count, 'accuracy': {'*': number}, 'ece': {'*': number}}],
+           'means?': {'*': number}}
 
 
 class WorkDir(NamedTuple):
@@ -124,11 +140,10 @@ def _read_config(folder, missing):
 
 def _find_checkpoint(folder, missing):
     note = folder / 'last_checkpoint'
-    if note.is_file():
-        # The folder may have been moved since.
-        noted = folder / Path(note.read_text(encoding='utf-8').strip()).name
-        if noted.is_file():
-            return noted
+    # The folder may have been moved since.
+    noted = folder / Path(_text_of(note).strip().replace('\0', '') or 'none').name
+    if noted.is_file():
+        return noted
     files = sorted(folder.glob('*.pth'), key=lambda file: (file.stat().st_mtime_ns, file.name))
     if not files:
         missing['checkpoint'] = f'there is no checkpoint (*.pth) in {folder.name}; name one by --checkpoint'
@@ -148,8 +163,7 @@ def _read_records(folder, missing):
         return []
     records = []
     for file in files:
-        new = [record for record in map(_parse, file.read_text(encoding='utf-8', errors='replace').splitlines())
-               if isinstance(record, dict) and isinstance(record.get('step'), (int, float))]
+        new = [record for record in map(_parse, _text_of(file).splitlines()) if not fault_of(record, RECORD)]
         # A resumed run goes on from a checkpoint, before the end of the one that was cut off; a fresh one starts over.
         first = {of_training: min((record['step'] for record in new if is_of_training(record) == of_training),
                                   default=math.inf) for of_training in (True, False)}
@@ -166,7 +180,7 @@ def _read_records(folder, missing):
 def _read_test_metrics(folder):
     """Return the figures of the newest test; mmengine writes them into the folder of the run."""
     for file in sorted(folder.glob('*/*.json'), reverse=True):
-        content = _parse(file.read_text(encoding='utf-8', errors='replace'))
+        content = _parse(_text_of(file))
         if isinstance(content, dict) and any('accuracy/' in name for name in content):
             return {name: _number(value) for name, value in content.items() if isinstance(value, (int, float))}
     return {}
@@ -174,13 +188,13 @@ def _read_test_metrics(folder):
 
 def _read_domains(folder):
     file = folder / 'domain_generalization.json'
-    content = _parse(file.read_text(encoding='utf-8', errors='replace')) if file.is_file() else None
-    return content if isinstance(content, dict) and isinstance(content.get('sets'), list) else {}
+    content = _parse(_text_of(file))
+    return {} if fault_of(content, DOMAINS) else content
 
 
 def _read_environment(folder, missing):
     for file in sorted(folder.glob('*/*.log'), reverse=True):
-        environment = _environment_of(file.read_text(encoding='utf-8', errors='replace'))
+        environment = _environment_of(_text_of(file))
         if environment:
             return environment
     missing['environment'] = f'there is no log (*/*.log) in {folder.name} that describes the machine'
@@ -198,10 +212,18 @@ def _environment_of(log):
     return entries
 
 
+def _text_of(file):
+    """Return the text of a file, '' where there is none; a pipe is none."""
+    try:
+        return read_text(file, errors='replace')
+    except (ValueError, FileNotFoundError):
+        return ''
+
+
 def _parse(text):
     """Parse JSON, None where it is cut off."""
     try:
-        return json.loads(text)
+        return parse_json(text, 'it')
     except ValueError:
         return None
 

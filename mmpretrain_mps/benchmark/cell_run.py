@@ -1,6 +1,7 @@
 """One cell of a grid: trained, tested, and its result written down."""
 import functools
 import json
+import math
 import os
 import platform
 import shutil
@@ -19,11 +20,18 @@ from ..engine.file_backend import AtomicLocalBackend
 from ..engine.loops import StepBudgetTrainLoop
 from ..engine.resuming import find_checkpoint
 from ..utils.errors import PACKAGE_ROOT
+from ..utils.files import read_json
+from ..utils.shape import count, fault_of, figure, number
 from .grid import config_key, read_cell_config
 from .selection import choice_pictures
 
 RESULT_FORMAT = 'mmpretrain_mps-benchmark-1'
 RESULT_FILE = 'result.json'
+# What the readers of results count on.
+RESULT = {
+    'format': str, 'hash': str, 'config': str, 'recipe': str, 'shots': count, 'seed': count, 'dataset': str,
+    'metrics': {'*': figure}, 'seconds?': {'training': number, 'testing': number}, 'train_pictures?': count,
+    'test_pictures?': count, 'epoch?': number, 'machine?': dict, 'versions?': dict, 'options?': dict}
 CHECKPOINTS_PER_RUN = 10
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmpretrain', 'mmcv', 'mmcv-lite', 'open_clip_torch', 'numpy')
 
@@ -41,13 +49,24 @@ def read_result(folder, cell):
     places = [Path(folder, cell.folder)]
     places += sorted(set(Path(folder).glob(str(Path('*', cell.folder.name)))) - set(places))
     for place in places:
-        try:
-            result = json.loads((place / RESULT_FILE).read_text(encoding='utf-8'))
-        except (OSError, ValueError):
-            continue
-        if isinstance(result, dict) and result.get('format') == RESULT_FORMAT and result.get('hash') == cell.key:
+        result = result_in(place / RESULT_FILE)
+        if result is not None and result['hash'] == cell.key:
             return {**result, **_labels(cell)}
     return None
+
+
+def result_in(file):
+    """Return the result of a cell that a file holds, None if it holds none that is whole."""
+    try:
+        result = read_json(file)
+    except (ValueError, FileNotFoundError):
+        return None
+    return result if is_result(result) else None
+
+
+def is_result(content):
+    """Return whether content of a file is the result of a cell."""
+    return not fault_of(content, RESULT) and content['format'] == RESULT_FORMAT
 
 
 def run_cell(folder, cell, resume=True, keep_checkpoints=False):
@@ -96,7 +115,7 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
 
 
 def figures_of(metrics):
-    """Keep the metrics that are numbers; a config may also ask for matrices.
+    """Keep the metrics that are finite numbers; a config may also ask for matrices, and some figure be undefined.
 
     Args:
         metrics (dict): As a test returns them.
@@ -104,8 +123,9 @@ def figures_of(metrics):
     Returns:
         dict[str, float]: Those of one number.
     """
-    return {name: float(value) for name, value in metrics.items()
-            if isinstance(value, (int, float)) or getattr(value, 'shape', None) == ()}
+    figures = {name: float(value) for name, value in metrics.items()
+               if isinstance(value, (int, float)) or getattr(value, 'shape', None) == ()}
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def load_best(runner):

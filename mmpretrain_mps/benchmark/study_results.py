@@ -1,13 +1,25 @@
 """What a study wrote into ``study.json``: to read, to look figures up in, to lay out as rows of tables, to compare."""
-import json
 from pathlib import Path
 from typing import NamedTuple
 
+from ..utils.files import read_json
+from ..utils.shape import check_shape, count, number, or_none
+from .cell_run import RESULT
 from .study import is_certain, paired_difference, values_of
 from .summary import Spread, spread_of
 
 STUDY_FILE = 'study.json'
 STUDY_FORMAT = 'mmpretrain_mps-study-1'
+# What the readers of a study count on.
+STUDY = {
+    'study': str, 'baseline': str, 'selected': str, 'trade_off': [str],
+    'columns': [{'metric': str, 'title': str, 'better': str, 'zero_shot': or_none(str), 'digits': count}],
+    'choices': {'*': {'label': str, 'chosen': dict, 'options': dict, 'candidates': [
+        {'options': dict, 'mean': or_none(number), 'std': or_none(number)}]}},
+    'summary': [{'method': str, 'shots': count, 'metric': str, 'mean': number}],
+    'claims': [{'text': str, 'method': str, 'metric': str, 'verdict': str, 'difference': or_none(number),
+                'half_width': or_none(number)}],
+    'cells': [RESULT]}
 # Sums in another order move the last digits of a figure; a picture more or less moves it by far more.
 ROUNDING = 1e-6
 
@@ -33,13 +45,22 @@ def read_study_results(folder):
     file = Path(folder, STUDY_FILE)
     if not file.is_file():
         raise FileNotFoundError(f'{file} does not exist (looked from {Path.cwd()}); tools/compare_methods.py writes it')
-    try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{file} is no JSON: {error}') from error
+    content = read_json(file)
     if not isinstance(content, dict) or content.get('format') != STUDY_FORMAT:
         found = content.get('format') if isinstance(content, dict) else type(content).__name__
         raise ValueError(f'{file} has the format {found!r}, expected {STUDY_FORMAT!r}')
+    check_shape(content, STUDY, file)
+    methods, metrics = set(content['choices']), {column['metric'] for column in content['columns']}
+    for what, named, known in (('the baseline', [content['baseline']], methods),
+                               ('claims', [claim['method'] for claim in content['claims']], methods),
+                               ('claims', [claim['metric'] for claim in content['claims']], metrics),
+                               ('trade_off', content['trade_off'], metrics)):
+        strangers = sorted(set(named) - known)
+        if strangers:
+            raise ValueError(f"{file}: {what} names {', '.join(map(repr, strangers))}, which is none of "
+                             f"{', '.join(sorted(known)) or 'none'}")
+    if not content['columns'] or not content['summary']:
+        raise ValueError(f"{file} has no {'columns' if not content['columns'] else 'summary'}; the study has no figures")
     return content
 
 

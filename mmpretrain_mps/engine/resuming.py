@@ -107,7 +107,7 @@ def config_of(checkpoint: Dict[str, Any]) -> Optional[Dict[str, Any]]:
 
 
 def _candidates(folder):
-    """Return the files to try, the most trained first; damaged ones by their name."""
+    """Return the files to try, the most trained first; damaged ones stand where their name puts them."""
     files, noted = checkpoints_in(folder), _noted(folder)
     if noted is not None and noted not in files:
         files.append(noted)
@@ -116,8 +116,11 @@ def _candidates(folder):
     kinds = ([file for file in newest if file.name.startswith(kind)] for kind in ('epoch', 'iter'))
     few = {*(file for kind in kinds for file in kind[:2]), *filter(None, [noted])}
     steps = {file: _steps_of(file) for file in few}
-    return sorted(few, key=lambda file: (steps[file] is None, -(steps[file] or 0), -_number(file))) + [
-        file for file in newest if file not in few]
+    per_epoch = next((steps[file] / _number(file) for file in few if steps[file] and file.name.startswith('epoch')
+                      and _number(file) > 0), 10**9)
+    steps = {file: found if found is not None else _number(file) * (per_epoch if file.name.startswith('epoch') else 1)
+             for file, found in steps.items()}
+    return sorted(few, key=lambda file: (-steps[file], file.name)) + [file for file in newest if file not in few]
 
 
 def _noted(folder):
@@ -141,7 +144,7 @@ def _number(file):
 
 
 def _steps_of(file):
-    """Return the steps after which a checkpoint was saved; a damaged one counts by what its name says, behind all others."""
+    """Return the steps after which a checkpoint was saved, None if it is damaged."""
     try:
         steps = read_checkpoint(file, mmap=True, whole=False)['meta']['iter']
         return steps if isinstance(steps, int) else None

@@ -35,14 +35,15 @@ def local_checkpoint(name: Union[str, Path]) -> str:
         name (str | Path): A file, or an ``http://`` or ``https://`` address.
 
     Returns:
-        str: Absolute path; the file may be missing if a file was named.
+        str: Its path; the file may be missing if a file was named.
 
     Raises:
         ValueError: If it is an address of another kind, or cannot be fetched whole.
     """
-    path = Path(name).expanduser()
-    scheme = _SCHEME.match(str(name))
-    if scheme is None or path.exists():  # a folder may be called `http:`
+    path, scheme = Path(name).expanduser(), _SCHEME.match(str(name))
+    if scheme is None:
+        return str(path)
+    if path.exists():  # a folder may be called `http:`, which mmengine would take for an address
         return os.path.abspath(path)
     if scheme[1].lower() not in ('http', 'https'):
         raise ValueError(f'checkpoint {name} is an address of {scheme[1]!r}; expected a file, or an address of http or https. '

@@ -15,8 +15,8 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
 
     Args:
         checkpoint (dict): As it was read.
-        model (nn.Module): That it is to be loaded into. Entries of its state may have any size along axes that are still
-            empty: the classes, which come first, or the training pictures of a class.
+        model (nn.Module): That it is to be loaded into. Axes of its weights that are still empty may have any length, the
+            first of them that of the classes.
         source (str | Path): The file; opens the message.
 
     Returns:
@@ -28,6 +28,8 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
     state = checkpoint.get('state_dict') if isinstance(checkpoint, Mapping) else None
     if not isinstance(state, Mapping) or not state:
         raise ValueError(f'checkpoint {source} has no state_dict with weights; found {_kind_of(state)}')
+    if DESCRIPTION_KEY in state and hasattr(model, 'check_description'):
+        model.check_description(state[DESCRIPTION_KEY])  # which knows why the weights are others
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
     if missing and DESCRIPTION_KEY not in missing:  # without a description it is none of ours, which the model says
@@ -108,19 +110,19 @@ def _fault_of(theirs, ours, classes=None):
     """Return what is wrong with an entry of a checkpoint, or None."""
     if not isinstance(theirs, torch.Tensor):
         return f'is {_kind_of(theirs)}, expected a tensor'
-    wanted = list(ours.shape)
-    if wanted and not wanted[0]:
-        wanted[0] = 'classes' if classes is None else classes
-    wanted[1:] = [size or 'any' for size in wanted[1:]]
-    differ = [isinstance(size, int) and size != found for size, found in zip(wanted, theirs.shape)]
-    if theirs.ndim != ours.ndim or any(differ):
-        return f'has the shape {tuple(theirs.shape)}, expected {tuple(wanted)}'
+    # What is empty still, such as the classes, comes with the checkpoint.
+    wanted = [size or None for size in ours.shape]
+    if wanted and wanted[0] is None:
+        wanted[0] = classes
+    if theirs.ndim != len(wanted) or any(size not in (None, found) for size, found in zip(wanted, theirs.shape)):
+        return f"has the shape {tuple(theirs.shape)}, expected ({', '.join('any' if size is None else str(size) for size in wanted)})"
     if theirs.numel() * theirs.element_size() > theirs.untyped_storage().nbytes():
         return 'claims more numbers than it holds'
     for kind in ('is_floating_point', 'is_complex'):
         if getattr(theirs, kind)() != getattr(ours, kind)():
             return f'holds {theirs.dtype}, expected {ours.dtype}'
-    if theirs.is_floating_point() and not torch.isfinite(theirs).all():
+    # A model may use nan for what is not known yet.
+    if theirs.is_floating_point() and not torch.isfinite(theirs).all() and torch.isfinite(ours).all():
         return 'holds values that are no finite numbers (nan or inf)'
     return None
 

@@ -5,13 +5,13 @@ import subprocess
 import time
 
 import pytest
-from mmengine.config import DictAction
 from reported import drawn, rim, write_records
 
 from mmpretrain_mps.analysis import bound_study
 from mmpretrain_mps.analysis.bound_study import (FIGURES, bound_plots, courses_of, run_training, run_trainings,
                                                  settings_of, summarise_bounds, write_bounds)
 from mmpretrain_mps.analysis.style import render
+from mmpretrain_mps.utils.option_values import Typed, with_values
 
 STUDY = dict(study='A study', choices=dict(
     ce=dict(label='cross-entropy', options={'model.gram_loss.loss_weight': 0.0, 'lr': 1}, chosen={'lr': 2}),
@@ -97,8 +97,9 @@ def test_options_reach_the_training_as_the_flag_reads_them(tmp_path, commands):
     (command, environment), = commands
     assert environment['OMP_NUM_THREADS'] == '3' and environment['PATH']
     assert command[2:6] == ['config.py', '--work-dir', str(tmp_path), '--cfg-options']
-    read = dict(change.split('=', 1) for change in command[6:])
-    assert {name: DictAction._parse_iterable(text) for name, text in read.items()} == options
+    assert command[-1] == '--overwrite'
+    read = {name: Typed(text) for name, text in (change.split('=', 1) for change in command[6:-1])}
+    assert with_values({}, read) == options
 
 
 def test_a_training_that_fails_ends_the_others_before_they_begin(tmp_path, config, monkeypatch):

@@ -23,6 +23,12 @@ STUDY = dict(
     claims=[dict(text='both are better', method='full', than='ce', metric='accuracy/fused')])
 
 
+@pytest.fixture(autouse=True)
+def trusting(monkeypatch):
+    """The studies here name a config in Python that lies beside them."""
+    monkeypatch.setenv('MMPRETRAIN_MPS_TRUST', '1')
+
+
 def write_study(folder, more='', **changes):
     write_config(folder, epochs=1, more=more)
     path = folder / 'study.yaml'

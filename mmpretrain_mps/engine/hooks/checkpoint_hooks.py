@@ -230,7 +230,8 @@ class PlainCheckpointHook(Hook):
         """
         source = runner._load_from or 'at hand'
         check_weights(checkpoint, unwrapped(runner.model), source)
-        if is_training(runner) and runner._resume:
+        resumes = is_training(runner) and runner._resume
+        if resumes:
             self._check_resuming(runner, checkpoint, source)
         hub = checkpoint.get('message_hub')
         scalars = hub.get('log_scalars', {}) if isinstance(hub, dict) else {}
@@ -241,13 +242,14 @@ class PlainCheckpointHook(Hook):
         datasets = built_datasets(runner)
         if isinstance(origin, dict) and datasets:
             self._compare(runner, origin, origin_of(datasets[0]))
+        if resumes:
+            self._compare_configs(runner, checkpoint)
 
     def _check_resuming(self, runner, checkpoint, source):
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
         check_training_state(checkpoint, optimizer, source, runner.param_schedulers is not None)
         # mmengine runs what stands there. Nothing writes it any more.
         checkpoint['meta'].pop('config', None)
-        self._compare_configs(runner, checkpoint)
         epoch = checkpoint['meta']['epoch']
         if epoch > runner.max_epochs:
             raise ValueError(f'checkpoint {source} was trained for {epoch} epochs, more than train_cfg.max_epochs='
@@ -259,7 +261,8 @@ class PlainCheckpointHook(Hook):
         before, ours = config_of(checkpoint), type(unwrapped(runner.model)).__module__.startswith('mmpretrain_mps.')
         changes = changes_between(before, runner.cfg.to_dict()) if before else []
         # What the arguments of other models are for, nobody here knows.
-        grave = [change for change in changes if change.of_method and (ours or not change.place.startswith('model.'))]
+        grave = [change for change in changes if change.of_method and (ours or not change.place.startswith('model.'))
+                 and not (self.allow_other_split and change.place.startswith('train_dataloader.dataset'))]
         if grave and not self.allow_changes:
             raise ValueError('the training was started under another config: '
                              + '; '.join(map(str, grave)) + '. Go on under the same one, start a new training in another work '

@@ -90,8 +90,9 @@ class FiniteLossHook(Hook):
             ValueError: With the name of one of them, and the last good checkpoint.
         """
         self._judge(runner)
-        bad = [name for name, value in checkpoint['state_dict'].items() if isinstance(value, torch.Tensor)
-               and value.is_floating_point() and not torch.isfinite(value).all()]
+        trained = {name for name, weight in unwrapped(runner.model).named_parameters() if weight.requires_grad}
+        bad = [name for name, value in checkpoint['state_dict'].items()
+               if name in trained and not torch.isfinite(value).all()]
         if bad:
             raise ValueError(f'after epoch {runner.epoch + 1}, {len(bad)} of the weights are no finite numbers any more, among '
                              f'them {bad[0]}; {_advice(runner)}')

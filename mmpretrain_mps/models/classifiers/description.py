@@ -5,6 +5,7 @@ from typing import Optional, Sequence
 import torch
 from torch import nn
 
+from ...utils.files import parse_json
 from ..utils.fingerprint import fingerprint
 
 CHECKPOINT_FORMAT = 'mmpretrain_mps-1'
@@ -66,12 +67,23 @@ class DescribedModule(nn.Module):
         self.class_names = None if description['class_names'] is None else tuple(description['class_names'])
         self.templates = None if description['templates'] is None else tuple(description['templates'])
 
+    def check_description(self, state):
+        """Refuse the description of a checkpoint that this model is none of.
+
+        Args:
+            state (Tensor): The description, as :meth:`get_extra_state` gives it.
+
+        Raises:
+            ValueError: If it is not readable, or says another base, method, setting or list of classes.
+        """
+        self._check_fits(read_description(state))
+
     def _load_from_state_dict(self, state_dict, prefix, *args):
         key = prefix + DESCRIPTION_KEY
         if key not in state_dict:
             raise ValueError('this checkpoint does not say which base model it belongs to, so it is none of '
                              f'{type(self).__name__}; entries: {list(state_dict)[:5]}')
-        self._check_fits(read_description(state_dict[key]))
+        self.check_description(state_dict[key])
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_fits(self, theirs):
@@ -132,12 +144,21 @@ def read_description(state: torch.Tensor) -> dict:
         ValueError: If it is no such description, or one of another format.
     """
     try:
-        description = json.loads(bytes(state.cpu().tolist()).decode())
+        description = parse_json(bytes(state.cpu().tolist()).decode(), 'it')
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f'the description in this checkpoint is not readable: {error}') from error
     if not isinstance(description, dict) or description.get('format') != CHECKPOINT_FORMAT:
         found = description.get('format') if isinstance(description, dict) else description
         raise ValueError(f'this checkpoint has the format {found!r}; expected {CHECKPOINT_FORMAT!r}')
+    base = description.get('base')
+    if not isinstance(base, dict) or not {'architecture', 'pretrained', 'quick_gelu', 'sha256'} <= set(base) or not isinstance(
+            base['sha256'], str):
+        raise ValueError('the description in this checkpoint does not say which base model it belongs to')
+    for key in ('class_names', 'templates'):
+        value = description.get(key)
+        if value is not None and not (isinstance(value, list) and all(isinstance(text, str) for text in value)):
+            raise ValueError(f'the description in this checkpoint has the {key} {value!r}, expected a list of texts')
+        description[key] = value
     return description
 
 
