@@ -1,13 +1,17 @@
 """Start of runs, alone or as one of several processes, with or without GPUs."""
+import contextlib
+import ctypes
 import datetime
 import os
 import re
+import signal
 import subprocess
 
 import torch
 import torch.distributed as dist
 
 DEFAULT_TIMEOUT = 1800
+_PR_SET_PDEATHSIG = 1
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
@@ -31,6 +35,8 @@ def set_up_processes(cfg):
         return
     os.environ.update({'slurm': slurm_environment, 'mpi': mpi_environment}.get(launcher, dict)(os.environ))
     _check_environment(launcher)
+    if launcher == 'pytorch':
+        _end_with_launcher()
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         _select_gpu(int(os.environ['LOCAL_RANK']))
@@ -38,6 +44,12 @@ def set_up_processes(cfg):
         fit_wrapper_to_cpu(cfg)
     timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', DEFAULT_TIMEOUT)
     dist.init_process_group('nccl' if on_gpu else 'gloo', timeout=datetime.timedelta(seconds=timeout))
+
+
+def _end_with_launcher():
+    """Have the system send SIGTERM when the launcher dies, which would otherwise leave its processes training on."""
+    with contextlib.suppress(OSError, AttributeError):  # no Linux
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def is_first_process(launcher):
