@@ -23,7 +23,10 @@ UNRELATED_KEYS = frozenset({
     'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb'
 })
 # What runs did before there was a hook for it: cells of then are those of today.
-AS_EVER = (dict(type='PrecisionHook', float32_precision='strict'), )
+AS_EVER = (dict(type='PrecisionHook', float32_precision='strict'), dict(type='FiniteLossHook'), dict(type='MidEpochHook'),
+           dict(type='InterruptionHook'))
+# How many checkpoints are kept changes no figure; runs of before there were two for safety say so.
+KEPT_CHECKPOINTS = {2: 1}
 LIST = (list, tuple)
 # What a grid file may hold, and of which kinds.
 GRID_KEYS = dict(configs=LIST, datasets=LIST, setting=str, methods=LIST, shots=LIST, seeds=LIST, recipes=(*LIST, dict),
@@ -256,7 +259,8 @@ def _in_words(kinds):
 
 def _related(value):
     if isinstance(value, dict):
-        return {str(key): _related(item) for key, item in value.items() if key not in UNRELATED_KEYS}
+        return {str(key): KEPT_CHECKPOINTS.get(item, item) if key == 'max_keep_ckpts' else _related(item)
+                for key, item in value.items() if key not in UNRELATED_KEYS}
     if isinstance(value, (list, tuple)):
         return [_related(item) for item in value if item not in AS_EVER]
     return value
