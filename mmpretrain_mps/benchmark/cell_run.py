@@ -158,7 +158,8 @@ def describe(cell, runner):
         seed=cell.seed, options={name: value for name, value in cell.options.items()}, select=cell.select,
         dataset=test.get('dataset_name', type(runner.test_dataloader.dataset).__name__),
         split_id=test.get('split_id'), picks_id=getattr(pictures, 'metainfo', {}).get('picks_id'),
-        chosen_on_test='test' in choice_pictures(runner.cfg), train_pictures=len(pictures), pictures_seen=_pictures_seen(runner) if cell.trains else 0,
+        chosen_on_test='test' in choice_pictures(runner.cfg), train_pictures=len(pictures),
+        pictures_seen=_pictures_seen(runner) if cell.trains else 0,
         test_pictures=len(runner.test_dataloader.dataset))
 
 

@@ -12,8 +12,8 @@ def apply_selection(cfg, select):
 
     Args:
         cfg (Config): Changed in place. For ``'last'`` validation is dropped, for nobody looks at it, unless it can end
-            the training or the training itself chooses something by it. For ``'val'`` every epoch is validated, unless the config says how often, and the best one is
-            kept.
+            the training or the training itself chooses something by it. For ``'val'`` every epoch is validated, unless
+            the config says how often, and the best one is kept.
         select (str): ``'last'`` or ``'val'``.
 
     Raises:

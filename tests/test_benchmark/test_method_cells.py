@@ -50,7 +50,8 @@ def test_a_run_is_found_whatever_it_is_called(tmp_path):
     (tmp_path / own.folder / RESULT_FILE).write_text(json.dumps(content))
     found = read_result(tmp_path, method)
     assert (found['recipe'], found['method'], found['config']) == ('mps', 'mps', 'mps_mini_16shot_digits.py')
-    assert read_result(tmp_path, own)['recipe'] == 'full' and read_result(tmp_path, lay_out('coop', shots=[4], seeds=[1])[0]) is None
+    assert read_result(tmp_path, own)['recipe'] == 'full'
+    assert read_result(tmp_path, lay_out('coop', shots=[4], seeds=[1])[0]) is None
 
 
 def test_methods_have_the_same_pictures_and_their_own_lengths():

@@ -1,6 +1,7 @@
 # TAC, Task-Aware Clustering for Prompting Vision-Language Models (CVPR 2025). Values of its released code, which has
 # recipes from base to new classes and from all classes of ImageNet to other data sets. For few shots of all classes of
-# another data set no recipe is released; that of base to new is taken. What is trained is averaged in float32, and nothing else is.
+# another data set no recipe is released; that of base to new is taken. What is trained is averaged in float32, and
+# nothing else is.
 #
 # Most data sets of the release come with sentences that a language model wrote, 10 or 50 of each class. They are no part
 # of this project: give a file by `--cfg-options model.sentences=FILE.json`, {"class name": ["a sentence", ...]}.
