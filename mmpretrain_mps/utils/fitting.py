@@ -111,11 +111,12 @@ def _fault_of(theirs, ours, classes=None):
     if not isinstance(theirs, torch.Tensor):
         return f'is {_kind_of(theirs)}, expected a tensor'
     # What is empty still, such as the classes, comes with the checkpoint.
-    wanted = [size or None for size in ours.shape]
-    if wanted and wanted[0] is None:
-        wanted[0] = classes
-    if theirs.ndim != len(wanted) or any(size not in (None, found) for size, found in zip(wanted, theirs.shape)):
-        return f"has the shape {tuple(theirs.shape)}, expected ({', '.join('any' if size is None else str(size) for size in wanted)})"
+    wanted = [size or 'any' for size in ours.shape]
+    if wanted and wanted[0] == 'any':
+        wanted[0] = 'classes' if classes is None else classes
+    differ = [isinstance(size, int) and size != found for size, found in zip(wanted, theirs.shape)]
+    if theirs.ndim != ours.ndim or any(differ):
+        return f'has the shape {tuple(theirs.shape)}, expected {tuple(wanted)}'
     if theirs.numel() * theirs.element_size() > theirs.untyped_storage().nbytes():
         return 'claims more numbers than it holds'
     for kind in ('is_floating_point', 'is_complex'):
