@@ -44,6 +44,8 @@ def parse_arguments():
 
 def configure(arguments):
     """Return the config with all flags applied, after a look at the checkpoint."""
+    if arguments.checkpoint and arguments.checkpoint.lower() == 'none':
+        raise ValueError('the zero-shot model has no checkpoint: leave it out, and add --zero-shot')
     checkpoint = arguments.checkpoint and local_checkpoint(arguments.checkpoint)
     if checkpoint:
         check_checkpoint(checkpoint)

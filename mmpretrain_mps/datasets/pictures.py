@@ -3,6 +3,7 @@ import csv
 import io
 import os.path as osp
 import random
+import re
 import unicodedata
 from collections import defaultdict
 from logging import WARNING
@@ -138,6 +139,12 @@ class OwnPictures(SplitDataset):
             raise ValueError(f'{source}: {len(copies)} files go by several names: {shorten(map(" = ".join, copies), 3)}; '
                              'expected every picture once (allow_duplicates=True accepts it).')
         self._looks.update(looks)
+
+    def _doubts(self, split):
+        unusual = [name for name in split.classes if not name.isascii() or re.search('[a-z][A-Z]', name)]
+        hint = [f'{len(unusual)} class names are no plain English words, among them {unusual[0]!r}: the text tower reads them as '
+                'they are. Readable names in classes.yaml usually do better'] * bool(unusual)
+        return super()._doubts(split) + hint
 
     def _divide(self, by_class):
         members = {subset: {} for subset in SUBSETS}

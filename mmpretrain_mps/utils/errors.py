@@ -12,6 +12,8 @@ WORKER_FRAME = re.compile(r'^  File "(.+?)", line \d+.*$', re.MULTILINE)
 USER_ERRORS = (ValueError, FileNotFoundError, NotADirectoryError, ImportError)
 # What Python says of an argument that a class does not have, and where configs are turned into calls.
 UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)\.)?\w+\(\) got an unexpected keyword argument '(\w+)'")
+BUILDING_ERRORS = (ValueError, TypeError, AssertionError, KeyError)
+LIBRARIES = ('/mmengine/', '/mmpretrain/', '/mmcv/', '/torch/optim/', '/torch/utils/data/')
 BUILDER_FILES = ('mmengine/registry/build_functions.py', 'mmengine/runner/runner.py')
 
 
@@ -43,10 +45,13 @@ def user_message(error):
 
     Returns:
         str | None: None for errors from deeper inside a library: these are not understood, hence not hidden. An
-        argument that a config or ``--cfg-options`` gives to a class without it counts as understood.
+        argument that a config or ``--cfg-options`` gives to a class without it counts as understood, and so does what a
+        library refuses while it builds a part of the config.
     """
-    if isinstance(error, TypeError):
+    if isinstance(error, TypeError) and UNKNOWN_ARGUMENT.match(str(error)):
         return _unknown_argument(error)
+    if _is_of_building(error):
+        return f"the config cannot be built: {' '.join(str(error).split()) or type(error).__name__}"
     if not isinstance(error, USER_ERRORS):
         return None
     message = str(error)
@@ -57,6 +62,18 @@ def user_message(error):
         # The lines of code under the frame are indented, the error's own are not; the first names its type.
         message = re.sub(r'\A(?: .*\n)*\w+: ', '', message[last.end():].lstrip('\n')).strip()
     return message if files and PACKAGE_ROOT in Path(files[-1]).resolve().parents else None
+
+
+def _is_of_building(error):
+    """Whether a library refused what a config gives it, while mmengine built the part: names, numbers and types."""
+    if not isinstance(error, BUILDING_ERRORS):
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [frame.filename.replace(os.sep, '/') for frame in frames]
+    builders = [index for index, (name, frame) in enumerate(zip(files, frames))
+                if name.endswith(BUILDER_FILES) and frame.name.startswith('build')]
+    # Nothing of this package behind it: what that raises it words itself, or does not know of.
+    return bool(builders) and all(any(part in name for part in LIBRARIES) for name in files[builders[-1]:])
 
 
 def _unknown_argument(error):

@@ -108,6 +108,8 @@ def load_clip(architecture, pretrained, quick_gelu=None):
     name, weights = resolve_names(architecture, pretrained)
     require_weights(architecture, pretrained)
     config, _ = _read_config(architecture, pretrained)
+    # A local file says nothing of its activation; a tag, and a folder of open_clip, do.
+    is_guess = quick_gelu is None and weights is not None and os.path.isfile(weights) and 'quick_gelu' not in config
     if quick_gelu is None:
         quick_gelu = bool(config.get('quick_gelu')) or trained_with_quick_gelu(name, weights)
     archive = weights is not None and _is_torchscript(weights)
@@ -127,6 +129,9 @@ def load_clip(architecture, pretrained, quick_gelu=None):
     logger = MMLogger.get_current_instance()
     if is_random:
         logger.warning(f'{architecture} has random weights, since `pretrained` is None: good for tests only')
+    if is_guess and not quick_gelu:
+        logger.warning(f'nothing says with which activation the weights {pretrained} were trained; GELU is taken. If they '
+                       "come from OpenAI's, set model.quick_gelu=True: with the other one they silently lose accuracy")
     logger.info(f"CLIP {architecture} ({pretrained}), activation {'QuickGELU' if quick_gelu else 'GELU'}")
     embedded = architecture == EMBEDDED_ARCHITECTURE
     make_tokenizer = mini_clip.tokenizer if embedded else cache(partial(open_clip.get_tokenizer, name))
