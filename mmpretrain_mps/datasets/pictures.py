@@ -142,9 +142,11 @@ class OwnPictures(SplitDataset):
 
     def _doubts(self, split):
         unusual = [name for name in split.classes if not name.isascii() or re.search('[a-z][A-Z]', name)]
-        hint = [f'{len(unusual)} class names are no plain English words, among them {unusual[0]!r}: the text tower reads them as '
-                'they are. Readable names in classes.yaml usually do better'] * bool(unusual)
-        return super()._doubts(split) + hint
+        if not unusual:
+            return super()._doubts(split)
+        return [*super()._doubts(split),
+                f'{len(unusual)} class names are no plain English words, among them {unusual[0]!r}: the text tower reads '
+                'them as they are. Readable names in classes.yaml usually do better']
 
     def _divide(self, by_class):
         members = {subset: {} for subset in SUBSETS}
