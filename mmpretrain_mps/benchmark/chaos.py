@@ -14,7 +14,9 @@ import torch
 
 from ..engine.file_backend import AtomicLocalBackend
 from ..engine.resuming import find_checkpoint
+from ..engine.work_folder import LOCK
 from ..utils.checkpoint import read_checkpoint
+from ..utils.locking import locked
 from .cell_run import machine, versions
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
@@ -95,7 +97,7 @@ class Training:
     """A training that goes on where the last one in its folder ended, in a session of its own."""
 
     def __init__(self, config, folder, processes, options):
-        self.folder, self.log = Path(folder), Path(folder).with_suffix('.log')
+        self.folder, self.log, self.processes = Path(folder), Path(folder).with_suffix('.log'), processes
         self.log.parent.mkdir(parents=True, exist_ok=True)
         launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
         command = [*(launcher if processes > 1 else [sys.executable]), str(TOOLS / 'train.py'), str(config), '--work-dir',
@@ -116,6 +118,23 @@ class Training:
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         return self.process.returncode
+
+    def wait_for_ranks(self):
+        """Wait until the folder is free: processes whose launcher was killed save, and leave by themselves.
+
+        Raises:
+            RuntimeError: If they do not.
+        """
+        deadline = time.monotonic() + GRACE_SECONDS
+        while self.folder.is_dir():
+            try:
+                with locked(self.folder / LOCK, wait=False):
+                    return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f'processes still train in {self.folder}, {GRACE_SECONDS} s after their launcher was '
+                                       'killed') from None
+                time.sleep(POLL_SECONDS)
 
     def checkpoint(self):
         """Return the name of the checkpoint that the next start goes on from, None if there is none."""
@@ -166,9 +185,13 @@ def disturb(training: Training, kind: str, moment: float) -> Disturbance:
         elif kind == 'SIGTERM':
             training.process.send_signal(signal.SIGTERM)
         elif training.process.poll() is None:
+            ranks = training.ranks() if training.processes > 1 else []
             os.killpg(training.process.pid, signal.SIGKILL)
+            for number in ranks:  # each in a session of its own
+                os.kill(number, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         training.wait(GRACE_SECONDS)
+    training.wait_for_ranks()
     return Disturbance(kind, round(after, 2), training.process.wait(), training.checkpoint())
 
 

@@ -16,7 +16,7 @@ from ..utils.config_files import read_config_file
 from ..utils.methods import RECIPES, method_names, other_values, replace_method
 from ..utils.option_values import OptionsAction
 from ..utils.trust import add_trust_flag
-from .launch import LAUNCHERS, is_first_process, leave_processes, set_up_processes
+from .launch import LAUNCHERS, end_with_launcher, is_first_process, leave_processes, set_up_processes
 from .preflight import check_inputs, check_processes, fetch_weights
 from .resuming import find_checkpoint
 from .work_folder import claimed
@@ -229,6 +229,7 @@ def train(cfg, overwrite=False):
         FileNotFoundError: If weights or data are missing.
         ValueError: If the folder cannot be used, see :func:`.work_folder.claimed`, or for what :func:`build_runner` refuses.
     """
+    end_with_launcher(cfg.launcher)
     with contextlib.ExitStack() as stack:
         if is_first_process(cfg.launcher):
             resumed = cfg.load_from if cfg.get('resume') else None

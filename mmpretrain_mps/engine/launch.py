@@ -35,8 +35,6 @@ def set_up_processes(cfg):
         return
     os.environ.update({'slurm': slurm_environment, 'mpi': mpi_environment}.get(launcher, dict)(os.environ))
     _check_environment(launcher)
-    if launcher == 'pytorch':
-        _end_with_launcher()
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         _select_gpu(int(os.environ['LOCAL_RANK']))
@@ -46,8 +44,14 @@ def set_up_processes(cfg):
     dist.init_process_group('nccl' if on_gpu else 'gloo', timeout=datetime.timedelta(seconds=timeout))
 
 
-def _end_with_launcher():
-    """Have the system send SIGTERM when the launcher dies, which would otherwise leave its processes training on."""
+def end_with_launcher(launcher):
+    """Have the system send SIGTERM when the launcher dies, which would otherwise leave its processes training on.
+
+    Args:
+        launcher (str): One of :data:`LAUNCHERS`; the others see to that themselves.
+    """
+    if launcher != 'pytorch':
+        return
     with contextlib.suppress(OSError, AttributeError):  # no Linux
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

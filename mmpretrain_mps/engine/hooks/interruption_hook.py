@@ -1,4 +1,5 @@
 """Trainings that are told to end save what they have, and say how to go on."""
+import contextlib
 import functools
 import os
 import signal
@@ -127,7 +128,7 @@ class InterruptionHook(Hook):
             self._signal = self._signal or int(told) or None
         elif not is_main_process():
             if self._signal is not None:
-                _store().set(_KEY, str(int(self._signal)))
+                _tell(self._signal)
         elif self._signal is None and _was_told():
             self._signal = int(_store().get(_KEY))
 
@@ -136,7 +137,7 @@ class InterruptionHook(Hook):
         done = runner.iter + steps
         path = save_within_epoch(runner, done) if isinstance(runner.train_loop, EpochBasedTrainLoop) and done else None
         if get_world_size() > 1 and is_main_process():
-            _store().set(_KEY, str(int(self._signal)))
+            _tell(self._signal)
         self._leave(runner, path)
 
     def _leave(self, runner, path):
@@ -173,6 +174,12 @@ def _is_between_updates(runner):
 
 def _store():
     return dist.distributed_c10d._get_default_store()
+
+
+def _tell(number):
+    """Let the other processes know; where the launcher died, what they share died with it."""
+    with contextlib.suppress(RuntimeError):
+        _store().set(_KEY, str(int(number)))
 
 
 def _was_told():
