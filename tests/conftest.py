@@ -1,7 +1,9 @@
 """Shared by all tests; being here also lets them import the helper modules of this folder."""
+import logging
 import os
 
 import pytest
+from mmengine.logging import MMLogger
 
 # Several processes on few cores, and sums that do not depend on how many threads there are.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -18,6 +20,20 @@ def pytest_configure(config):
     """Hide the GPUs unless asked: models of whole runs would go there, while the tests' own tensors stay on the CPU."""
     if not config.getoption('--gpu'):
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was():
+    """Undo what a tool that is called within the tests does to the log: messages off, the level of the current logger."""
+    loggers = dict(MMLogger._instance_dict)
+    levels = {name: logger.level for name, logger in loggers.items()}
+    yield
+    logging.disable(logging.NOTSET)
+    for name, logger in loggers.items():
+        logger.setLevel(levels[name])
+    # A logger that a test made is not the current one of the next test, whose output would go to the file of the first.
+    MMLogger._instance_dict.clear()
+    MMLogger._instance_dict.update(loggers)
 
 
 @pytest.fixture(scope='session')

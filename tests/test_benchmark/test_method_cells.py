@@ -46,7 +46,8 @@ def test_a_run_is_found_whatever_it_is_called(tmp_path):
     method, = lay_out('mps', shots=[4], seeds=[1])
     assert method.key == own.key and method.folder != own.folder
     (tmp_path / own.folder).mkdir(parents=True)
-    content = dict(format=RESULT_FORMAT, hash=own.key, recipe='full', config='other.py', method='', metrics={})
+    content = dict(format=RESULT_FORMAT, hash=own.key, recipe='full', config='other.py', method='', metrics={}, shots=4, seed=1,
+                   dataset='Digits')
     (tmp_path / own.folder / RESULT_FILE).write_text(json.dumps(content))
     found = read_result(tmp_path, method)
     assert (found['recipe'], found['method'], found['config']) == ('mps', 'mps', 'mps_mini_16shot_digits.py')

@@ -1,4 +1,3 @@
-import logging
 import runpy
 import subprocess
 import sys
@@ -106,9 +105,3 @@ def test_tensors_and_models_are_on_the_device_and_products_are_whole(monkeypatch
         assert all(row.difference == float('inf') for row in compare(GOLDEN, device='meta', method='mps'))
         assert torch.backends.cuda.matmul.allow_tf32
     assert seen == [('meta', False)]
-
-
-@pytest.fixture(autouse=True)
-def keep_logging_on():
-    yield
-    logging.disable(logging.NOTSET)
