@@ -3,7 +3,8 @@
     python tools/benchmark/methods.py --out results/benchmark/methods.json                  # all methods; about an hour
     python tools/benchmark/methods.py --methods coop tcp --batch 4 --classes 100            # a look
 
-ViT-B/16 with random weights, 397 classes (as many as SUN397 has, with ImageNet's names), one batch. Each method runs
+ViT-B/16 with random weights, 397 classes (as many as SUN397 has, with ImageNet's names), one batch, settings of SUN397 with 16
+pictures per class. Each method runs
 
 - ``plain``: the way released code runs it: the whole context of every class in every step and in every batch of a prediction,
   the vision tower in every step, all tokens in all blocks (tools/benchmark/plain_towers.py);
@@ -12,14 +13,20 @@ ViT-B/16 with random weights, 397 classes (as many as SUN397 has, with ImageNet'
 
 All of them compute the same losses and logits, which is checked first. Times are processor times of one thread by default,
 medians of the runs that fit into --seconds, one at least.
+
+The search of Tip-Adapter's two numbers runs whole, on features of min(16, 4) pictures per class; its plain execution, which
+computes everything again for each pair, runs for the first few pairs.
 """
 import argparse
 import contextlib
 import logging
 import statistics
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from machine import PeakMemory, describe_machine, seconds, write_results
+from mmengine.config import Config
 from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -30,12 +37,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmpretrain_mps.mini_clip import concepts
 from mmpretrain_mps.models.backbones.linear import force_onednn
 from mmpretrain_mps.models.classifiers import CLIPClassifier, MPSCLIPClassifier
+from mmpretrain_mps.models.classifiers.frozen_image_classifier import ImageFeatures
+from mmpretrain_mps.models.classifiers.logit_bias_classifier import LogitBiasClassifier
+from mmpretrain_mps.models.classifiers.tip_adapter import TipAdapterClassifier
 from mmpretrain_mps.models.utils.clip_loader import EMBEDDED_ARCHITECTURE
-from mmpretrain_mps.utils.methods import method_names, read_method
+from mmpretrain_mps.models.utils.fusion_search import search_grid
+from mmpretrain_mps.utils.methods import method_names, replace_method
 
 TRAINED_BY_STEPS = ('mps', 'coop', 'tcp', 'textrefiner', 'promptsrc', 'ivlp', 'tac', 'clip_lora', 'clip_adapter', 'tip_adapter_f',
                     'amu_tuning')
 ENCODED_ONCE = dict(sentences=None, teacher_templates='classes')
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+SHOTS, VALIDATION_SHOTS = 16, 4
+PLAIN_PAIRS = 9
 
 
 def parse_arguments(arguments=None):
@@ -62,23 +76,46 @@ class Bench:
     """
 
     def __init__(self, method, args):
-        content = read_method(method)
-        config = {**content.model, 'architecture': args.architecture,
-                  'pretrained': 'embedded' if args.architecture == EMBEDDED_ARCHITECTURE else None}
+        embedded = args.architecture == EMBEDDED_ARCHITECTURE
+        cfg = Config.fromfile(CONFIGS / ('mps_mini_16shot_digits.py' if embedded else 'mps_vitb16_16shot_sun397.py'))
+        replace_method(cfg, method)
+        self.search_over = cfg.train_cfg.get('search')
+        config = {**cfg.model, 'architecture': args.architecture, 'pretrained': 'embedded' if embedded else None}
         # What is encoded once, before the first step, is not measured here: the classes' own templates do.
         config.update({name: value for name, value in ENCODED_ONCE.items() if name in config})
+        if 'auxiliary_weights' in config:
+            config['auxiliary_weights'] = None
         names = IMAGENET_SIMPLE_CATEGORIES[:args.classes]
         torch.manual_seed(0)
         self.model = MODELS.build({**config, 'class_names': _names(args, names)})
-        self.views = int((content.views or {}).get('num_views', 1)) if content.views != 'test' else 1
+        self.classes = len(self.model.class_names)
+        self._start()
+        self.views = cfg.train_dataloader.dataset.get('views', {}).get('num_views', 1)
         generator = torch.Generator().manual_seed(1)
         pictures = self.views + self.model.takes_reference
         self.pictures = [torch.randn(args.batch, 3, *self.model.image_size, generator=generator) for _ in range(pictures)]
-        self.labels = torch.randint(0, args.classes, (args.batch, ), generator=generator)
+        self.labels = torch.randint(0, self.classes, (args.batch, ), generator=generator)
         self.samples = [DataSample(gt_label=label) for label in self.labels.split(1)]
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        # What steps add to, such as TextRefiner's memory, without its being trained, once all that is filled once is there.
+        with torch.no_grad():
+            self.losses()
+        self._start_buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         # No rate: every run sees the same weights, and a step costs what it costs.
         self.optimizer = torch.optim.SGD(self.parameters, lr=0.0, momentum=0.9, weight_decay=5e-4)
+
+    def _start(self):
+        """Give a layer that starts from features of the training pictures some."""
+        if isinstance(self.model, LogitBiasClassifier):
+            with torch.no_grad():
+                width = self.model.start_features(torch.zeros(1, 3, *self.model.image_size)).shape[1]
+            labels = torch.arange(self.classes).repeat(SHOTS)
+            self.model.start_from(torch.randn(len(labels), width), labels)
+
+    def forget_steps(self):
+        """Set all that steps change, besides weights, to what it was."""
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(self._start_buffers[name])
 
     @property
     def keeps_views(self):
@@ -131,8 +168,57 @@ def measure(run, args):
                 peak_gb=None if memory.above is None else memory.above / 1e9, tflop=counter.get_total_flops() / 1e12)
 
 
+def plain_count_right(model, cls, labels, inners, alphas):
+    """Count right predictions for every pair of Tip-Adapter's numbers, with both products computed again for each.
+
+    Returns:
+        Tensor: ``(len(inners), len(alphas))``.
+    """
+    right = torch.zeros(len(inners), len(alphas), dtype=torch.int64)
+    values = torch.eye(len(model.class_names)).repeat_interleave(model.cache_keys.shape[1], 0)
+    for row, beta in enumerate(inners):
+        for column, alpha in enumerate(alphas):
+            unit = F.normalize(cls, dim=-1)
+            zero_shot = model.logit_scale * unit @ F.normalize(model.text_prototypes, dim=-1).T
+            bias = (beta * (unit @ model.cache_keys.flatten(0, 1).T) - beta).exp() @ values
+            right[row, column] = ((zero_shot + alpha * bias).argmax(1) == labels).sum()
+    return right
+
+
+@torch.no_grad()
+def measure_search(bench, args):
+    """Time the search of Tip-Adapter's two numbers.
+
+    Returns:
+        dict: Seconds of the whole search, of the plain one for each pair, and how many times as long it takes for all.
+
+    Raises:
+        ValueError: If the two count differently.
+    """
+    model, labels = bench.model, torch.arange(bench.classes * min(SHOTS, VALIDATION_SHOTS)) % bench.classes
+    # As hard as real pictures: some are right whatever the numbers are, some never.
+    cls = 0.3 * F.normalize(model.text_prototypes, dim=-1)[labels] + F.normalize(
+        torch.randn(len(labels), model.text_prototypes.shape[1], generator=torch.Generator().manual_seed(3)), dim=-1)
+    grid = [search_grid(end, steps) for end, steps in zip(bench.search_over.scale, bench.search_over.steps)]
+    few = [values[:round(PLAIN_PAIRS**0.5)] for values in grid]
+    features, cpu = ImageFeatures(cls), torch.device('cpu')
+    if not args.no_plain:
+        right, plainly = model.count_right(features, labels, *few), plain_count_right(model, cls, labels, *few)
+        if (right - plainly).abs().max() > 0.002 * len(labels):  # pictures between two classes but for rounding
+            raise ValueError(f'the plain search counts {plainly.tolist()} right, the search {right.tolist()}')
+    pairs = len(grid[0]) * len(grid[1])
+    found = dict(pictures=len(labels), pairs=pairs,
+                 seconds=seconds(lambda: model.count_right(features, labels, *grid), cpu, args.clock))
+    if not args.no_plain:
+        per_pair = seconds(lambda: plain_count_right(model, cls, labels, *few), cpu, args.clock) / (len(few[0]) * len(few[1]))
+        found.update(plain_seconds_per_pair=per_pair, plain_pairs_measured=len(few[0]) * len(few[1]),
+                     ratio=per_pair * pairs / found['seconds'])
+    return found
+
+
 def numbers_of(bench):
-    """Return the losses of a step and the logits of a prediction."""
+    """Return the losses of the first step and the logits of a prediction."""
+    bench.forget_steps()
     with torch.no_grad():
         losses = bench.losses()
     return torch.stack([losses[name] for name in sorted(losses) if 'loss' in name]), bench.predict()
@@ -164,6 +250,8 @@ def run_method(method, args):
         with torch.no_grad():
             frozen = bench.model.frozen_features(torch.cat(bench.pictures))
         found['training']['kept'] = measure(lambda: bench.step(frozen), args)
+    if isinstance(bench.model, TipAdapterClassifier):
+        found['search'] = measure_search(bench, args)
     if not args.no_plain:
         with plain_execution(bench):
             found['difference'] = check_equal(numbers, numbers_of(bench))
@@ -201,6 +289,10 @@ def lines_of(found):
                 yield (f"{found['method']:<14}{task:<11}{name:<6}{row['rate']:>9.2f} pictures/s{row['seconds']:>9.2f} s"
                        f"{row['tflop']:>8.3f} TFLOP" + ('' if row['peak_gb'] is None else f"{row['peak_gb']:>7.2f} GB")
                        + (f'{ratio:>8.2f} x' if ratio else ''))
+    if 'search' in found:
+        search = found['search']
+        yield (f"{found['method']:<14}search of {search['pairs']} pairs on {search['pictures']} pictures {search['seconds']:.2f} s"
+               + (f", {search['ratio']:.0f} x" if 'ratio' in search else ''))
 
 
 def main():
