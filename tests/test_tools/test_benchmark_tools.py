@@ -198,6 +198,18 @@ def test_options_are_the_same_within_one_standard_deviation_of_plain_training(mo
     sys.modules.pop('machine', None)
 
 
+@pytest.mark.parametrize('method, executions, pairs', [('textrefiner', {'plain', 'fresh', 'kept'}, None),
+                                                       ('tip_adapter_f', {'plain', 'fresh', 'kept'}, 4000)])
+def test_methods_are_measured_against_plain_executions_with_the_same_numbers(method, executions, pairs, tmp_path):
+    result = run_python(TOOLS / 'methods.py', '--architecture', 'mps-mini', '--methods', method, '--classes', '3', '--batch', '2',
+                        '--seconds', '0', '--out', tmp_path / 'methods.json')
+    found, = json.loads((tmp_path / 'methods.json').read_text())['methods']
+    assert set(found['training']) >= executions and found['difference'] < 1e-3
+    assert all(found['training'][name]['tflop'] <= found['training']['plain']['tflop'] for name in executions)
+    assert found.get('search', {}).get('pairs') == pairs
+    assert f'{method} ' in result.stdout
+
+
 @pytest.mark.parametrize('flags, message', [
     (['--device', 'cuda'], '--device is cuda, but PyTorch sees no GPU here'),
     (['--precision', 'tf32'], '--precision tf32 is of GPUs, but --device is cpu'),
