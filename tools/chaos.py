@@ -12,13 +12,16 @@ from pathlib import Path
 
 from mmpretrain_mps.benchmark import chaos
 from mmpretrain_mps.utils.errors import user_errors
+from mmpretrain_mps.utils.methods import method_names
 
 
 def parse_arguments():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--rounds', type=int, default=10, help='trainings that are disturbed; by default 10')
+    parser.add_argument('--methods', nargs='+', default=[''], metavar='NAME',
+                        help=f"train by these in the place of the config's own method: {', '.join(method_names())}")
+    parser.add_argument('--rounds', type=int, default=10, help='trainings that are disturbed, of each method; by default 10')
     parser.add_argument('--seed', type=int, default=0, help='of kinds and moments; by default 0')
     parser.add_argument('--processes', type=int, default=1, help='of each training; by default 1')
     parser.add_argument('--work-dir', default='work_dirs/chaos', help='a new folder, for the runs')
@@ -37,11 +40,14 @@ def main():
     """Disturb and compare."""
     arguments = parse_arguments()
     with user_errors(arguments.traceback):
-        result = chaos.run(arguments.config, arguments.work_dir, arguments.rounds, arguments.seed, arguments.processes,
-                           arguments.cfg_options, report=lambda line: print(line, flush=True))
-        if arguments.out:
-            chaos.write(result, arguments.out)
-    sys.exit(0 if result['equal'] else 1)
+        results = []
+        for method in arguments.methods:
+            results.append(chaos.run(
+                arguments.config, Path(arguments.work_dir, method), arguments.rounds, arguments.seed, arguments.processes,
+                arguments.cfg_options, report=lambda line: print(f'{method} {line}'.lstrip(), flush=True), method=method))
+            if arguments.out:
+                chaos.write(results, arguments.out)
+    sys.exit(0 if all(result['equal'] for result in results) else 1)
 
 
 if __name__ == '__main__':

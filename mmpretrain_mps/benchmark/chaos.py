@@ -41,7 +41,8 @@ class Disturbance(NamedTuple):
     """The checkpoint that the next start goes on from; None if there is none yet."""
 
 
-def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, options: List[str], report) -> dict:
+def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, options: List[str], report,
+        method: str = '') -> dict:
     """Disturb a training in every round, resume it until it ends, and compare what it comes to.
 
     Args:
@@ -52,6 +53,7 @@ def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, opti
         processes (int): Of each training; from 2 on, single ones of them are killed too.
         options (Sequence[str]): ``NAME=VALUE`` for the config.
         report (Callable[[str], None]): Gets lines for the user.
+        method (str): In the place of the config's own.
 
     Returns:
         dict: What was done and found, plain; ``equal`` tells whether all came to the same, bit for bit.
@@ -61,7 +63,8 @@ def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, opti
     """
     folder, generator = Path(work_dir), random.Random(seed)
     whole, start = folder / 'whole', time.monotonic()
-    training = Training(config, whole, processes, options)
+    arguments = [*(['--method', method] if method else []), '--cfg-options', 'default_hooks.checkpoint.interval=1', *options]
+    training = Training(config, whole, processes, arguments)
     while training.process.poll() is None and not any(whole.glob('*.pth')):
         time.sleep(POLL_SECONDS)
     # Until there is something to lose: half of it is enough to try.
@@ -75,12 +78,12 @@ def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, opti
         path, story = folder / f'round_{number}', []
         for kind in generator.choices(kinds, k=generator.randint(1, 4)):
             # A resumed training is shorter: some are left to end before their moment comes.
-            disturbed = disturb(Training(config, path, processes, options), kind, generator.uniform(first / 2, seconds))
+            disturbed = disturb(Training(config, path, processes, arguments), kind, generator.uniform(first / 2, seconds))
             story.append(disturbed)
             if disturbed.status == 0:
                 break
         else:
-            last = Training(config, path, processes, options)
+            last = Training(config, path, processes, arguments)
             story.append(Disturbance('', 0, last.wait(), last.checkpoint()))
         differences = compare(whole, path) if story[-1].status == 0 else ['the last start failed']
         found.append(dict(round=number, starts=[entry._asdict() for entry in story], differences=differences))
@@ -88,7 +91,7 @@ def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, opti
                + ('equal' if not differences else f'DIFFERENT: {"; ".join(differences[:3])}'))
     starts = [entry for result in found for entry in result['starts']]
     return dict(
-        format=FORMAT, config=Path(config).name, options=options, processes=processes, seed=seed, seconds=round(seconds, 1),
+        format=FORMAT, config=Path(config).name, method=method, options=options, processes=processes, seed=seed, seconds=round(seconds, 1),
         disturbances={kind: sum(entry['kind'] == kind and entry['status'] != 0 for entry in starts) for kind in KINDS},
         equal=all(not result['differences'] for result in found), rounds=found, machine=machine(), versions=versions())
 
@@ -96,13 +99,13 @@ def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, opti
 class Training:
     """A training that goes on where the last one in its folder ended, in a session of its own."""
 
-    def __init__(self, config, folder, processes, options):
+    def __init__(self, config, folder, processes, arguments):
         self.folder, self.log, self.processes = Path(folder), Path(folder).with_suffix('.log'), processes
         self.log.parent.mkdir(parents=True, exist_ok=True)
         launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
         command = [*(launcher if processes > 1 else [sys.executable]), str(TOOLS / 'train.py'), str(config), '--work-dir',
                    str(folder), '--resume', '--no-validate', *(['--launcher', 'pytorch'] if processes > 1 else []),
-                   '--cfg-options', 'default_hooks.checkpoint.interval=1', *options]
+                   *arguments]
         self.started = time.time()
         search = os.pathsep.join(filter(None, [str(TOOLS.parent), os.environ.get('PYTHONPATH', '')]))
         with open(self.log, 'a') as log:
@@ -213,9 +216,11 @@ def compare(first: Path, second: Path) -> List[str]:
     return same_name + [place for name in COMPARED for place in _differences(one.get(name), other.get(name), name)]
 
 
-def write(result: dict, path: str) -> None:
-    """Write what :func:`run` returned, complete or not at all."""
-    AtomicLocalBackend().put_text(json.dumps(result, indent=1, ensure_ascii=False) + '\n', path)
+def write(results: List[dict], path: str) -> None:
+    """Write what :func:`run` returned, of every method, complete or not at all."""
+    content = results[0] if len(results) == 1 else dict(format=FORMAT, equal=all(result['equal'] for result in results),
+                                                        methods=results)
+    AtomicLocalBackend().put_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', path)
 
 
 def _differences(one, other, place):

@@ -62,5 +62,5 @@ def test_a_training_that_is_killed_comes_to_the_same_end(folder, tmp_path, monke
     lines = []
     result = chaos.run(str(folder / 'tiny.py'), str(tmp_path), 1, 3, 1, ['train_cfg.max_epochs=40'], lines.append)
     assert result['equal'] and result['rounds'][0]['starts'][-1]['status'] == 0
-    chaos.write(result, str(tmp_path / 'result.json'))
+    chaos.write([result], str(tmp_path / 'result.json'))
     assert json.loads((tmp_path / 'result.json').read_text())['format'] == chaos.FORMAT

@@ -74,6 +74,7 @@ def test_zero_shot_clip_is_tested_without_a_checkpoint(trained, capsys):
     ((TEST, '{config}', 'some.pth', '--zero-shot'), '--zero-shot tests CLIP as it is: leave out the checkpoint'),
     ((TEST, '{config}', '--zero-shot', '--method', 'coop'), '--zero-shot tests CLIP as it is: leave out the checkpoint, --m'),
     ((TRAIN, '{config}', '--method', 'zero_shot'), 'zero-shot CLIP trains nothing'),
+    ((TRAIN, '{config}', '--method', 'tip_adapter', '--cfg-options', 'train_cfg.max_epochs=4'), "takes no 'max_epochs'"),
     ((TRAIN, '{config}', '--method', 'coup'), "there is no method 'coup'"),
     ((TRAIN, '{config}', '--method', 'coop', '--cfg-options', 'model.gram_loss.loss_weight=1'), "'gram_loss'"),
     ((TRAIN, '{config}', '--method', 'coop', '--recipe', 'paper'), "argument --recipe: invalid choice: 'paper'")])

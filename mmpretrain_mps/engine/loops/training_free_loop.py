@@ -8,13 +8,14 @@ class TrainingFreeLoop(EpochBasedTrainLoop):
     Args:
         runner (Runner): The runner.
         dataloader (DataLoader | dict): Of the training pictures.
-        **kwargs: As in mmengine's ``EpochBasedTrainLoop``, except ``max_epochs``.
+        val_begin (int): As in mmengine's ``EpochBasedTrainLoop``.
+        val_interval (int): Likewise.
     """
 
     takes_no_steps = True
 
-    def __init__(self, runner, dataloader, **kwargs):
-        super().__init__(runner, dataloader, max_epochs=1, **kwargs)
+    def __init__(self, runner, dataloader, val_begin: int = 1, val_interval: int = 1):
+        super().__init__(runner, dataloader, max_epochs=1, val_begin=val_begin, val_interval=val_interval)
 
     def run_epoch(self):
         """Do what there is instead of steps."""
