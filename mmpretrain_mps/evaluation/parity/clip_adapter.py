@@ -39,7 +39,7 @@ def rows(golden):
             return _build(golden, architecture, token_ids, ratio)
 
         yield from _compare_features(golden, build(0.2), token_ids)
-        for ratio in dict.fromkeys(match[1] for match in golden.matches(r'loss\.ratio([\d.]+)\.ce')):
+        for ratio in dict.fromkeys(match[1] for match in golden.matches(r'loss\.ratio([\d.e+-]+)\.ce')):
             yield from _compare_ratio(golden, build(float(ratio)), f'ratio{ratio}')
 
 

@@ -41,7 +41,7 @@ def rows(golden):
         features = model.frozen_features(golden.tensor('in.images')).cls
         yield compared(golden, 'image_features_raw', features, TOLERANCE)
         yield compared(golden, 'image_features', F.normalize(features, dim=-1), TOLERANCE)
-    for match in golden.matches(r'sched\.lr([\d.]+)\.E(\d+)'):
+    for match in golden.matches(r'sched\.lr([\d.e+-]+)\.E(\d+)'):
         yield compared(golden, match[0], recipe_rates('coop', int(match[2]), float(match[1])), RATE_TOLERANCE)
 
 
@@ -78,7 +78,7 @@ def _compare_case(golden, case, build):
     ours.update(loss=loss, grad_ctx=model.context.grad)
     for name, value in ours.items():
         yield compared(golden, f'{case}.{name}', value, TOLERANCE)
-    for match in golden.matches(rf'{case}\.(?:wd([\d.]+)\.)?traj_loss'):
+    for match in golden.matches(rf'{case}\.(?:wd([\d.e+-]+)\.)?traj_loss'):
         decay = {} if match[1] is None else dict(weight_decay=float(match[1]))
         yield from _compare_trajectory(golden, match[0].removesuffix('loss'), build(), decay)
 

@@ -81,7 +81,7 @@ class MPSFile(GoldenFile):
         """
         temperatures = {}
         for layer in self.layers:
-            values = [float(m[1]) for m in self.matches(rf'loss\.supcon_{layer}\.tau([\d.]+)\.rawtext')]
+            values = [float(m[1]) for m in self.matches(rf'loss\.supcon_{layer}\.tau([\d.e+-]+)\.rawtext')]
             if values:
                 temperatures[layer] = values[0]
         first = next(iter(temperatures.values()), None)
@@ -102,7 +102,7 @@ def rows(golden):
     yield from _compare_losses(golden, model, views)
     yield from _compare_gradients(golden, views)
     yield from _compare_trajectories(golden, views)
-    for match in golden.matches(r'sched\.tau\.([\d.]+)to([\d.]+)\.E(\d+)'):
+    for match in golden.matches(r'sched\.tau\.([\d.e+-]+)to([\d.e+-]+)\.E(\d+)'):
         schedule, epochs = CosineValue(float(match[1]), float(match[2])), int(match[3])
         yield compared(golden, match[0], torch.tensor([schedule.at(epoch, epochs) for epoch in range(epochs + 1)]))
 
@@ -226,7 +226,7 @@ def _compare_losses(golden, model, views):
     ours = {}
     features = model._training_features(views, len(views[0]))
     for name, normalize_text in (('rawtext', False), ('normtext', True)):
-        for match in golden.matches(rf'loss\.total\.{name}\.con([\d.]+)'):
+        for match in golden.matches(rf'loss\.total\.{name}\.con([\d.e+-]+)'):
             losses = _losses(golden, build_model(golden, float(match[1]), normalize_text), views)
             ours[match[0]] = _total(losses)
             ours['loss.ce'] = losses['loss_ce']
@@ -237,10 +237,10 @@ def _compare_losses(golden, model, views):
     labels, text = golden.tensor('in.labels').long(), golden.tensor('in.text_features')
     texts = dict(rawtext=text, normtext=F.normalize(text, dim=-1), notext=None)
     layers = {'final': features.tuned[:, :, 0], **dict(zip(golden.layers, features.intermediate))}
-    for match in golden.matches(r'loss\.supcon_(\w+)\.tau([\d.]+)\.(rawtext|normtext)'):
+    for match in golden.matches(r'loss\.supcon_(\w+)\.tau([\d.e+-]+)\.(rawtext|normtext)'):
         if match[1] in layers:
             ours[match[0]] = sculpt_loss(layers[match[1]], labels, texts[match[3]], float(match[2]))
-    for match in golden.matches(r'loss\.supcon_edge\.(one|two)view_(rawtext|normtext|notext)\.tau([\d.]+)'):
+    for match in golden.matches(r'loss\.supcon_edge\.(one|two)view_(rawtext|normtext|notext)\.tau([\d.e+-]+)'):
         views_used = layers['final'][:1] if match[1] == 'one' else layers['final']
         ours[match[0]] = sculpt_loss(views_used, labels, texts[match[2]], float(match[3]))
     for name in golden.arrays:
@@ -249,7 +249,7 @@ def _compare_losses(golden, model, views):
 
 
 def _compare_gradients(golden, views):
-    for (text, weight), names in _grouped(golden, r'grad\.total\.(rawtext|normtext)\.con(\d+(?:\.\d+)?)\.(\D.*)'):
+    for (text, weight), names in _grouped(golden, r'grad\.total\.(rawtext|normtext)\.con([\d.e+-]+)\.(\D.*)'):
         model = build_model(golden, float(weight), text == 'normtext')
         _total(_losses(golden, model, views)).backward()
         parameters = _tuned_parameters(golden, model)
@@ -259,7 +259,7 @@ def _compare_gradients(golden, views):
 
 
 def _compare_trajectories(golden, views):
-    pattern = r'traj\.total\.sgd_lr([\d.e-]+)_m([\d.]+)_wd([\d.e-]+)\.(rawtext|normtext)\.con([\d.]+)'
+    pattern = r'traj\.total\.sgd_lr([\d.e+-]+)_m([\d.e+-]+)_wd([\d.e+-]+)\.(rawtext|normtext)\.con([\d.e+-]+)'
     for match in golden.matches(pattern):
         model = build_model(golden, float(match[5]), match[4] == 'normtext')
         optimizer = torch.optim.SGD(_tuned_parameters(golden, model).values(), lr=float(match[1]),

@@ -43,14 +43,14 @@ def rows(golden):
             yield from _compare_losses(golden, case, build(case))
             yield from _compare_states(golden, case, build(case))
             yield from _compare_trajectory(golden, case, build(case), 'traj', {})
-            for match in golden.matches(rf'{case}\.(wd([\d.]+))\.traj_loss'):
+            for match in golden.matches(rf'{case}\.(wd([\d.e+-]+))\.traj_loss'):
                 changes = dict(weight_decay=float(match[2]))
                 yield from _compare_trajectory(golden, case, build(case), f'{match[1]}.traj', changes)
         yield from _compare_average(golden, build('main'))
-    for match in golden.matches(r'gpa\.recipe\.E(\d+)\.mean([\d.]+)\.std([\d.]+)'):
+    for match in golden.matches(r'gpa\.recipe\.E(\d+)\.mean([\d.e+-]+)\.std([\d.e+-]+)'):
         weights = epoch_weights(dict(mean=float(match[2]), std=float(match[3])), int(match[1]))
         yield compared(golden, match[0], torch.tensor(weights), SCHEDULE_TOLERANCE)
-    for match in golden.matches(r'sched\.lr([\d.]+)\.E(\d+)'):
+    for match in golden.matches(r'sched\.lr([\d.e+-]+)\.E(\d+)'):
         yield compared(golden, match[0], recipe_rates(METHOD, int(match[2]), float(match[1])), SCHEDULE_TOLERANCE)
 
 

@@ -127,7 +127,7 @@ def _compare_gradients(golden, build):
 
 
 def _compare_trajectories(golden, build):
-    for match in golden.matches(r'traj\.total\.(adam_eps([\de.-]+))'):
+    for match in golden.matches(r'traj\.total\.(adam_eps([\d.e+-]+))'):
         model = build()
         optimizer = recipe_optimizer('tcp', _trained(model).values(), eps=float(match[2]))
         totals = []

@@ -47,7 +47,7 @@ def rows(golden):
         yield from _compare_step(golden, build())
         yield from _compare_predictions(golden, build().eval())
         yield from _compare_gradients(golden, build)
-        for match in golden.matches(r'(traj(?:_wd([\de.-]+))?)\.total'):
+        for match in golden.matches(r'(traj(?:_wd([\d.e+-]+))?)\.total'):
             decay = {} if match[2] is None else dict(weight_decay=float(match[2]))
             yield from _compare_trajectory(golden, match[1], build(), decay)
     for match in golden.matches(r'sched\.lr\.E(\d+)'):

@@ -98,9 +98,9 @@ def _compare_logits(recorded):
     golden = recorded.golden
     for split in ('val', 'test'):
         yield compared(golden, f'out.zero_shot_logits.{split}', recorded.branches(split, 1.0, 1.0).zero_shot)
-    for match in golden.matches(r'out\.cache_logits\.test\.beta([\d.]+)'):
+    for match in golden.matches(r'out\.cache_logits\.test\.beta([\d.e+-]+)'):
         yield compared(golden, match[0], recorded.branches('test', float(match[1]), 1.0).tuned)
-    for match in golden.matches(r'out\.fused_logits\.test\.beta([\d.]+)\.alpha([\d.]+)'):
+    for match in golden.matches(r'out\.fused_logits\.test\.beta([\d.e+-]+)\.alpha([\d.e+-]+)'):
         yield compared(golden, match[0], recorded.branches('test', float(match[1]), float(match[2])).fused)
 
 
