@@ -22,7 +22,8 @@ def test_views_depend_on_the_step_and_differ_from_each_other(batches):
 
 
 def test_views_are_of_the_same_masks_and_colours(batches, monkeypatch):
-    monkeypatch.setattr(augmentation, 'augment_glyphs', lambda ink, drawn, generator: ink[:, None].expand(-1, 3, -1, -1) / 255)
+    monkeypatch.setattr(augmentation, 'augment_glyphs',
+                        lambda ink, drawn, generator: ink[:, None].expand(-1, 3, -1, -1) / 255)
     monkeypatch.setattr(augmentation, 'augment_shapes',
                         lambda ink, colours, generator: colours[:, :, None, None] * ink[:, None] / 255)
     first, second, third = batches.views(5, 3)
