@@ -11,7 +11,14 @@ _base_ = [
 
 architecture = 'mps-mini'
 pretrained = 'embedded'
-model = dict(architecture=architecture, pretrained=pretrained)
+# The second network is embedded, too: trained without labels on glyphs that this project's code draws.
+model = dict(
+    architecture=architecture,
+    pretrained=pretrained,
+    auxiliary=dict(type='ResNet_CIFAR', depth=18, stem_channels=16, base_channels=16, strides=(2, 2, 2, 2)),
+    auxiliary_weights=dict(checkpoint='embedded'),
+    auxiliary_mean=(0.5, 0.5, 0.5),
+    auxiliary_std=(0.5, 0.5, 0.5))
 
 # Crops are those of the data set.
 train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=1)))

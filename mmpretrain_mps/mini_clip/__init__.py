@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Iterable, List
 
 __all__ = [
-    'DIGIT_TEMPLATES', 'GLYPH_TEMPLATES', 'check_vocabulary', 'folder',
-    'tokenizer', 'vocabulary'
+    'DIGIT_TEMPLATES', 'GLYPH_TEMPLATES', 'auxiliary_weights',
+    'check_vocabulary', 'folder', 'tokenizer', 'vocabulary'
 ]
 
 # The best prompt ensemble on the train half of scikit-learn's digits, never on
@@ -50,6 +50,15 @@ def folder() -> Path:
         Path: Absolute path of the installed model.
     """
     return Path(__file__).resolve().parent
+
+
+def auxiliary_weights() -> Path:
+    """Weights of the small self-supervised ResNet beside the mini CLIP.
+
+    Returns:
+        Path: Of the installed file; :mod:`.self_supervision` has the network.
+    """
+    return folder() / 'auxiliary_resnet18.safetensors'
 
 
 @lru_cache(maxsize=None)

@@ -112,22 +112,26 @@ def font_faces(split: str) -> List[FontFace]:
     """Faces of one side of the font split.
 
     Args:
-        split (str): ``train`` (needs the extra ``pretrain``) or ``held_out``
-            (needs matplotlib only).
+        split (str): ``train`` (needs the extra ``pretrain``), ``train_basic``
+            (those of them that matplotlib brings along) or ``held_out``
+            (matplotlib's, too).
 
     Returns:
         list[FontFace]: In a fixed order.
 
     Raises:
-        ValueError: If ``split`` is neither.
+        ValueError: If ``split`` is none of them.
         ModuleNotFoundError: If a font package is not installed.
         FileNotFoundError: If an installed package lacks an expected file.
     """
     if split == 'train':
         return _faces(_TRAINING)
+    if split == 'train_basic':
+        return _faces({'matplotlib': _TRAINING['matplotlib']})
     if split == 'held_out':
         return _faces(_HELD_OUT)
-    raise ValueError(f"split must be 'train' or 'held_out', got {split!r}")
+    raise ValueError("split must be 'train', 'train_basic' or 'held_out', got "
+                     f'{split!r}')
 
 
 @lru_cache(maxsize=None)

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
 
+import safetensors.torch
 import torch
 
 # All that tensors in containers are made of. Nothing here runs code of the file.
@@ -46,7 +47,7 @@ def read_weights(path) -> dict:
     ``weights_only=True`` refuses altogether. Here they are left out.
 
     Args:
-        path (str | Path): A local file that ``torch.save`` wrote.
+        path (str | Path): A local file that ``torch.save`` wrote, or one of safetensors by the end of its name.
 
     Returns:
         dict[str, Tensor]: The entry ``state_dict``, or the tensors of the file itself; on the CPU.
@@ -57,7 +58,10 @@ def read_weights(path) -> dict:
     reader = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__='pickle',
                              UnpicklingError=pickle.UnpicklingError)
     try:
-        content = torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False)
+        if Path(path).suffix == '.safetensors':
+            content = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False)
     except Exception as error:  # garbage makes torch raise whatever its readers stumble over
         raise ValueError(f'{path} ({Path(path).stat().st_size} bytes) is not readable as a file of weights: '
                          f'{(str(error) or type(error).__name__).splitlines()[0]}') from error

@@ -77,8 +77,13 @@ def test_heldout_glyphs_refuse_bad_requests(names, per_font, message):
 
 
 def test_unknown_font_split_is_refused():
-    with pytest.raises(ValueError, match="'train' or 'held_out'"):
+    with pytest.raises(ValueError, match="'train', 'train_basic' or 'held_out'"):
         rendering.font_faces('test')
+
+
+def test_basic_training_fonts_need_no_package_and_are_no_test_fonts():
+    families = {face.family for face in rendering.font_faces('train_basic')}
+    assert families == {'DejaVu Sans', 'DejaVu Sans Mono', 'STIX General'}
 
 
 def test_missing_font_package_names_the_extra(monkeypatch):

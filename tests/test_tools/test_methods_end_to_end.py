@@ -54,6 +54,16 @@ def test_a_method_without_its_search_is_saved_and_says_that_there_was_none(train
     assert not state['fusion_point'].any() and state['cache_keys'].isfinite().all()
 
 
+def test_amu_tuning_of_the_embedded_clip_needs_no_download_and_gains_on_it(tmp_path):
+    options = ('--cfg-options', 'train_cfg.max_epochs=4', 'num_shots=8', 'val_dataloader.dataset.indices=150')
+    with mock.patch('mmpretrain_mps.models.utils.clip_loader.reachable', lambda host: False):
+        assert call(TRAIN, CONFIG_FOLDER / 'mps_mini_16shot_digits.py', '--method', 'amu_tuning', '--work-dir', tmp_path,
+                    *options) == 0
+    lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    found = next(line for line in map(json.loads, lines) if 'accuracy/fused' in line)
+    assert found['accuracy/fused'] > found['accuracy/zero_shot'] and found['accuracy/tuned'] > 50
+
+
 def test_the_checkpoint_of_a_method_is_refused_by_another_one(trained, capsys):
     config, checkpoint = trained
     assert call(TEST, config, checkpoint, '--method', 'coop', '--work-dir', checkpoint.parent / 'refused') == 2

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from safetensors.torch import save_file
 
 from mmpretrain_mps.utils.foreign_weights import read_weights
 
@@ -39,6 +40,15 @@ def test_a_bare_state_dict_and_parameters_are_read(tmp_path):
     same(read_weights(tmp_path / 'bare.pth'))
     torch.save(dict(state_dict=dict(weight=torch.nn.Parameter(torch.ones(2)), note='text')), tmp_path / 'parameter.pth')
     assert read_weights(tmp_path / 'parameter.pth')['weight'].tolist() == [1, 1]
+
+
+def test_a_file_of_safetensors_is_read(tmp_path):
+    save_file(WEIGHTS, tmp_path / 'file.safetensors')
+    found = read_weights(tmp_path / 'file.safetensors')
+    same({name: found[name] for name in WEIGHTS})
+    (tmp_path / 'cut.safetensors').write_bytes((tmp_path / 'file.safetensors').read_bytes()[:50])
+    with pytest.raises(ValueError, match=r'cut.safetensors \(50 bytes\) is not readable as a file of weights'):
+        read_weights(tmp_path / 'cut.safetensors')
 
 
 @pytest.mark.parametrize('zip_format', [True, False])

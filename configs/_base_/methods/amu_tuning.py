@@ -48,10 +48,22 @@ auto_scale_lr = dict(base_batch_size=8, enable=False)
 batch_size = 8
 views = dict(num_views=1, scale=(0.5, 1.0))
 
+# Nothing is downloaded for the embedded CLIP: a small network, trained by MoCo v3 on the same kind of pictures, lies
+# beside it. Its pictures have the normalisation of that CLIP.
+mini = {
+    'model.auxiliary': dict(
+        type='ResNet_CIFAR', depth=18, stem_channels=16, base_channels=16, strides=(2, 2, 2, 2)),
+    'model.auxiliary_weights.checkpoint': 'embedded',
+    'model.auxiliary_mean': (0.5, 0.5, 0.5),
+    'model.auxiliary_std': (0.5, 0.5, 0.5),
+}
+
 method = dict(
     name='amu_tuning',
     label='AMU-Tuning',
     cases=[
+        dict(architectures=['mps-mini'], set=mini),
         dict(recipe='official',
              set={'model.uncertainty': 'none', 'train_cfg.search': None, 'train_cfg.best_epoch_on': 'test'}),
     ])
+del mini

@@ -9,6 +9,7 @@ from mmengine.dist import barrier, get_local_rank
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from ... import mini_clip
 from ...utils.foreign_weights import read_weights
 from . import clip_loader
 from .fingerprint import fingerprint
@@ -17,6 +18,7 @@ from .fingerprint import fingerprint
 MOCO_V3 = dict(
     checkpoint='https://download.openmmlab.com/mmselfsup/1.x/mocov3/mocov3_resnet50_8xb512-amp-coslr-800e_in1k/'
     'mocov3_resnet50_8xb512-amp-coslr-800e_in1k_20220927-e043f51a.pth', prefix='backbone')
+EMBEDDED = 'embedded'
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -35,8 +37,9 @@ class AuxiliaryNetwork(nn.Module):
 
     Args:
         network (dict): Config of a backbone of mmpretrain, such as ``dict(type='ResNet', depth=50)``.
-        weights (dict | None): ``checkpoint``, a local file or a URL, and ``prefix`` of the backbone's entries in it;
-            None for random weights.
+        weights (dict | None): ``checkpoint``, a local file, a URL or ``'embedded'``, which are the weights of
+            :mod:`mmpretrain_mps.mini_clip.self_supervision`, and ``prefix`` of the backbone's entries in it; None for
+            random weights.
         given (ChannelStatistics): How the pictures come.
         wanted (ChannelStatistics): How the network wants them.
         image_size (tuple[int, int]): Height and width of the pictures.
@@ -143,6 +146,8 @@ def _path_of(checkpoint):
     """Return where a file lies, or will lie once it is fetched: where mmengine puts downloads, too."""
     if _is_url(checkpoint):
         return Path(torch.hub.get_dir(), 'checkpoints', urlparse(checkpoint).path.rpartition('/')[2])
+    if checkpoint == EMBEDDED:
+        return mini_clip.auxiliary_weights()
     return Path(checkpoint).expanduser()
 
 

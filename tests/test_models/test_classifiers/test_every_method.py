@@ -14,7 +14,6 @@ import reported
 import tiny_digits
 import torch
 from mmengine.config import DictAction
-from mmpretrain.registry import MODELS
 from tiny_clip import save_tiny_clip
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -22,11 +21,12 @@ from mmpretrain_mps.analysis.contents import Missing
 from mmpretrain_mps.analysis.report import sections_of
 from mmpretrain_mps.apis import MPSInferencer
 from mmpretrain_mps.engine import command_line
+from mmpretrain_mps.mini_clip.self_supervision import NETWORK
 from mmpretrain_mps.utils.methods import method_names, read_method
 
-# The recipes are for a CLIP of twelve blocks and for a network with weights of its own.
+# The recipes are for a CLIP of twelve blocks and, AMU-Tuning's, for a network that has to be downloaded.
 FITTED = {
-    'amu_tuning': {'model.auxiliary.depth': 18, 'model.auxiliary_weights.checkpoint': 'auxiliary.pth',
+    'amu_tuning': {'model.auxiliary': NETWORK, 'model.auxiliary_weights.checkpoint': 'embedded',
                    'train_cfg.search.steps': (3, 3)},
     'clip_lora': {'train_cfg.max_iters': 4, 'default_hooks.checkpoint.interval': 1},
     'ivlp': {'model.text_depth': 2, 'model.vision_depth': 2},
@@ -76,8 +76,6 @@ def quick():
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp('every_method')
     save_tiny_clip(folder / 'clip', text=dict(layers=3, width=8, heads=2))
-    network = MODELS.build(dict(type='mmpretrain.ResNet', depth=18))
-    torch.save({f'backbone.{name}': value for name, value in network.state_dict().items()}, folder / 'auxiliary.pth')
     return str(tiny_digits.write_config(folder, more=DATA))
 
 
@@ -89,8 +87,6 @@ def read(config, method, work_dir, flags=(), **options):
     lengths = {'batch_size': 5} if content.train_cfg else {}
     lengths.update({'train_cfg.max_epochs': 2} if 'max_epochs' in (content.train_cfg or {}) else {})
     chosen = {**lengths, **FITTED.get(method, {}), **options}
-    if method == 'amu_tuning':
-        chosen['model.auxiliary_weights.checkpoint'] = str(Path(config).with_name('auxiliary.pth'))
     arguments.cfg_options = {name: DictAction._parse_iterable(value) if isinstance(value, str) else value
                              for name, value in chosen.items()}
     cfg = command_line.read_config(config, arguments)
