@@ -164,7 +164,14 @@ def situation_of(cfg: Config, recipe: str) -> Situation:
     found = DATASETS.get(kind) if isinstance(kind, str) and kind else kind
     spec = getattr(found, 'SPEC', None)
     name = spec.name if spec is not None else kind if isinstance(kind, str) else kind.__name__
-    return Situation(recipe, task, name, str(cfg.model.get('architecture')), shots)
+    return Situation(recipe, task, name, _architecture_of(cfg), shots)
+
+
+def _architecture_of(cfg):
+    """Return the architecture, of which one's own mini CLIP is the same as the embedded one."""
+    from ..models.utils.clip_loader import EMBEDDED_ARCHITECTURE, mini_folder  # which brings the models along
+    architecture = str(cfg.model.get('architecture'))
+    return EMBEDDED_ARCHITECTURE if mini_folder(architecture) else architecture
 
 
 def applies(case: dict, situation: Situation) -> bool:

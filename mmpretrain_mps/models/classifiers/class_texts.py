@@ -5,11 +5,9 @@ from typing import Dict, Optional, Sequence
 import torch
 from torch import nn
 
-from mmpretrain_mps import mini_clip
-
-from ..utils.clip_loader import EMBEDDED_ARCHITECTURE, load_clip
+from ..utils.clip_loader import check_words, load_clip
 from ..utils.prototype_cache import cached_prototypes
-from ..utils.text_prototypes import encode_prototypes, fill_templates
+from ..utils.text_prototypes import encode_prototypes
 from .description import check_class_names
 
 DEFAULT_TEMPLATES = ('a photo of a {}.', )
@@ -96,7 +94,7 @@ class ModelOfClasses(nn.Module):
                 ``'a photo of a {}.'``.
 
         Raises:
-            ValueError: If names or templates are not usable, or unknown to the vocabulary of the embedded model, or the
+            ValueError: If names or templates are not usable, or unknown to the vocabulary of a mini CLIP, or the
                 model has learned other classes.
         """
         if self.bound_to_classes:
@@ -139,11 +137,10 @@ class ModelOfClasses(nn.Module):
             list[ClassTexts]: One for each pair, for :meth:`take_classes` and :meth:`with_classes`.
 
         Raises:
-            ValueError: If names or templates are not usable, or unknown to the vocabulary of the embedded model.
+            ValueError: If names or templates are not usable, or unknown to the vocabulary of a mini CLIP.
         """
-        if self.architecture == EMBEDDED_ARCHITECTURE:
-            for class_names, templates in class_lists:
-                mini_clip.check_vocabulary(fill_templates(class_names, templates))
+        for class_names, templates in class_lists:
+            check_words(self.architecture, class_names, templates)
         clip = self._clip_of_texts()
         return [self.encode_class_texts(clip, list(class_names), tuple(templates))
                 for class_names, templates in class_lists]
