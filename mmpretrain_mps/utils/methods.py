@@ -9,9 +9,9 @@ from mmpretrain.registry import DATASETS
 
 from .config import apply_options
 from .config_files import read_program
-from .errors import PACKAGE_ROOT
+from .places import config_folder
 
-METHOD_FOLDER = PACKAGE_ROOT.parent / 'configs' / '_base_' / 'methods'
+METHOD_FOLDER = config_folder() / '_base_' / 'methods'
 RECIPES = ('default', 'official')
 TASKS = ('few_shot', 'base_to_new', 'transfer')
 # What a method's base file may hold. Loops of validation and testing are there so that a config can consist of base files;

@@ -17,6 +17,8 @@ import mmpretrain
 import mmpretrain.registry
 from mmengine.registry import Registry
 
+from .places import config_folder
+
 VARIABLE = 'MMPRETRAIN_MPS_TRUST'
 # Before the name of a file of weights that is a program, see :func:`..models.utils.clip_loader.load_clip`.
 PROGRAM = 'torchscript:'
@@ -24,7 +26,7 @@ REMEDY = f'If you trust it, say so with --trust, or {VARIABLE}=1'
 SCOPES = ('mmengine', 'mmpretrain', 'mmcv')
 PACKAGES = ('mmpretrain_mps', *SCOPES)
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG_ROOTS = (ROOT / 'configs', Path(mmpretrain.__file__).resolve().parent / '.mim' / 'configs',
+CONFIG_ROOTS = (config_folder(), Path(mmpretrain.__file__).resolve().parent / '.mim' / 'configs',
                 ROOT.parent / 'mmpretrain' / 'configs')
 
 

@@ -103,6 +103,33 @@ class ModelOfClasses(nn.Module):
         texts, = self.encode_classes([(class_names, templates)])
         self.take_classes(texts, class_names, templates)
 
+    def add_classes(self, class_names: Sequence[str], templates: Optional[Sequence[str]] = None) -> None:
+        """Predict further classes besides the present ones, which stay as they are.
+
+        Args:
+            class_names (Sequence[str]): Names of the new classes; their labels follow those of the others.
+            templates (Sequence[str], optional): Prompt templates for them. Defaults to those of the others.
+
+        Raises:
+            ValueError: If names are not usable or there already, or the model has learned something of each class.
+        """
+        self._check_classes()
+        twice = [name for name in class_names if name in self.class_names or list(class_names).count(name) > 1]
+        if twice:
+            raise ValueError(f'the class {twice[0]!r} is there already; expected new names')
+        if not self.predicts_any_classes:
+            raise ValueError(f'{type(self).__name__} has learned something of each of its {len(self.class_names)} classes, and '
+                             'cannot predict others by their names; train it on pictures of all of them')
+        texts, = self.encode_classes([(class_names, tuple(templates or self.templates or DEFAULT_TEMPLATES))])
+        self._check_texts(texts, class_names)
+        for name in self._class_buffers:
+            old = getattr(self, name)
+            setattr(self, name, torch.cat([old, texts[name].to(old)]))
+        for name in self._class_parameters:  # of which there is nothing for the new classes
+            old = getattr(self, name)
+            old.data = torch.cat([old.data, old.data.new_zeros(len(class_names), *old.shape[1:])])
+        self.class_names = (*self.class_names, *class_names)
+
     def take_classes(self, texts: ClassTexts, class_names: Sequence[str],
                      templates: Optional[Sequence[str]] = None) -> None:
         """Predict classes that are already encoded from now on.
