@@ -12,7 +12,9 @@ _TEMPERATURES = (1e-2, 1e2)
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     r"""Find the temperature :math:`T` with the highest likelihood of the labels under :math:`\mathrm{softmax}(\ell / T)`.
 
-    `On Calibration of Modern Neural Networks <https://arxiv.org/abs/1706.04599>`_, Section 4.2.
+    `On Calibration of Modern Neural Networks <https://arxiv.org/abs/1706.04599>`_, Section 4.2. A label counts for
+    :math:`(N + 1) / (N + 2)`, as in Platt's scaling, and all other classes together for the rest: else a few pictures that are
+    all predicted right would make every prediction certain.
 
     Args:
         logits (ndarray): ``(N, C)``, of held-out pictures.
@@ -21,10 +23,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     Returns:
         float: Between 0.01 and 100.
     """
-    places = np.arange(len(labels))
+    number, classes = logits.shape
+    rest = 1 / (number + 2)
+    targets = np.full((number, classes), rest / max(1, classes - 1))
+    targets[np.arange(number), labels] = 1 - rest
 
     def loss(log_temperature):
-        return -log_softmax(logits.astype(np.float64) / math.exp(log_temperature), axis=1)[places, labels].mean()
+        return -(targets * log_softmax(logits.astype(np.float64) / math.exp(log_temperature), axis=1)).sum(axis=1).mean()
 
     # A convex function of 1 / T, so that there is one minimum.
     return math.exp(minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method='bounded', options=dict(xatol=1e-6)).x)

@@ -115,6 +115,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             ValueError: If there is no such method or setting, pictures and labels do not fit together, or one of the pictures
                 cannot be read; names it.
         """
+        for name, least in dict(seed=0, shots=1).items():
+            value = getattr(self, name)
+            if not (value is None and name == 'shots') and not (type(value) is int and value >= least):
+                raise ValueError(f'{name} is {value!r}, expected a whole number from {least} on')
         trains = read_method(self.method).train_cfg is not None
         if pictures is None:
             return self._fit_names(class_names, templates, trains)
@@ -214,7 +218,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, pictures: Pictures) -> np.ndarray:
         """Return the label of each picture, of :attr:`classes_`; arguments and errors as in :meth:`logits`."""
-        return self.classes_[self.logits(pictures).fused.argmax(1).numpy()]
+        places = self.logits(pictures).fused.argmax(1).numpy()
+        return self.classes_[places]
 
     def predict_proba(self, pictures: Pictures) -> np.ndarray:
         """Return probabilities ``(N, C)``, columns as in :attr:`classes_`; calibrated after :meth:`calibrate`."""

@@ -119,7 +119,7 @@ def build_model(model: Config, device: str, checkpoint: Optional[dict] = None, s
         FileNotFoundError: If weights are missing.
         ValueError: If the checkpoint does not fit, or the config is not one of a classifier of this project.
     """
-    with understood_errors(), quiet_log():
+    with understood_errors(), quiet_log(), _random_numbers_kept():
         command_line.check_inputs(Config(dict(model=model)), ())
         built = MODELS.build(model)
         if checkpoint is not None:

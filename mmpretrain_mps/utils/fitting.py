@@ -39,10 +39,12 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
                              f'--method {theirs}')
         raise ValueError(f'checkpoint {source} lacks {len(missing)} of the {len(expected)} weights of the model, among them '
                          f'{missing[0]}: it is incomplete, or of another model')
-    classes = _number_of_classes(state)
+    classes = _number_of_classes(state) or 'classes'
+    # Other axes that are still empty, such as that of TAC's clusters, are not those of the classes.
+    of_classes = {*model._class_buffers, *model._class_parameters} if hasattr(model, '_class_buffers') else expected
     for name, ours in expected.items():
         if name in state and isinstance(ours, torch.Tensor) and name != DESCRIPTION_KEY:
-            fault = _fault_of(state[name], ours, classes)
+            fault = _fault_of(state[name], ours, classes if name in of_classes else 'any')
             if fault:
                 raise ValueError(f'checkpoint {source}: {name} {fault}')
     return dict(state)
@@ -106,14 +108,14 @@ def _check_schedulers(schedulers, source):
                          'a mapping')
 
 
-def _fault_of(theirs, ours, classes=None):
+def _fault_of(theirs, ours, classes='classes'):
     """Return what is wrong with an entry of a checkpoint, or None."""
     if not isinstance(theirs, torch.Tensor):
         return f'is {_kind_of(theirs)}, expected a tensor'
     # What is empty still, such as the classes, comes with the checkpoint.
     wanted = [size or 'any' for size in ours.shape]
     if wanted and wanted[0] == 'any':
-        wanted[0] = 'classes' if classes is None else classes
+        wanted[0] = classes
     differ = [isinstance(size, int) and size != found for size, found in zip(wanted, theirs.shape)]
     if theirs.ndim != ours.ndim or any(differ):
         return f'has the shape {tuple(theirs.shape)}, expected {tuple(wanted)}'
