@@ -1,40 +1,29 @@
 """Few-shot classification by CLIP in the form of scikit-learn: fit, predict, score, save, load."""
-import io
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmpretrain.registry import MODELS, TRANSFORMS
+from mmpretrain.registry import TRANSFORMS
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from tqdm.auto import tqdm
 
 from ..datasets.given import Given, checked_pictures, given, sources_of
-from ..datasets.pictures import PictureFolder
-from ..engine.file_backend import AtomicLocalBackend
-from ..models.classifiers import CLIPClassifier
 from ..utils.checkpoint import read_checkpoint, to_plain
 from ..utils.config_files import read_config_in
 from ..utils.fetching import local_checkpoint
 from ..utils.methods import RECIPES, read_method
-from ..utils.shape import check_shape, number, or_none
-from .calibration import abstention_threshold, conformal_level, fit_temperature
+from .held_out import HeldOutMixin, Pictures
 from .labels import class_names_of, places_of
-from .prediction import Predictions, predict_pictures
+from .prediction import Predictions, predict_batches, predict_pictures
+from .saved import read_saved, write_saved
 from .training import build_model, data_of, make_config, train, training_pictures
 
-# In `meta` of checkpoints: what a classifier has besides a model.
-ENTRY = 'few_shot_classifier'
-SAVED = dict(params=dict, classes=[object], temperature=number, threshold=number, conformal_level=or_none(number))
-Pictures = Any
-"""A folder, or a sequence of paths, pictures of Pillow, or arrays; see :func:`..datasets.given.sources_of`."""
 
-
-class FewShotClassifier(ClassifierMixin, BaseEstimator):
+class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
     """CLIP, tuned on a few labelled pictures of each class by any method of this project.
 
         >>> classifier = FewShotClassifier(method='mps')
@@ -166,7 +155,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def _train(self, cfg, names, templates, trains):
         """Train, and take the model as the checkpoint has it."""
-        self._take(cfg, train(cfg, self._device(), self.verbose) if trains else None)
+        self._take(cfg, train(cfg, self._device(), self.verbose, self.shots is None) if trains else None)
         if not trains:
             self.model_.set_classes(names, templates)
             self._meta = to_plain(dict(cfg=cfg.pretty_text, base=self.model_.describe()['base']))
@@ -228,100 +217,27 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     def _probabilities(self, logits):
         return softmax(logits.astype(np.float64) / self.temperature_, axis=1)
 
-    def score(self, pictures: Pictures, labels: Optional[Sequence] = None, sample_weight=None) -> float:
-        """Return the share of right predictions, 0 to 1.
+    def predict_rows(self, pictures: Pictures, topk: int = 1, batch_size: Optional[int] = None) -> Iterator[list]:
+        """Classify batch by batch, and pass over pictures that cannot be read.
 
         Args:
-            pictures (str | Path | Sequence): As in :meth:`fit`; of a folder without labels, ``test/<class>/*`` is taken, or the
-                pictures that were kept when the same folder was trained on, or else all of them.
-            labels (Sequence, optional): ``N`` labels.
-            sample_weight (Sequence, optional): Of the pictures.
+            pictures (str | Path | Sequence): As in :meth:`logits`.
+            topk (int): Classes of each picture.
+            batch_size (int, optional): Pictures at once.
+
+        Yields:
+            list[tuple]: Place of a picture, its likeliest labels with their probabilities, and why it cannot be read (or '').
         """
-        logits, places = self._labelled(pictures, labels)
-        return float(np.average(logits.argmax(1) == places, weights=sample_weight))
-
-    def _labelled(self, pictures, labels):
-        """Return logits ``(N, C)`` and the places of the labels ``(N,)``, both arrays."""
-        self._fitted()
-        if labels is None:
-            sources, labels = self._pictures_of_folder(pictures)
-        else:
-            sources, labels = sources_of(pictures), list(labels)
-            if len(labels) != len(sources):
-                raise ValueError(f'there are {len(sources)} pictures but {len(labels)} labels')
-        places = {label: place for place, label in enumerate(self.classes_.tolist())}
-        labels = [label.item() if isinstance(label, np.generic) else label for label in labels]
-        strangers = sorted({str(label) for label in labels if label not in places})
-        if strangers:
-            raise ValueError(f'the labels {", ".join(strangers[:5])} are none of the classes '
-                             f'{", ".join(map(str, self.classes_.tolist()[:10]))}')
-        return self._predict(sources).fused.numpy(), np.array([places[label] for label in labels])
-
-    def _pictures_of_folder(self, folder):
-        if not isinstance(folder, (str, Path)) or not Path(folder).expanduser().is_dir():
-            raise ValueError('labels are missing: expected pictures with labels, or a folder with one folder per class')
-        dataset = PictureFolder(data_root=str(folder), subset='train', pipeline=[])
-        origin = (self._meta.get('origin') or {}).get('split_id')
-        divided = (Path(folder).expanduser() / 'train').is_dir()
-        subsets = ('test', ) if divided or dataset.metainfo['split_id'] == origin else ('train', 'val', 'test')
-        split = dataset.read_split()
-        rows = [row for subset in subsets for row in getattr(split, subset)]
-        if not rows:
-            raise ValueError(f'{folder} holds no pictures to test on; expected test/<class>/*')
-        return [str(Path(dataset.img_prefix, path)) for path, _ in rows], [self._label_of(split.classes[label]) for _, label in rows]
-
-    def _label_of(self, name):
-        """Return the label of a class whose folder is named by its label or its name."""
-        by_name = dict(zip(self.class_names_, self.classes_.tolist()))
-        return by_name.get(name, name)
-
-    # What held-out pictures are for.
-
-    def calibrate(self, pictures: Pictures, labels: Optional[Sequence] = None, accuracy: Optional[float] = None,
-                  coverage: Optional[float] = None) -> 'FewShotClassifier':
-        """Fit what predictions say of themselves to held-out pictures, which must not have been trained on.
-
-        Args:
-            pictures (str | Path | Sequence): As in :meth:`score`.
-            labels (Sequence, optional): ``N`` labels.
-            accuracy (float, optional): Share of right answers that :meth:`predict_or_abstain` is to reach, where it answers.
-            coverage (float, optional): Share of pictures whose class :meth:`predict_set` is to hold.
-
-        Returns:
-            FewShotClassifier: Itself, with :attr:`temperature_` and what was asked for.
-
-        Raises:
-            ValueError: If no threshold reaches the accuracy.
-        """
-        logits, places = self._labelled(pictures, labels)
-        temperature = fit_temperature(logits, places)
-        threshold = 0.0 if accuracy is None else abstention_threshold(
-            softmax(logits.astype(np.float64) / temperature, axis=1), places, accuracy)
-        # Of plain probabilities: what was fitted to the same pictures would void the guarantee.
-        self.conformal_level_ = None if coverage is None else conformal_level(
-            softmax(logits.astype(np.float64), axis=1), places, coverage)
-        self.temperature_, self.threshold_ = temperature, threshold
-        return self
-
-    def predict_or_abstain(self, pictures: Pictures) -> np.ndarray:
-        """Return labels, and None where the probability of the likeliest class lies below :attr:`threshold_`."""
-        probabilities = self.predict_proba(pictures)
-        labels = self.classes_[probabilities.argmax(1)].astype(object)
-        labels[probabilities.max(1) < self.threshold_] = None
-        return labels
-
-    def predict_set(self, pictures: Pictures) -> List[np.ndarray]:
-        """Return all labels of each picture that cannot be ruled out, the likeliest first; see :func:`conformal_level`.
-
-        Raises:
-            ValueError: If :meth:`calibrate` was not asked for a coverage.
-        """
-        self._fitted()
-        if self.conformal_level_ is None:
-            raise ValueError('prediction sets need calibrate(pictures, labels, coverage=...) first, on held-out pictures')
-        probabilities = softmax(self.logits(pictures).fused.numpy().astype(np.float64), axis=1)
-        order = np.argsort(-probabilities, axis=1, kind='stable')
-        return [self.classes_[places[1 - row[places] <= self.conformal_level_]] for row, places in zip(probabilities, order)]
+        model, sources = self._fitted(), sources_of(pictures)
+        workers = self._num_workers if len(sources) > self._batch_size else 0
+        for places, predictions, faults in predict_batches(model, self._pipeline, sources, batch_size or self._batch_size,
+                                                           workers, tolerant=True):
+            rows = [(place, [], fault) for place, fault in faults]
+            shares = self._probabilities(predictions.fused.numpy()) if places else ()
+            for place, row in zip(places, shares):
+                best = np.argsort(-row, kind='stable')[:topk]
+                rows.append((place, [(self.classes_[other], float(row[other])) for other in best], ''))
+            yield sorted(rows, key=lambda row: row[0])
 
     # Classes and files.
 
@@ -352,10 +268,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         about = dict(classes=self.classes_.tolist(), temperature=self.temperature_, threshold=self.threshold_,
                      conformal_level=self.conformal_level_, params={**self.get_params(), 'verbose': 1, 'device': 'auto'})
         state = {name: value.cpu() for name, value in model.state_dict().items()}
-        checkpoint = dict(meta={**self._meta, ENTRY: about}, state_dict=state)
-        content = io.BytesIO()
-        torch.save(to_plain(checkpoint), content)
-        AtomicLocalBackend().put(content.getvalue(), path)
+        write_saved(path, self._meta, about, state)
 
     @classmethod
     def load(cls, path: Union[str, Path], device: str = 'auto', verbose: int = 1) -> 'FewShotClassifier':
@@ -376,7 +289,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         path = local_checkpoint(path)
         checkpoint = read_checkpoint(path)
         cfg = read_config_in(checkpoint, path)
-        about = _about(checkpoint, cfg, path)
+        about = read_saved(checkpoint, cfg, path)
         classifier = cls(**{**about.get('params', {}), 'device': device, 'verbose': verbose})
         classifier._take(cfg, checkpoint, path)
         names = about.get('classes') or list(classifier.model_.class_names)
@@ -391,16 +304,3 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         if not hasattr(self, 'model_'):
             raise NotFittedError('this FewShotClassifier has not been fitted: call fit(pictures, labels), or load(path)')
         return self.model_
-
-
-def _about(checkpoint, cfg: Config, path) -> dict:
-    """Return what :meth:`FewShotClassifier.save` wrote besides the model; of other checkpoints, what their config says."""
-    kind = MODELS.get(cfg.get('model', {}).get('type', ''))
-    if not (isinstance(kind, type) and issubclass(kind, CLIPClassifier)) or 'test_dataloader' not in cfg:
-        raise ValueError(f'checkpoint {path} is of no classifier of this project')
-    about = checkpoint['meta'].get(ENTRY)
-    if about is None:
-        clip = {name: cfg.model.get(name) for name in ('architecture', 'pretrained')}
-        return dict(params=dict(clip, method=cfg.get('method', {}).get('name', kind.method)))
-    check_shape(about, SAVED, f'checkpoint {path}: {ENTRY}')
-    return about

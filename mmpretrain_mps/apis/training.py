@@ -1,6 +1,7 @@
 """A training within a program: the config, the Runner and the checkpoint of the tools, but no folder and no log to read."""
 import argparse
 import contextlib
+import functools
 import logging
 import random
 import tempfile
@@ -73,13 +74,14 @@ def training_pictures(cfg: Config) -> PictureFolder:
     return DATASETS.build(dict(cfg.test_dataloader.dataset, subset='train', pipeline=[]))
 
 
-def train(cfg: Config, device: str, verbose: int = 1) -> dict:
+def train(cfg: Config, device: str, verbose: int = 1, all_pictures: bool = False) -> dict:
     """Train as ``tools/train.py`` does.
 
     Args:
         cfg (Config): Of :func:`make_config`; changed in place.
         device (str): As torch names it.
         verbose (int): 0: nothing is shown; 1: a progress bar, and warnings; 2: the whole log.
+        all_pictures (bool): All are meant to be taken, so that classes with fewer are none to warn of.
 
     Returns:
         dict: The checkpoint of the last epoch, plain data, without what only resuming needs.
@@ -97,7 +99,7 @@ def train(cfg: Config, device: str, verbose: int = 1) -> dict:
         runner = command_line.build_runner(cfg, ('train_dataloader', ))
         if verbose == 1:
             runner.register_hook(_ProgressBar(cfg.method.label), priority='VERY_LOW')
-        runner.logger.addFilter(_is_news)
+        runner.logger.addFilter(functools.partial(_is_news, all_pictures))
         runner.train()
         checkpoint = read_checkpoint(find_checkpoint(folder))
     return dict(meta=checkpoint['meta'], state_dict=checkpoint['state_dict'])
@@ -190,9 +192,10 @@ def _random_numbers_kept():
             np.random.set_state(states[1])
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Leave out what mmengine says of its own parts at every start."""
-    return 'will be deprecated' not in record.getMessage()
+def _is_news(all_pictures: bool, record: logging.LogRecord) -> bool:
+    """Leave out what mmengine says of its own parts at every start, and what was asked for."""
+    message = record.getMessage()
+    return 'will be deprecated' not in message and not (all_pictures and 'and give all they have' in message)
 
 
 class _ProgressBar(Hook):

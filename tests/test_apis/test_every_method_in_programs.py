@@ -31,7 +31,7 @@ def auxiliary(tmp_path_factory):
     """Weights of a second network."""
     path = tmp_path_factory.mktemp('auxiliary') / 'auxiliary.pth'
     torch.save(dict(state_dict=ResNet(depth=18).state_dict()), path)
-    return dict(checkpoint=str(path), prefix=None)
+    return dict(checkpoint=str(path), prefix='')
 
 
 @pytest.mark.parametrize('method', method_names())
