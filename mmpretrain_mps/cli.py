@@ -20,6 +20,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from .apis import FewShotClassifier
+from .apis.training import typed_values
 from .datasets.given import sources_of
 from .models.utils.clip_loader import EMBEDDED_ARCHITECTURE, EMBEDDED_WEIGHTS
 from .utils.errors import user_errors
@@ -144,7 +145,7 @@ def train(arguments):
         raise ValueError(f'{out} exists; name another file by --out, or have it replaced by --overwrite')
     classifier = FewShotClassifier(
         **clip_of(arguments), method=arguments.method, recipe=arguments.recipe, shots=arguments.shots, seed=arguments.seed,
-        device=arguments.device, verbose=0 if arguments.quiet else 1, **(arguments.cfg_options or {}))
+        device=arguments.device, verbose=0 if arguments.quiet else 1, **typed_values(arguments.architecture, arguments.cfg_options))
     classifier.fit(arguments.pictures)
     classifier.save(out)
     print(f'{len(classifier.classes_)} classes: {", ".join(map(str, classifier.classes_[:10]))}'

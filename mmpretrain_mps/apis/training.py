@@ -24,15 +24,35 @@ from ..engine import command_line
 from ..engine.resuming import find_checkpoint
 from ..models.utils.clip_loader import mini_folder
 from ..utils.checkpoint import read_checkpoint
+from ..utils.config_files import read_config_file
 from ..utils.errors import USER_ERRORS, user_message
 from ..utils.fitting import check_weights
 from ..utils.methods import replace_method
+from ..utils.option_values import with_values
 from ..utils.places import find_config
 
 MINI_CONFIG, CONFIG = 'mps_mini_16shot_custom.py', 'mps_vitb16_16shot_custom.py'
 # Of a training that is never resumed: who interrupts a program wants it to stop.
 LEFT_OUT = ('InterruptionHook', 'MidEpochHook')
 LOG_LEVELS = ('ERROR', 'WARNING', 'INFO')
+
+
+def base_config(architecture: str) -> str:
+    """Return the path of the config of one's own pictures for a CLIP."""
+    return str(find_config(MINI_CONFIG if mini_folder(architecture) else CONFIG))
+
+
+def typed_values(architecture: str, options: Optional[Dict[str, str]]) -> Dict[str, Any]:
+    """Return options as typed on a command line as values, which fit those that they replace.
+
+    Args:
+        architecture (str): Of the CLIP.
+        options (dict, optional): Of :class:`OptionsAction`.
+
+    Raises:
+        ValueError: If one does not fit.
+    """
+    return with_values(read_config_file(base_config(architecture)), options) if options else {}
 
 
 def make_config(method: str, recipe: str, options: Dict[str, Any], pictures: Optional[dict] = None) -> Config:
@@ -50,7 +70,7 @@ def make_config(method: str, recipe: str, options: Dict[str, Any], pictures: Opt
     Raises:
         ValueError: If there is no such method, or an option names what does not exist.
     """
-    path = str(find_config(MINI_CONFIG if mini_folder(options['architecture']) else CONFIG))
+    path = base_config(options['architecture'])
     parser = argparse.ArgumentParser()
     command_line.add_common_flags(parser)
     cfg = command_line.read_config(path, parser.parse_args([]))

@@ -9,14 +9,12 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from mmpretrain.registry import MODELS
 
-from ..apis.training import make_config
+from ..apis.training import base_config, make_config, typed_values
 from ..datasets.pictures import PictureFolder, divide_class
 from ..datasets.split import Split
 from ..engine.file_backend import AtomicLocalBackend
 from ..engine.loops.domain_report import markdown_table
-from ..models.utils.clip_loader import mini_folder
 from ..utils.methods import RECIPES, method_names
-from ..utils.places import find_config
 from .grid import is_trained
 from .study import is_certain, paired_difference, values_of
 from .study_results import read_study_results, spread_at, with_half_width, zero_shot_of
@@ -59,7 +57,7 @@ def write_study(folder: Path, pictures: str, clip: Dict[str, Any], arguments: An
     files.put_text(json.dumps(names, ensure_ascii=False, indent=1), folder / 'classes.yaml')
     smallest = min(Counter(label for _, label in split.train).values())
     shots = arguments.shots or min(MOST_SHOTS, smallest)
-    options = dict(clip, **_options_of(where, folder), **(arguments.cfg_options or {}))
+    options = {**clip, **_options_of(where, folder), **typed_values(clip['architecture'], arguments.cfg_options)}
     methods, left_out = {}, []
     for name in arguments.methods or [name for name in method_names() if is_trained(name)]:
         try:
@@ -68,9 +66,8 @@ def write_study(folder: Path, pictures: str, clip: Dict[str, Any], arguments: An
             if arguments.methods or not str(error) or name not in OWN_SEARCH:
                 raise
             left_out.append(f'{name} is left out: {error}')
-    config = find_config('mps_mini_16shot_custom.py' if mini_folder(clip['architecture']) else 'mps_vitb16_16shot_custom.py')
     study = dict(
-        title=f'Methods on {Path(pictures).resolve().name}', config=str(config), baseline=next(iter(methods)), options=options,
+        title=f'Methods on {Path(pictures).resolve().name}', config=base_config(clip['architecture']), baseline=next(iter(methods)), options=options,
         selection=dict(shots=shots, seeds=[101, 102], metric=METRIC, options={'test_dataloader.dataset.subset': 'val'}),
         report=dict(shots=[shots], seeds=list(range(1, arguments.seeds + 1)), targets=False), methods=methods,
         columns=[{key: value for key, value in COLUMN.items()}])
