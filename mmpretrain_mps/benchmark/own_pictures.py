@@ -36,8 +36,7 @@ def write_study(folder: Path, pictures: str, clip: Dict[str, Any], arguments: An
     """Write the study of a folder of pictures, as ``tools/compare_methods.py`` takes it.
 
     Args:
-        folder (Path): Where to: ``study.json``'s recipe ``study.yaml``, with the division of the pictures and the names of the
-            classes beside it.
+        folder (Path): Where to; the division of the pictures and the names of the classes are beside it.
         pictures (str): Folder as :class:`PictureFolder` takes it.
         clip (dict): ``architecture`` and ``pretrained``.
         arguments (Namespace): ``methods``, ``shots``, ``seeds``, ``candidates`` and ``cfg_options`` of the command line.
@@ -128,13 +127,14 @@ def verdict(folder: Path) -> Tuple[str, str]:
     means = {name: spread_at(study, name, shots, COLUMN).mean for name in figures}
     seconds = {name: statistics.fmean(cell['seconds']['training'] for cell in study['cells'] if cell['recipe'] == name)
                for name in figures}
-    ranked = sorted(figures, key=lambda name: (-means[name], seconds[name]))
-    best, zero_shot = ranked[0], zero_shot_of(study, COLUMN)
-    figures['zero_shot'], means['zero_shot'], seconds['zero_shot'] = {seed: zero_shot for seed in figures[best]}, zero_shot, 0.0
+    zero_shot = zero_shot_of(study, COLUMN)
+    if zero_shot is not None:
+        figures['zero_shot'] = {seed: zero_shot for values in figures.values() for seed in values}
+        means['zero_shot'], seconds['zero_shot'] = zero_shot, 0.0
     ranked = sorted(figures, key=lambda name: (-means[name], seconds[name]))
     best = ranked[0]
     behind = {name: paired_difference(figures[name], figures[best]) for name in ranked[1:]}
-    equal = [name for name in ranked[1:] if behind[name].mean == 0 or not is_certain(behind[name])]
+    equal = [name for name in ranked[1:] if not is_certain(behind[name])]
     rows = [[name, _with_std(study, name, shots, means[name]), '-' if name == best else with_half_width(behind[name], COLUMN),
              'best' if name == best else 'cannot be told' if name in equal else 'worse', f'{seconds[name]:.0f} s']
             for name in ranked]
