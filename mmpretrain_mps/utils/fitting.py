@@ -28,15 +28,15 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
     state = checkpoint.get('state_dict') if isinstance(checkpoint, Mapping) else None
     if not isinstance(state, Mapping) or not state:
         raise ValueError(f'checkpoint {source} has no state_dict with weights; found {_kind_of(state)}')
+    theirs, ours = _described(state, 'method'), getattr(model, 'method', None)
+    if theirs and ours and theirs != ours:
+        raise ValueError(f'checkpoint {source} is of the method {theirs}, but the model is one of {ours}; the tools take '
+                         f'--method {theirs}')
     if DESCRIPTION_KEY in state and hasattr(model, 'check_description'):
         model.check_description(state[DESCRIPTION_KEY])  # which knows why the weights are others
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
     if missing and DESCRIPTION_KEY not in missing:  # without a description it is none of ours, which the model says
-        theirs, ours = _described(state, 'method'), getattr(model, 'method', None)
-        if theirs and ours and theirs != ours:
-            raise ValueError(f'checkpoint {source} is of the method {theirs}, but the model is one of {ours}; the tools take '
-                             f'--method {theirs}')
         raise ValueError(f'checkpoint {source} lacks {len(missing)} of the {len(expected)} weights of the model, among them '
                          f'{missing[0]}: it is incomplete, or of another model')
     classes = _number_of_classes(state) or 'classes'
