@@ -65,4 +65,5 @@ setup(
     python_requires='>=3.10,<3.13',
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
+    entry_points={'console_scripts': ['mps-clip = mmpretrain_mps.cli:main']},
 )

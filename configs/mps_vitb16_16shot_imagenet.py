@@ -2,7 +2,8 @@
 # are on disk, on the four shifted test sets.
 #
 #   python tools/train.py configs/mps_vitb16_16shot_imagenet.py --cfg-options data_root=/data
-#   python tools/test.py configs/mps_vitb16_16shot_imagenet.py work_dirs/mps_vitb16_16shot_imagenet/epoch_50.pth
+#   python tools/test.py configs/mps_vitb16_16shot_imagenet.py work_dirs/mps_vitb16_16shot_imagenet/epoch_50.pth \
+#       --cfg-options data_root=/data
 #
 # Expected, from the paper: 75.60 (ImageNet), 50.10 (-Sketch), 67.53 (-V2). Not measured by this project.
 _base_ = [

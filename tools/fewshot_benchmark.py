@@ -1,15 +1,15 @@
 """Run a grid of few-shot trainings: python tools/fewshot_benchmark.py CONFIG ... --shots 1 2 4 8 16 --seeds 1 2 3."""
 import argparse
 import sys
-from pathlib import Path
 
 from mmpretrain_mps.benchmark import command
 from mmpretrain_mps.utils.errors import user_errors
 from mmpretrain_mps.utils.methods import method_names
 from mmpretrain_mps.utils.option_values import OptionsAction
+from mmpretrain_mps.utils.places import config_folder
 from mmpretrain_mps.utils.trust import add_trust_flag
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+CONFIGS = config_folder()
 
 
 def parse_arguments():

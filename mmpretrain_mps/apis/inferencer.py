@@ -2,11 +2,13 @@
 import copy
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmpretrain.apis import ImageClassificationInferencer
 
+from ..datasets.picture_files import pictures_below
 from ..utils.checkpoint import read_checkpoint
-from ..utils.config_files import read_config_file
+from ..utils.config_files import ENDINGS, read_config_file, read_config_in
 from ..utils.fetching import local_checkpoint
 from ..utils.fitting import check_weights
 from ..utils.methods import RECIPES, replace_method
@@ -16,14 +18,18 @@ class MPSInferencer(ImageClassificationInferencer):
     """mmpretrain's inferencer on pictures that are read and prepared exactly as in training and testing.
 
         >>> from mmpretrain_mps.apis import MPSInferencer
-        >>> classify = MPSInferencer('configs/mps_mini_16shot_digits.py', 'epoch_50.pth')
-        >>> classify('three.png')[0]['pred_class']
+        >>> classify = MPSInferencer('work_dirs/quickstart/epoch_50.pth')
+        >>> classify('picture.png')[0]['pred_class']
         'three'
         >>> classify.set_classes(['small letter a', 'small letter b'])  # other classes, without training
 
+    Pictures are paths, bytes of picture files, pictures of Pillow or RGB arrays ``(H, W, 3)``, uint8; one of them, a list, or
+    a folder, whose pictures are taken with those of the folders below it, sorted by path.
+
     Args:
-        model (str | Config | MPSCLIPClassifier): Config file, config, or a model that was built from one.
-        pretrained (str | None): The checkpoint: a file, or an address.
+        model (str | Path | Config | CLIPClassifier): Checkpoint, which then says by which config; or config file, config, or
+            a model that was built from one.
+        pretrained (str | None): The checkpoint, a file or an address, where ``model`` is none.
         class_names (Sequence[str], optional): Classes to predict instead of the checkpoint's.
         templates (Sequence[str], optional): Prompt templates for ``class_names``. Defaults to the checkpoint's.
         method (str, optional): Of the checkpoint, where the config is of another one, as ``--method`` of the tools.
@@ -32,16 +38,23 @@ class MPSInferencer(ImageClassificationInferencer):
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
-        ValueError: If ``class_names`` are not usable, there is no such method, or the checkpoint is damaged, no plain data, or
-            does not belong to the model.
+        ValueError: If ``class_names`` are not usable, there is no such method, or the checkpoint is damaged, no plain data, holds
+            no config where none is named, or does not belong to the model.
     """
 
-    def __init__(self, model, pretrained, class_names=None, templates=None, method=None, recipe=RECIPES[0], **kwargs):
+    def __init__(self, model, pretrained=None, class_names=None, templates=None, method=None, recipe=RECIPES[0], **kwargs):
+        named = isinstance(model, (str, Path))
+        if named and pretrained is None and Path(model).suffix not in ENDINGS:
+            model, pretrained = None, model
         # Read, checked and loaded here: mmengine unpickles what torch's defaults allow, which an environment may change.
         path = local_checkpoint(pretrained) if pretrained else None
         checkpoint = read_checkpoint(path) if path else None
-        if isinstance(model, (str, Path)):
+        if model is None:
+            model = read_config_in(checkpoint, path)
+        elif named:
             model = read_config_file(model)
+        elif not isinstance(model, Config) and not hasattr(model, '_config'):
+            model._config = _config_of_pipeline(model)
         if method is not None:
             model = copy.deepcopy(model)
             replace_method(model, method, recipe)
@@ -69,8 +82,7 @@ class MPSInferencer(ImageClassificationInferencer):
         """Read and prepare pictures by the config's test pipeline.
 
         Args:
-            inputs (Sequence[str | Path | bytes | ndarray]): Paths, bytes of picture files, or RGB arrays
-                ``(H, W, 3)``, uint8.
+            inputs (Sequence[str | Path | bytes | PIL.Image.Image | ndarray]): See the class.
             batch_size (int): Pictures that are classified at a time.
 
         Yields:
@@ -79,6 +91,18 @@ class MPSInferencer(ImageClassificationInferencer):
         prepared = map(self._prepare, inputs)
         yield from map(default_collate, self._get_chunk_data(prepared, batch_size))
 
+    def _inputs_to_list(self, inputs):
+        if isinstance(inputs, (str, Path)) and Path(inputs).is_dir():
+            return pictures_below(inputs)
+        return super()._inputs_to_list(inputs)
+
     def _prepare(self, picture):
-        is_path = isinstance(picture, str) or hasattr(picture, '__fspath__')
+        is_path = isinstance(picture, (str, Path))
         return self.pipeline({'img_path': str(picture)} if is_path else {'img': picture, 'img_path': None})
+
+
+def _config_of_pipeline(model):
+    """Return how pictures are prepared for a model that was built without a config."""
+    clip = dict(architecture=model.architecture, pretrained=model.pretrained)
+    pipeline = [dict(type='LoadRGBImage'), dict(type='CLIPTestTransform', **clip), dict(type='PackInputs')]
+    return Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))

@@ -7,6 +7,7 @@ from .digit_targets import CorruptedDigits, MNISTSample, RenderedGlyphs
 from .digits import Digits
 from .distorted_letters import DistortedLetters
 from .few_shot import FewShotDataset
+from .given import GivenPictures
 from .imagenet import CLIPImageNet, CLIPImageNetA, CLIPImageNetR, CLIPImageNetSketch, CLIPImageNetV2
 from .pictures import PictureFolder, PictureTable
 from .samplers import FewShotSampler
@@ -18,7 +19,7 @@ __all__ = [
     'CLIPCaltech101', 'CLIPDTD', 'CLIPEuroSAT', 'CLIPFGVCAircraft', 'CLIPFlowers102', 'CLIPFood101',
     'CLIPImageNet', 'CLIPImageNetA', 'CLIPImageNetR', 'CLIPImageNetSketch', 'CLIPImageNetV2', 'CLIPOxfordPets',
     'CLIPSUN397', 'CLIPStanfordCars', 'CLIPTestTransform', 'CLIPTrainTransform', 'CLIPUCF101', 'CorruptedDigits',
-    'Digits', 'DistortedLetters', 'DualView', 'FewShotDataset', 'FewShotPicks', 'FewShotSampler', 'LoadRGBImage', 'MNISTSample',
-    'PictureFolder', 'PictureTable', 'RenderedGlyphs', 'SAMPLING_RULE', 'Split', 'SplitDataset', 'few_shot_picks',
+    'Digits', 'DistortedLetters', 'DualView', 'FewShotDataset', 'FewShotPicks', 'FewShotSampler', 'GivenPictures', 'LoadRGBImage',
+    'MNISTSample', 'PictureFolder', 'PictureTable', 'RenderedGlyphs', 'SAMPLING_RULE', 'Split', 'SplitDataset', 'few_shot_picks',
     'hash_rows', 'index_file'
 ]

@@ -1,12 +1,14 @@
 """Picture files from others: opened by the readers of a few formats alone, and measured before they are decoded."""
 import contextlib
 import io
+import os
 from pathlib import Path
-from typing import Iterator, Union
+from typing import Iterator, List, Union
 
 from PIL import Image
 
 from ..utils.files import open_regular
+from .folder_listing import is_picture_name
 
 # Pillow knows many more, some of which it hands to other programs: Encapsulated PostScript is run by Ghostscript.
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'AVIF', 'JPEG2000', 'TGA', 'PPM')
@@ -54,3 +56,24 @@ def open_picture(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) 
                 raise ValueError(f'{width} x {height} pixels are more than max_pixels={max_pixels}, expected less: a small '
                                  'file may fill the memory')
             yield image
+
+
+def pictures_below(folder: Union[str, Path]) -> List[str]:
+    """List the pictures in a folder and in those below it; hidden ones, other files and links to folders are passed over.
+
+    Args:
+        folder (str | Path): To look into.
+
+    Returns:
+        list[str]: Paths, sorted by their parts, whatever the order of the file system.
+
+    Raises:
+        ValueError: If it holds no picture.
+    """
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        found += [os.path.join(place, name) for name in files if is_picture_name(name)]
+    if not found:
+        raise ValueError(f'{folder} holds no pictures, and neither do the folders below it')
+    return sorted(found, key=lambda path: Path(path).parts)

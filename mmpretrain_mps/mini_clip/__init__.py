@@ -14,11 +14,11 @@ made from and what it is not.
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Iterable, List
+from typing import Iterable, List, Optional
 
 __all__ = [
     'DIGIT_TEMPLATES', 'GLYPH_TEMPLATES', 'auxiliary_weights',
-    'check_vocabulary', 'folder', 'tokenizer', 'vocabulary'
+    'check_vocabulary', 'folder', 'is_model_folder', 'tokenizer', 'vocabulary'
 ]
 
 # The best prompt ensemble on the train half of scikit-learn's digits, never on
@@ -61,6 +61,18 @@ def auxiliary_weights() -> Path:
     return folder() / 'auxiliary_resnet18.safetensors'
 
 
+def is_model_folder(model_folder: Path) -> bool:
+    """Whether a folder holds a model of this form, with words of its own.
+
+    ``tools/pretrain_mini_clip.py`` writes such folders.
+
+    Args:
+        model_folder (Path): Of an open_clip ``local-dir:`` model.
+    """
+    return all((model_folder / name).is_file()
+               for name in (_CONFIG_NAME, _MERGES_NAME, _VOCABULARY_NAME))
+
+
 @lru_cache(maxsize=None)
 def _vocabulary(model_folder: Path) -> dict:
     with open(model_folder / _VOCABULARY_NAME, encoding='utf-8') as file:
@@ -98,14 +110,17 @@ def _tokenizer(model_folder: Path):
     return made
 
 
-def tokenizer():
+def tokenizer(model_folder: Optional[Path] = None):
     """open_clip tokenizer with the vocabulary and context of this model.
+
+    Args:
+        model_folder (Path, optional): Of another model of this form.
 
     Returns:
         open_clip.tokenizer.SimpleTokenizer: Call it on texts to get token
         ids ``(N, context_length)``; unused places hold 0.
     """
-    return _tokenizer(folder())
+    return _tokenizer(model_folder or folder())
 
 
 def _words(text: str, made) -> List[str]:
@@ -117,7 +132,8 @@ def _sample(names: List[str], count: int = 4) -> str:
     return ', '.join(repr(name) for name in names[:count])
 
 
-def check_vocabulary(texts: Iterable[str]) -> None:
+def check_vocabulary(texts: Iterable[str],
+                     model_folder: Optional[Path] = None) -> None:
     """Refuse texts that the text tower cannot understand.
 
     A class name made of words that pre-training never saw gets an arbitrary
@@ -128,6 +144,7 @@ def check_vocabulary(texts: Iterable[str]) -> None:
     Args:
         texts (Iterable[str]): Captions, i.e. templates already filled with
             class names, or bare class names.
+        model_folder (Path, optional): Of another model of this form.
 
     Raises:
         TypeError: If ``texts`` is one string instead of several.
@@ -139,8 +156,8 @@ def check_vocabulary(texts: Iterable[str]) -> None:
         raise TypeError(
             f'texts must be several strings, got the single string {texts!r}')
     texts = list(texts)
-    made = tokenizer()
-    known = _vocabulary(folder())
+    made = tokenizer(model_folder)
+    known = _vocabulary(model_folder or folder())
     words = set(known['words'])
     unknown = sorted(
         {word for text in texts for word in _words(text, made)} - words)
@@ -152,7 +169,7 @@ def check_vocabulary(texts: Iterable[str]) -> None:
             'the mini CLIP has no meaning for '
             f'{", ".join(repr(word) for word in unknown)}: never part of a '
             f'pre-training caption. Known class names, for example, {examples}'
-            '; mini_clip.vocabulary() lists all')
+            f'; {_VOCABULARY_NAME} in the folder of the model lists all')
     for text in texts:
         # Start and end of text take a place each.
         needed = len(made.encode(text)) + 2

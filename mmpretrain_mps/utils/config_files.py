@@ -138,6 +138,28 @@ def read_config_text(text: str, source: Any) -> Dict[str, Any]:
                          ) from None
 
 
+def read_config_in(checkpoint: Dict[str, Any], source: Any) -> Config:
+    """Read the config that a checkpoint keeps: data, which may name parts of this project, mmengine and mmpretrain.
+
+    Args:
+        checkpoint (dict): As it was read.
+        source (str | Path): The file; opens the message.
+
+    Returns:
+        Config: Complete, as the run had it.
+
+    Raises:
+        ValueError: If there is none, it does more than to give values, or names code from elsewhere.
+    """
+    meta = checkpoint.get('meta')
+    text = meta.get('cfg') if isinstance(meta, dict) else None
+    if not isinstance(text, str):
+        raise ValueError(f'checkpoint {source} does not hold the config that it was trained with; name the config file, too')
+    content = read_config_text(text, f'the config in checkpoint {source}')
+    check_names(content, f'checkpoint {source}')
+    return Config(content)
+
+
 def _read_base(name, path, what, above):
     if '::' in name:
         if name.partition('::')[0] not in SCOPES:

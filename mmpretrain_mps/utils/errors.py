@@ -6,7 +6,8 @@ import sys
 import traceback
 from pathlib import Path
 
-PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+from .places import PACKAGE_ROOT
+
 TRACEBACK_VARIABLE = 'MMPRETRAIN_MPS_TRACEBACK'
 WORKER_FRAME = re.compile(r'^  File "(.+?)", line \d+.*$', re.MULTILINE)
 USER_ERRORS = (ValueError, FileNotFoundError, NotADirectoryError, ImportError)

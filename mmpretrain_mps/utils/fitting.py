@@ -28,21 +28,23 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
     state = checkpoint.get('state_dict') if isinstance(checkpoint, Mapping) else None
     if not isinstance(state, Mapping) or not state:
         raise ValueError(f'checkpoint {source} has no state_dict with weights; found {_kind_of(state)}')
+    theirs, ours = _described(state, 'method'), getattr(model, 'method', None)
+    if theirs and ours and theirs != ours:
+        raise ValueError(f'checkpoint {source} is of the method {theirs}, but the model is one of {ours}; the tools take '
+                         f'--method {theirs}')
     if DESCRIPTION_KEY in state and hasattr(model, 'check_description'):
         model.check_description(state[DESCRIPTION_KEY])  # which knows why the weights are others
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
     if missing and DESCRIPTION_KEY not in missing:  # without a description it is none of ours, which the model says
-        theirs, ours = _described(state, 'method'), getattr(model, 'method', None)
-        if theirs and ours and theirs != ours:
-            raise ValueError(f'checkpoint {source} is of the method {theirs}, but the model is one of {ours}; the tools take '
-                             f'--method {theirs}')
         raise ValueError(f'checkpoint {source} lacks {len(missing)} of the {len(expected)} weights of the model, among them '
                          f'{missing[0]}: it is incomplete, or of another model')
-    classes = _number_of_classes(state)
+    classes = _number_of_classes(state) or 'classes'
+    # Other axes that are still empty, such as that of TAC's clusters, are not those of the classes.
+    of_classes = {*model._class_buffers, *model._class_parameters} if hasattr(model, '_class_buffers') else expected
     for name, ours in expected.items():
         if name in state and isinstance(ours, torch.Tensor) and name != DESCRIPTION_KEY:
-            fault = _fault_of(state[name], ours, classes)
+            fault = _fault_of(state[name], ours, classes if name in of_classes else 'any')
             if fault:
                 raise ValueError(f'checkpoint {source}: {name} {fault}')
     return dict(state)
@@ -106,14 +108,14 @@ def _check_schedulers(schedulers, source):
                          'a mapping')
 
 
-def _fault_of(theirs, ours, classes=None):
+def _fault_of(theirs, ours, classes='classes'):
     """Return what is wrong with an entry of a checkpoint, or None."""
     if not isinstance(theirs, torch.Tensor):
         return f'is {_kind_of(theirs)}, expected a tensor'
     # What is empty still, such as the classes, comes with the checkpoint.
     wanted = [size or 'any' for size in ours.shape]
     if wanted and wanted[0] == 'any':
-        wanted[0] = 'classes' if classes is None else classes
+        wanted[0] = classes
     differ = [isinstance(size, int) and size != found for size, found in zip(wanted, theirs.shape)]
     if theirs.ndim != ours.ndim or any(differ):
         return f'has the shape {tuple(theirs.shape)}, expected {tuple(wanted)}'

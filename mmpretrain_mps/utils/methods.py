@@ -9,9 +9,9 @@ from mmpretrain.registry import DATASETS
 
 from .config import apply_options
 from .config_files import read_program
-from .errors import PACKAGE_ROOT
+from .places import config_folder
 
-METHOD_FOLDER = PACKAGE_ROOT.parent / 'configs' / '_base_' / 'methods'
+METHOD_FOLDER = config_folder() / '_base_' / 'methods'
 RECIPES = ('default', 'official')
 TASKS = ('few_shot', 'base_to_new', 'transfer')
 # What a method's base file may hold. Loops of validation and testing are there so that a config can consist of base files;
@@ -164,7 +164,14 @@ def situation_of(cfg: Config, recipe: str) -> Situation:
     found = DATASETS.get(kind) if isinstance(kind, str) and kind else kind
     spec = getattr(found, 'SPEC', None)
     name = spec.name if spec is not None else kind if isinstance(kind, str) else kind.__name__
-    return Situation(recipe, task, name, str(cfg.model.get('architecture')), shots)
+    return Situation(recipe, task, name, _architecture_of(cfg), shots)
+
+
+def _architecture_of(cfg):
+    """Return the architecture, of which one's own mini CLIP is the same as the embedded one."""
+    from ..models.utils.clip_loader import EMBEDDED_ARCHITECTURE, mini_folder  # which brings the models along
+    architecture = str(cfg.model.get('architecture'))
+    return EMBEDDED_ARCHITECTURE if mini_folder(architecture) else architecture
 
 
 def applies(case: dict, situation: Situation) -> bool:

@@ -17,12 +17,16 @@ import mmpretrain
 import mmpretrain.registry
 from mmengine.registry import Registry
 
+from .places import config_folder
+
 VARIABLE = 'MMPRETRAIN_MPS_TRUST'
+# Before the name of a file of weights that is a program, see :func:`..models.utils.clip_loader.load_clip`.
+PROGRAM = 'torchscript:'
 REMEDY = f'If you trust it, say so with --trust, or {VARIABLE}=1'
 SCOPES = ('mmengine', 'mmpretrain', 'mmcv')
 PACKAGES = ('mmpretrain_mps', *SCOPES)
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG_ROOTS = (ROOT / 'configs', Path(mmpretrain.__file__).resolve().parent / '.mim' / 'configs',
+CONFIG_ROOTS = (config_folder(), Path(mmpretrain.__file__).resolve().parent / '.mim' / 'configs',
                 ROOT.parent / 'mmpretrain' / 'configs')
 
 
@@ -61,6 +65,8 @@ def check_names(content: Any, source: Any) -> None:
         if 'custom_imports' in place.split('.') and isinstance(value, str) and key != 'allow_failed_imports':
             if value.partition('.')[0] not in PACKAGES:
                 raise ValueError(f'{source}: {place} imports {value!r}, which is no part of {", ".join(PACKAGES)}. {REMEDY}.')
+        elif isinstance(value, str) and value.startswith(PROGRAM):
+            raise ValueError(f'{source}: {place} is {value!r}, a program that would be run. {REMEDY}.')
         elif key in ('default_scope', '_scope_') and value not in SCOPES:
             raise ValueError(f'{source}: {place} is {value!r}, expected one of {", ".join(SCOPES)}. {REMEDY}.')
         elif (key.endswith('type') or key == 'constructor') and isinstance(value, str) and not _is_known(value):

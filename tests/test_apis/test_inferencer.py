@@ -68,3 +68,64 @@ def test_an_unreadable_picture_is_named(trained, tmp_path):
     (tmp_path / 'text.png').write_text('no picture')
     with pytest.raises(ValueError, match='text.png cannot be read as a picture'):
         MPSInferencer(cfg, checkpoint)(str(tmp_path / 'text.png'))
+
+
+@pytest.fixture(scope='module')
+def with_config(trained, tmp_path_factory):
+    """The checkpoint with the config that it was trained with, as runs leave it."""
+    cfg, checkpoint, *_ = trained
+    content = torch.load(checkpoint, weights_only=True)
+    path = tmp_path_factory.mktemp('whole') / 'epoch_1.pth'
+    torch.save(dict(content, meta=dict(cfg=cfg.pretty_text)), path)
+    return path
+
+
+def test_a_checkpoint_alone_is_enough(trained, with_config, tmp_path):
+    cfg, checkpoint, _, path, pixels = trained
+    result, = MPSInferencer(with_config)(path)
+    np.testing.assert_array_equal(result['pred_scores'], MPSInferencer(cfg, checkpoint)(path)[0]['pred_scores'])
+    with pytest.raises(ValueError, match='does not hold the config that it was trained with; name the config file, too'):
+        MPSInferencer(checkpoint)
+
+
+@pytest.mark.parametrize('text, message', [
+    ("__import__('os').system('touch mark')", 'is no config as mmengine writes it, and is not run'),
+    ("model = dict(type='os.system', command='touch mark')", "model.type is 'os.system'"),
+    ("model = dict(type='MPSCLIPClassifier', pretrained='torchscript:evil.pt')", 'a program that would be run')])
+def test_the_config_in_a_checkpoint_is_not_run(with_config, tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(torch.load(with_config, weights_only=True), meta=dict(cfg=text)), tmp_path / 'evil.pth')
+    with pytest.raises(ValueError, match=message):
+        MPSInferencer('evil.pth')
+    assert not (tmp_path / 'mark').exists()
+
+
+def test_pictures_of_pillow_and_sorted_folders(trained, with_config, tmp_path):
+    _, _, model, path, pixels = trained
+    classify = MPSInferencer(with_config)
+    np.testing.assert_allclose(classify(Image.open(path))[0]['pred_scores'], scores_of(model, pixels), rtol=1e-4, atol=1e-6)
+    pictures = {name: np.roll(pixels, shift, axis=0) for shift, name in enumerate(['b/1.png', 'a.png', 'b/c/2.png', 'b.png'])}
+    for name, picture in pictures.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / name)
+    (tmp_path / 'notes.txt').write_text('no picture')
+    results = classify(tmp_path)
+    for result, name in zip(results, ['a.png', 'b/1.png', 'b/c/2.png', 'b.png'], strict=True):
+        np.testing.assert_allclose(result['pred_scores'], scores_of(model, pictures[name]), rtol=1e-4, atol=1e-6)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='empty holds no pictures'):
+        classify(str(tmp_path / 'empty'))
+
+
+def test_a_model_that_was_built_here_needs_no_config(trained):
+    _, _, model, path, pixels = trained
+    np.testing.assert_allclose(MPSInferencer(model, device='cpu')(path)[0]['pred_scores'], scores_of(model, pixels), rtol=1e-5,
+                               atol=1e-7)
+
+
+def test_a_checkpoint_is_refused_where_the_config_predicts_otherwise(trained):
+    cfg, checkpoint, *_ = trained
+    other = Config(dict(cfg.to_dict()))
+    other.model.head = dict(type='LogitsFusionHead', alpha=0.9)
+    with pytest.raises(ValueError, match='trained to predict with model.head.alpha=0.3, but this model has 0.9'):
+        MPSInferencer(other, checkpoint)

@@ -90,3 +90,31 @@ def test_zero_shot_on_digits_of_fonts_held_out(model):
 def test_preprocess_refuses_other_arrays(images):
     with pytest.raises(ValueError, match='uint8'):
         zero_shot.preprocess(images)
+
+
+def test_a_model_of_the_same_form_is_used_with_its_own_words(tmp_path):
+    """As tools/pretrain_mini_clip.py leaves it; the embedded files under another name are such a model."""
+    import shutil
+
+    from mmpretrain_mps.models import MPSCLIPClassifier
+    from mmpretrain_mps.models.utils.clip_loader import load_clip, mini_folder
+    for name in ('open_clip_config.json', 'open_clip_model.safetensors', 'bpe_merges.txt.gz', 'vocabulary.json'):
+        shutil.copy(mini_clip.folder() / name, tmp_path / name)
+    architecture = f'local-dir:{tmp_path}'
+    assert mini_folder(architecture) == tmp_path and mini_folder('ViT-B-16') is None
+    names = ('three', 'small letter a')
+    own, embedded = (MPSCLIPClassifier(*base, class_names=names) for base in
+                     ((architecture, None), ('mps-mini', 'embedded')))
+    assert torch.equal(own.text_prototypes, embedded.text_prototypes)
+    assert load_clip(architecture, None).make_tokenizer().vocab_size == mini_clip.tokenizer().vocab_size
+    with pytest.raises(ValueError, match="no meaning for 'tabby'"):
+        own.set_classes(['tabby', 'three'])
+    vocabulary = json.loads((tmp_path / 'vocabulary.json').read_text())
+    other = tmp_path / 'other'
+    other.mkdir()
+    for name in ('open_clip_config.json', 'open_clip_model.safetensors', 'bpe_merges.txt.gz'):
+        shutil.copy(tmp_path / name, other / name)
+    vocabulary['words'].remove('three')
+    (other / 'vocabulary.json').write_text(json.dumps(vocabulary))
+    with pytest.raises(ValueError, match="no meaning for 'three'"):  # its own words, not the embedded model's
+        MPSCLIPClassifier(f'local-dir:{other}', None, class_names=names)

@@ -1,10 +1,13 @@
 """Weights of a checkpoint against the model that they are loaded into; empty axes have any size."""
+import functools
 import json
 
 import pytest
 import torch
+from tiny_clip import NAMES, save_tiny_clip
 from torch import nn
 
+from mmpretrain_mps.models.classifiers.tac import TACClassifier
 from mmpretrain_mps.utils.fitting import check_training_state, check_weights
 
 
@@ -44,3 +47,16 @@ def test_states_of_schedules_are_needed_where_there_are_schedules():
     check_training_state(checkpoint, None, 'x.pth', has_schedules=False)
     with pytest.raises(ValueError, match='its param_schedulers is missing'):
         check_training_state(checkpoint, None, 'x.pth')
+
+
+def test_an_empty_axis_that_is_not_of_the_classes_comes_with_the_checkpoint(tmp_path):
+    """TAC has as many centres as clusters, whatever the number of classes."""
+    architecture = save_tiny_clip(tmp_path / 'clip', text=dict(width=16, heads=2, layers=2))
+    build = functools.partial(TACClassifier, architecture, None, num_clusters=2, num_prompts=1)
+    trained = build(class_names=NAMES)
+    trained.cluster_centers = torch.ones(2, 8)
+    state = check_weights(dict(state_dict=trained.state_dict()), build(), 'file.pth')
+    assert len(state['cluster_centers']) == 2 and len(state['token_ids']) == 3
+    state['token_ids'] = state['token_ids'][:2]
+    with pytest.raises(ValueError, match=r'token_ids has the shape \(2, 77\), expected \(3, 77\)'):
+        check_weights(dict(state_dict=state), build(), 'file.pth')

@@ -6,6 +6,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from tiny_digits import CONFIG_FOLDER
 
+from mmpretrain_mps import mini_clip
 from mmpretrain_mps.benchmark.grid import config_key
 from mmpretrain_mps.engine import command_line
 from mmpretrain_mps.utils.methods import (METHOD_FOLDER, Situation, applies, changes_of, method_names, other_values,
@@ -244,3 +245,9 @@ def test_the_model_of_every_method_is_registered(name):
     if MODELS.get(kind) is None:
         pytest.skip(f'{kind} is not here yet')
     assert MODELS.get(kind).__module__.startswith('mmpretrain_mps.')
+
+
+def test_ones_own_mini_clip_takes_the_recipes_of_the_embedded_one():
+    architecture = f'local-dir:{mini_clip.folder()}'
+    cfg = read('mps_mini_16shot_custom.py', '--method', 'ivlp', '--cfg-options', f'architecture={architecture}', 'pretrained=None')
+    assert cfg.model.architecture == architecture and cfg.model.text_depth == 3

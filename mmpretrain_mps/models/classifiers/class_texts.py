@@ -5,11 +5,9 @@ from typing import Dict, Optional, Sequence
 import torch
 from torch import nn
 
-from mmpretrain_mps import mini_clip
-
-from ..utils.clip_loader import EMBEDDED_ARCHITECTURE, load_clip
+from ..utils.clip_loader import check_words, load_clip
 from ..utils.prototype_cache import cached_prototypes
-from ..utils.text_prototypes import encode_prototypes, fill_templates
+from ..utils.text_prototypes import encode_prototypes
 from .description import check_class_names
 
 DEFAULT_TEMPLATES = ('a photo of a {}.', )
@@ -96,7 +94,7 @@ class ModelOfClasses(nn.Module):
                 ``'a photo of a {}.'``.
 
         Raises:
-            ValueError: If names or templates are not usable, or unknown to the vocabulary of the embedded model, or the
+            ValueError: If names or templates are not usable, or unknown to the vocabulary of a mini CLIP, or the
                 model has learned other classes.
         """
         if self.bound_to_classes:
@@ -104,6 +102,33 @@ class ModelOfClasses(nn.Module):
         templates = tuple(templates or self.templates or DEFAULT_TEMPLATES)
         texts, = self.encode_classes([(class_names, templates)])
         self.take_classes(texts, class_names, templates)
+
+    def add_classes(self, class_names: Sequence[str], templates: Optional[Sequence[str]] = None) -> None:
+        """Predict further classes besides the present ones, which stay as they are.
+
+        Args:
+            class_names (Sequence[str]): Names of the new classes; their labels follow those of the others.
+            templates (Sequence[str], optional): Prompt templates for them. Defaults to those of the others.
+
+        Raises:
+            ValueError: If names are not usable or there already, or the model has learned something of each class.
+        """
+        self._check_classes()
+        twice = [name for name in class_names if name in self.class_names or list(class_names).count(name) > 1]
+        if twice:
+            raise ValueError(f'the class {twice[0]!r} is there already; expected new names')
+        if not self.predicts_any_classes:
+            raise ValueError(f'{type(self).__name__} has learned something of each of its {len(self.class_names)} classes, and '
+                             'cannot predict others by their names; train it on pictures of all of them')
+        texts, = self.encode_classes([(class_names, tuple(templates or self.templates or DEFAULT_TEMPLATES))])
+        self._check_texts(texts, class_names)
+        for name in self._class_buffers:
+            old = getattr(self, name)
+            setattr(self, name, torch.cat([old, texts[name].to(old)]))
+        for name in self._class_parameters:  # of which there is nothing for the new classes
+            old = getattr(self, name)
+            old.data = torch.cat([old.data, old.data.new_zeros(len(class_names), *old.shape[1:])])
+        self.class_names = (*self.class_names, *class_names)
 
     def take_classes(self, texts: ClassTexts, class_names: Sequence[str],
                      templates: Optional[Sequence[str]] = None) -> None:
@@ -139,11 +164,10 @@ class ModelOfClasses(nn.Module):
             list[ClassTexts]: One for each pair, for :meth:`take_classes` and :meth:`with_classes`.
 
         Raises:
-            ValueError: If names or templates are not usable, or unknown to the vocabulary of the embedded model.
+            ValueError: If names or templates are not usable, or unknown to the vocabulary of a mini CLIP.
         """
-        if self.architecture == EMBEDDED_ARCHITECTURE:
-            for class_names, templates in class_lists:
-                mini_clip.check_vocabulary(fill_templates(class_names, templates))
+        for class_names, templates in class_lists:
+            check_words(self.architecture, class_names, templates)
         clip = self._clip_of_texts()
         return [self.encode_class_texts(clip, list(class_names), tuple(templates))
                 for class_names, templates in class_lists]

@@ -48,6 +48,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         test_features (Sequence[str]): What predictions carry besides logits and scores, see :class:`TestFeatures`.
             Defaults to nothing; :class:`TestFeaturesHook` adds what metrics need while they are in use.
         data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
+        allow_other_prediction (bool): Load checkpoints that were trained to predict otherwise, say with another
+            ``head.alpha``, see :meth:`describe_prediction`; with a warning, instead of refusing them.
 
     Attributes:
         equal_batches (bool): Whether all processes are known to have equally many pictures in the batch at hand, which
@@ -67,7 +69,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
 
     def __init__(self, architecture, pretrained, backbone=None, head=None, templates=None, normalize_templates=True,
                  quick_gelu=None, logit_scale=None, gather='all', compile=None, cache_prototypes=True, test_features=(),
-                 data_preprocessor=None, init_cfg=None):
+                 data_preprocessor=None, allow_other_prediction=False, init_cfg=None):
         if gather not in ('all', 'none'):
             raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
         clip = load_clip(architecture, pretrained, quick_gelu)
@@ -77,6 +79,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         self.architecture, self.pretrained, self.quick_gelu = architecture, pretrained, clip.quick_gelu
         self.image_size = clip.preprocess.image_size
         self.gather, self.equal_batches = gather, False
+        self.allow_other_prediction = allow_other_prediction
         self.kept_zero_shot, self._kept_class_features = None, None
         self.test_features = TestFeatures.of(test_features)
         self.logit_scale = clip.model.logit_scale.exp().item() if logit_scale is None else float(logit_scale)
@@ -102,6 +105,13 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
             ValueError: If an architecture or a tag is unknown.
         """
         require_weights(config.get('architecture'), config.get('pretrained'))
+
+    def describe_prediction(self) -> dict:
+        """Return how logits are fused and scaled, how prototypes are made, and how pictures are normalised."""
+        return {'model.head.alpha': self.head.alpha, 'model.head.fusion': self.head.fusion,
+                'model.logit_scale': self.logit_scale, 'model.normalize_templates': self.normalize_templates,
+                **{f'model.data_preprocessor.{name}': getattr(self.data_preprocessor, name).flatten().tolist()
+                   for name in ('mean', 'std') if hasattr(self.data_preprocessor, name)}}
 
     def train(self, mode: bool = True):
         """Set the mode, as loops do when they start; kept texts are made again.

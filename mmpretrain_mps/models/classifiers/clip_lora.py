@@ -6,13 +6,10 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
-from mmpretrain_mps import mini_clip
-
 from ..low_rank import LowRankUpdates
 from ..text import tokenize_prompts
 from ..text.class_prompts import ClassPrompts
-from ..utils.clip_loader import EMBEDDED_ARCHITECTURE
-from ..utils.text_prototypes import fill_templates
+from ..utils.clip_loader import check_words
 from .tuned_towers import TunedTowersClassifier
 
 TOWERS = ('text', 'vision')
@@ -117,8 +114,7 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
         with self.frozen_towers():
             texts = super().encode_class_texts(clip, class_names, templates)
         if self.text_updates is not None:
-            if self.architecture == EMBEDDED_ARCHITECTURE:
-                mini_clip.check_vocabulary(fill_templates(class_names, [self.prompt]))
+            check_words(self.architecture, class_names, [self.prompt])
             token_ids = tokenize_prompts(clip.make_tokenizer(), class_names, self.prompt)
             texts['token_ids'] = token_ids.to(self.token_ids.device, torch.int32)
         return texts

@@ -1,8 +1,11 @@
 """What a checkpoint says of itself, and what it must fit."""
 import json
+import math
+from logging import WARNING
 from typing import Optional, Sequence
 
 import torch
+from mmengine.logging import print_log
 from torch import nn
 
 from ...utils.files import parse_json
@@ -29,23 +32,31 @@ class DescribedModule(nn.Module):
 
     # What checkpoints do not state that are older than a key.
     described_by_default = {'method': 'mps'}
+    allow_other_prediction = False
 
     def describe(self) -> dict:
         """Describe the model and what it was built on.
 
         Returns:
-            dict: Plain values: format, base model with the SHA-256 of its frozen weights, method and its settings, class
-            names, templates.
+            dict: Plain values: format, base model with the SHA-256 of its frozen weights, method and its settings, how
+            predictions are made, class names, templates.
         """
         return dict(
             format=CHECKPOINT_FORMAT,
             base=dict(architecture=self.architecture, pretrained=self.pretrained, quick_gelu=self.quick_gelu,
                       **self._base_fingerprints()),
-            method=self.method, **self.describe_method(),
+            method=self.method, **self.describe_method(), prediction=self.describe_prediction(),
             class_names=self.class_names, templates=self.templates)
 
     def describe_method(self) -> dict:
         """Return the settings, as plain values, that a checkpoint must share with the model that loads it."""
+        return {}
+
+    def describe_prediction(self) -> dict:
+        """Return the settings that decide predictions beside the weights: names of a config to plain values.
+
+        A checkpoint that states another value is refused, unless ``allow_other_prediction`` is set.
+        """
         return {}
 
     def _base_fingerprints(self):
@@ -100,7 +111,20 @@ class DescribedModule(nn.Module):
             found = theirs.get(key, self.described_by_default.get(key))
             if found != value:
                 raise ValueError(f'the checkpoint was tuned with {key}={found}, but this model has {value}')
+        self._check_prediction(theirs.get('prediction'))
         check_class_names(theirs['class_names'], ours['class_names'], 'the checkpoint', 'this model')
+
+    def _check_prediction(self, theirs):
+        # Older checkpoints do not state it, and those that searched for a number bring that.
+        for name, ours in _plain(self.describe_prediction()).items():
+            found = theirs.get(name, ours) if isinstance(theirs, dict) else ours
+            if _equal(found, ours):
+                continue
+            message = f'the checkpoint was trained to predict with {name}={found}, but this model has {ours}'
+            if not self.allow_other_prediction:
+                raise ValueError(f'{message}; leave it at {found}, or set model.allow_other_prediction=True to predict with '
+                                 f'{ours} all the same')
+            print_log(message, 'current', WARNING)
 
     def _leave_out_frozen_weights(self):
         """Keep the frozen weights out of state dicts, and do not miss them when one is loaded."""
@@ -165,6 +189,12 @@ def read_description(state: torch.Tensor) -> dict:
 def _plain(settings):
     """Return settings as they come back from JSON, where tuples have become lists."""
     return json.loads(json.dumps(settings))
+
+
+def _equal(theirs, ours):
+    """Compare settings; of numbers, the last digits may depend on the machine."""
+    numbers = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in (theirs, ours)]
+    return math.isclose(theirs, ours, rel_tol=1e-6) if all(numbers) else theirs == ours
 
 
 def _drop_frozen_weights(module, state_dict, prefix, local_metadata):

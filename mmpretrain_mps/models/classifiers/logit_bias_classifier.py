@@ -65,6 +65,14 @@ class LogitBiasClassifier(FrozenImageClassifier):
         """Return what a checkpoint must share."""
         return dict(logit_scale=self.logit_scale)
 
+    def describe_prediction(self):
+        """Return what decides predictions; numbers that were searched are in the buffer ``fusion_point``."""
+        settings = {**super().describe_prediction(), f'model.{self.inner_name}': self.inner}
+        if self.fusion_point.any():
+            settings = {name: value for name, value in settings.items()
+                        if name not in ('model.head.alpha', f'model.{self.inner_name}')}
+        return settings
+
     # The layer.
 
     @property

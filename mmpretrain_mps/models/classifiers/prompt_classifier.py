@@ -4,12 +4,9 @@ from typing import Optional, Sequence, Tuple
 import torch
 import torch.nn.functional as F
 
-from mmpretrain_mps import mini_clip
-
 from ..text import context_template, tokenize_prompts
-from ..utils.clip_loader import EMBEDDED_ARCHITECTURE
+from ..utils.clip_loader import check_words
 from ..utils.test_features import NO_FEATURES
-from ..utils.text_prototypes import fill_templates
 from .clip_classifier import cls_features
 from .frozen_image_classifier import FrozenImageClassifier
 
@@ -57,8 +54,7 @@ class PromptClassifier(FrozenImageClassifier):
         Raises:
             ValueError: If a prompt does not fit the context of the text tower.
         """
-        if self.architecture == EMBEDDED_ARCHITECTURE:
-            mini_clip.check_vocabulary(fill_templates(class_names, [self.prompt_template]))
+        check_words(self.architecture, class_names, [self.prompt_template])
         token_ids = tokenize_prompts(clip.make_tokenizer(), class_names, self._learner_template)
         return {**super().encode_class_texts(clip, class_names, templates), 'token_ids': token_ids.int()}
 

@@ -7,14 +7,12 @@ from mmpretrain.registry import MODELS
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import nn
 
-from mmpretrain_mps import mini_clip
-
 from ..losses.point_losses import PointConstraint
 from ..text import context_template, tokenize_prompts, word_embeddings
 from ..text.class_prompts import ClassPrompts
-from ..utils.clip_loader import EMBEDDED_ARCHITECTURE
+from ..utils.clip_loader import check_words
 from ..utils.prototype_cache import cached_prototypes
-from ..utils.text_prototypes import encode_prototypes, fill_templates
+from ..utils.text_prototypes import encode_prototypes
 from .tuned_towers import TunedTowersClassifier
 
 PROMPT_STD = 0.02
@@ -111,9 +109,8 @@ class PromptSRCClassifier(TunedTowersClassifier):
     def encode_class_texts(self, clip, class_names, templates):
         """Tokenise the prompts, besides the prototypes of the frozen model."""
         template = (f'{self.context_init} {{}}.' if self.starts_from_words else context_template(self.num_text_prompts))
-        if self.architecture == EMBEDDED_ARCHITECTURE:
-            # Placeholders are no words.
-            mini_clip.check_vocabulary(fill_templates(class_names, [template if self.starts_from_words else '{}.']))
+        # Placeholders are no words.
+        check_words(self.architecture, class_names, [template if self.starts_from_words else '{}.'])
         token_ids = tokenize_prompts(clip.make_tokenizer(), class_names, template)
         return dict(super().encode_class_texts(clip, class_names, templates),
                     token_ids=token_ids.to(self.token_ids.device, torch.int32))
@@ -132,8 +129,7 @@ class PromptSRCClassifier(TunedTowersClassifier):
         if self._teacher is None or self._teacher[0] != self.class_names:
             templates = self.templates if self.teacher_templates == CLASS_TEMPLATES else self.teacher_templates
             names = [name.replace('_', ' ') for name in self.class_names]
-            if self.architecture == EMBEDDED_ARCHITECTURE:
-                mini_clip.check_vocabulary(fill_templates(names, templates))
+            check_words(self.architecture, names, templates)
             encode = cached_prototypes if self.cache_prototypes else encode_prototypes
             with torch.autocast(self.token_ids.device.type, enabled=False):
                 self.set_teacher(encode(self.text_tower.model, self._text_tower[0].make_tokenizer(), names, templates,

@@ -7,15 +7,12 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from mmpretrain_mps import mini_clip
-
 from ..losses.point_losses import PointConstraint
 from ..text.class_prompts import ClassPrompts
 from ..text.prompt_tokens import tokenize_prompts
 from ..text.sentences import ClassSentences
-from ..utils.clip_loader import EMBEDDED_ARCHITECTURE
+from ..utils.clip_loader import check_words
 from ..utils.clustering import cosine_kmeans, draw_starts
-from ..utils.text_prototypes import fill_templates
 from .class_texts import DEFAULT_TEMPLATES
 from .promptsrc import TEACHER_TEMPLATES
 from .tuned_towers import PictureBatch, TunedTowersClassifier
@@ -140,8 +137,7 @@ class TACClassifier(TunedTowersClassifier):
 
     def encode_class_texts(self, clip, class_names, templates):
         """Tokenise the prompts, besides the prototypes of the frozen model."""
-        if self.architecture == EMBEDDED_ARCHITECTURE:
-            mini_clip.check_vocabulary(fill_templates(class_names, [self.prompt]))
+        check_words(self.architecture, class_names, [self.prompt])
         token_ids = tokenize_prompts(clip.make_tokenizer(), class_names, self.prompt)
         vectors, length = self.num_clusters + self.num_prompts, self.text_tower.context_length
         for name, end in zip(class_names, self.text_tower.find_ends(token_ids).tolist()):
@@ -186,8 +182,7 @@ class TACClassifier(TunedTowersClassifier):
             self._class_sentences = ClassSentences(
                 self.class_names, self._clip_of_texts().make_tokenizer(),
                 TEACHER_TEMPLATES if self.sentences == TEMPLATES_OF_CLIP else templates, self.sentences)
-            if self.architecture == EMBEDDED_ARCHITECTURE:
-                mini_clip.check_vocabulary(self._class_sentences.texts())
+            check_words(self.architecture, self._class_sentences.texts())
         return self._class_sentences
 
     def _check_number_of_classes(self):

@@ -26,6 +26,8 @@ from mmpretrain_mps import mini_clip
 
 from ...utils.checkpoint import reason_of
 from ...utils.files import open_regular, read_json
+from ...utils.trust import PROGRAM
+from .text_prototypes import fill_templates
 
 EMBEDDED_ARCHITECTURE = 'mps-mini'
 EMBEDDED_WEIGHTS = 'embedded'
@@ -35,7 +37,7 @@ REACH_SECONDS = 5.0
 UNREADABLE = (RuntimeError, KeyError, ValueError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError,
               SafetensorError)
 # Before a file: reading a TorchScript archive runs it, as importing a module does.
-TORCHSCRIPT = 'torchscript:'
+TORCHSCRIPT = PROGRAM
 
 
 class ClipPreprocess(NamedTuple):
@@ -133,9 +135,41 @@ def load_clip(architecture, pretrained, quick_gelu=None):
         logger.warning(f'nothing says with which activation the weights {pretrained} were trained; GELU is taken. If they '
                        "come from OpenAI's, set model.quick_gelu=True: with the other one they silently lose accuracy")
     logger.info(f"CLIP {architecture} ({pretrained}), activation {'QuickGELU' if quick_gelu else 'GELU'}")
-    embedded = architecture == EMBEDDED_ARCHITECTURE
-    make_tokenizer = mini_clip.tokenizer if embedded else cache(partial(open_clip.get_tokenizer, name))
+    folder = mini_folder(architecture)
+    make_tokenizer = partial(mini_clip.tokenizer, folder) if folder else cache(partial(open_clip.get_tokenizer, name))
     return ClipModel(model.eval(), make_tokenizer, clip_preprocess(architecture, pretrained), quick_gelu)
+
+
+def mini_folder(architecture):
+    """Return the folder of a mini CLIP, which has a vocabulary of its own: the embedded one, or one made in the same way.
+
+    Args:
+        architecture (str): As in :func:`clip_preprocess`.
+
+    Returns:
+        Path | None: None for all other models.
+    """
+    if architecture == EMBEDDED_ARCHITECTURE:
+        return mini_clip.folder()
+    scheme, identifier = parse_model_name(str(architecture))
+    found = Path(identifier) if scheme == 'local-dir' else None
+    return found if found is not None and mini_clip.is_model_folder(found) else None
+
+
+def check_words(architecture, class_names, templates=('{}', )):
+    """Refuse texts that a mini CLIP has no words for; other models know every word.
+
+    Args:
+        architecture (str): As in :func:`clip_preprocess`.
+        class_names (Sequence[str]): Names.
+        templates (Sequence[str]): Prompt templates that they are put into.
+
+    Raises:
+        ValueError: Names the words.
+    """
+    folder = mini_folder(architecture)
+    if folder is not None:
+        mini_clip.check_vocabulary(fill_templates(class_names, templates), folder)
 
 
 def vision_tower_without_weights(architecture, pretrained=None):

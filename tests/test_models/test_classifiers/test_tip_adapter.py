@@ -143,9 +143,14 @@ def test_a_checkpoint_is_small_and_loads_back_with_its_search(started, build):
 
 
 def test_without_a_search_the_numbers_of_the_config_stay(started, build):
-    other = build(beta=4.0, head=dict(alpha=9.0))
+    other = build(beta=4.0, head=dict(alpha=9.0), allow_other_prediction=True)
     other.load_state_dict(started(beta=2.0).state_dict())
     assert (other.inner, other.head.alpha) == (4.0, 9.0)
+    with pytest.raises(ValueError, match='trained to predict with model.beta=2.0, but this model has 4.0; leave it at 2.0'):
+        build(beta=4.0).load_state_dict(started(beta=2.0).state_dict())
+    searched = started(beta=2.0)
+    searched.set_fusion(3.0, 2.5)
+    build(beta=4.0, head=dict(alpha=9.0)).load_state_dict(searched.state_dict())  # brings both numbers
 
 
 def test_a_checkpoint_of_another_base_or_scale_is_refused(started, tmp_path):

@@ -1,0 +1,62 @@
+"""Every method by its name: fitted on a few pictures, saved, loaded, given further classes where it can take them."""
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain.models.backbones import ResNet
+from own_pictures import digits
+
+from mmpretrain_mps.apis import FewShotClassifier
+from mmpretrain_mps.utils.methods import method_names
+
+SHORT = dict(train_cfg__max_epochs=1)
+SETTINGS = {
+    'amu_tuning': {**SHORT, 'model__auxiliary': dict(type='ResNet', depth=18), 'train_cfg__search': None},
+    'clip_lora': dict(train_cfg__max_iters=1), 'linear_probe': {}, 'tac': dict(SHORT, model__num_clusters=2),
+    'tip_adapter': dict(train_cfg__passes=1), 'tip_adapter_f': dict(SHORT, train_cfg__passes=1), 'zero_shot': {}}
+# They have learned something of each class.
+OF_CLASSES = ('amu_tuning', 'linear_probe')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def unformatted():
+    """mmengine formats the text of the whole config again and again, which takes longer than these runs."""
+    with mock.patch('mmengine.config.config.FormatCode', lambda text, **_: (text, True)):
+        yield
+
+
+@pytest.fixture(scope='module')
+def auxiliary(tmp_path_factory):
+    """Weights of a second network."""
+    path = tmp_path_factory.mktemp('auxiliary') / 'auxiliary.pth'
+    torch.save(dict(state_dict=ResNet(depth=18).state_dict()), path)
+    return dict(checkpoint=str(path), prefix='')
+
+
+@pytest.mark.parametrize('method', method_names())
+def test_it_is_fitted_saved_loaded_and_given_classes(method, auxiliary, tmp_path):
+    settings = SETTINGS.get(method, SHORT)
+    if method == 'amu_tuning':
+        settings = {**settings, 'model__auxiliary_weights': auxiliary}
+    pictures, labels = digits(2)
+    classifier = FewShotClassifier('mps-mini', 'embedded', method, device='cpu', verbose=0, **settings).fit(pictures, labels)
+    found = classifier.logits(pictures)
+    assert found.fused.shape == (6, 3) and all(part.isfinite().all() for part in found)
+    np.testing.assert_allclose(found.zero_shot_features.norm(dim=1), 1, rtol=1e-4)
+    classifier.save(tmp_path / 'model.pth')
+    loaded = FewShotClassifier.load(tmp_path / 'model.pth', device='cpu', verbose=0)
+    assert loaded.method == method and all(map(torch.equal, loaded.logits(pictures), found))
+    if method in OF_CLASSES:
+        with pytest.raises(ValueError, match='has learned something of each of its 3 classes'):
+            loaded.add_classes(['four'])
+        return
+    more = loaded.add_classes(['four', 'five']).logits(pictures)
+    assert loaded.classes_.tolist() == ['one', 'three', 'two', 'four', 'five'] and more.fused.shape == (6, 5)
+    # What was learned of the others stays, but for what refines all texts together.
+    torch.testing.assert_close(more.fused[:, :3], found.fused, rtol=1e-4, atol=1e-3)
+    with pytest.raises(ValueError, match="the class 'four' is there already"):
+        loaded.add_classes(['four'])
+    loaded.save(tmp_path / 'more.pth')
+    again = FewShotClassifier.load(tmp_path / 'more.pth', device='cpu', verbose=0)
+    assert all(map(torch.equal, again.logits(pictures), more))
