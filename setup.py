@@ -38,6 +38,7 @@ REQUIREMENTS = [
     'scipy',
     'matplotlib',
     'pyyaml',
+    'tqdm',
 ]
 if not full_mmcv_is_installed():
     REQUIREMENTS.append('mmcv-lite>=2.0,<2.4')  # the range that mmpretrain 1.2 accepts

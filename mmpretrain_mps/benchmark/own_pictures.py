@@ -66,7 +66,8 @@ def write_study(folder: Path, pictures: str, clip: Dict[str, Any], arguments: An
                 raise
             left_out.append(f'{name} is left out: {error}')
     study = dict(
-        title=f'Methods on {Path(pictures).resolve().name}', config=base_config(clip['architecture']), baseline=next(iter(methods)), options=options,
+        title=f'Methods on {Path(pictures).resolve().name}', config=base_config(clip['architecture']),
+        baseline=next(iter(methods)), options=options,
         selection=dict(shots=shots, seeds=[101, 102], metric=METRIC, options={'test_dataloader.dataset.subset': 'val'}),
         report=dict(shots=[shots], seeds=list(range(1, arguments.seeds + 1)), targets=False), methods=methods,
         columns=[{key: value for key, value in COLUMN.items()}])
