@@ -7,6 +7,8 @@ from mmengine.dist import all_reduce
 from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader
 
+from ..datasets import FewShotDataset
+from ..datasets.base import SplitDataset
 from ..models.classifiers.description import check_class_names
 from ..models.classifiers.frozen_image_classifier import ImageFeatures
 from ..models.utils.fusion_search import choose_best, search_grid
@@ -23,7 +25,7 @@ class ChoicePictures:
 
     Args:
         runner (Runner): Whose loaders are meant.
-        pictures (str): ``'val'``: those of ``val_dataloader``, by protocol ``min(K, 4)`` for each class;
+        pictures (str): ``'val'``: those of ``val_dataloader``, ``min(K, 4)`` of each class at most, as the protocol has it;
             ``'whole_val'``: the whole data set that they are drawn from; ``'test'``: those of ``test_dataloader``,
             which are then no longer unseen.
         dataloader (dict, optional): Config of a loader in the place of ``val_dataloader``.
@@ -47,6 +49,8 @@ class ChoicePictures:
                              f"others, or say train_cfg.{setting}.pictures='test'")
         self.pictures, self._features, self._labels = pictures, None, None
         self.dataset = _build(loader, pictures)
+        if pictures == 'val':
+            self.dataset = _few_of_each_class(self.dataset, runner._train_dataloader)
         settings = loader if isinstance(loader, dict) else vars(loader)
         self._batch_size, self._num_workers = settings.get('batch_size') or 1, settings.get('num_workers') or 0
 
@@ -188,3 +192,14 @@ def _build(loader, pictures):
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
     return dataset
+
+
+def _few_of_each_class(dataset, train):
+    """Draw as many validation pictures as the protocol allows, where a config validates on all there are.
+
+    Methods that choose by them would otherwise see more labels than those that do not.
+    """
+    train = train.get('dataset', {}) if isinstance(train, dict) else vars(train.dataset)
+    if not isinstance(dataset, SplitDataset) or not train.get('num_shots'):
+        return dataset
+    return FewShotDataset(dataset, num_shots=train['num_shots'], seed=train.get('seed', 1), subset='val')

@@ -268,6 +268,14 @@ def test_the_whole_split_is_that_which_the_pictures_are_drawn_from(make):
     assert len(runner.train_loop.search.pictures) == 355
 
 
+def test_where_a_config_validates_on_more_the_search_sees_as_many_pictures_as_the_protocol_allows(make):
+    runner = make(method='tip_adapter')
+    loader = runner._val_dataloader
+    loader['dataset'] = loader['dataset']['dataset']  # all 355
+    runner.train()
+    assert len(runner.train_loop.search.pictures) == 20  # 2 shots of 10 classes
+
+
 def test_without_validation_pictures_the_numbers_of_the_config_stay_and_a_warning_says_so(make, monkeypatch):
     runner, lines = make(val_dataloader=None, val_cfg=None, val_evaluator=None), []
     monkeypatch.setattr(runner.logger, 'warning', lines.append)
