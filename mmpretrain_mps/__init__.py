@@ -13,6 +13,9 @@ with warnings.catch_warnings():
     # mmcv-lite points out at import that it lacks compiled operators; nothing here uses them.
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     from . import datasets, engine, evaluation, models
+from .model_index import register_models
 from .version import __version__
+
+register_models()
 
 __all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']
