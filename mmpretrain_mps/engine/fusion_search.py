@@ -197,9 +197,10 @@ def _build(loader, pictures):
 def _few_of_each_class(dataset, train):
     """Draw as many validation pictures as the protocol allows, where a config validates on all there are.
 
-    Methods that choose by them would otherwise see more labels than those that do not.
+    Methods that choose by them would otherwise see more labels than those that do not. A part of the pictures that was asked
+    for by ``indices`` stays what it is.
     """
     train = train.get('dataset', {}) if isinstance(train, dict) else vars(train.dataset)
-    if not isinstance(dataset, SplitDataset) or not train.get('num_shots'):
+    if not isinstance(dataset, SplitDataset) or dataset._indices is not None or not train.get('num_shots'):
         return dataset
     return FewShotDataset(dataset, num_shots=train['num_shots'], seed=train.get('seed', 1), subset='val')
