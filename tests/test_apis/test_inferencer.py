@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -39,7 +41,7 @@ def test_paths_bytes_and_arrays_give_the_models_own_scores(trained):
     cfg, checkpoint, model, path, pixels = trained
     classify = MPSInferencer(cfg, checkpoint)
     expected = scores_of(model, pixels)
-    for picture in (str(path), path, path.read_bytes(), pixels):
+    for picture in (str(path), path, path.read_bytes(), pixels, Image.open(path), Image.fromarray(pixels)):
         result, = classify([picture])
         np.testing.assert_allclose(result['pred_scores'], expected, rtol=1e-4, atol=1e-6)
         assert result['pred_class'] == NAMES[int(expected.argmax())]
@@ -68,3 +70,14 @@ def test_an_unreadable_picture_is_named(trained, tmp_path):
     (tmp_path / 'text.png').write_text('no picture')
     with pytest.raises(ValueError, match='text.png cannot be read as a picture'):
         MPSInferencer(cfg, checkpoint)(str(tmp_path / 'text.png'))
+
+
+def test_a_picture_alone_and_what_is_none(trained, tmp_path):
+    cfg, checkpoint, model, path, pixels = trained
+    classify = MPSInferencer(cfg, checkpoint)
+    result, = classify(Image.open(path))
+    np.testing.assert_allclose(result['pred_scores'], scores_of(model, pixels), rtol=1e-4, atol=1e-6)
+    os.mkfifo(tmp_path / 'pipe.png')
+    for wrong in (str(tmp_path / 'pipe.png'), '/dev/zero', 5):
+        with pytest.raises(ValueError, match='cannot be read as a picture'):
+            classify(wrong)

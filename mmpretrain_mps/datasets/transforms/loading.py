@@ -21,9 +21,9 @@ class LoadRGBImage(BaseTransform):
     open_clip's preprocessing sees. Beyond that, the EXIF orientation is applied, and 16-bit pictures are scaled to
     8 bits (Pillow's own conversion would clip them).
 
-    Required keys: ``img_path``, or ``img``: the bytes of an image file, or an array ``(H, W)``, ``(H, W, 1)``,
-    ``(H, W, 3)`` or ``(H, W, 4)`` of bool, uint8 or uint16 in RGB order. ``img`` wins where both are given. An array
-    that comes with ``ori_shape`` has been loaded by mmcv before (mmpretrain's inferencer does so), hence is BGR.
+    Required keys: ``img_path``, or ``img``: a picture of Pillow, the bytes of an image file, or an array ``(H, W)``,
+    ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` of bool, uint8 or uint16 in RGB order. ``img`` wins where both are
+    given. An array that comes with ``ori_shape`` has been loaded by mmcv before (mmpretrain's inferencer does so), hence is BGR.
     Added keys: ``img``, ``img_shape`` and ``ori_shape``, both ``(H, W)``.
 
     Args:
@@ -65,6 +65,8 @@ class LoadRGBImage(BaseTransform):
         if isinstance(source, np.ndarray):
             loaded_by_mmcv = 'ori_shape' in results and source.ndim == 3 and source.shape[2] == 3
             return self._to_rgb(_image_from_array(source[..., ::-1] if loaded_by_mmcv else source))
+        if isinstance(source, Image.Image):
+            return self._to_rgb(_turn_upright(source) if self.exif else source)
         with open_picture(results['img_path'] if source is None else source, self.max_pixels) as image:
             image.load()
             return self._to_rgb(_turn_upright(image) if self.exif else image)
