@@ -69,8 +69,8 @@ class MPSInferencer(ImageClassificationInferencer):
         """Read and prepare pictures by the config's test pipeline.
 
         Args:
-            inputs (Sequence[str | Path | Image | bytes | ndarray]): Paths, pictures of Pillow, bytes of picture files, or
-                RGB arrays ``(H, W, 3)``, uint8.
+            inputs (Sequence[str | Path | Image | bytes | ndarray]): Paths, pictures of Pillow, bytes of picture
+                files, or RGB arrays ``(H, W, 3)``, uint8.
             batch_size (int): Pictures that are classified at a time.
 
         Yields:

@@ -41,7 +41,8 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
                          f'{missing[0]}: it is incomplete, or of another model')
     strange = [name for name in state if name not in expected]
     if strange and DESCRIPTION_KEY in state:
-        raise ValueError(f'checkpoint {source} has {len(strange)} weights that the model has not, among them {strange[0]}: it is of '
+        raise ValueError(f'checkpoint {source} has {len(strange)} weights that the model has not, among them '
+                         f'{strange[0]}: it is of '
                          'another model')
     classes = _number_of_classes(state)
     for name, ours in expected.items():
@@ -110,7 +111,8 @@ def _check_schedulers(schedulers, expected, source):
         raise ValueError(f'checkpoint {source} cannot be resumed: one of its param_schedulers is {_kind_of(wrong[0])}, expected '
                          'a mapping')
     if expected is not None and len(listed) != expected:
-        raise ValueError(f'checkpoint {source} cannot be resumed: it has the states of {len(listed)} schedules, but the run has '
+        raise ValueError(f'checkpoint {source} cannot be resumed: it has the states of {len(listed)} schedules, but '
+                         'the run has '
                          f'{expected}')
 
 

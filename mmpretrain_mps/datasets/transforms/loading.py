@@ -23,7 +23,8 @@ class LoadRGBImage(BaseTransform):
 
     Required keys: ``img_path``, or ``img``: a picture of Pillow, the bytes of an image file, or an array ``(H, W)``,
     ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` of bool, uint8 or uint16 in RGB order. ``img`` wins where both are
-    given. An array that comes with ``ori_shape`` has been loaded by mmcv before (mmpretrain's inferencer does so), hence is BGR.
+    given. An array that comes with ``ori_shape`` has been loaded by mmcv before (mmpretrain's inferencer does so),
+    hence is BGR.
     Added keys: ``img``, ``img_shape`` and ``ori_shape``, both ``(H, W)``.
 
     Args:
