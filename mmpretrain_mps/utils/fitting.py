@@ -39,11 +39,10 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
                              f'--method {theirs}')
         raise ValueError(f'checkpoint {source} lacks {len(missing)} of the {len(expected)} weights of the model, among them '
                          f'{missing[0]}: it is incomplete, or of another model')
-    strange = [name for name in state if name not in expected]
+    strange = [name for name in state if name not in expected and name != DESCRIPTION_KEY]
     if strange and DESCRIPTION_KEY in state:
         raise ValueError(f'checkpoint {source} has {len(strange)} weights that the model has not, among them '
-                         f'{strange[0]}: it is of '
-                         'another model')
+                         f'{strange[0]}: it is of another model')
     classes = _number_of_classes(state)
     for name, ours in expected.items():
         if name in state and isinstance(ours, torch.Tensor) and name != DESCRIPTION_KEY:
