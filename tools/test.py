@@ -1,5 +1,6 @@
 """Test a checkpoint: python tools/test.py CONFIG CHECKPOINT [flags], or zero-shot CLIP: CONFIG --zero-shot."""
 import argparse
+from pathlib import Path
 
 import mmengine
 from mmengine.dist import is_main_process
@@ -8,6 +9,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmpretrain_mps.engine import command_line
 from mmpretrain_mps.engine.launch import leave_processes
+from mmpretrain_mps.engine.work_folder import check_writable
 from mmpretrain_mps.utils.checkpoint import check_checkpoint
 from mmpretrain_mps.utils.errors import user_errors
 from mmpretrain_mps.utils.fetching import local_checkpoint
@@ -28,6 +30,8 @@ def parse_arguments():
         help='what to write: the metrics (.json or .yml), or every prediction (.pkl); predictions by default')
     command_line.add_common_flags(parser)
     arguments = parser.parse_args()
+    if arguments.checkpoint and arguments.checkpoint.lower() == 'none':
+        parser.error('the zero-shot model has no checkpoint: leave it out, and add --zero-shot')
     if arguments.zero_shot:
         if arguments.checkpoint or arguments.method or arguments.recipe:
             parser.error('--zero-shot tests CLIP as it is: leave out the checkpoint, --method and --recipe')
@@ -44,8 +48,6 @@ def parse_arguments():
 
 def configure(arguments):
     """Return the config with all flags applied, after a look at the checkpoint."""
-    if arguments.checkpoint and arguments.checkpoint.lower() == 'none':
-        raise ValueError('the zero-shot model has no checkpoint: leave it out, and add --zero-shot')
     checkpoint = arguments.checkpoint and local_checkpoint(arguments.checkpoint)
     if checkpoint:
         check_checkpoint(checkpoint)
@@ -59,15 +61,17 @@ def configure(arguments):
 
 def test(arguments):
     """Test and write what was asked for."""
+    if arguments.out:  # known before the test, not after it
+        check_writable(Path(arguments.out).parent, 'the folder', 'another --out')
     runner = command_line.build_runner(configure(arguments), ('test_dataloader', ))
     if arguments.out and arguments.out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=arguments.out))
     metrics = runner.test()
     if not is_main_process():
         return
+    print(accuracy_table(metrics), flush=True)
     if arguments.out and arguments.out_item == 'metrics':
         mmengine.dump(metrics, arguments.out)
-    print(accuracy_table(metrics))
 
 
 @record  # torchrun shows the error of the process that failed first

@@ -7,11 +7,14 @@ import os
 from pathlib import Path
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS
 
 from ..utils.config import apply_options
+from ..utils.config_checks import check_values
 from ..utils.config_files import read_config_file
 from ..utils.methods import RECIPES, method_names, other_values, replace_method
 from ..utils.option_values import OptionsAction
@@ -22,6 +25,7 @@ from .resuming import find_checkpoint
 from .work_folder import claimed
 
 TENSORBOARD_BACKEND = 'TensorboardVisBackend'
+WORKER_TIMEOUT = 50  # seconds for a batch that is not there
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -71,7 +75,7 @@ def read_config(path, arguments, content=None):
         ImportError: If the config asks for TensorBoard and the package is missing.
         ValueError: If an option names what does not exist, there is no such method, or it does not fit the config.
     """
-    if not Path(path).is_file():  # also where the content is known
+    if not os.path.isfile(path):  # also where the content is known
         raise FileNotFoundError(f'config {path} does not exist (looked from {Path.cwd()})')
     if arguments.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
@@ -132,8 +136,10 @@ def build_runner(cfg, loaders):
 
     Raises:
         FileNotFoundError: If weights or data are missing.
-        ValueError: If the launcher's environment, the way to several processes or the model's name is not usable.
+        ValueError: If a number, the launcher's environment, the way to several processes or the model's name is not
+            usable.
     """
+    check_values(cfg)
     check_processes(cfg)
     check_inputs(cfg, loaders)
     fetch_weights(cfg)
@@ -141,8 +147,27 @@ def build_runner(cfg, loaders):
         # After all options, since num_workers may be one of them; torch refuses the pair.
         if cfg.get(name) and not cfg[name].get('num_workers'):
             cfg[name].persistent_workers = False
+        elif cfg.get(name):  # a worker that was stopped, or whose disk hangs, would be waited for without end
+            cfg[name].setdefault('timeout', WORKER_TIMEOUT)
     set_up_processes(cfg)
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if 'train_dataloader' in loaders and (cfg.get('train_dataloader') or {}).get('drop_last'):
+        _keep_the_only_batch(runner)
+    return runner
+
+
+def _keep_the_only_batch(runner):
+    """Drop no batch where there is no other: a set that is smaller than a batch is trained on as a whole.
+
+    So do the loaders of the released codes, whose recipes say ``drop_last``. The steps of an epoch must be known before
+    the loop and the schedules are built, hence not in a hook.
+    """
+    loader = runner._train_dataloader
+    loader['dataset'] = dataset = DATASETS.build(loader['dataset'])
+    if len(dataset) // get_world_size() < loader['batch_size']:
+        loader['drop_last'] = False
+        runner.logger.warning(f'{len(dataset)} pictures do not fill a batch of {loader["batch_size"]} in each process: '
+                              'train_dataloader.drop_last does not apply')
 
 
 def require_training(cfg):

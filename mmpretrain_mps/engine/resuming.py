@@ -1,5 +1,6 @@
 """Which checkpoint a run goes on from, and whether it is still the same run."""
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
@@ -16,7 +17,8 @@ _NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
 UNRELATED = frozenset({
     'work_dir', 'load_from', 'resume', 'launcher', 'log_level', 'log_processor', 'visualizer', 'experiment_name', 'num_workers',
     'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb', 'data_root', 'cache_dir',
-    'default_hooks', 'env_cfg', 'architecture', 'pretrained', 'class_file', 'index_file'})
+    'default_hooks', 'env_cfg', 'architecture', 'pretrained', 'class_file', 'index_file',
+    'test_features', 'timeout'})
 # What the hooks of processes and batches say, and fit the run to.
 ELSEWHERE = frozenset({'batch_size', 'model_wrapper_cfg'})
 # Sections of a config of which a training is made.
@@ -135,7 +137,12 @@ def _noted(folder):
         return None
     # The folder may have been moved since.
     beside, there = folder / Path(name).name, Path(name)
-    return beside if beside.is_file() else there if there.is_absolute() and there.is_file() else None
+    found = beside if os.path.isfile(beside) else there if there.is_absolute() and os.path.isfile(there) else None
+    if found is None:
+        print_log(f'{folder / NOTE} names {name[:100]!r}, which is not there. The checkpoints beside it are looked '
+                  'through',
+                  'current', logging.WARNING)
+    return found
 
 
 def _number(file):

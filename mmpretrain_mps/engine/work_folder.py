@@ -1,5 +1,6 @@
 """The folder that a training writes to: looked at before the training, and for one training at a time."""
 import contextlib
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Iterator, Optional, Union
 import torch
 
 from ..utils.locking import locked
-from .resuming import checkpoints_in
+from .resuming import NOTE, checkpoints_in
 
 LOCK = '.training.lock'
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PROBE = b'\0' * 65536
 
 
@@ -25,10 +27,15 @@ def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: 
 
     Raises:
         ValueError: If the folder cannot be made or written to, its disk is full, another training runs in it, or it holds
-            checkpoints of another one.
+            checkpoints of another one, or folders where files are to be written.
     """
     folder = Path(folder)
     check_writable(folder)
+    blocked = [path.name for path in folder.iterdir() if (path.name == NOTE or path.suffix == '.pth') and path.is_dir()]
+    if blocked:
+        raise ValueError(f'{folder} holds the folder {blocked[0]}, where a training writes a file of that name; move '
+                         'it away, or '
+                         'name another --work-dir')
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(folder / LOCK, wait=False))
@@ -41,11 +48,25 @@ def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: 
         if found and not goes_on and not overwrite:
             raise ValueError(f'{folder} holds checkpoints of an earlier training, among them {found[0].name}. Go on with it by '
                              '--resume, name another --work-dir, or have them overwritten by --overwrite')
-        yield
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _FULL and not _is_in(error.filename, folder):
+                raise
+            left = checkpoints_in(folder)
+            raise ValueError(f'the work folder {folder} cannot be written to any more: {error.strerror}. '
+                             + (f'The checkpoints in it, up to {left[0].name}, are whole; mend that, and the same '
+                                'command with '
+                                '--resume goes on' if left else 'There is no checkpoint in it')) from error
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, what: str = 'the work folder', remedy: str = 'another --work-dir') -> None:
     """Make a folder and write a little into it.
+
+    Args:
+        folder (Path): With the folders above it.
+        what (str): How the message calls it.
+        remedy (str): What the message asks to be named instead.
 
     Raises:
         ValueError: If that fails; says why.
@@ -61,7 +82,7 @@ def check_writable(folder: Path) -> None:
         finally:
             os.unlink(probe)
     except OSError as error:
-        raise ValueError(_cannot_write(folder, error)) from None
+        raise ValueError(_cannot_write(folder, error, what, remedy)) from None
 
 
 def check_room(folder: Union[str, Path], model: torch.nn.Module, optimizer: Optional[torch.optim.Optimizer]) -> None:
@@ -87,6 +108,10 @@ def check_room(folder: Union[str, Path], model: torch.nn.Module, optimizer: Opti
                          'make room, or name another --work-dir')
 
 
-def _cannot_write(folder, error):
+def _is_in(name, folder):
+    return isinstance(name, str) and folder.resolve() in Path(name).resolve().parents
+
+
+def _cannot_write(folder, error, what='the work folder', remedy='another --work-dir'):
     reason = error.strerror or type(error).__name__
-    return f'the work folder {folder} cannot be written to: {reason}; name another --work-dir'
+    return f'{what} {folder} cannot be written to: {reason}; name {remedy}'

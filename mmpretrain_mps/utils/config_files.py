@@ -1,6 +1,7 @@
 """Configs as files: those in Python are run, those in YAML and JSON and those that a work folder keeps are read."""
 import ast
 import copy
+import os
 import re
 from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple, Union
@@ -36,7 +37,7 @@ def read_config_file(path: Union[str, Path]) -> Config:
         ValueError: If it is no config, builds on itself, or names code from elsewhere.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for names that no system takes, too
         raise FileNotFoundError(f'config {path} does not exist (looked from {Path.cwd()})')
     if path.suffix not in ENDINGS:
         raise ValueError(f"config {path} ends with {path.suffix!r}; expected one of {', '.join(ENDINGS)}")
@@ -105,11 +106,21 @@ def read_program(path: Union[str, Path]) -> Config:
         ValueError: If it, or what it builds on, fails, with the line where it does.
     """
     try:
+        _refuse_circles(str(path), ())
         return Config.fromfile(str(path))
     except RecursionError:
         raise ValueError(f'config {path} cannot be read: it builds on itself') from None
     except Exception as error:  # a config is a program, and may fail like one
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
+
+
+def _refuse_circles(path, above):
+    """Raise RecursionError at once, for which mmengine needs a quarter of a minute."""
+    if os.path.realpath(path) in above:
+        raise RecursionError
+    for base in Config._get_base_files(path) if path.endswith('.py') else ():
+        if '::' not in base:
+            _refuse_circles(os.path.join(os.path.dirname(path), base), (*above, os.path.realpath(path)))
 
 
 def read_config_text(text: str, source: Any) -> Dict[str, Any]:
@@ -133,7 +144,7 @@ def read_config_text(text: str, source: Any) -> Dict[str, Any]:
             value = _literal(statement.value)
             content.update({to.id: value for to in statement.targets})
         return content
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(f'{source} is no config as mmengine writes it, and is not run: {error or "it is nested too deeply"}'
                          ) from None
 
@@ -166,7 +177,7 @@ def _read_base(name, path, what, above):
             raise ValueError(f'{path}: _base_ is {name!r}; expected a file, or a config of one of {", ".join(SCOPES)}')
         return read_program(Config._get_cfg_path(name, str(path))[0]).to_dict()
     base = path.parent / name
-    if not base.is_file():
+    if not os.path.isfile(base):
         raise FileNotFoundError(f'{path} builds on {base}, which does not exist')
     if base.suffix in DATA_ENDINGS:
         return read_data(base, what, above)

@@ -44,6 +44,13 @@ def test_a_folder_without_permission_is_one_line(tmp_path):
         check_writable(tmp_path)
 
 
+@pytest.mark.parametrize('name', ['last_checkpoint', 'epoch_3.pth'])
+def test_a_folder_in_the_place_of_a_file_is_known_before_the_training(folder, capsys, tmp_path, name):
+    (tmp_path / name).mkdir()
+    error = refused(capsys, folder / 'tiny.py', '--work-dir', tmp_path)
+    assert f'{tmp_path} holds the folder {name}, where a training writes a file of that name; move it away' in error
+
+
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
 def test_a_disk_that_takes_nothing_is_noticed_by_writing(tmp_path, monkeypatch, number):
 
@@ -92,6 +99,24 @@ def test_a_disk_that_fills_up_costs_no_older_checkpoint(folder, capsys, monkeypa
     monkeypatch.undo()
     assert [path.name for path in tmp_path.glob('*.pth*')] == ['epoch_1.pth']
     assert call(TRAIN, folder / 'tiny.py', '--work-dir', tmp_path, '--resume') == 0
+
+
+@pytest.mark.parametrize('number, inside', [(errno.ENOENT, True), (errno.EACCES, True), (errno.ENOSPC, False)])
+def test_a_folder_that_is_lost_during_the_training_is_one_line_with_what_is_left(tmp_path, number, inside):
+    with pytest.raises(ValueError,
+                       match=f'cannot be written to any more: {os.strerror(number)}. There is no checkpoint in it'):
+        with claimed(tmp_path):
+            raise OSError(number, os.strerror(number), str(tmp_path / 'vis_data' / 'x.json') if inside else None)
+    (tmp_path / 'epoch_2.pth').write_text('')
+    with pytest.raises(ValueError,
+                       match='up to epoch_2.pth, are whole; mend that, and the same command with --resume goes on'):
+        with claimed(tmp_path, overwrite=True):
+            raise OSError(number, os.strerror(number), str(tmp_path / 'log') if inside else None)
+
+
+def test_files_elsewhere_are_not_taken_for_the_work_folder(tmp_path):
+    with pytest.raises(FileNotFoundError), claimed(tmp_path):
+        open('/nowhere/x.jpg')
 
 
 def test_checkpoints_of_an_earlier_training_are_not_overwritten_by_accident(folder, capsys):

@@ -41,12 +41,20 @@ def test_the_description_says_how_many_classes_there_are():
         check_weights(dict(state_dict=state), model_of(0, 4), 'x.pth')
 
 
+def test_weights_that_the_model_does_not_have_are_those_of_another():
+    state = dict(weight=torch.ones(2, 4), more=torch.ones(1), _extra_state=describe('a', 'b'))
+    with pytest.raises(ValueError, match='has 1 weights that the model has not, among them more: it is of another model'):
+        check_weights(dict(state_dict=state), model_of(0, 4), 'x.pth')
+
+
 def test_states_of_schedules_are_needed_where_there_are_schedules():
     checkpoint = dict(meta=dict(epoch=1, iter=3), message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
                       optimizer=dict(state={}, param_groups=[]))
-    check_training_state(checkpoint, None, 'x.pth', has_schedules=False)
+    check_training_state(checkpoint, None, 'x.pth', 0)
     with pytest.raises(ValueError, match='its param_schedulers is missing'):
         check_training_state(checkpoint, None, 'x.pth')
+    with pytest.raises(ValueError, match='it has the states of 1 schedules, but the run has 2'):
+        check_training_state({**checkpoint, 'param_schedulers': [{}]}, None, 'x.pth', 2)
 
 
 def test_an_empty_axis_that_is_not_of_the_classes_comes_with_the_checkpoint(tmp_path):

@@ -1,9 +1,13 @@
 """Refused input ends as one message, a fault in the program with its traceback."""
+import os
+import re
+
 import pytest
 import torch
 from mmpretrain.registry import MODELS
+from tiny_run import run_python
 
-from mmpretrain_mps.utils import check_checkpoint, user_errors
+from mmpretrain_mps.utils import check_checkpoint, user_errors, user_message
 
 
 def test_what_the_package_refuses_ends_with_its_message_and_status_2(capsys):
@@ -66,3 +70,42 @@ def test_the_traceback_can_be_asked_for(monkeypatch, by_variable):
         monkeypatch.setenv('MMPRETRAIN_MPS_TRACEBACK', '1')
     with pytest.raises(FileNotFoundError), user_errors(show_traceback=not by_variable):
         check_checkpoint('nowhere/x.pth')
+
+
+@pytest.mark.parametrize('error, expected', [
+    (MemoryError(), 'the memory is not enough: MemoryError. A smaller batch_size'),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"),
+     'memory is not'),
+    (torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB'),
+     r'not enough: CUDA out of memory\. .*--amp'),
+    (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '),
+     'was ended from outside: .* use fewer num_workers'),
+    (RuntimeError('DataLoader worker (pid(s) 7, 8) exited unexpectedly'), 'was ended from outside'),
+    (RuntimeError('[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:1: Connection reset by peer. GLHF!'),
+     'another process of this run has ended, .*--resume goes on'),
+    (RuntimeError('DataLoader timed out after 60 seconds'), 'has not answered: .*train_dataloader.timeout=SECONDS')])
+def test_what_the_machine_does_to_a_run_names_the_setting_to_turn(error, expected):
+    assert re.search(expected, user_message(error))
+
+
+def test_memory_that_is_really_not_there():
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        torch.empty(2**60)
+    assert 'the memory is not enough' in user_message(caught.value)
+
+
+STOPPED = """
+import multiprocessing, os, signal, time
+from mmpretrain_mps.utils import check_checkpoint, user_errors
+child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(600, ), daemon=True)
+child.start()
+os.kill(child.pid, signal.SIGSTOP)
+with user_errors():
+    check_checkpoint('nowhere/x.pth')
+"""
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='needs signals')
+def test_a_worker_that_was_stopped_does_not_keep_the_program_from_ending():
+    process = run_python('-c', STOPPED)
+    assert process.returncode == 2 and 'nowhere/x.pth does not exist' in process.stderr
