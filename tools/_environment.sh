@@ -1,7 +1,7 @@
 # Sourced by quickstart.sh and run_tests.sh: prepare_environment makes .venv, once, and puts it first in PATH.
 # PYTHON names the interpreter to build it with; by default the first of these that fits is taken.
-candidates=${PYTHON:-python3 python3.12 python3.11 python3.10}
-version_fits='import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))'
+candidates=${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}
+version_fits='import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))'
 
 fitting_python() {
   local name
@@ -11,7 +11,7 @@ fitting_python() {
       return
     fi
   done
-  echo "error: Python 3.10, 3.11 or 3.12 is needed, none of these is one: $candidates." \
+  echo "error: Python 3.10, 3.11, 3.12 or 3.13 is needed, none of these is one: $candidates." \
     "Set PYTHON=/path/to/python3.11 to name another." >&2
   return 2
 }
@@ -26,7 +26,7 @@ make_venv() {
       return 2
     }
   elif ! .venv/bin/python -c "$version_fits"; then
-    echo "error: $PWD/.venv has $(.venv/bin/python --version), but Python 3.10 to 3.12 is needed; move it away" >&2
+    echo "error: $PWD/.venv has $(.venv/bin/python --version), but Python 3.10 to 3.13 is needed; move it away" >&2
     return 2
   fi
   # Absent if the making of .venv was interrupted.
