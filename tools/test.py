@@ -28,6 +28,8 @@ def parse_arguments():
         help='what to write: the metrics (.json or .yml), or every prediction (.pkl); predictions by default')
     command_line.add_common_flags(parser)
     arguments = parser.parse_args()
+    if arguments.checkpoint and arguments.checkpoint.lower() == 'none':
+        parser.error('the zero-shot model has no checkpoint: leave it out, and add --zero-shot')
     if arguments.zero_shot:
         if arguments.checkpoint or arguments.method or arguments.recipe:
             parser.error('--zero-shot tests CLIP as it is: leave out the checkpoint, --method and --recipe')
@@ -44,8 +46,6 @@ def parse_arguments():
 
 def configure(arguments):
     """Return the config with all flags applied, after a look at the checkpoint."""
-    if arguments.checkpoint and arguments.checkpoint.lower() == 'none':
-        raise ValueError('the zero-shot model has no checkpoint: leave it out, and add --zero-shot')
     checkpoint = arguments.checkpoint and local_checkpoint(arguments.checkpoint)
     if checkpoint:
         check_checkpoint(checkpoint)

@@ -3,13 +3,16 @@ import contextlib
 from typing import Dict, Optional, Sequence
 
 import torch
+from mmengine.logging import print_log
 from torch import nn
 
+from ..text import check_prompts
 from ..utils.clip_loader import check_words, load_clip
 from ..utils.prototype_cache import cached_prototypes
 from ..utils.text_prototypes import encode_prototypes
 from .description import check_class_names
 
+SHOWN_PROMPTS = 3
 DEFAULT_TEMPLATES = ('a photo of a {}.', )
 ClassTexts = Dict[str, torch.Tensor]
 """What a list of classes is turned into: tensors with a leading class axis, by the names of their buffers."""
@@ -102,6 +105,10 @@ class ModelOfClasses(nn.Module):
         templates = tuple(templates or self.templates or DEFAULT_TEMPLATES)
         texts, = self.encode_classes([(class_names, templates)])
         self.take_classes(texts, class_names, templates)
+        # What CLIP is told, for anybody to see that it makes sense.
+        shown = [templates[0].replace('{}', name) for name in list(class_names)[:SHOWN_PROMPTS]]
+        print_log(f"prompts of the classes: {', '.join(map(repr, shown))}" + ', ...' * (len(class_names) > SHOWN_PROMPTS),
+                  'current')
 
     def add_classes(self, class_names: Sequence[str], templates: Optional[Sequence[str]] = None) -> None:
         """Predict further classes besides the present ones, which stay as they are.
@@ -169,6 +176,8 @@ class ModelOfClasses(nn.Module):
         for class_names, templates in class_lists:
             check_words(self.architecture, class_names, templates)
         clip = self._clip_of_texts()
+        for class_names, templates in class_lists:
+            check_prompts(clip.make_tokenizer(), list(class_names), tuple(templates))
         return [self.encode_class_texts(clip, list(class_names), tuple(templates))
                 for class_names, templates in class_lists]
 

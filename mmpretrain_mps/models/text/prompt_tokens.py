@@ -1,9 +1,52 @@
 """Class names as token ids, with the refusal of what tokenizers would cut in silence."""
+import logging
 from typing import Callable, Sequence
 
 import torch
+from mmengine.logging import print_log
+from open_clip.tokenizer import SimpleTokenizer
 
-from ..utils.text_prototypes import fill_templates
+from ..utils.text_prototypes import check_texts, fill_templates
+
+
+# Byte pairs are made within words, so that a filled template has as many tokens as name and template; a name that is glued
+# to a letter, as in '{}s', makes a few more or less.
+_GLUE = 8
+
+
+def check_prompts(tokenizer: Callable, class_names: Sequence[str], templates: Sequence[str]) -> None:
+    """Refuse prompts that the tokenizer would cut, and warn of names that it takes apart into bytes.
+
+    Args:
+        tokenizer (Callable): Of open_clip; those that are not of OpenAI's kind are not looked at.
+        class_names (Sequence[str]): ``C`` names.
+        templates (Sequence[str]): ``T`` prompt templates.
+
+    Raises:
+        ValueError: If a prompt does not fit the context, which could give two classes one prototype; or as
+            :func:`fill_templates`.
+    """
+    if not isinstance(tokenizer, SimpleTokenizer):
+        return
+    check_texts(class_names, templates)
+    limit, lengths = tokenizer(['']).shape[1], count_tokens(tokenizer, class_names)
+    sums = lengths[:, None] + count_tokens(tokenizer, [template.replace('{}', '') for template in templates])
+    for label, number in (sums + 2 + _GLUE > limit).nonzero().tolist():
+        _check_length(tokenizer, templates[number].replace('{}', class_names[label]), class_names[label], limit)
+    # A letter of another script is two or more bytes, and OpenAI's vocabulary has few pairs of these.
+    strange = [name for name, length in zip(class_names, lengths.tolist())
+               if not name.isascii() and length >= len(name.replace(' ', ''))]
+    if strange:
+        print_log(f'{len(strange)} of {len(class_names)} class names are read byte by byte, among them {strange[0]!r}: this '
+                  'CLIP has no words for them. English names usually do better', 'current', logging.WARNING)
+
+
+def _check_length(tokenizer, text, name, limit):
+    length = int(count_tokens(tokenizer, [text])) + 2
+    if length > limit:
+        shown = text if len(text) <= 80 else f'{text[:60]} ... {text[-15:]}'
+        raise ValueError(f'the prompt {shown!r} of class {name[:60]!r} is {length} tokens long with start and end, but the '
+                         f'context of this CLIP holds {limit}; shorten the name or the template')
 
 
 def tokenize_prompts(tokenizer: Callable, class_names: Sequence[str], template: str) -> torch.Tensor:
@@ -25,8 +68,7 @@ def tokenize_prompts(tokenizer: Callable, class_names: Sequence[str], template: 
     token_ids, lengths = tokenizer(texts), count_tokens(tokenizer, texts)
     for name, text, length in zip(class_names, texts, lengths.tolist()):
         if length + 2 > token_ids.shape[1]:
-            raise ValueError(f'the prompt {text!r} of class {name!r} is {length + 2} tokens long with start and end, '
-                             f'but the context of this CLIP holds {token_ids.shape[1]}; shorten name or context')
+            _check_length(tokenizer, text, name, token_ids.shape[1])
     return token_ids
 
 

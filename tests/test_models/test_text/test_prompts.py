@@ -1,11 +1,13 @@
 import open_clip
 import pytest
 import torch
+from tiny_clip import save_tiny_clip
 from tiny_text import make_clip
 
 from mmpretrain_mps import mini_clip
-from mmpretrain_mps.models.text import (TextTower, context_template, count_tokens, insert_context, num_shared_positions,
-                                        tokenize_prompts, word_embeddings)
+from mmpretrain_mps.models import MPSCLIPClassifier
+from mmpretrain_mps.models.text import (TextTower, check_prompts, context_template, count_tokens, insert_context,
+                                        num_shared_positions, tokenize_prompts, word_embeddings)
 
 both_tokenizers = pytest.mark.parametrize(
     'tokenizer', [open_clip.get_tokenizer('ViT-B-16'), mini_clip.tokenizer()], ids=['clip', 'mini'])
@@ -92,3 +94,43 @@ def test_words_give_their_token_embeddings():
 def test_words_of_several_tokens_are_refused(words, message):
     with pytest.raises(ValueError, match=message):
         word_embeddings(TextTower(make_clip()), open_clip.get_tokenizer('ViT-B-16'), words)
+
+
+class TestPromptsOfClasses:
+    """By OpenAI's tokenizer: 77 places, of which start and end take two."""
+    tokenizer = staticmethod(open_clip.get_tokenizer('ViT-B-16'))
+
+    def test_a_prompt_may_fill_the_context_to_the_last_place(self):
+        # 'a photo of a', the name and '.': 5 + 70 + 2 = 77.
+        check_prompts(self.tokenizer, ['cat', ' '.join(['red'] * 70)], ['a photo of a {}.'])
+        with pytest.raises(ValueError, match=r"class 'red red .* is 78 tokens long .* holds 77; shorten the name or"):
+            check_prompts(self.tokenizer, ['cat', ' '.join(['red'] * 71)], ['a photo of a {}.'])
+
+    def test_what_is_glued_to_a_name_counts_as_it_is_read(self):
+        name = ' '.join(['red'] * 75)
+        assert count_tokens(self.tokenizer, [name, f'{name}s', f'{name}zq']).tolist() == [75, 75, 77]
+        check_prompts(self.tokenizer, [name], ['{}s'])
+        with pytest.raises(ValueError, match='is 79 tokens long'):
+            check_prompts(self.tokenizer, [name], ['{}', '{}zq'])
+
+    def test_a_long_template_is_refused_before_two_classes_get_one_prototype(self):
+        with pytest.raises(ValueError, match="'a a a .*' of class 'cat' is 103 tokens"):
+            check_prompts(self.tokenizer, ['cat', 'dog'], ['{}', 'a ' * 100 + '{}'])
+
+    def test_names_that_are_read_byte_by_byte_are_pointed_out(self, capsys):
+        check_prompts(self.tokenizer, ['cat', '\u9e6d', '\u0161koda'], ['{}'])
+        assert "WARNING - 1 of 3 class names are read byte by byte, among them '\u9e6d'" in capsys.readouterr().out
+        check_prompts(self.tokenizer, ['cat', 'a', 'caf\u00e9', '7'], ['{}'])
+        assert not capsys.readouterr().out
+
+    def test_other_tokenizers_pass(self):
+        check_prompts(lambda texts: 1 / 0, ['cat'], ['{}'])
+
+
+def test_the_prompts_of_a_run_are_shown(capsys, tmp_path):
+    model = MPSCLIPClassifier(save_tiny_clip(tmp_path), None, backbone=dict(group_depths=(2, 2, 2)))
+    model.set_classes(['tabby cat', 'dog', 'fox', 'owl'], ['art of a {}.', 'a {}.'])
+    assert "prompts of the classes: 'art of a tabby cat.', 'art of a dog.', 'art of a fox.', ..." in capsys.readouterr().out
+    with pytest.raises(ValueError, match='is 98 tokens long'):
+        model.set_classes(['dog', 'tabby ' * 94 + 'cat'], ['{}.'])
+    assert model.class_names == ('tabby cat', 'dog', 'fox', 'owl')
