@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, Compose, ConcatDataset, RepeatDataset
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
+from safetensors.torch import load_file, save_file
 from tiny_clip import NAMES, save_tiny_clip, shake
 from tiny_digits import write_config
 from torch.utils.data import Subset
@@ -19,6 +20,7 @@ from mmpretrain_mps.engine.hooks import ReuseZeroShotHook
 from mmpretrain_mps.engine.hooks.reuse_zero_shot_hook import KeptFeatures
 from mmpretrain_mps.models import DualBranchViT, MPSCLIPClassifier
 from mmpretrain_mps.models.utils import identity
+from mmpretrain_mps.models.utils.fingerprint import fingerprint
 from mmpretrain_mps.models.utils.tensor_cache import VARIABLE
 
 PICTURES = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -222,6 +224,11 @@ def test_on_disk_they_outlive_the_run(build, zero_shot_runs, tmp_path, monkeypat
     file.write_bytes(file.read_bytes()[:-1])
     assert torch.equal(look(ReuseZeroShotHook(cache=True), build(), Pictures()), first)
     assert len(zero_shot_runs) == 8
+    kept = load_file(file)
+    forged = dict(kept, features=2 * kept['features'])
+    save_file(forged, file, metadata={'sha256': fingerprint(forged)})
+    assert torch.equal(look(ReuseZeroShotHook(cache=True), build(), Pictures()), first)
+    assert len(zero_shot_runs) == 10
 
 
 def test_a_file_that_changed_is_another_picture(model, zero_shot_runs, tmp_path):

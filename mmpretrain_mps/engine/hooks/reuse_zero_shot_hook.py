@@ -159,12 +159,20 @@ class ReuseZeroShotHook(Hook):
     def _read(self, key):
         kept = KeptFeatures(self.limit_mb)
         if self._folder is not None and isinstance(key, str):
-            tensors = tensor_cache.load_tensors(self._folder, _file_of(key), 'zero-shot features')
+            tensors = tensor_cache.load_tensors(self._folder, _file_of(key), 'zero-shot features', _are_features)
             if tensors is not None:
                 tensor_cache.mark_used(self._folder, _file_of(key))
                 kept.put(tensors['indices'].tolist(), tensors['features'])
                 kept.changed = False
         return kept
+
+
+def _are_features(tensors):
+    """Whether tensors have the form of :meth:`KeptFeatures.tensors`: indices, and features of unit norm."""
+    indices, features = tensors.get('indices'), tensors.get('features')
+    return (indices is not None and features is not None and indices.dtype == torch.int64 and features.dtype == torch.float32
+            and indices.ndim == 1 and features.ndim == 2 and len(indices) == len(features)
+            and bool((features.norm(dim=1) - 1).abs().le(1e-3).all()))
 
 
 def _file_of(key):

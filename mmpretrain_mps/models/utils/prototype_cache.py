@@ -7,6 +7,7 @@ it lies. All files together stay below a limit; those that were used longest ago
 import hashlib
 import itertools
 import json
+import random
 
 import torch
 from torch import nn
@@ -19,9 +20,11 @@ from .text_prototypes import check_texts, encode_prototypes
 # Part of every key; to be changed with whatever changes the numbers of `encode_prototypes`.
 FORMAT = 'prototypes-3'
 PROBES = 64
+TOLERANCE = 0.02
 # Of the folder; 1000 classes of ViT-B/16 take 2 MB.
 LIMIT_BYTES = 512 * 2**20
 VARIABLE = tensor_cache.VARIABLE
+_CHANCE = random.SystemRandom()  # which leaves the numbers of the training alone
 
 
 def cache_folder():
@@ -34,7 +37,8 @@ def cached_prototypes(model, tokenizer, class_names, templates, normalize_templa
     if cache_folder() is None:
         return encode_prototypes(model, tokenizer, class_names, templates, normalize_templates)
     key = prototype_key(model, tokenizer, class_names, templates, normalize_templates)
-    prototypes = load_prototypes(key)
+    prototypes = load_prototypes(key, lambda tensors: _are_of(tensors, model, tokenizer, class_names, templates,
+                                                              normalize_templates))
     if prototypes is None:
         prototypes = encode_prototypes(model, tokenizer, class_names, templates, normalize_templates)
         save_prototypes(key, prototypes)
@@ -72,10 +76,22 @@ def _probes(class_names, templates):
         yield templates[template].replace('{}', class_names[label])
 
 
-def load_prototypes(key):
-    """Return cached prototypes ``(C, D)`` on the CPU, or None if there are none that can be read."""
+def _are_of(tensors, model, tokenizer, class_names, templates, normalize_templates):
+    """Whether tensors can be the prototypes of these classes: one of them, drawn by chance, is computed again."""
+    found = tensors.get('prototypes')
+    if found is None or found.dtype != torch.float32 or found.ndim != 2 or len(found) != len(class_names):
+        return False
+    label = _CHANCE.randrange(len(class_names))
+    expected, = encode_prototypes(model, tokenizer, [class_names[label]], templates, normalize_templates).cpu()
+    # Other batches and threads change the last bits, half precision those before them.
+    return (found[label].shape == expected.shape and bool(torch.isfinite(found).all())
+            and bool((found[label] - expected).norm() <= TOLERANCE * expected.norm()))
+
+
+def load_prototypes(key, fits):
+    """Return cached prototypes ``(C, D)`` on the CPU, or None if there are none that can be read and fit."""
     folder = cache_folder()
-    tensors = None if folder is None else tensor_cache.load_tensors(folder, key, 'prototypes')
+    tensors = None if folder is None else tensor_cache.load_tensors(folder, key, 'prototypes', fits)
     if tensors is None:
         return None
     tensor_cache.mark_used(folder, key)

@@ -31,25 +31,28 @@ def cache_folder(kind):
     return Path(base).expanduser() / 'mmpretrain_mps' / kind
 
 
-def load_tensors(folder, key, content):
+def load_tensors(folder, key, content, fits=lambda tensors: True):
     """Read tensors.
 
     Args:
         folder (Path): Where they lie.
         key (str): What they were written under.
         content (str): What they are, for the message.
+        fits (Callable): Takes them by name and tells whether they can be what the key says. Whoever may write to the folder
+            can also give a file the right name and hash.
 
     Returns:
         dict[str, Tensor] | None: On the CPU; None if there are none that can be read.
     """
     path = folder / f'{key}.safetensors'
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         with safe_open(str(path), 'pt') as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-            if (file.metadata() or {}).get('sha256') == fingerprint(tensors):
-                return tensors
+            is_whole = (file.metadata() or {}).get('sha256') == fingerprint(tensors)
+        if is_whole and fits(tensors):
+            return tensors
         problem = 'its content is not what was written'
     except (OSError, SafetensorError, ValueError) as error:
         problem = str(error)

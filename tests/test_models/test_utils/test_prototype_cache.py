@@ -1,12 +1,15 @@
 import logging
 import os
 import tracemalloc
+from pathlib import Path
 
 import open_clip
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from mmpretrain_mps.models.utils import prototype_cache
+from mmpretrain_mps.models.utils.fingerprint import fingerprint
 from mmpretrain_mps.models.utils.prototype_cache import VARIABLE, cache_folder, cached_prototypes, prototype_key
 
 NAMES, TEMPLATES = ['cat', 'dog'], ['a {}.', 'one {}']
@@ -25,7 +28,14 @@ def clip(tiny_clip):
 
 @pytest.fixture
 def no_encoding(monkeypatch):
-    return lambda: monkeypatch.setattr(prototype_cache, 'encode_prototypes', lambda *_: pytest.fail('encoded again'))
+    """Let no more than one class be encoded: the one that a file is tried by."""
+    encode = prototype_cache.encode_prototypes
+
+    def encode_one(model, tokenizer, class_names, *rest):
+        assert len(class_names) == 1, 'encoded again'
+        return encode(model, tokenizer, class_names, *rest)
+
+    return lambda: monkeypatch.setattr(prototype_cache, 'encode_prototypes', encode_one)
 
 
 def test_the_second_time_they_are_read(clip, folder, no_encoding):
@@ -94,6 +104,29 @@ def test_a_damaged_file_is_computed_again_and_replaced(clip, folder, damage, no_
         assert torch.equal(cached_prototypes(*clip, NAMES, TEMPLATES), first)
     assert path.read_bytes() == content
     no_encoding()
+    assert torch.equal(cached_prototypes(*clip, NAMES, TEMPLATES), first)
+
+
+@pytest.mark.parametrize('forge', [
+    lambda first: dict(prototypes=torch.randn(first.shape)), lambda first: dict(prototypes=first * float('nan')),
+    lambda first: dict(prototypes=first[:, :3].clone()), lambda first: dict(prototypes=first.flatten()),
+    lambda first: dict(prototypes=first.to(torch.int8)), lambda first: dict(other=first)],
+                         ids=['values', 'nan', 'width', 'rank', 'type', 'name'])
+def test_a_forged_file_with_the_right_hash_is_computed_again(clip, folder, forge, capsys):
+    first = cached_prototypes(*clip, NAMES, TEMPLATES)
+    path, = folder.iterdir()
+    forged = forge(first)
+    save_file(forged, path, metadata={'sha256': fingerprint(forged)})
+    assert torch.equal(cached_prototypes(*clip, NAMES, TEMPLATES), first)
+    assert 'its prototypes are computed again' in capsys.readouterr().out
+    assert torch.equal(load_file(path)['prototypes'], first)
+
+
+def test_what_cannot_be_looked_at_is_computed(clip, folder, monkeypatch):
+    def is_file(path):
+        raise PermissionError(13, 'Permission denied', str(path))
+    first = cached_prototypes(*clip, NAMES, TEMPLATES)
+    monkeypatch.setattr(Path, 'is_file', is_file)
     assert torch.equal(cached_prototypes(*clip, NAMES, TEMPLATES), first)
 
 
