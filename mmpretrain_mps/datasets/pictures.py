@@ -160,7 +160,8 @@ class OwnPictures(SplitDataset):
     def _names_and_templates(self, keys, source):
         path = self.class_file
         if path is None:
-            found = [name for name in CLASS_FILES if osp.exists(osp.join(self.data_root, name))]
+            # A link that leads nowhere is there, too, and is refused when it is read.
+            found = [name for name in CLASS_FILES if osp.lexists(osp.join(self.data_root, name))]
             path = found[0] if found else None
         if path is None:
             return [readable_name(_composed(key)) for key in keys], DEFAULT_TEMPLATES
@@ -370,7 +371,8 @@ def _read_csv(path):
 
 
 def _class_folders(root):
-    return [name for name in list_folder(root) if _is_visible(name) and osp.isdir(osp.join(root, name))]
+    return [name for name in list_folder(root)
+            if _is_visible(name) and name not in CLASS_FILES and osp.isdir(osp.join(root, name))]
 
 
 def _is_visible(name):

@@ -12,6 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..utils.config import apply_options
+from ..utils.config_checks import check_numbers
 from ..utils.config_files import read_config_file
 from ..utils.methods import RECIPES, method_names, other_values, replace_method
 from ..utils.option_values import OptionsAction
@@ -132,8 +133,9 @@ def build_runner(cfg, loaders):
 
     Raises:
         FileNotFoundError: If weights or data are missing.
-        ValueError: If the launcher's environment, the way to several processes or the model's name is not usable.
+        ValueError: If a number, the launcher's environment, the way to several processes or the model's name is not usable.
     """
+    check_numbers(cfg)
     check_processes(cfg)
     check_inputs(cfg, loaders)
     fetch_weights(cfg)

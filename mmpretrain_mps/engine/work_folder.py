@@ -8,7 +8,7 @@ from typing import Iterator, Optional, Union
 import torch
 
 from ..utils.locking import locked
-from .resuming import checkpoints_in
+from .resuming import NOTE, checkpoints_in
 
 LOCK = '.training.lock'
 _PROBE = b'\0' * 65536
@@ -25,10 +25,14 @@ def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: 
 
     Raises:
         ValueError: If the folder cannot be made or written to, its disk is full, another training runs in it, or it holds
-            checkpoints of another one.
+            checkpoints of another one, or folders where files are to be written.
     """
     folder = Path(folder)
     check_writable(folder)
+    blocked = [path.name for path in folder.iterdir() if (path.name == NOTE or path.suffix == '.pth') and path.is_dir()]
+    if blocked:
+        raise ValueError(f'{folder} holds the folder {blocked[0]}, where a training writes a file of that name; move it away, or '
+                         'name another --work-dir')
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(folder / LOCK, wait=False))

@@ -5,6 +5,7 @@ import inspect
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from .config_checks import check_new_keys
 from .option_values import with_values
 
 # Keys that mmengine or mmpretrain read from a config although Runner's signature does not name them.
@@ -23,15 +24,20 @@ def apply_options(cfg, options):
         options (dict | None): Dotted names to values, typed ones as :class:`.option_values.Typed`.
 
     Raises:
-        ValueError: If a name starts with a key that is neither in the config nor known to the runner.
+        ValueError: If a name starts with a key that is neither in the config nor known to the runner, or a part of the config
+            does not take it, or it stands for a part of what is no mapping and no list.
     """
     if not options:
         return
     check_option_names(cfg, options)
+    check_new_keys(cfg, options)
     options = with_values(cfg, options)
     propagate(cfg, options)
     stretch_schedule(cfg, options)
-    cfg.merge_from_dict(options)
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'--cfg-options cannot be put into the config: {error.args[0] if error.args else error}') from None
 
 
 def stretch_schedule(cfg, options):

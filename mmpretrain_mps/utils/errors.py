@@ -84,7 +84,7 @@ def _unknown_argument(error):
     while frames and frames[-1].name == '__init__' and PACKAGE_ROOT in Path(frames[-1].filename).resolve().parents:
         frames.pop()  # a class of this package that hands what it does not know on to its parent
     frames = [frame.filename.replace(os.sep, '/') for frame in frames]
-    if not found or not any(name.endswith(BUILDER_FILES) for name in frames[-2:]):
+    if not found or not (any(name.endswith(BUILDER_FILES) for name in frames[-2:]) or _is_of_building(error)):
         return None
     return f'{found[1] or "what the config names"} takes no {found[2]!r}; look for it in the config and --cfg-options'
 

@@ -202,7 +202,13 @@ class _PlainLoader(_StrictComposer, yaml.SafeLoader):
 
 
 class _TextLoader(_StrictComposer, yaml.BaseLoader):
-    """YAML of text, lists and mappings."""
+    """YAML of text, lists and mappings; a value that is null, without quotes, is none."""
+
+    def construct_mapping(self, node, deep=False):
+        found = super().construct_mapping(node, deep)
+        nothing = {key.value for key, value in node.value if isinstance(value, yaml.ScalarNode) and value.style is None
+                   and value.value in ('null', 'Null', 'NULL', '~')}
+        return {key: None if key in nothing else value for key, value in found.items()}
 
 
 def _count_nodes(node, known):

@@ -51,19 +51,20 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
 
 
 def check_training_state(checkpoint: Mapping[str, Any], optimizer: Optional[torch.optim.Optimizer], source: Any,
-                         has_schedules: bool = True) -> None:
+                         num_schedules: Optional[int] = None) -> None:
     """Refuse a checkpoint that a training cannot go on from exactly.
 
     Args:
         checkpoint (dict): As it was read.
         optimizer (Optimizer, optional): Of the run; None for those of several, which are not looked into.
         source (str | Path): The file; opens the message.
-        has_schedules (bool): Whether the run has schedules, whose states mmengine writes only then.
+        num_schedules (int, optional): How many schedules the run has, None if that is not known. Without any, mmengine
+            writes no states of them.
 
     Raises:
         ValueError: Says what is missing, or of another kind than mmengine writes.
     """
-    schedules = [('param_schedulers', (list, Mapping))] if has_schedules else []
+    schedules = [('param_schedulers', (list, Mapping))] if num_schedules != 0 else []
     for name, kind in (('meta', Mapping), ('message_hub', Mapping), ('optimizer', Mapping), *schedules):
         if not isinstance(checkpoint.get(name), kind):
             raise ValueError(f'checkpoint {source} cannot be resumed: its {name} is {_kind_of(checkpoint.get(name))}. Start a '
@@ -81,7 +82,7 @@ def check_training_state(checkpoint: Mapping[str, Any], optimizer: Optional[torc
                              f"{_kind_of(checkpoint['message_hub'].get(name))}, expected a mapping")
     if optimizer is not None:
         _check_optimizer(checkpoint['optimizer'], optimizer, source)
-    _check_schedulers(checkpoint.get('param_schedulers') or [], source)
+    _check_schedulers(checkpoint.get('param_schedulers') or [], num_schedules, source)
 
 
 def _check_optimizer(state, optimizer, source):
@@ -100,12 +101,15 @@ def _check_optimizer(state, optimizer, source):
                 raise ValueError(f'{where}: {name} of weight {number} {fault}')
 
 
-def _check_schedulers(schedulers, source):
+def _check_schedulers(schedulers, expected, source):
     listed = schedulers if isinstance(schedulers, list) else [one for many in schedulers.values() for one in many]
     wrong = [one for one in listed if not isinstance(one, Mapping)]
     if wrong:
         raise ValueError(f'checkpoint {source} cannot be resumed: one of its param_schedulers is {_kind_of(wrong[0])}, expected '
                          'a mapping')
+    if expected is not None and len(listed) != expected:
+        raise ValueError(f'checkpoint {source} cannot be resumed: it has the states of {len(listed)} schedules, but the run has '
+                         f'{expected}')
 
 
 def _fault_of(theirs, ours, classes='classes'):

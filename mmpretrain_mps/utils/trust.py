@@ -10,7 +10,7 @@ import functools
 import importlib.util
 import os
 from pathlib import Path
-from typing import Any, Iterator, Tuple, Union
+from typing import Any, Dict, Iterator, Tuple, Union
 
 import mmengine.registry
 import mmpretrain
@@ -104,8 +104,8 @@ def _is_known(name):
     """Whether a name is registered, or at least no name of a module: mmengine imports what it does not know."""
     scope, dot, plain = name.partition('.')
     if dot:
-        return scope in SCOPES and plain in _registered()
-    if name in _registered():
+        return scope in SCOPES and plain in registered()
+    if name in registered():
         return True
     try:
         return importlib.util.find_spec(name) is None
@@ -114,10 +114,10 @@ def _is_known(name):
 
 
 @functools.lru_cache(maxsize=1)
-def _registered():
-    """Return all names in the registries of mmengine and mmpretrain; what this package has is in the latter."""
+def registered() -> Dict[str, Any]:
+    """Return what is in the registries of mmengine and mmpretrain, by name; what this package has is in the latter."""
     registries = [value for module in (mmengine.registry, mmpretrain.registry) for value in vars(module).values()
                   if isinstance(value, Registry)]
     for registry in registries:
         registry.import_from_location()
-    return frozenset(name for registry in registries for name in registry.module_dict)
+    return {name: kind for registry in registries for name, kind in registry.module_dict.items()}

@@ -208,6 +208,23 @@ class TestNames:
         with pytest.raises(ValueError, match="template 'a photo'"):
             PictureFolder(data_root=root)
 
+    def test_what_only_looks_like_a_class_file_is_no_reason_to_go_without(self, tmp_path):
+        root = fill(tmp_path, a=2, b=2)
+        os.symlink('classes.yaml', os.path.join(root, 'classes.yaml'))
+        with pytest.raises(ValueError, match='classes.yaml cannot be read: it is a link that leads back to itself'):
+            PictureFolder(data_root=root)
+        os.unlink(os.path.join(root, 'classes.yaml'))
+        os.mkdir(os.path.join(root, 'classes.yaml'))
+        with pytest.raises(ValueError, match='classes.yaml is a folder, expected a file'):
+            PictureFolder(data_root=root)
+
+    def test_no_name_is_no_class_called_null(self, tmp_path):
+        path = put(str(tmp_path / 'classes.yaml'), 'classes: {a: null, null: b}')
+        with pytest.raises(ValueError, match="'classes' is {'a': None, 'null': 'b'}, expected a mapping of folder"):
+            read_class_file(path, ['a', 'null'], 'here')
+        path = put(str(tmp_path / 'classes.yaml'), "classes: {a: 'null', null: b}")
+        assert read_class_file(path, ['a', 'null'], 'here')[0] == ['null', 'b']
+
     def test_a_class_file_that_was_named_must_exist(self, tmp_path):
         with pytest.raises(FileNotFoundError, match='names.yaml does not exist'):
             PictureFolder(data_root=fill(tmp_path, a=2, b=2), class_file='names.yaml')

@@ -44,6 +44,13 @@ def test_a_folder_without_permission_is_one_line(tmp_path):
         check_writable(tmp_path)
 
 
+@pytest.mark.parametrize('name', ['last_checkpoint', 'epoch_3.pth'])
+def test_a_folder_in_the_place_of_a_file_is_known_before_the_training(folder, capsys, tmp_path, name):
+    (tmp_path / name).mkdir()
+    error = refused(capsys, folder / 'tiny.py', '--work-dir', tmp_path)
+    assert f'{tmp_path} holds the folder {name}, where a training writes a file of that name; move it away' in error
+
+
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
 def test_a_disk_that_takes_nothing_is_noticed_by_writing(tmp_path, monkeypatch, number):
 

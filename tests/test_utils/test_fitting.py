@@ -44,9 +44,11 @@ def test_the_description_says_how_many_classes_there_are():
 def test_states_of_schedules_are_needed_where_there_are_schedules():
     checkpoint = dict(meta=dict(epoch=1, iter=3), message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
                       optimizer=dict(state={}, param_groups=[]))
-    check_training_state(checkpoint, None, 'x.pth', has_schedules=False)
+    check_training_state(checkpoint, None, 'x.pth', 0)
     with pytest.raises(ValueError, match='its param_schedulers is missing'):
         check_training_state(checkpoint, None, 'x.pth')
+    with pytest.raises(ValueError, match='it has the states of 1 schedules, but the run has 2'):
+        check_training_state({**checkpoint, 'param_schedulers': [{}]}, None, 'x.pth', 2)
 
 
 def test_an_empty_axis_that_is_not_of_the_classes_comes_with_the_checkpoint(tmp_path):

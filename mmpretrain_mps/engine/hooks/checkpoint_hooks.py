@@ -247,7 +247,7 @@ class PlainCheckpointHook(Hook):
 
     def _check_resuming(self, runner, checkpoint, source):
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
-        check_training_state(checkpoint, optimizer, source, runner.param_schedulers is not None)
+        check_training_state(checkpoint, optimizer, source, _number_of(runner.param_schedulers))
         # mmengine runs what stands there. Nothing writes it any more.
         checkpoint['meta'].pop('config', None)
         epoch = checkpoint['meta']['epoch']
@@ -284,6 +284,11 @@ class PlainCheckpointHook(Hook):
             raise ValueError(message + '. To use it all the same, set allow_other_split=True of PlainCheckpointHook in '
                              'custom_hooks')
         runner.logger.warning(message)
+
+
+def _number_of(schedulers):
+    """Return how many schedules a run has: a list of them, or lists by the name of their optimizer."""
+    return sum(map(len, schedulers.values())) if isinstance(schedulers, dict) else len(schedulers or ())
 
 
 def origin_of(dataset):

@@ -1,0 +1,136 @@
+"""What can be seen to be wrong with a config before anything is built: numbers, and names that nothing would read."""
+import difflib
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+
+import torch
+
+from .trust import registered
+
+_Check = Tuple[Callable[[Any], bool], str]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any, start: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= start
+
+
+_COUNT: _Check = (lambda value: _is_count(value, 1), 'a whole number from 1 on')
+_WEIGHT: _Check = (lambda value: _is_number(value) and value >= 0, 'a finite number from 0 on')
+# By their last name in the config, wherever they stand.
+NUMBERS: Dict[str, _Check] = {
+    'lr': _WEIGHT, 'weight_decay': _WEIGHT, 'loss_weight': _WEIGHT, 'batch_size': _COUNT,
+    'num_workers': (_is_count, 'a whole number from 0 on (0: no further processes)'),
+    'max_epochs': (_COUNT[0], f'{_COUNT[1]} (tools/test.py CONFIG --zero-shot tests CLIP before any training)'),
+    'max_iters': _COUNT,
+    'seed': (lambda value: value is None or _is_count(value) and value < 2**32, 'a whole number from 0 to 4294967295'),
+    'logit_scale': (lambda value: value is None or _is_number(value) and value > 0, 'a finite number above 0'),
+}
+# Sections that mmengine reads without a word about what else they hold.
+SECTIONS = {'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'), 'auto_scale_lr': ('enable', 'base_batch_size')}
+# Read by those who build a part, or by mmengine's merging of configs.
+_OF_BUILDERS = frozenset({'type', '_scope_', '_delete_', 'constructor', 'paramwise_cfg', 'convert_to_iter_based', 'init_cfg'})
+
+
+def check_numbers(node: Any, place: str = '') -> None:
+    """Refuse numbers of a config that nothing could be trained with.
+
+    Args:
+        node (Config | dict | list): Of a run.
+        place (str): Dotted name of it.
+
+    Raises:
+        ValueError: With the place, what stands there, and what is expected.
+    """
+    for key, value in _entries(node):
+        here = f'{place}.{key}' if place else str(key)
+        check = NUMBERS.get(key) if isinstance(key, str) else None
+        if check and not hasattr(value, 'keys') and not isinstance(value, (list, tuple)) and not check[0](value):
+            raise ValueError(f'{here} is {value!r}, expected {check[1]}; look for it in the config and --cfg-options')
+        check_numbers(value, here)
+
+
+def check_new_keys(cfg: Mapping, options: Mapping) -> None:
+    """Refuse options that give a part of a config something that it does not take.
+
+    What is built at the start of a run would refuse it itself, but what is built at the end, or never, would not.
+
+    Args:
+        cfg (Config): Without the options.
+        options (dict): Dotted names to values.
+
+    Raises:
+        ValueError: Names each of them, and the nearest names that would do.
+    """
+    faults = [fault for name in options if (fault := _fault_of(cfg, name, options))]
+    if faults:
+        raise ValueError('--cfg-options: ' + '; '.join(faults))
+
+
+def _fault_of(cfg, name, options):
+    node, keys = cfg, name.split('.')
+    for depth, key in enumerate(keys):
+        if hasattr(node, 'keys') and key in node:
+            node = node[key]
+        elif isinstance(node, (list, tuple)):
+            if not key.isdigit() or int(key) >= len(node):
+                return f"{name}: {'.'.join(keys[:depth])} has the entries 0 to {len(node) - 1}, but not {key!r}"
+            node = node[int(key)]
+        else:
+            return _fault_of_new(node, keys, depth, options) if hasattr(node, 'keys') and depth else None
+    return None
+
+
+def _fault_of_new(node, keys, depth, options) -> Optional[str]:
+    """Say what is wrong with a new key of a mapping, if anything can be told."""
+    section, key, rest = '.'.join(keys[:depth]), keys[depth], keys[depth + 1:]
+    if section in SECTIONS:
+        known: Optional[List[str]] = list(SECTIONS[section])
+    elif 'type' in node:
+        found = _arguments_of(node['type'])
+        known = None if found is None else sorted(found | _OF_BUILDERS)
+    elif rest and rest != ['type'] and all('type' in (value or ()) for value in node.values() if hasattr(value, 'keys')):
+        # One more hook, or one more set to test on, needs to say what it is.
+        has_type = f'{section}.{key}.type' in options
+        known = None if has_type or not any(hasattr(value, 'keys') for value in node.values()) else list(node)
+    else:
+        known = None
+    if known is None or key in known:
+        return None
+    nearest = difflib.get_close_matches(key, known, n=3)
+    of = f" of the type {_name_of(node['type'])}" if 'type' in node else ''
+    return f"{section}{of} takes no {key!r}" + (f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else '')
+
+
+def _arguments_of(kind) -> Optional[Set[str]]:
+    """Return all arguments that a registered class takes, itself or through its parents; None if that cannot be told."""
+    kind = registered().get(kind.rpartition('.')[2]) if isinstance(kind, str) else kind
+    if not isinstance(kind, type):
+        return None
+    names: Set[str] = set()
+    for parent in kind.__mro__:
+        init = vars(parent).get('__init__')
+        if parent is object or parent is torch.nn.Module:
+            return names
+        if init is None:
+            continue
+        parameters = inspect.signature(init).parameters.values()
+        names |= {parameter.name for parameter in parameters}
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return names
+    return None
+
+
+def _name_of(kind):
+    return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
+
+
+def _entries(node) -> Iterator[Tuple[Any, Any]]:
+    if hasattr(node, 'items'):
+        return iter(node.items())
+    return iter(enumerate(node) if isinstance(node, (list, tuple)) else ())
