@@ -21,7 +21,7 @@ def _position(value):
 
 def _epoch(value):
     """a number of epochs above 0"""
-    return number(value) and 0 < value < 2**53
+    return number(value) and 1e-9 < value < 2**53
 
 
 # What readers count on, in a line of the log of scalars and in a test on several sets.

@@ -90,7 +90,12 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
         raise ValueError(f'{cell.config} has changed since the grid was started; start the grid again')
     cfg.work_dir = str(work_dir)
     _save_rarely(cfg.get('train_cfg') or {}, (cfg.get('default_hooks') or {}).get('checkpoint'))
-    resumed = resume and find_checkpoint(cfg.work_dir) is not None
+    try:
+        resumed = resume and find_checkpoint(cfg.work_dir) is not None
+    except ValueError as error:  # its folder is the grid's own: nobody else would move them away
+        print_log(f'{error}. The cell starts over', level=logging.WARNING)
+        clear(folder, cell)
+        resumed = False
     if resumed:
         command_line.resume_from(cfg, 'auto')
     started = time.time()

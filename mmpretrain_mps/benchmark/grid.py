@@ -245,6 +245,10 @@ def read_grid_file(path):
     for key, value in grid.items():
         if value is not None and not isinstance(value, GRID_KEYS[key]):
             raise ValueError(f'{path}: {key} is {value!r}; expected {_in_words(GRID_KEYS[key])}')
+    for key in ('recipes', 'definitions'):
+        for name, changes in grid[key].items() if isinstance(grid.get(key), dict) else ():
+            if not isinstance(changes, (dict, type(None))):
+                raise ValueError(f'{path}: {key}.{name} is {changes!r}; expected a mapping of changes')
     for named in [*(grid.get('configs') or ()), *(grid.get('methods') or ())]:
         check_named_config(str(named), path)
     return grid

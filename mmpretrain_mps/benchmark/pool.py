@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 
+from ..engine.work_folder import check_writable
 from ..utils.locking import locked
 from .cell_run import clear, read_result, run_cell
 from .progress import Progress
@@ -65,7 +66,7 @@ def run_cells(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkp
     progress = Progress(cells, [read_result(folder, cell) for cell in cells], len(slots), report or (lambda line: None))
     threads = threads_per_process(len(slots))
     running, failures = {}, []
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    check_writable(Path(folder))
     with _only_one(folder), _interruptible():
         try:
             while todo or running:

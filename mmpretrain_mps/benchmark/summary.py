@@ -88,7 +88,8 @@ def spread_of(values):
     count, mean = len(values), statistics.fmean(values)
     if count < 2:
         return Spread(count, mean, None, None)
-    std = statistics.stdev(values)
+    # statistics.stdev has no answer where a figure is not defined.
+    std = statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
     quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
     return Spread(count, mean, std, quantile * std / math.sqrt(count))
 

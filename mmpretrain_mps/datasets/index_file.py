@@ -17,7 +17,7 @@ from collections import Counter
 from typing import NamedTuple, Sequence
 
 from ..utils.files import read_json
-from .sampling import SAMPLING_RULE
+from .sampling import MAX_VAL_SHOTS, SAMPLING_RULE
 from .split import check_classes, hash_rows, shorten
 
 FORMAT = 'mmpretrain_mps-picks'
@@ -151,6 +151,11 @@ def locate(index: IndexFile, rows: Sequence[tuple], dataset: str, subset: str, s
         raise ValueError(
             f'{index.path} names {len(index.rows)} pictures, of which {len(missing)} are not among the {len(rows)} of '
             f'the subset "{subset}" of {dataset} with the same label: {shorten(missing)}.')
+    asked = index.num_shots if index.subset == 'train' else min(index.num_shots, MAX_VAL_SHOTS)
+    there, picked = (Counter(label for _, label in pairs) for pairs in (rows, index.rows))
+    other = [f'{picked[label]} of class {label}' for label in there if picked[label] != min(asked, there[label])]
+    if other:
+        raise ValueError(f'{index.path} has {shorten(other)}, expected {asked} of each class, or all that there are.')
     if index.split_id != split_id:
         raise ValueError(
             f'{index.path} was drawn from the split {index.split_id} of {dataset}, but this data set has the split '

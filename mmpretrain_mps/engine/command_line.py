@@ -12,7 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..utils.config import apply_options
-from ..utils.config_checks import check_numbers
+from ..utils.config_checks import check_values
 from ..utils.config_files import read_config_file
 from ..utils.methods import RECIPES, method_names, other_values, replace_method
 from ..utils.option_values import OptionsAction
@@ -23,6 +23,7 @@ from .resuming import find_checkpoint
 from .work_folder import claimed
 
 TENSORBOARD_BACKEND = 'TensorboardVisBackend'
+WORKER_TIMEOUT = 60  # seconds for a batch that is not there
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -135,7 +136,7 @@ def build_runner(cfg, loaders):
         FileNotFoundError: If weights or data are missing.
         ValueError: If a number, the launcher's environment, the way to several processes or the model's name is not usable.
     """
-    check_numbers(cfg)
+    check_values(cfg)
     check_processes(cfg)
     check_inputs(cfg, loaders)
     fetch_weights(cfg)
@@ -143,6 +144,8 @@ def build_runner(cfg, loaders):
         # After all options, since num_workers may be one of them; torch refuses the pair.
         if cfg.get(name) and not cfg[name].get('num_workers'):
             cfg[name].persistent_workers = False
+        elif cfg.get(name):  # a worker that was stopped, or whose disk hangs, would be waited for without end
+            cfg[name].setdefault('timeout', WORKER_TIMEOUT)
     set_up_processes(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 

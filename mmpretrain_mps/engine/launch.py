@@ -10,8 +10,11 @@ import subprocess
 import torch
 import torch.distributed as dist
 
+from .heartbeat import Heartbeat, meet
+
 DEFAULT_TIMEOUT = 1800
 _PR_SET_PDEATHSIG = 1
+_heartbeats = []
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
@@ -26,7 +29,8 @@ def set_up_processes(cfg):
         cfg (Config): ``cfg.launcher`` is read; ``cfg.model_wrapper_cfg`` gets what DDP needs on the CPU.
 
     Raises:
-        ValueError: If the launcher's environment is incomplete or there are fewer GPUs than processes on this machine.
+        ValueError: If the launcher's environment is incomplete or there are fewer GPUs than processes on this machine, or
+            some of the processes do not come.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher not in LAUNCHERS:
@@ -41,7 +45,13 @@ def set_up_processes(cfg):
     else:
         fit_wrapper_to_cpu(cfg)
     timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', DEFAULT_TIMEOUT)
-    dist.init_process_group('nccl' if on_gpu else 'gloo', timeout=datetime.timedelta(seconds=timeout))
+    rank, size = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
+    store = meet(rank, size)
+    dist.init_process_group('nccl' if on_gpu else 'gloo', store=dist.PrefixStore('mmpretrain_mps', store), rank=rank,
+                            world_size=size, timeout=datetime.timedelta(seconds=timeout))
+    if size > 1:
+        _heartbeats.append(Heartbeat(dist.PrefixStore('heartbeat', store.clone()), rank, size))
+        _heartbeats[-1].start()
 
 
 def end_with_launcher(launcher):
@@ -76,6 +86,8 @@ def leave_processes():
     after everything has been written. All processes wait for each other first, lest one still needs another.
     """
     if dist.is_initialized():
+        while _heartbeats:
+            _heartbeats.pop().stop()
         dist.barrier()
         dist.destroy_process_group()
 

@@ -16,7 +16,8 @@ _NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
 UNRELATED = frozenset({
     'work_dir', 'load_from', 'resume', 'launcher', 'log_level', 'log_processor', 'visualizer', 'experiment_name', 'num_workers',
     'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb', 'data_root', 'cache_dir',
-    'default_hooks', 'env_cfg', 'architecture', 'pretrained', 'class_file', 'index_file'})
+    'default_hooks', 'env_cfg', 'architecture', 'pretrained', 'class_file', 'index_file',
+    'test_features', 'timeout'})
 # What the hooks of processes and batches say, and fit the run to.
 ELSEWHERE = frozenset({'batch_size', 'model_wrapper_cfg'})
 # Sections of a config of which a training is made.

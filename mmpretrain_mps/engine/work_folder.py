@@ -1,5 +1,6 @@
 """The folder that a training writes to: looked at before the training, and for one training at a time."""
 import contextlib
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from ..utils.locking import locked
 from .resuming import NOTE, checkpoints_in
 
 LOCK = '.training.lock'
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PROBE = b'\0' * 65536
 
 
@@ -45,7 +47,15 @@ def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: 
         if found and not goes_on and not overwrite:
             raise ValueError(f'{folder} holds checkpoints of an earlier training, among them {found[0].name}. Go on with it by '
                              '--resume, name another --work-dir, or have them overwritten by --overwrite')
-        yield
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _FULL and not _is_in(error.filename, folder):
+                raise
+            left = checkpoints_in(folder)
+            raise ValueError(f'the work folder {folder} cannot be written to any more: {error.strerror}. '
+                             + (f'The checkpoints in it, up to {left[0].name}, are whole; mend that, and the same command with '
+                                '--resume goes on' if left else 'There is no checkpoint in it')) from error
 
 
 def check_writable(folder: Path) -> None:
@@ -89,6 +99,10 @@ def check_room(folder: Union[str, Path], model: torch.nn.Module, optimizer: Opti
     if free < needed:
         raise ValueError(f'a checkpoint takes about {needed / 1e6:.0f} MB, but the disk of {folder} has {free / 1e6:.0f} MB left; '
                          'make room, or name another --work-dir')
+
+
+def _is_in(name, folder):
+    return isinstance(name, str) and folder.resolve() in Path(name).resolve().parents
 
 
 def _cannot_write(folder, error):

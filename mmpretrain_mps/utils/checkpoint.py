@@ -135,6 +135,8 @@ def read_checkpoint(path, mmap=False, whole=True):
                          f'checkpoint at all. {reason_of(error)}') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict')
+    if not isinstance(checkpoint.get('meta', {}), dict):
+        raise ValueError(f"checkpoint {path}: its meta is a {type(checkpoint['meta']).__name__}, expected a dict")
     return checkpoint
 
 

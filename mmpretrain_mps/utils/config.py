@@ -1,11 +1,10 @@
 """What the command line changes in a config, checked and carried to every place that uses it."""
-import difflib
 import inspect
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from .config_checks import check_new_keys
+from .config_checks import check_new_keys, did_you_mean
 from .option_values import with_values
 
 # Keys that mmengine or mmpretrain read from a config although Runner's signature does not name them.
@@ -82,15 +81,11 @@ def check_option_names(cfg, options):
         ValueError: Names every unknown option and the nearest existing names.
     """
     known = set(cfg.keys()) | RUNNER_KEYS | OPTIONAL_KEYS
-    faults = [_describe_unknown(name, known) for name in options if name.split('.')[0] not in known]
+    faults = [f'{name!r}{did_you_mean(name.split(".")[0], sorted(known))}' for name in options
+              if name.split('.')[0] not in known]
     if faults:
         where = cfg.filename if isinstance(cfg, Config) and cfg.filename else 'the config'
         raise ValueError(f'--cfg-options names what {where} does not have: ' + '; '.join(faults))
-
-
-def _describe_unknown(name, known):
-    nearest = difflib.get_close_matches(name.split('.')[0], sorted(known), n=3)
-    return f"'{name}'" + (f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else '')
 
 
 def propagate(cfg, options):

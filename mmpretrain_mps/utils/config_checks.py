@@ -3,7 +3,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 import torch
 
@@ -37,22 +37,23 @@ SECTIONS = {'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit
 _OF_BUILDERS = frozenset({'type', '_scope_', '_delete_', 'constructor', 'paramwise_cfg', 'convert_to_iter_based', 'init_cfg'})
 
 
-def check_numbers(node: Any, place: str = '') -> None:
-    """Refuse numbers of a config that nothing could be trained with.
+def check_values(cfg: Mapping) -> None:
+    """Refuse a config with numbers that nothing could be trained with, or with types that are not registered.
 
     Args:
-        node (Config | dict | list): Of a run.
-        place (str): Dotted name of it.
+        cfg (Config): Of a run.
 
     Raises:
         ValueError: With the place, what stands there, and what is expected.
     """
-    for key, value in _entries(node):
-        here = f'{place}.{key}' if place else str(key)
-        check = NUMBERS.get(key) if isinstance(key, str) else None
-        if check and not hasattr(value, 'keys') and not isinstance(value, (list, tuple)) and not check[0](value):
-            raise ValueError(f'{here} is {value!r}, expected {check[1]}; look for it in the config and --cfg-options')
-        check_numbers(value, here)
+    known = registered()
+    for place, key, value in _walk(cfg, ''):
+        test, expected = NUMBERS.get(key, (None, ''))
+        if test and not hasattr(value, 'keys') and not isinstance(value, (list, tuple)) and not test(value):
+            raise ValueError(f'{place} is {value!r}, expected {expected}; look for it in the config and --cfg-options')
+        # Names with a dot are of other projects; mmengine looks for them there.
+        if key == 'type' and isinstance(value, str) and '.' not in value and value not in known:
+            raise ValueError(f'{place} is {value!r}, but nothing of that name is registered{did_you_mean(value, known)}')
 
 
 def check_new_keys(cfg: Mapping, options: Mapping) -> None:
@@ -102,9 +103,8 @@ def _fault_of_new(node, keys, depth, options) -> Optional[str]:
         known = None
     if known is None or key in known:
         return None
-    nearest = difflib.get_close_matches(key, known, n=3)
     of = f" of the type {_name_of(node['type'])}" if 'type' in node else ''
-    return f"{section}{of} takes no {key!r}" + (f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else '')
+    return f'{section}{of} takes no {key!r}{did_you_mean(key, known)}'
 
 
 def _arguments_of(kind) -> Optional[Set[str]]:
@@ -130,7 +130,16 @@ def _name_of(kind):
     return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
 
 
-def _entries(node) -> Iterator[Tuple[Any, Any]]:
-    if hasattr(node, 'items'):
-        return iter(node.items())
-    return iter(enumerate(node) if isinstance(node, (list, tuple)) else ())
+def _walk(node, place) -> Iterator[Tuple[str, Any, Any]]:
+    """Yield place, key and value of every entry, at any depth."""
+    for key, value in node.items() if hasattr(node, 'items') else enumerate(node):
+        here = f'{place}.{key}' if place else str(key)
+        yield here, key, value
+        if hasattr(value, 'items') or isinstance(value, (list, tuple)):
+            yield from _walk(value, here)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the nearest names in brackets, with a space before them; nothing if none is near."""
+    nearest = difflib.get_close_matches(name, known, n=3)
+    return f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else ''

@@ -13,6 +13,16 @@ WORKER_FRAME = re.compile(r'^  File "(.+?)", line \d+.*$', re.MULTILINE)
 USER_ERRORS = (ValueError, FileNotFoundError, NotADirectoryError, ImportError)
 # What Python says of an argument that a class does not have, and where configs are turned into calls.
 UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)\.)?\w+\(\) got an unexpected keyword argument '(\w+)'")
+# What the machine does to a run, as torch words it.
+CONDITIONS = (
+    (re.compile('^MemoryError|out of memory|[cC]an(?:no|\'|’)t allocate memory|not enough memory'),
+     'the memory is not enough: {}. A smaller batch_size of train_dataloader and test_dataloader needs less, and so do --amp, '
+     'fewer num_workers, view_bank=0 and cache_images=False'),
+    (re.compile('DataLoader worker .* (?:killed|exited)'),
+     'a process that loads pictures was ended from outside: {}. Often the memory ran out: use fewer num_workers'),
+    (re.compile('DataLoader timed out'),
+     'a process that loads pictures has not answered: {}. It was stopped, or its disk hangs; train_dataloader.timeout=SECONDS waits '
+     'longer, train_dataloader.num_workers=0 does without'))
 BUILDING_ERRORS = (ValueError, TypeError, AssertionError, KeyError)
 LIBRARIES = ('/mmengine/', '/mmpretrain/', '/mmcv/', '/torch/optim/', '/torch/utils/data/')
 BUILDER_FILES = ('mmengine/registry/build_functions.py', 'mmengine/runner/runner.py')
@@ -47,8 +57,11 @@ def user_message(error):
     Returns:
         str | None: None for errors from deeper inside a library: these are not understood, hence not hidden. An
         argument that a config or ``--cfg-options`` gives to a class without it counts as understood, and so does what a
-        library refuses while it builds a part of the config.
+        library refuses while it builds a part of the config, memory that ends, and a worker of a loader that does.
     """
+    for test, message in CONDITIONS if isinstance(error, (RuntimeError, MemoryError)) else ():
+        if test.search(f'{type(error).__name__}: {error}'):
+            return message.format(str(error).strip().split('\n')[0][:200] or type(error).__name__)
     if isinstance(error, TypeError) and UNKNOWN_ARGUMENT.match(str(error)):
         return _unknown_argument(error)
     if _is_of_building(error):

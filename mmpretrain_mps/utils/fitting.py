@@ -23,7 +23,7 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
         dict[str, Tensor]: The weights, ready to be loaded.
 
     Raises:
-        ValueError: If weights are missing, have another shape or kind of number, or hold what is no number.
+        ValueError: If weights are missing or too many, have another shape or kind of number, or hold what is no number.
     """
     state = checkpoint.get('state_dict') if isinstance(checkpoint, Mapping) else None
     if not isinstance(state, Mapping) or not state:
@@ -39,6 +39,10 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
     if missing and DESCRIPTION_KEY not in missing:  # without a description it is none of ours, which the model says
         raise ValueError(f'checkpoint {source} lacks {len(missing)} of the {len(expected)} weights of the model, among them '
                          f'{missing[0]}: it is incomplete, or of another model')
+    strange = [name for name in state if name not in expected and name != DESCRIPTION_KEY]
+    if strange and DESCRIPTION_KEY in state:
+        raise ValueError(f'checkpoint {source} has {len(strange)} weights that the model has not, among them '
+                         f'{strange[0]}: it is of another model')
     classes = _number_of_classes(state) or 'classes'
     # Other axes that are still empty, such as that of TAC's clusters, are not those of the classes.
     of_classes = {*model._class_buffers, *model._class_parameters} if hasattr(model, '_class_buffers') else expected

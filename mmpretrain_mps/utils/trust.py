@@ -6,7 +6,6 @@ built. Configs in Python are programs: those that the user names on the command 
 elsewhere names do not.
 """
 import argparse
-import functools
 import importlib.util
 import os
 from pathlib import Path
@@ -113,7 +112,6 @@ def _is_known(name):
         return False
 
 
-@functools.lru_cache(maxsize=1)
 def registered() -> Dict[str, Any]:
     """Return what is in the registries of mmengine and mmpretrain, by name; what this package has is in the latter."""
     registries = [value for module in (mmengine.registry, mmpretrain.registry) for value in vars(module).values()

@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 
 from mmpretrain_mps.utils.config import apply_options
-from mmpretrain_mps.utils.config_checks import check_new_keys, check_numbers
+from mmpretrain_mps.utils.config_checks import check_new_keys, check_values
 from mmpretrain_mps.utils.config_files import read_config_file
 from tiny_run import ROOT, call
 
@@ -30,14 +30,26 @@ def test_numbers_that_nothing_is_trained_with_are_named(digits, name, value, exp
     cfg = Config(digits.to_dict())
     cfg.merge_from_dict({name: value})
     with pytest.raises(ValueError, match=expected) as caught:
-        check_numbers(cfg)
+        check_values(cfg)
     assert str(caught.value).startswith(name) and repr(value) in str(caught.value) or 'loss_weight' in str(caught.value)
 
 
 def test_every_config_here_passes():
-    for path in sorted((ROOT / 'configs').glob('*.py')):
-        check_numbers(read_config_file(path))
-    check_numbers(dict(a=[dict(seed=None, lr=[.1, .2])], logit_scale=None, seed=0, lr=0, num_workers=0))
+    for path in [*sorted((ROOT / 'configs').glob('*.py')), *sorted((ROOT / 'configs').glob('*/*_mini_*.py'))]:
+        check_values(read_config_file(path))
+    check_values(dict(a=[dict(seed=None, lr=[.1, .2])], logit_scale=None, seed=0, lr=0, num_workers=0))
+
+
+@pytest.mark.parametrize('name, value, message', [
+    ('model.type', 'MPSClassifer', "model.type is 'MPSClassifer', but nothing of that name is registered"),
+    ('model.gram_loss.type', 'GramAlinLoss', r"\(did you mean 'GramAlignLoss'"),
+    ('custom_hooks.0.type', 'Nix', "custom_hooks.0.type is 'Nix'"), ('train_dataloader.dataset.dataset.type', 'Digit', "'Digits'"),
+    ('optim_wrapper.optimizer.type', 'Adamm', r"did you mean 'Adam"), ('param_scheduler.1.type', 'CosinLR', 'param_scheduler.1.type')])
+def test_types_that_are_not_registered_are_named_with_their_place(digits, name, value, message):
+    cfg = Config(digits.to_dict())
+    cfg.merge_from_dict({name: value})
+    with pytest.raises(ValueError, match=message):
+        check_values(cfg)
 
 
 @pytest.mark.parametrize('name, message', [

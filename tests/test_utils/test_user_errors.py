@@ -1,9 +1,11 @@
 """Refused input ends as one message, a fault in the program with its traceback."""
+import re
+
 import pytest
 import torch
 from mmpretrain.registry import MODELS
 
-from mmpretrain_mps.utils import check_checkpoint, user_errors
+from mmpretrain_mps.utils import check_checkpoint, user_errors, user_message
 
 
 def test_what_the_package_refuses_ends_with_its_message_and_status_2(capsys):
@@ -66,3 +68,20 @@ def test_the_traceback_can_be_asked_for(monkeypatch, by_variable):
         monkeypatch.setenv('MMPRETRAIN_MPS_TRACEBACK', '1')
     with pytest.raises(FileNotFoundError), user_errors(show_traceback=not by_variable):
         check_checkpoint('nowhere/x.pth')
+
+
+@pytest.mark.parametrize('error, expected', [
+    (MemoryError(), 'the memory is not enough: MemoryError. A smaller batch_size'),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"), 'memory is not'),
+    (torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB'), r'not enough: CUDA out of memory\. .*--amp'),
+    (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '), 'was ended from outside: .* use fewer num_workers'),
+    (RuntimeError('DataLoader worker (pid(s) 7, 8) exited unexpectedly'), 'was ended from outside'),
+    (RuntimeError('DataLoader timed out after 60 seconds'), 'has not answered: .*train_dataloader.timeout=SECONDS')])
+def test_what_the_machine_does_to_a_run_names_the_setting_to_turn(error, expected):
+    assert re.search(expected, user_message(error))
+
+
+def test_memory_that_is_really_not_there():
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        torch.empty(2**60)
+    assert 'the memory is not enough' in user_message(caught.value)

@@ -244,6 +244,10 @@ class PlainCheckpointHook(Hook):
             self._compare(runner, origin, origin_of(datasets[0]))
         if resumes:
             self._compare_configs(runner, checkpoint)
+        else:
+            before = config_of(checkpoint)
+            for change in changes_between({'model': before.get('model')}, {'model': runner.cfg.get('model')}) if before else ():
+                runner.logger.warning(f'{source} was trained under another config: {change}')
 
     def _check_resuming(self, runner, checkpoint, source):
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)

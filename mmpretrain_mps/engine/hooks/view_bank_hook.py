@@ -76,6 +76,7 @@ class ViewBankHook(Hook):
             raise ValueError(NO_VIEW_BANK.format(self.view_bank))
         check_run(runner)
         dataset = runner.train_dataloader.dataset
+        self._check_drawing(runner, dataset)
         views = dataset.set_view_bank(self.view_bank)
         shown = views_of_training(runner.train_dataloader.sampler, views, len(dataset), runner.max_epochs)
         sample = _frozen_features(runner, views.load(dataset.get_data_info(0))[:1])
@@ -115,6 +116,15 @@ class ViewBankHook(Hook):
             unwrapped(runner.model).data_preprocessor.view_bank = self._layout = None
             runner.train_dataloader.dataset.set_view_bank(None)
         self._trained = True
+
+    def _check_drawing(self, runner, dataset):
+        """Refuse what would fill the memory before it is known how many views are kept: all views are drawn."""
+        height, width = getattr(unwrapped(runner.model), 'image_size', (1, 1))
+        # The order of all views of an epoch, 4 bytes of chance and 8 of places each; the pixels of one picture's views.
+        needed = self.view_bank * max(12 * len(dataset), 3 * height * width)
+        if needed > self.max_bytes:
+            raise ValueError(f'view_bank={self.view_bank} views of {len(dataset)} pictures take {format_bytes(needed)} while they '
+                             f'are drawn, but max_bytes allows {format_bytes(self.max_bytes)}; use a smaller view_bank, or 0 (off)')
 
     def _too_large(self, runner, least):
         layout = self._layout
