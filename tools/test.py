@@ -1,5 +1,6 @@
 """Test a checkpoint: python tools/test.py CONFIG CHECKPOINT [flags], or zero-shot CLIP: CONFIG --zero-shot."""
 import argparse
+from pathlib import Path
 
 import mmengine
 from mmengine.dist import is_main_process
@@ -8,6 +9,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmpretrain_mps.engine import command_line
 from mmpretrain_mps.engine.launch import leave_processes
+from mmpretrain_mps.engine.work_folder import check_writable
 from mmpretrain_mps.utils.checkpoint import check_checkpoint
 from mmpretrain_mps.utils.errors import user_errors
 from mmpretrain_mps.utils.fetching import local_checkpoint
@@ -59,15 +61,17 @@ def configure(arguments):
 
 def test(arguments):
     """Test and write what was asked for."""
+    if arguments.out:  # known before the test, not after it
+        check_writable(Path(arguments.out).parent, 'the folder', 'another --out')
     runner = command_line.build_runner(configure(arguments), ('test_dataloader', ))
     if arguments.out and arguments.out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=arguments.out))
     metrics = runner.test()
     if not is_main_process():
         return
+    print(accuracy_table(metrics), flush=True)
     if arguments.out and arguments.out_item == 'metrics':
         mmengine.dump(metrics, arguments.out)
-    print(accuracy_table(metrics))
 
 
 @record  # torchrun shows the error of the process that failed first

@@ -1,6 +1,7 @@
 """One cell of a grid: trained, tested, and its result written down."""
 import functools
 import json
+import logging
 import math
 import os
 import platform
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import torch
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
 
 from .. import __version__
@@ -89,6 +91,8 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
     if config_key(cfg, cell.select) != cell.key:
         raise ValueError(f'{cell.config} has changed since the grid was started; start the grid again')
     cfg.work_dir = str(work_dir)
+    if (work_dir / RESULT_FILE).is_dir():
+        raise ValueError(f'{work_dir / RESULT_FILE} is a folder, where the result is to be written; move it away')
     _save_rarely(cfg.get('train_cfg') or {}, (cfg.get('default_hooks') or {}).get('checkpoint'))
     try:
         resumed = resume and find_checkpoint(cfg.work_dir) is not None

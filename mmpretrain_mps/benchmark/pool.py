@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from ..engine.work_folder import check_writable
+from ..utils.errors import user_message
 from ..utils.locking import locked
 from .cell_run import clear, read_result, run_cell
 from .progress import Progress
@@ -195,8 +196,12 @@ def _run_in_child(folder, cell, variables, threads, keep_checkpoints):
     with locked(work_dir / '.lock'):
         try:
             run_cell(folder, cell, resume=True, keep_checkpoints=keep_checkpoints)
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            message = user_message(error)
+            if message is None:
+                traceback.print_exc()
+            else:  # what the user can mend needs no way through the code
+                print(f'{type(error).__name__}: {message}', file=sys.stderr, flush=True)
             sys.exit(1)
 
 

@@ -58,8 +58,13 @@ def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: 
                                 '--resume goes on' if left else 'There is no checkpoint in it')) from error
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, what: str = 'the work folder', remedy: str = 'another --work-dir') -> None:
     """Make a folder and write a little into it.
+
+    Args:
+        folder (Path): With the folders above it.
+        what (str): How the message calls it.
+        remedy (str): What the message asks to be named instead.
 
     Raises:
         ValueError: If that fails; says why.
@@ -75,7 +80,7 @@ def check_writable(folder: Path) -> None:
         finally:
             os.unlink(probe)
     except OSError as error:
-        raise ValueError(_cannot_write(folder, error)) from None
+        raise ValueError(_cannot_write(folder, error, what, remedy)) from None
 
 
 def check_room(folder: Union[str, Path], model: torch.nn.Module, optimizer: Optional[torch.optim.Optimizer]) -> None:
@@ -105,6 +110,6 @@ def _is_in(name, folder):
     return isinstance(name, str) and folder.resolve() in Path(name).resolve().parents
 
 
-def _cannot_write(folder, error):
+def _cannot_write(folder, error, what='the work folder', remedy='another --work-dir'):
     reason = error.strerror or type(error).__name__
-    return f'the work folder {folder} cannot be written to: {reason}; name another --work-dir'
+    return f'{what} {folder} cannot be written to: {reason}; name {remedy}'

@@ -143,3 +143,12 @@ def test_a_file_of_something_else_is_refused(tmp_path, text, message):
 def test_an_empty_grid_has_its_cells_alone(tmp_path):
     write_results(tmp_path, [Cell('a.py', '', 1, 1, {}, 'last', False, 'x')], [])
     assert [section.name for section in grid_sections(read_grid(tmp_path))] == ['cells']
+
+
+def test_a_seed_that_comes_twice_would_count_twice(tmp_path):
+    folder = make_grid(tmp_path, [cell(1, seed, 50.) for seed in (1, 2)])
+    content = json.loads((folder / 'results.json').read_text())
+    content['cells'].append(content['cells'][0])
+    (folder / 'results.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='results.json holds the cell .* more than once; expected every seed once'):
+        read_grid(folder)

@@ -38,6 +38,11 @@ def test_a_course_is_counted_in_epochs_by_the_last_step_of_each(tmp_path):
     assert found.names() == ['lr', 'step', 'iter', 'epoch', 'loss'] and found.names(True) == ['accuracy/fused', 'step']
 
 
+def test_an_epoch_next_to_nothing_is_no_epoch(tmp_path):
+    found = read_work_dir(write_records(tmp_path, step(4, 1, loss=2.), step(8, 1e-320, loss=1.)))
+    assert found.iterations_per_epoch == 4 and found.course('loss') == ([1.], [2.])
+
+
 def test_a_training_without_epochs_is_counted_in_iterations(tmp_path):
     found = read_work_dir(write_records(tmp_path, step(10, loss=2.), step(20, loss=1.)))
     assert found.unit == 'iteration' and found.course('loss') == ([10, 20], [2., 1.])

@@ -193,6 +193,8 @@ def test_a_grid_file_is_read_whatever_its_form(tmp_path):
     ('shots: 16', 'grid.yaml: shots is 16; expected a list'),
     ('recipes: full', "grid.yaml: recipes is 'full'; expected a list or a mapping"),
     ('definitions: [full]', "grid.yaml: definitions is ['full']; expected a mapping"),
+    ('recipes: {full: 5}', 'grid.yaml: recipes.full is 5; expected a mapping of changes'),
+    ('definitions: {full: [a]}', "grid.yaml: definitions.full is ['a']; expected a mapping of changes"),
     ('methods: coop', "grid.yaml: methods is 'coop'; expected a list"),
     ('setting: [base2new]', "grid.yaml: setting is ['base2new']; expected a text"),
     ('targets: sketch', "grid.yaml: targets is 'sketch'; expected true or false")])

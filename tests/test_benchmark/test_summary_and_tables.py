@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import math
 import xml.etree.ElementTree
 
 import pytest
@@ -37,6 +38,11 @@ THREE_SEEDS = [result('A', 4, seed, fused) for seed, fused in ((1, 78.), (2, 80.
 def cells_of(results):
     return [Cell(item['config'], item['recipe'], item['shots'], item['seed'], {}, 'last', False, item['hash'])
             for item in results]
+
+
+def test_a_figure_that_is_not_defined_leaves_no_spread():
+    spread = spread_of([78., float('nan'), 82.])
+    assert spread.count == 3 and all(map(math.isnan, (spread.mean, spread.std)))
 
 
 def test_the_spread_of_three_seeds_is_the_one_computed_by_hand():

@@ -1,5 +1,6 @@
 """Whole trainings on pre-drawn views."""
 import os
+import time
 from unittest import mock
 
 import pytest
@@ -185,6 +186,15 @@ def test_a_bank_beyond_its_limit_is_refused_before_any_work(make, trunk_runs):
     with pytest.raises(ValueError, match=message):
         runner.train()
     assert trunk_runs == [1] and runner.model.class_names is None and runner.iter == 0
+
+
+@pytest.mark.parametrize('size', [10**8, 10**12])
+def test_a_bank_that_would_fill_the_memory_while_it_is_drawn_is_refused_before_it_is_drawn(make, trunk_runs, size):
+    runner = make(options={'view_bank': size})
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=f'view_bank={size} views of 20 pictures take .* while they are drawn, but max_bytes'):
+        runner.train()
+    assert time.monotonic() - start < 10 and not trunk_runs
 
 
 def test_a_bank_beyond_the_memory_is_refused_before_any_work_whatever_its_limit(make, trunk_runs, monkeypatch):

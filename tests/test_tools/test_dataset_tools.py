@@ -77,10 +77,17 @@ class TestMakeIndex:
     ])
     def test_errors_are_one_line_and_nothing_is_written(self, tmp_path, capsys, arguments, message):
         out = tmp_path / 'index.json'
-        assert make_index.main(['--shots', '1', '--seed', '1', '--out', str(out), *arguments]) == 1
+        assert make_index.main(['--shots', '1', '--seed', '1', '--out', str(out), *arguments]) == 2
         error = capsys.readouterr().err
         assert message in error and error.count('\n') == 1
         assert not out.exists()
+
+    @pytest.mark.parametrize('out', ['', '.', '/proc/x.json'])
+    def test_what_cannot_be_written_is_said_by_the_name_that_was_given(self, tmp_path, capsys, out):
+        split = tmp_path / 'split.json'
+        split.write_text(json.dumps(dict(train=[['a.png', 0, 'a']], val=[], test=[['b.png', 0, 'a']])))
+        assert make_index.main(['--split', str(split), '--shots', '1', '--seed', '1', '--out', out]) == 2
+        assert f'make_index: error: --out {out!r} cannot be written: ' in capsys.readouterr().err
 
     def test_a_root_does_not_go_with_a_split_file(self, capsys):
         with pytest.raises(SystemExit):
@@ -201,7 +208,7 @@ class TestPrepare:
         assert status == 1 and '\\udcff.jpg (content of no picture)' in out
 
     def test_an_unknown_name_is_an_error(self, tmp_path, capsys):
-        assert prepare.main(['Birds', '--root', str(tmp_path)]) == 1
+        assert prepare.main(['Birds', '--root', str(tmp_path)]) == 2
         assert "prepare: error: no benchmark data set is named 'Birds'" in capsys.readouterr().err
 
     @pytest.mark.parametrize('arguments', [['--root', '.'], ['DTD', '--all', '--root', '.']])

@@ -137,6 +137,31 @@ def test_failing_and_dying_cells_are_reported_and_the_others_are_done(tmp_path, 
         'tiny_digits dying, 1 shots, seed 1', 'tiny_digits faulty, 1 shots, seed 1']
 
 
+def test_what_is_damaged_in_the_folder_of_a_cell_is_made_again_or_known_before_it_runs(tmp_path):
+    config = write_config(tmp_path, epochs=1)
+    assert run(config, tmp_path / 'out', keep_checkpoints=True)[0] == 0
+    file, = (tmp_path / 'out').glob('*/*/result.json')
+    sound = file.read_text()
+    # A result that says too little, is nested without end, or of which figures are not defined.
+    for damage in (json.dumps(dict(format=json.loads(sound)['format'], hash=json.loads(sound)['hash'])), '[' * 10**5):
+        file.write_text(damage)
+        assert run(config, tmp_path / 'out')[0] == 0 and 'accuracy/fused' in json.loads(file.read_text())['metrics']
+    content = json.loads(sound)
+    file.write_text(json.dumps({**content, 'metrics': dict.fromkeys(content['metrics'], float('nan'))}))
+    assert run(config, tmp_path / 'out')[0] == 0
+    # No checkpoint that can be read, and no result.
+    file.unlink()
+    (file.parent / 'epoch_1.pth').write_bytes(b'x' * 100)
+    assert run(config, tmp_path / 'out')[0] == 0 and file.is_file()
+    file.unlink()
+    file.mkdir()
+    status, told = run(config, tmp_path / 'out')
+    assert status == 1 and 'result.json is a folder, where the result is to be written' in told and 'Traceback' not in told
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ValueError, match='the work folder .*file cannot be written to: File exists; name another --work-dir'):
+        run(config, tmp_path / 'file')
+
+
 def test_validation_chooses_the_checkpoint_when_asked(tmp_path):
     config = write_config(tmp_path, epochs=3)
     status, told = run(config, tmp_path / 'out', shots=[2], select='val', keep_checkpoints=True)

@@ -29,6 +29,13 @@ def parse_args(argv=None):
     return args
 
 
+def _write(path, index):
+    try:
+        return write(path, index)
+    except OSError as error:
+        raise ValueError(f'--out {path!r} cannot be written: {error.strerror}') from None
+
+
 def main(argv=None):
     """Write an index file; return the exit status."""
     args = parse_args(argv)
@@ -37,11 +44,11 @@ def main(argv=None):
             index = index_of_split_file(args.split, args.shots, args.seed, args.subset)
         else:
             index = index_of_dataset(args.dataset, args.root or '', args.shots, args.seed, args.subset)
-        digest = write(args.out, index)
+        digest = _write(args.out, index)
     except (ValueError, OSError, KeyError, ImportError) as error:
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f'make_index: error: {message}', file=sys.stderr)
-        return 1
+        return 2
     print(f'{args.out}: {len(index.rows)} {args.subset} pictures of {len(index.classes)} classes of {index.dataset}, '
           f'{args.shots} shots, seed {args.seed}, sha256 {digest}')
     return 0

@@ -33,7 +33,7 @@ def main(argv=None):
             findings = inspect_dataset(name, args.root, args.check_images)
         except KeyError as error:
             print(f'prepare: error: {error.args[0]}', file=sys.stderr)
-            return 1
+            return 2
         print(f'{name}:')
         for level, text in findings:
             # Names of files may hold bytes that are no text.
