@@ -14,3 +14,5 @@ _base_ = [
 val_cfg = None
 # The shifted sets that are on disk are tested after ImageNet; test_cfg.requested=all makes a missing one an error.
 test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}})
+# The last batch of an epoch is left out if it is not full, unless it is the only one.
+train_dataloader = dict(drop_last=True)

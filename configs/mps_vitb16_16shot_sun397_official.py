@@ -11,3 +11,5 @@ _base_ = [
     './_base_/schedules/official_50e.py',
     './default_runtime.py',
 ]
+# The last batch of an epoch is left out if it is not full, unless it is the only one.
+train_dataloader = dict(drop_last=True)

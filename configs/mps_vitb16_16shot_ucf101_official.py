@@ -13,3 +13,5 @@ _base_ = [
 ]
 
 model = dict(gram_loss=dict(loss_weight=0.5), sculpt_loss=dict(temperature=dict(start=0.5, end=0.07)))
+# The last batch of an epoch is left out if it is not full, unless it is the only one.
+train_dataloader = dict(drop_last=True)

@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS
 
 from ..utils.config import apply_options
 from ..utils.config_checks import check_values
@@ -147,7 +149,24 @@ def build_runner(cfg, loaders):
         elif cfg.get(name):  # a worker that was stopped, or whose disk hangs, would be waited for without end
             cfg[name].setdefault('timeout', WORKER_TIMEOUT)
     set_up_processes(cfg)
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if 'train_dataloader' in loaders and (cfg.get('train_dataloader') or {}).get('drop_last'):
+        _keep_the_only_batch(runner)
+    return runner
+
+
+def _keep_the_only_batch(runner):
+    """Drop no batch where there is no other: a set that is smaller than a batch is trained on as a whole.
+
+    So do the loaders of the released codes, whose recipes say ``drop_last``. The steps of an epoch must be known before the
+    loop and the schedules are built, hence not in a hook.
+    """
+    loader = runner._train_dataloader
+    loader['dataset'] = dataset = DATASETS.build(loader['dataset'])
+    if len(dataset) // get_world_size() < loader['batch_size']:
+        loader['drop_last'] = False
+        runner.logger.warning(f'{len(dataset)} pictures do not fill a batch of {loader["batch_size"]} in each process: '
+                              'train_dataloader.drop_last does not apply')
 
 
 def require_training(cfg):

@@ -32,6 +32,15 @@ def test_each_data_set_has_a_config_by_both_recipes(name):
 
 
 @pytest.mark.parametrize('name', OFFICIAL)
+@pytest.mark.parametrize('shots', [1, 2, 4, 8, 16])
+def test_the_released_loader_drops_the_last_batch_of_every_data_set_with_any_shots(name, shots):
+    official, paper = (make_cells([(recipe, find_config(name, recipe, CONFIG_FOLDER))], [shots], [1])
+                       for recipe in ('official', 'paper'))
+    assert read_cell_config(official[0]).train_dataloader.drop_last
+    assert not read_cell_config(paper[0]).train_dataloader.get('drop_last')
+
+
+@pytest.mark.parametrize('name', OFFICIAL)
 def test_each_data_set_has_a_linear_probe_of_sound_parts(name):
     cfg, paper = read(name, 'linear_probe', options=dict(data_root='/data')), read(name, 'paper')
     assert PartsCheck().faults_of(cfg) == []

@@ -1,15 +1,19 @@
 """Common batches are those of one process, and every process knows where their shares are equal."""
+import uuid
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop
+from tiny_digits import write_config
 from torch.utils.data import DataLoader, TensorDataset
 
 from mmpretrain_mps.datasets import FewShotSampler
+from mmpretrain_mps.engine import command_line
 from mmpretrain_mps.engine.hooks import EqualBatchesHook
 from mmpretrain_mps.engine.hooks.equal_batches_hook import count_equal_batches
+from mmpretrain_mps.utils.config_files import read_config_file
 
 
 @pytest.fixture
@@ -134,3 +138,19 @@ def test_the_data_set_hears_of_the_epoch_whatever_its_sampler():
         dataset = WantsEpochs(torch.arange(4))
         run_once(torch.utils.data.ConcatDataset([dataset]), sampler=kind(dataset), batch_size=2)
         assert dataset.epoch == 3
+
+
+@pytest.mark.parametrize('batch_size, drop_last, steps', [
+    (8, False, 4), (8, True, 3), (30, True, 1), (31, True, 1), (100, True, 1), (29, True, 1), (29, False, 2)])
+def test_what_is_no_whole_batch_is_dropped_unless_it_is_the_only_one(tmp_path, capsys, batch_size, drop_last, steps):
+    """30 pictures; the loop and the schedules know of as many steps as are taken."""
+    cfg = read_config_file(write_config(tmp_path, epochs=2))
+    cfg.work_dir, cfg.launcher, cfg.experiment_name = str(tmp_path / 'w'), 'none', uuid.uuid4().hex
+    cfg.train_dataloader.update(batch_size=batch_size, drop_last=drop_last)
+    cfg.train_dataloader.dataset.num_shots = 3
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    runner = command_line.build_runner(cfg, ('train_dataloader', ))
+    runner.train()
+    assert (runner.iter, runner.max_iters) == (2 * steps, 2 * steps)
+    assert ('train_dataloader.drop_last does not apply' in capsys.readouterr().out) == (drop_last and batch_size > 30)
+    assert runner.cfg.train_dataloader.drop_last == drop_last  # what the config says, for the resumed run to compare

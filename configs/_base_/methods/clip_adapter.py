@@ -32,9 +32,6 @@ auto_scale_lr = dict(base_batch_size=32, enable=False)
 batch_size = 32
 views = dict(num_views=1, scale=(0.08, 1.0))
 
-# One picture per class fills a batch there, two do with half of the classes.
-larger_datasets = ['ImageNet', 'Caltech101', 'OxfordPets', 'StanfordCars', 'Flowers102', 'Food101', 'FGVCAircraft',
-                   'SUN397', 'DTD', 'UCF101']
 method = dict(
     name='clip_adapter',
     label='CLIP-Adapter',
@@ -45,9 +42,5 @@ method = dict(
         dict(min_shots=8, set={'train_cfg.max_epochs': 200}),
         dict(datasets=['ImageNet'], set={'train_cfg.max_epochs': 50}),
         # CoOp's code leaves out the last, incomplete batch, unless there is no other.
-        dict(recipe='official', datasets=larger_datasets, tasks=['few_shot', 'transfer'],
-             set={'train_dataloader.drop_last': True}),
-        dict(recipe='official', datasets=larger_datasets, min_shots=2, set={'train_dataloader.drop_last': True}),
-        dict(recipe='official', datasets=['EuroSAT'], min_shots=8, set={'train_dataloader.drop_last': True}),
+        dict(recipe='official', set={'train_dataloader.drop_last': True}),
     ])
-del larger_datasets

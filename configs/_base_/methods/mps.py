@@ -10,8 +10,10 @@ official_schedule = [
     dict(type='ConstantLR', factor=0.005, begin=0, end=2, by_epoch=True),
     dict(type='CosineAnnealingLR', T_max=50, begin=1, end=50, by_epoch=True),
 ]
-# One sculpted layer more, texts at their own norm, alignment weighted by 2 unless a later case says otherwise.
+# One sculpted layer more, texts at their own norm, alignment weighted by 2 unless a later case says otherwise; the last
+# batch of an epoch is left out if it is not full, unless it is the only one.
 official = {
+    'train_dataloader.drop_last': True,
     'param_scheduler': official_schedule,
     'model.gram_loss.loss_weight': 2.0,
     'model.sculpt_loss.layer_weights': (1.0, 1.0, 0.5),

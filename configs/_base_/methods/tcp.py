@@ -32,9 +32,6 @@ auto_scale_lr = dict(base_batch_size=32, enable=False)
 batch_size = 32
 views = dict(num_views=1, scale=(0.08, 1.0))
 
-# One picture per class fills a batch there, two do with half of the classes.
-larger_datasets = ['ImageNet', 'Caltech101', 'OxfordPets', 'StanfordCars', 'Flowers102', 'Food101', 'FGVCAircraft',
-                   'SUN397', 'DTD', 'UCF101']
 method = dict(
     name='tcp',
     label='TCP',
@@ -61,9 +58,5 @@ method = dict(
         # Its text tower has 3 blocks, not 12.
         dict(architectures=['mps-mini'], set={'model.class_aware_block': 2}),
         # The released code leaves out the last, incomplete batch, unless there is no other.
-        dict(recipe='official', datasets=larger_datasets, tasks=['few_shot', 'transfer'],
-             set={'train_dataloader.drop_last': True}),
-        dict(recipe='official', datasets=larger_datasets, min_shots=2, set={'train_dataloader.drop_last': True}),
-        dict(recipe='official', datasets=['EuroSAT'], min_shots=8, set={'train_dataloader.drop_last': True}),
+        dict(recipe='official', set={'train_dataloader.drop_last': True}),
     ])
-del larger_datasets
