@@ -1,6 +1,8 @@
 """Wherever a file, a folder or an address can be given, code in it is not run."""
+import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +12,14 @@ from tiny_run import ROOT, call, write_config
 
 from mmpretrain_mps.analysis.work_dir import read_work_dir
 from mmpretrain_mps.apis import MPSInferencer
+from mmpretrain_mps.datasets.folder_listing import list_class_folders
 from mmpretrain_mps.engine.resuming import find_checkpoint
 from mmpretrain_mps.models.utils.clip_loader import TORCHSCRIPT, load_clip
+from mmpretrain_mps.models.utils.prototype_cache import cached_prototypes
 from mmpretrain_mps.utils import trust
 from mmpretrain_mps.utils.checkpoint import read_checkpoint
 from mmpretrain_mps.utils.errors import user_message
+from mmpretrain_mps.utils.fetching import local_checkpoint
 
 TOOLS = ROOT / 'tools'
 TRAIN, TEST, GRID = TOOLS / 'train.py', TOOLS / 'test.py', TOOLS / 'fewshot_benchmark.py'
@@ -217,3 +222,55 @@ def test_pipes_and_devices_are_not_waited_for(folder, capsys, tmp_path):
     assert read_work_dir(tmp_path).config is None
     assert time.monotonic() - start < 60
     capsys.readouterr()
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_caches(folder, capsys, tmp_path, monkeypatch, form):
+    """Whoever writes to a cache gives files any name: those of prototypes, checkpoints, listings of folders."""
+    monkeypatch.setenv('MMPRETRAIN_MPS_CACHE', str(tmp_path))
+    evil = (folder / form).read_bytes()
+    clip = load_clip(save_tiny_clip(tmp_path / 'clip'), None)
+    first = cached_prototypes(clip.model, clip.make_tokenizer(), ['cat', 'dog'], ['{}'])
+    kept, = (tmp_path / 'prototypes').iterdir()
+    kept.write_bytes(evil)
+    assert torch.equal(cached_prototypes(clip.model, clip.make_tokenizer(), ['cat', 'dog'], ['{}']), first)
+    with serving(folder / 'run') as address:
+        fetched = Path(local_checkpoint(f'{address}/epoch_2.pth'))
+        fetched.write_bytes(evil)
+    # The server is gone, so that what is in the cache is taken, and looked at.
+    assert any(part in refused(capsys, TEST, 'tiny.py', f'{address}/epoch_2.pth') for part in ('is refused', 'cannot be read'))
+    (tmp_path / 'pictures' / 'a').mkdir(parents=True)
+    (tmp_path / 'pictures' / 'a' / '0.jpg').write_bytes(b'')
+    listing = list_class_folders(str(tmp_path / 'pictures'), str(tmp_path / 'listings'))
+    for file in (tmp_path / 'listings').iterdir():
+        file.write_bytes(evil)
+    assert list_class_folders(str(tmp_path / 'pictures'), str(tmp_path / 'listings')) == listing
+
+
+@pytest.mark.parametrize('name', ['results.json', 'study.json', 'result.json', 'domain_generalization.json', 'scalars.json'])
+@pytest.mark.parametrize('form', ['tag', 'type', 'pickle'])
+def test_results_that_are_shown(folder, tmp_path, name, form, capsys):
+    content = dict(tag=b'!!python/object/apply:os.mkdir [mark]', pickle=(folder / 'raw.pth').read_bytes(),
+                   type=json.dumps(dict(format='mmpretrain_mps-study-1', type='os.mkdir', cells=[dict(type='os.mkdir')],
+                                        custom_imports=dict(imports=['evil']))).encode())[form]
+    for place in (tmp_path, tmp_path / 'cell' / 'run', tmp_path / 'run' / 'vis_data'):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+    for script in ('report.py', 'plots.py'):
+        assert call(TOOLS / 'analysis' / script, tmp_path, '--no-model') in (0, 2)
+    capsys.readouterr()
+
+
+def test_lists_of_pictures(folder, tmp_path):
+    """A split, a table, names and picks that hold YAML tags, or are pickles."""
+    from mmpretrain_mps.datasets import index_file
+    from mmpretrain_mps.datasets.pictures import read_class_file, read_table
+    from mmpretrain_mps.datasets.split_readers import load_json_split
+    readers = dict(json=(load_json_split, index_file.read), csv=(lambda path: read_table(path, str(tmp_path)), ),
+                   yaml=(lambda path: read_class_file(path, ['a'], 'here'), ))
+    for content in (b'!!python/object/apply:os.mkdir [mark]', (folder / 'raw.pth').read_bytes(), (folder / 'zip.pth').read_bytes()):
+        for ending, functions in readers.items():
+            (tmp_path / f'x.{ending}').write_bytes(content)
+            for read in functions:
+                with pytest.raises(ValueError):
+                    read(str(tmp_path / f'x.{ending}'))

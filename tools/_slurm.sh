@@ -5,6 +5,9 @@ set -euo pipefail
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 partition=$1 job=$2 script=$3
 shift 3
+# shellcheck source=tools/_numbers.sh
+source "$tools/_numbers.sh"
+whole_numbers GPUS GPUS_PER_NODE CPUS_PER_TASK
 gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
 if ((gpus % per_node)); then

@@ -9,6 +9,9 @@ if ! [[ $processes =~ ^[1-9][0-9]*$ ]]; then
   echo "error: the number of processes is '$processes', expected a whole number from 1" >&2
   exit 2
 fi
+# shellcheck source=tools/_numbers.sh
+source "$tools/_numbers.sh"
+whole_numbers NNODES PORT
 nodes=${NNODES:-1}
 if ((nodes > 1)) && [[ -z ${MASTER_ADDR:-} ]]; then
   echo "error: NNODES=$nodes needs MASTER_ADDR, the name or address of the machine with NODE_RANK=0" >&2

@@ -121,3 +121,21 @@ def test_slurm_tests_a_checkpoint_and_checks_the_sizes(fake_slurm, tmp_path):
     assert ran[-5:] == [f'{TOOLS}/test.py', 'c.py', 'x.pth', '--launcher', 'pytorch'] and '--nproc-per-node=2' in ran
     process = bash('slurm_test.sh', 'part', 'job', 'c.py', 'x.pth', GPUS='6', GPUS_PER_NODE='4', **fake_slurm)
     assert process.returncode == 2 and 'GPUS=6 is no multiple of GPUS_PER_NODE=4' in process.stderr
+
+
+@pytest.mark.parametrize('value', ['PATH[$(mkdir mark)]', '$(mkdir mark)', 'two', '-1', '0', '1+1', ' 2'])
+@pytest.mark.parametrize('script, name', [('dist_train.sh', 'NNODES'), ('dist_train.sh', 'PORT'), ('slurm_train.sh', 'GPUS'),
+                                          ('slurm_test.sh', 'GPUS_PER_NODE'), ('slurm_train.sh', 'CPUS_PER_TASK')])
+def test_a_variable_that_is_to_be_a_number_is_not_run(fake_slurm, tmp_path, monkeypatch, script, name, value):
+    monkeypatch.chdir(tmp_path)
+    arguments = ('c.py', '1') if script.startswith('dist') else ('part', 'job', 'c.py', 'x.pth')
+    process = bash(script, *arguments, **{name: value}, **fake_slurm)
+    assert process.returncode == 2 and f"error: {name}='{value}' is no whole number from 1 on" in process.stderr
+    assert not (tmp_path / 'mark').exists() and not (tmp_path / 'python').exists()
+
+
+def test_a_work_folder_is_a_name_and_nothing_else(fake_slurm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = 'sp ace $(mkdir mark) `mkdir mark` ;mkdir mark; \'q" *'
+    assert bash('slurm_train.sh', 'part', 'job', 'c.py', folder, **fake_slurm).returncode == 0
+    assert folder in (tmp_path / 'python').read_text() and not (tmp_path / 'mark').exists()
