@@ -1,4 +1,5 @@
 """Files that describe what to run: YAML, JSON or Python, each a mapping."""
+import os
 from pathlib import Path
 
 from ..utils.config_files import ENDINGS, read_data, read_program
@@ -21,7 +22,7 @@ def read_mapping(path, what, keys):
         ValueError: If one of them is no YAML, no JSON or no mapping, holds anything else, or names code from elsewhere.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for names that no system takes, too
         raise FileNotFoundError(f'{what} {path} does not exist (looked from {Path.cwd()})')
     if path.suffix not in ENDINGS:
         raise ValueError(f"{what} {path} ends with {path.suffix!r}; expected one of {', '.join(ENDINGS)}")
@@ -45,5 +46,5 @@ def check_named_config(config, path):
     Raises:
         ValueError: With both.
     """
-    if Path(path).suffix != '.py' and Path(config).suffix == '.py' and Path(config).is_file():
+    if Path(path).suffix != '.py' and Path(config).suffix == '.py' and os.path.isfile(config):
         check_program(config, path)

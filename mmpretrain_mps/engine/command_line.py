@@ -75,7 +75,7 @@ def read_config(path, arguments, content=None):
         ImportError: If the config asks for TensorBoard and the package is missing.
         ValueError: If an option names what does not exist, there is no such method, or it does not fit the config.
     """
-    if not Path(path).is_file():  # also where the content is known
+    if not os.path.isfile(path):  # also where the content is known
         raise FileNotFoundError(f'config {path} does not exist (looked from {Path.cwd()})')
     if arguments.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))

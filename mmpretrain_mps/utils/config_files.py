@@ -1,6 +1,7 @@
 """Configs as files: those in Python are run, those in YAML and JSON and those that a work folder keeps are read."""
 import ast
 import copy
+import os
 import re
 from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple, Union
@@ -36,7 +37,7 @@ def read_config_file(path: Union[str, Path]) -> Config:
         ValueError: If it is no config, builds on itself, or names code from elsewhere.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for names that no system takes, too
         raise FileNotFoundError(f'config {path} does not exist (looked from {Path.cwd()})')
     if path.suffix not in ENDINGS:
         raise ValueError(f"config {path} ends with {path.suffix!r}; expected one of {', '.join(ENDINGS)}")
@@ -166,7 +167,7 @@ def _read_base(name, path, what, above):
             raise ValueError(f'{path}: _base_ is {name!r}; expected a file, or a config of one of {", ".join(SCOPES)}')
         return read_program(Config._get_cfg_path(name, str(path))[0]).to_dict()
     base = path.parent / name
-    if not base.is_file():
+    if not os.path.isfile(base):
         raise FileNotFoundError(f'{path} builds on {base}, which does not exist')
     if base.suffix in DATA_ENDINGS:
         return read_data(base, what, above)
