@@ -36,6 +36,16 @@ def log_as_it_was():
     MMLogger._instance_dict.update(loggers)
 
 
+@pytest.fixture
+def told():
+    """What is logged while a test runs, as ``LEVEL - message``; the log's own stream may be that of an earlier test."""
+    messages, handler, logger = [], logging.Handler(), MMLogger.get_current_instance()
+    handler.emit = lambda record: messages.append(f'{record.levelname} - {record.getMessage()}')
+    logger.addHandler(handler)
+    yield messages
+    logger.removeHandler(handler)
+
+
 @pytest.fixture(scope='session')
 def digits_work_dir(tmp_path_factory):
     """The work directory of a tiny training on the digits that has been tested; not to be changed."""

@@ -1,5 +1,6 @@
 """Which checkpoint a run goes on from, and whether it is still the same run."""
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
@@ -136,7 +137,11 @@ def _noted(folder):
         return None
     # The folder may have been moved since.
     beside, there = folder / Path(name).name, Path(name)
-    return beside if beside.is_file() else there if there.is_absolute() and there.is_file() else None
+    found = beside if os.path.isfile(beside) else there if there.is_absolute() and os.path.isfile(there) else None
+    if found is None:
+        print_log(f'{folder / NOTE} names {name[:100]!r}, which is not there. The checkpoints beside it are looked through',
+                  'current', logging.WARNING)
+    return found
 
 
 def _number(file):

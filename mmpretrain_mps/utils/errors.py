@@ -20,6 +20,9 @@ CONDITIONS = (
      'fewer num_workers, view_bank=0 and cache_images=False'),
     (re.compile('DataLoader worker .* (?:killed|exited)'),
      'a process that loads pictures was ended from outside: {}. Often the memory ran out: use fewer num_workers'),
+    (re.compile('gloo/transport/.*(?:peer|closed|timed out)|ncclRemoteError', re.IGNORECASE),
+     'another process of this run has ended, and says why itself unless it was killed: {}. The checkpoints so far are untouched; '
+     'the same command with --resume goes on from the last one'),
     (re.compile('DataLoader timed out'),
      'a process that loads pictures has not answered: {}. It was stopped, or its disk hangs; train_dataloader.timeout=SECONDS waits '
      'longer, train_dataloader.num_workers=0 does without'))

@@ -78,6 +78,11 @@ class TestWhichCheckpoint:
         (run / 'last_checkpoint').mkdir()
         assert find_checkpoint(run) == wanted
 
+    def test_a_note_that_leads_nowhere_is_pointed_out(self, run, told):
+        (run / 'epoch_3.pth').unlink()
+        assert find_checkpoint(run) == str(run / 'epoch_2.pth')
+        assert "epoch_3.pth', which is not there. The checkpoints beside it are looked through" in told[0]
+
     def test_a_damaged_one_is_passed_over(self, run, monkeypatch):
         told = []
         monkeypatch.setattr(resuming, 'print_log', lambda text, *_: told.append(text))

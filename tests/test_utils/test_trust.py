@@ -1,6 +1,7 @@
 """Files from elsewhere start nothing but parts of this project, mmengine and mmpretrain, unless the user says so."""
 import argparse
 import os
+import time
 
 import pytest
 from payloads import plain_yaml, python
@@ -110,6 +111,23 @@ def test_values_of_bases_are_filled_in_and_other_placeholders_refused(tmp_path):
             read_data(tmp_path / 'new.yaml')
 
 
+def test_programs_that_build_on_themselves_end_at_once(tmp_path):
+    (tmp_path / 'a.py').write_text("_base_ = ['b.py']\n")
+    (tmp_path / 'b.py').write_text("_base_ = './a.py'\n")
+    start = time.monotonic()
+    with pytest.raises(ValueError, match='config .*a.py cannot be read: it builds on itself'):
+        read_config_file(tmp_path / 'a.py')
+    assert time.monotonic() - start < 2
+
+
+def test_names_that_no_system_takes_are_files_that_do_not_exist(tmp_path):
+    plain_yaml(tmp_path / 'a.yaml', dict(_base_='x' * 3000))
+    with pytest.raises(FileNotFoundError, match='builds on .*x, which does not exist'):
+        read_data(tmp_path / 'a.yaml')
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        read_config_file('x' * 3000)
+
+
 def test_files_that_build_on_themselves_end(tmp_path):
     plain_yaml(tmp_path / 'a.yaml', dict(_base_='b.yaml'))
     plain_yaml(tmp_path / 'b.yaml', dict(_base_='a.yaml'))
@@ -127,7 +145,7 @@ def test_the_text_of_a_config_is_read(text, value):
 @pytest.mark.parametrize('text', [
     "a = __import__('os').mkdir('mark')", 'import evil_module', 'a = open("mark", "w")', 'a = [x for x in (1, )]',
     'a = dict(**{"b": 1})', "a = dict([('b', 1)])", "a = f'{1}'", 'def f(): pass', 'a.b = 1', 'a = b', "_base_ = 'x.py'; x()",
-    'a = ' + '[' * 5000, 'a = ' + '-' * 100000 + '1', 'a = (', '\0'])
+    'a = ' + '[' * 5000, 'a = ' + '-' * 100000 + '1', 'a = (', '\0', 'a = -dict()', 'a = {[1]: 2}'])
 def test_the_text_of_a_program_is_refused_and_not_run(text):
     with pytest.raises(ValueError, match='is no config as mmengine writes it, and is not run'):
         read_config_text(text, 'config.py')
