@@ -1,5 +1,6 @@
 """Errors that a user can mend end as one message; everything else keeps its traceback."""
 import contextlib
+import multiprocessing
 import os
 import re
 import sys
@@ -47,6 +48,10 @@ def user_errors(show_traceback=False):
             raise
         gap = '\n' if '\n' in message else ' '
         print(f'{_who()}error:{gap}{message}\n(--traceback shows where it was raised)', file=sys.stderr, flush=True)
+        # Python asks them to end and waits: one that was stopped would never hear of it.
+        for child in multiprocessing.active_children():
+            if child.daemon:
+                child.kill()
         sys.exit(2)
 
 

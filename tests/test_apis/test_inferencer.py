@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -39,7 +41,7 @@ def test_paths_bytes_and_arrays_give_the_models_own_scores(trained):
     cfg, checkpoint, model, path, pixels = trained
     classify = MPSInferencer(cfg, checkpoint)
     expected = scores_of(model, pixels)
-    for picture in (str(path), path, path.read_bytes(), pixels):
+    for picture in (str(path), path, path.read_bytes(), pixels, Image.open(path), Image.fromarray(pixels)):
         result, = classify([picture])
         np.testing.assert_allclose(result['pred_scores'], expected, rtol=1e-4, atol=1e-6)
         assert result['pred_class'] == NAMES[int(expected.argmax())]
@@ -129,3 +131,14 @@ def test_a_checkpoint_is_refused_where_the_config_predicts_otherwise(trained):
     other.model.head = dict(type='LogitsFusionHead', alpha=0.9)
     with pytest.raises(ValueError, match='trained to predict with model.head.alpha=0.3, but this model has 0.9'):
         MPSInferencer(other, checkpoint)
+
+
+def test_a_picture_alone_and_what_is_none(trained, tmp_path):
+    cfg, checkpoint, model, path, pixels = trained
+    classify = MPSInferencer(cfg, checkpoint)
+    result, = classify(Image.open(path))
+    np.testing.assert_allclose(result['pred_scores'], scores_of(model, pixels), rtol=1e-4, atol=1e-6)
+    os.mkfifo(tmp_path / 'pipe.png')
+    for wrong in (str(tmp_path / 'pipe.png'), '/dev/zero', 5):
+        with pytest.raises(ValueError, match='cannot be read as a picture'):
+            classify(wrong)

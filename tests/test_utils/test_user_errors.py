@@ -1,9 +1,11 @@
 """Refused input ends as one message, a fault in the program with its traceback."""
+import os
 import re
 
 import pytest
 import torch
 from mmpretrain.registry import MODELS
+from tiny_run import run_python
 
 from mmpretrain_mps.utils import check_checkpoint, user_errors, user_message
 
@@ -87,3 +89,20 @@ def test_memory_that_is_really_not_there():
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         torch.empty(2**60)
     assert 'the memory is not enough' in user_message(caught.value)
+
+
+STOPPED = """
+import multiprocessing, os, signal, time
+from mmpretrain_mps.utils import check_checkpoint, user_errors
+child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(600, ), daemon=True)
+child.start()
+os.kill(child.pid, signal.SIGSTOP)
+with user_errors():
+    check_checkpoint('nowhere/x.pth')
+"""
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='needs signals')
+def test_a_worker_that_was_stopped_does_not_keep_the_program_from_ending():
+    process = run_python('-c', STOPPED)
+    assert process.returncode == 2 and 'nowhere/x.pth does not exist' in process.stderr

@@ -2,6 +2,7 @@
 import hashlib
 import os
 import pickle
+import re
 import socket
 import textwrap
 import threading
@@ -211,7 +212,22 @@ def resolve_names(architecture, pretrained):
     if pretrained is not None and pretrained.startswith(TORCHSCRIPT):
         pretrained = pretrained[len(TORCHSCRIPT):]
     scheme, _ = parse_model_name(architecture)
-    return (architecture, None) if scheme else (architecture.replace('/', '-'), pretrained)
+    return (architecture, None) if scheme else (_spelled(architecture), pretrained)
+
+
+def _spelled(architecture):
+    """Return the name as open_clip writes it: ``vit-b-16`` and ``ViT-B/16`` are its ``ViT-B-16``."""
+    name = architecture.replace('/', '-')
+    return name if name in open_clip.list_models() else _by_letters().get(_letters_of(name), name)
+
+
+@cache
+def _by_letters():
+    return {_letters_of(name): name for name in reversed(open_clip.list_models())}
+
+
+def _letters_of(name):
+    return re.sub('[^a-z0-9]', '', name.lower())
 
 
 def trained_with_quick_gelu(name, weights):

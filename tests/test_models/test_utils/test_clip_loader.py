@@ -227,3 +227,16 @@ def test_plain_zip_files_are_no_torchscript(tmp_path):
     with zipfile.ZipFile(tmp_path / 'a.pt', 'w') as archive:
         archive.writestr('archive/data.pkl', b'')
     assert not clip_loader._is_torchscript(tmp_path / 'a.pt')
+
+
+@pytest.mark.parametrize('spelling', ['vit-b-16', 'ViT-B/16', 'VIT_B_16', 'vitb16', 'vit-b/16'])
+def test_the_spelling_of_an_architecture_is_not_what_matters(spelling):
+    assert clip_loader.resolve_names(spelling, None) == ('ViT-B-16', None)
+    assert clip_loader.resolve_names('vit-b-16-quickgelu', 'x.pt') == ('ViT-B-16-quickgelu', 'x.pt')
+    assert clip_loader.clip_preprocess(spelling, None) == clip_loader.clip_preprocess('ViT-B-16', None)
+    with pytest.raises(ValueError, match="unknown architecture 'vit-b-61'"):
+        clip_loader.require_weights('vit-b-61', None)
+
+
+def test_every_name_of_open_clip_stays_itself():
+    assert all(clip_loader.resolve_names(name, None)[0] == name for name in open_clip.list_models())
