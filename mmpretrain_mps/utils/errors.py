@@ -3,6 +3,7 @@ import contextlib
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -48,10 +49,9 @@ def user_errors(show_traceback=False):
             raise
         gap = '\n' if '\n' in message else ' '
         print(f'{_who()}error:{gap}{message}\n(--traceback shows where it was raised)', file=sys.stderr, flush=True)
-        # Python asks them to end and waits: one that was stopped would never hear of it.
-        for child in multiprocessing.active_children():
-            if child.daemon:
-                child.kill()
+        # Python asks workers to end and waits: one that was stopped hears of it only when it goes on.
+        for child in multiprocessing.active_children() if hasattr(signal, 'SIGCONT') else ():
+            os.kill(child.pid, signal.SIGCONT)
         sys.exit(2)
 
 
