@@ -25,7 +25,7 @@ from .resuming import find_checkpoint
 from .work_folder import claimed
 
 TENSORBOARD_BACKEND = 'TensorboardVisBackend'
-WORKER_TIMEOUT = 60  # seconds for a batch that is not there
+WORKER_TIMEOUT = 50  # seconds for a batch that is not there
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
