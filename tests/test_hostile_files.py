@@ -238,7 +238,8 @@ def test_caches(folder, capsys, tmp_path, monkeypatch, form):
         fetched = Path(local_checkpoint(f'{address}/epoch_2.pth'))
         fetched.write_bytes(evil)
     # The server is gone, so that what is in the cache is taken, and looked at.
-    assert any(part in refused(capsys, TEST, 'tiny.py', f'{address}/epoch_2.pth') for part in ('is refused', 'cannot be read'))
+    assert any(part in refused(capsys, TEST, 'tiny.py', f'{address}/epoch_2.pth') for part in ('is refused',
+                                                                                               'cannot be read'))
     (tmp_path / 'pictures' / 'a').mkdir(parents=True)
     (tmp_path / 'pictures' / 'a' / '0.jpg').write_bytes(b'')
     listing = list_class_folders(str(tmp_path / 'pictures'), str(tmp_path / 'listings'))
@@ -247,7 +248,8 @@ def test_caches(folder, capsys, tmp_path, monkeypatch, form):
     assert list_class_folders(str(tmp_path / 'pictures'), str(tmp_path / 'listings')) == listing
 
 
-@pytest.mark.parametrize('name', ['results.json', 'study.json', 'result.json', 'domain_generalization.json', 'scalars.json'])
+@pytest.mark.parametrize('name',
+                         ['results.json', 'study.json', 'result.json', 'domain_generalization.json', 'scalars.json'])
 @pytest.mark.parametrize('form', ['tag', 'type', 'pickle'])
 def test_results_that_are_shown(folder, tmp_path, name, form, capsys):
     content = dict(tag=b'!!python/object/apply:os.mkdir [mark]', pickle=(folder / 'raw.pth').read_bytes(),
@@ -268,7 +270,8 @@ def test_lists_of_pictures(folder, tmp_path):
     from mmpretrain_mps.datasets.split_readers import load_json_split
     readers = dict(json=(load_json_split, index_file.read), csv=(lambda path: read_table(path, str(tmp_path)), ),
                    yaml=(lambda path: read_class_file(path, ['a'], 'here'), ))
-    for content in (b'!!python/object/apply:os.mkdir [mark]', (folder / 'raw.pth').read_bytes(), (folder / 'zip.pth').read_bytes()):
+    for content in (b'!!python/object/apply:os.mkdir [mark]', (folder / 'raw.pth').read_bytes(),
+                    (folder / 'zip.pth').read_bytes()):
         for ending, functions in readers.items():
             (tmp_path / f'x.{ending}').write_bytes(content)
             for read in functions:

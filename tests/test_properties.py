@@ -45,7 +45,8 @@ class TestLosses:
         assert gram_distance(first, first, p) == 0
         turned = first @ rotation(seed, width)
         assert gram_distance(turned, first, p) < 1e-5
-        torch.testing.assert_close(gram_distance(turned, second @ rotation(seed + 99, width), p), distance, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(gram_distance(turned, second @ rotation(seed + 99, width), p), distance, rtol=1e-3,
+                                   atol=1e-6)
         order = torch.randperm(tokens, generator=torch.Generator().manual_seed(seed))
         torch.testing.assert_close(gram_distance(first[:, :, order], second[:, :, order], p), distance)
         # Entries of both matrices are cosines, which differ by 2 at most.
@@ -74,7 +75,8 @@ class TestLosses:
         renamed[names] = text
         torch.testing.assert_close(*loss(output, (), names[labels], renamed).values(), value)
         order = torch.randperm(pictures, generator=torch.Generator().manual_seed(seed))
-        torch.testing.assert_close(*loss(output[:, order], (), labels[order], text).values(), value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(*loss(output[:, order], (), labels[order], text).values(), value, rtol=1e-4,
+                                   atol=1e-6)
         # Texts count by their direction alone.
         torch.testing.assert_close(*loss(output, (), labels, 3 * text).values(), value)
 
@@ -95,7 +97,8 @@ class TestPicks:
             assert Counter(pool[pick] for pick in found) == {
                 label: min(asked, there) for label, there in Counter(pool).items()}
         # Labels are names: other numbers give the same pictures.
-        assert few_shot_picks([7 * label + 3 for label in labels], shots, seed, [7 * label + 3 for label in val_labels])[:2] == picks[:2]
+        assert few_shot_picks([7 * label + 3 for label in labels], shots, seed,
+                              [7 * label + 3 for label in val_labels])[:2] == picks[:2]
 
     @seeds
     def test_processes_together_show_the_batches_of_one(self, seed, monkeypatch):
@@ -154,7 +157,8 @@ def test_the_prototype_of_a_class_depends_on_its_own_texts_alone(clip, seed):
     if normalize:  # means of unit vectors
         assert prototypes.norm(dim=1).max() <= 1.0001
     order = chance.sample(range(len(names)), len(names))
-    again = encode_prototypes(*clip, [names[label] for label in order], chance.sample(templates, len(templates)), normalize)
+    again = encode_prototypes(*clip, [names[label] for label in order], chance.sample(templates, len(templates)),
+                              normalize)
     torch.testing.assert_close(again, prototypes[order], rtol=1e-4, atol=1e-6)
 
 
@@ -174,7 +178,8 @@ def equal(first, second):
     if isinstance(first, torch.Tensor):
         return isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
     if isinstance(first, dict):
-        return isinstance(second, dict) and list(first) == list(second) and all(equal(first[key], second[key]) for key in first)
+        return isinstance(second,
+                          dict) and list(first) == list(second) and all(equal(first[key], second[key]) for key in first)
     if isinstance(first, (list, tuple)):
         return type(first) is type(second) and len(first) == len(second) and all(map(equal, first, second))
     return type(first) is type(second) and first == second

@@ -1,8 +1,8 @@
 """Read files that were changed at random, and count what comes of it: python tools/fuzz.py [--inputs N] [--out FILE].
 
-Sound files are made, and bytes of them flipped, cut out, doubled, swapped or replaced by what parsers stumble over. Each
-reader must accept the result or refuse it with its own message, in time and without filling the memory. The exit status is
-0 if they do; what they did not is listed, with the input. Linux and macOS. In a few minutes on a CPU:
+Sound files are made, and bytes of them flipped, cut out, doubled, swapped or replaced by what parsers stumble over.
+Each reader must accept the result or refuse it with its own message, in time and without filling the memory. The exit
+status is 0 if they do; what they did not is listed, with the input. Linux and macOS. In a few minutes on a CPU:
 
     python tools/fuzz.py --inputs 2000 --out results/fuzz.json
 """
@@ -38,8 +38,9 @@ from mmpretrain_mps.utils.errors import user_message
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 20
 LIMIT_BYTES = 4 * 2**30
-TOKENS = [b'{', b'}', b'[', b']', b'"', b':', b',', b'-', b'0', b'1e999', b'NaN', b'null', b'true', b'\0', b'\xff\xfe', b'\xef\xbb\xbf',
-          b'\n', b'\r', b'&a ', b'*a', b'!!python/name:os.system ', b'<<: ', b'../', b'/', b'{{_base_.x}}', b'9' * 5000,
+TOKENS = [b'{', b'}', b'[', b']', b'"', b':', b',', b'-', b'0', b'1e999', b'NaN', b'null', b'true', b'\0',
+          b'\xff\xfe', b'\xef\xbb\xbf', b'\n', b'\r', b'&a ', b'*a', b'!!python/name:os.system ', b'<<: ', b'../',
+          b'/', b'{{_base_.x}}', b'9' * 5000,
           b'[' * 3000, b'PK\x03\x04', b'\x80\x02c', b'._base_', b'\xc3\xa9', b'type: os.system']
 
 
@@ -54,8 +55,8 @@ def main():
         chosen = {name: readers[name] for name in arguments.readers or readers}
         report = {name: fuzz(*reader, arguments.inputs, f'{arguments.seed}/{name}') for name, reader in chosen.items()}
     for name, row in report.items():
-        print(f"{name:18} {row['inputs']:7} inputs {row['accepted']:7} accepted {row['refused']:7} refused {len(row['other']):4} "
-              f"other, slowest {row['slowest_seconds']:.2f} s")
+        print(f"{name:18} {row['inputs']:7} inputs {row['accepted']:7} accepted {row['refused']:7} refused "
+              f"{len(row['other']):4} other, slowest {row['slowest_seconds']:.2f} s")
     if arguments.out:
         content = dict(inputs=arguments.inputs, seed=arguments.seed, readers=report)
         Path(arguments.out).write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
@@ -83,23 +84,29 @@ def make_readers(folder):
     """
     split = {subset: [[f'{name}/{subset}_{number}.jpg', label, name] for label, name in enumerate(('cat', 'dög'))
                       for number in range(3)] for subset in ('train', 'val', 'test')}
-    table = 'path,label,split\n' + ''.join(f'{path},{name},{subset}\n' for subset, rows in split.items() for path, _, name in rows)
-    grid = dict(configs=['configs/mps_mini_16shot_digits.py'], shots=[1, 2], seeds=[1], recipes=dict(a={'model.head.alpha': 0.5}))
+    table = 'path,label,split\n' + ''.join(
+        f'{path},{name},{subset}\n' for subset, rows in split.items() for path, _, name in rows)
+    grid = dict(configs=['configs/mps_mini_16shot_digits.py'], shots=[1, 2], seeds=[1],
+                recipes=dict(a={'model.head.alpha': 0.5}))
     config = dict(_base_=str(ROOT / 'configs' / 'default_runtime.py'), log_level='INFO', train_cfg=dict(max_epochs=2))
     scalars = ''.join(json.dumps(dict(lr=.1, loss=1., iter=step, epoch=1, step=step)) + '\n' for step in range(1, 6))
     cells = json.loads((ROOT / 'results' / 'mini_digits' / 'results.json').read_text(encoding='utf-8'))['cells'][:2]
     contents = {
-        'split.json': json.dumps(split), 'pictures.csv': table, 'grid.yaml': yaml.safe_dump(grid), 'grid.json': json.dumps(grid),
-        'classes.yaml': 'classes: {a: tabby cat, b: dog}\ntemplates: ["a photo of a {}."]\n', 'config.yaml': yaml.safe_dump(config),
-        'config.json': json.dumps(config), 'grid/results.json': json.dumps(dict(cells=cells)), 'result.json': json.dumps(cells[0]),
+        'split.json': json.dumps(split), 'pictures.csv': table, 'grid.yaml': yaml.safe_dump(grid),
+        'grid.json': json.dumps(grid), 'config.yaml': yaml.safe_dump(config), 'config.json': json.dumps(config),
+        'classes.yaml': 'classes: {a: tabby cat, b: dog}\ntemplates: ["a photo of a {}."]\n',
+        'grid/results.json': json.dumps(dict(cells=cells)), 'result.json': json.dumps(cells[0]),
         'study/study.json': (ROOT / 'results' / 'digits_study' / 'study.json').read_text(encoding='utf-8'),
-        'run/vis_data/scalars.json': scalars, 'run/config.py': "model = dict(type='MPSCLIPClassifier', a=[1, (2, -3.5)])\n"}
+        'run/vis_data/scalars.json': scalars,
+        'run/config.py': "model = dict(type='MPSCLIPClassifier', a=[1, (2, -3.5)])\n"}
     for name, text in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding='utf-8')
     rows = tuple((path, label) for path, label, _ in split['train'])
-    index_file.write(str(folder / 'index.json'), index_file.IndexFile('Pets', 'train', 3, 1, 'a' * 64, ('cat', 'dög'), rows))
-    torch.save(dict(state_dict=dict(weight=torch.zeros(3, 4)), meta=dict(epoch=1, seed=1), optimizer=dict(state={})), folder / 'x.pth')
+    index = index_file.IndexFile('Pets', 'train', 3, 1, 'a' * 64, ('cat', 'dög'), rows)
+    index_file.write(str(folder / 'index.json'), index)
+    checkpoint = dict(state_dict=dict(weight=torch.zeros(3, 4)), meta=dict(epoch=1, seed=1), optimizer=dict(state={}))
+    torch.save(checkpoint, folder / 'x.pth')
     save_tensors(folder, 'cached', dict(prototypes=torch.ones(2, 3)), 'prototypes')
     return {
         'split': (folder / 'split.json', load_json_split), 'table': (folder / 'pictures.csv', read_table),
@@ -107,7 +114,8 @@ def make_readers(folder):
         'index': (folder / 'index.json', index_file.read), 'checkpoint': (folder / 'x.pth', read_checkpoint),
         'cache': (folder / 'cached.safetensors', lambda path: load_tensors(folder, 'cached', 'prototypes')),
         'grid yaml': (folder / 'grid.yaml', read_grid_file), 'grid json': (folder / 'grid.json', read_grid_file),
-        'config yaml': (folder / 'config.yaml', read_config_file), 'config json': (folder / 'config.json', read_config_file),
+        'config yaml': (folder / 'config.yaml', read_config_file),
+        'config json': (folder / 'config.json', read_config_file),
         'results': (folder / 'grid' / 'results.json', lambda path: read_grid(folder / 'grid')),
         'study': (folder / 'study' / 'study.json', lambda path: read_study_results(folder / 'study')),
         'result of a cell': (folder / 'result.json', result_in),
@@ -143,7 +151,8 @@ def fuzz(path, read, inputs, seed):
             if message is not None and not message.startswith('the memory is not enough'):
                 row['refused'] += 1
             else:
-                row['other'].append(dict(number=number, error=f'{type(error).__name__}: {error}'[:200], input=changed[:2000].hex()))
+                row['other'].append(dict(number=number, error=f'{type(error).__name__}: {error}'[:200],
+                                         input=changed[:2000].hex()))
         row['slowest_seconds'] = round(max(row['slowest_seconds'], time.perf_counter() - start), 3)
     path.write_bytes(sound)
     return row

@@ -61,10 +61,12 @@ def read_grid(folder):
                          f'{RESULT_FORMAT!r}, as tools/fewshot_benchmark.py writes it')
     for result in results:
         check_shape(result, RESULT, file)
-    cells = Counter(tuple(result[key] for key in ('config', 'recipe', 'dataset', 'shots', 'seed')) for result in results)
+    parts = ('config', 'recipe', 'dataset', 'shots', 'seed')
+    cells = Counter(tuple(result[part] for part in parts) for result in results)
     twice = [cell for cell, times in cells.items() if times > 1]
     if twice:
-        raise ValueError(f'{file} holds the cell {", ".join(map(str, twice[0]))} more than once; expected every seed once')
+        raise ValueError(f'{file} holds the cell {", ".join(map(str, twice[0]))} more than once; expected every seed '
+                         'once')
     check_shape(content, {'missing?': or_none([str]), 'failed?': or_none([{'cell': str, 'reason': str}])}, file)
     return Grid(folder, results, content.get('missing') or [], content.get('failed') or [])
 

@@ -178,4 +178,5 @@ def _draw_line(axis, summary, key, label, **style):
 def _first_with(summary, panel, mean):
     """Return the first method with this zero-shot accuracy, so that equal stars are drawn once."""
     figures = [summary.spreads.get(('zero_shot', method, panel, 0)) for method in summary.methods]
-    return next((index for index, spread in enumerate(figures) if spread is not None and abs(spread.mean - mean) < 0.005), None)
+    return next((index for index, spread in enumerate(figures)
+                 if spread is not None and abs(spread.mean - mean) < 0.005), None)

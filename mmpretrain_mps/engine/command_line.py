@@ -136,7 +136,8 @@ def build_runner(cfg, loaders):
 
     Raises:
         FileNotFoundError: If weights or data are missing.
-        ValueError: If a number, the launcher's environment, the way to several processes or the model's name is not usable.
+        ValueError: If a number, the launcher's environment, the way to several processes or the model's name is not
+            usable.
     """
     check_values(cfg)
     check_processes(cfg)
@@ -158,8 +159,8 @@ def build_runner(cfg, loaders):
 def _keep_the_only_batch(runner):
     """Drop no batch where there is no other: a set that is smaller than a batch is trained on as a whole.
 
-    So do the loaders of the released codes, whose recipes say ``drop_last``. The steps of an epoch must be known before the
-    loop and the schedules are built, hence not in a hook.
+    So do the loaders of the released codes, whose recipes say ``drop_last``. The steps of an epoch must be known before
+    the loop and the schedules are built, hence not in a hook.
     """
     loader = runner._train_dataloader
     loader['dataset'] = dataset = DATASETS.build(loader['dataset'])

@@ -1,4 +1,4 @@
-"""Signs of life between the processes of a run: one that was stopped is noticed within a minute, not after half an hour."""
+"""Signs of life between the processes of a run: one that was stopped is noticed within a minute."""
 import contextlib
 import os
 import sys
@@ -17,8 +17,8 @@ _LEFT = b'left'
 class Heartbeat:
     """A thread that says that this process lives, and ends it when another one has fallen silent.
 
-    Collectives wait for half an hour, since a process may compute that long; but one that computes still has threads that
-    run. One that was stopped (SIGSTOP), or whose machine hangs, has none.
+    Collectives wait for half an hour, since a process may compute that long; but one that computes still has threads
+    that run. One that was stopped (SIGSTOP), or whose machine hangs, has none.
 
     Args:
         store (Store): That all processes see; used by this object alone.
@@ -80,8 +80,10 @@ class Heartbeat:
             if now - self._answered > self._silence:
                 silent = [0]  # which keeps the store
             if silent and not self._end.is_set():
-                print(f'[process {self._rank}] error: process {silent[0]} has given no sign of life for {self._silence:.0f} seconds: it '
-                      'was stopped, or its machine hangs. The checkpoints so far are untouched; the same command with --resume '
+                print(f'[process {self._rank}] error: process {silent[0]} has given no sign of life for '
+                      f'{self._silence:.0f} seconds: it '
+                      'was stopped, or its machine hangs. The checkpoints so far are untouched; the same command with '
+                      '--resume '
                       'goes on from the last one', file=sys.stderr, flush=True)
                 os._exit(2)
 
@@ -104,14 +106,17 @@ def meet(rank: int, size: int) -> dist.Store:
         store, *_ = next(dist.rendezvous('env://', timeout=timedelta(seconds=START)))
     except (dist.DistError, TimeoutError) as error:
         raise ValueError(f'process {rank} does not find the {size - 1} others at {where} within {START} seconds: '
-                         f'{str(error).splitlines()[0]}. Are all of them started, with the same MASTER_ADDR, MASTER_PORT and '
+                         f'{str(error).splitlines()[0]}. Are all of them started, with the same MASTER_ADDR, '
+                         'MASTER_PORT and '
                          'WORLD_SIZE, and a RANK of their own?') from None
     store.set(f'here-{rank}', '')
     try:
         store.wait([f'here-{other}' for other in range(size)], timedelta(seconds=START))
     except dist.DistError:
         absent = [str(other) for other in range(size) if not store.check([f'here-{other}'])]
-        raise ValueError(f'of {size} processes, number {", ".join(absent)} did not come to {where} within {START} seconds. Are '
-                         'all of them started, with the same MASTER_ADDR, MASTER_PORT and WORLD_SIZE, and a RANK of their own?'
+        raise ValueError(f'of {size} processes, number {", ".join(absent)} did not come to {where} within {START} '
+                         'seconds. Are '
+                         'all of them started, with the same MASTER_ADDR, MASTER_PORT and WORLD_SIZE, and a RANK of '
+                         'their own?'
                          ) from None
     return store

@@ -29,8 +29,8 @@ def set_up_processes(cfg):
         cfg (Config): ``cfg.launcher`` is read; ``cfg.model_wrapper_cfg`` gets what DDP needs on the CPU.
 
     Raises:
-        ValueError: If the launcher's environment is incomplete or there are fewer GPUs than processes on this machine, or
-            some of the processes do not come.
+        ValueError: If the launcher's environment is incomplete or there are fewer GPUs than processes on this machine,
+            or some of the processes do not come.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher not in LAUNCHERS:

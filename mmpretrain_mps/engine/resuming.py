@@ -139,7 +139,8 @@ def _noted(folder):
     beside, there = folder / Path(name).name, Path(name)
     found = beside if os.path.isfile(beside) else there if there.is_absolute() and os.path.isfile(there) else None
     if found is None:
-        print_log(f'{folder / NOTE} names {name[:100]!r}, which is not there. The checkpoints beside it are looked through',
+        print_log(f'{folder / NOTE} names {name[:100]!r}, which is not there. The checkpoints beside it are looked '
+                  'through',
                   'current', logging.WARNING)
     return found
 

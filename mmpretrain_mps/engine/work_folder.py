@@ -33,7 +33,8 @@ def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: 
     check_writable(folder)
     blocked = [path.name for path in folder.iterdir() if (path.name == NOTE or path.suffix == '.pth') and path.is_dir()]
     if blocked:
-        raise ValueError(f'{folder} holds the folder {blocked[0]}, where a training writes a file of that name; move it away, or '
+        raise ValueError(f'{folder} holds the folder {blocked[0]}, where a training writes a file of that name; move '
+                         'it away, or '
                          'name another --work-dir')
     with contextlib.ExitStack() as stack:
         try:
@@ -54,7 +55,8 @@ def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: 
                 raise
             left = checkpoints_in(folder)
             raise ValueError(f'the work folder {folder} cannot be written to any more: {error.strerror}. '
-                             + (f'The checkpoints in it, up to {left[0].name}, are whole; mend that, and the same command with '
+                             + (f'The checkpoints in it, up to {left[0].name}, are whole; mend that, and the same '
+                                'command with '
                                 '--resume goes on' if left else 'There is no checkpoint in it')) from error
 
 

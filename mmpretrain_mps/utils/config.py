@@ -23,8 +23,8 @@ def apply_options(cfg, options):
         options (dict | None): Dotted names to values, typed ones as :class:`.option_values.Typed`.
 
     Raises:
-        ValueError: If a name starts with a key that is neither in the config nor known to the runner, or a part of the config
-            does not take it, or it stands for a part of what is no mapping and no list.
+        ValueError: If a name starts with a key that is neither in the config nor known to the runner, or a part of the
+            config does not take it, or it stands for a part of what is no mapping and no list.
     """
     if not options:
         return
@@ -36,7 +36,8 @@ def apply_options(cfg, options):
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError) as error:
-        raise ValueError(f'--cfg-options cannot be put into the config: {error.args[0] if error.args else error}') from None
+        reason = error.args[0] if error.args else error
+        raise ValueError(f'--cfg-options cannot be put into the config: {reason}') from None
 
 
 def stretch_schedule(cfg, options):

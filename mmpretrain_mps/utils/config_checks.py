@@ -32,9 +32,11 @@ NUMBERS: Dict[str, _Check] = {
     'logit_scale': (lambda value: value is None or _is_number(value) and value > 0, 'a finite number above 0'),
 }
 # Sections that mmengine reads without a word about what else they hold.
-SECTIONS = {'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'), 'auto_scale_lr': ('enable', 'base_batch_size')}
+SECTIONS = {'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+            'auto_scale_lr': ('enable', 'base_batch_size')}
 # Read by those who build a part, or by mmengine's merging of configs.
-_OF_BUILDERS = frozenset({'type', '_scope_', '_delete_', 'constructor', 'paramwise_cfg', 'convert_to_iter_based', 'init_cfg'})
+_OF_BUILDERS = frozenset({
+    'type', '_scope_', '_delete_', 'constructor', 'paramwise_cfg', 'convert_to_iter_based', 'init_cfg'})
 
 
 def check_values(cfg: Mapping) -> None:
@@ -53,7 +55,8 @@ def check_values(cfg: Mapping) -> None:
             raise ValueError(f'{place} is {value!r}, expected {expected}; look for it in the config and --cfg-options')
         # Names with a dot are of other projects; mmengine looks for them there.
         if key == 'type' and isinstance(value, str) and '.' not in value and value not in known:
-            raise ValueError(f'{place} is {value!r}, but nothing of that name is registered{did_you_mean(value, known)}')
+            raise ValueError(f'{place} is {value!r}, but nothing of that name is '
+                             f'registered{did_you_mean(value, known)}')
 
 
 def check_new_keys(cfg: Mapping, options: Mapping) -> None:
@@ -95,7 +98,7 @@ def _fault_of_new(node, keys, depth, options) -> Optional[str]:
     elif 'type' in node:
         found = _arguments_of(node['type'])
         known = None if found is None else sorted(found | _OF_BUILDERS)
-    elif rest and rest != ['type'] and all('type' in (value or ()) for value in node.values() if hasattr(value, 'keys')):
+    elif rest and rest != ['type'] and all('type' in value for value in node.values() if hasattr(value, 'keys')):
         # One more hook, or one more set to test on, needs to say what it is.
         has_type = f'{section}.{key}.type' in options
         known = None if has_type or not any(hasattr(value, 'keys') for value in node.values()) else list(node)
@@ -108,7 +111,7 @@ def _fault_of_new(node, keys, depth, options) -> Optional[str]:
 
 
 def _arguments_of(kind) -> Optional[Set[str]]:
-    """Return all arguments that a registered class takes, itself or through its parents; None if that cannot be told."""
+    """Return all arguments that a registered class takes, also through its parents; None if that cannot be told."""
     kind = registered().get(kind.rpartition('.')[2]) if isinstance(kind, str) else kind
     if not isinstance(kind, type):
         return None

@@ -112,7 +112,8 @@ def _check_schedulers(schedulers, expected, source):
         raise ValueError(f'checkpoint {source} cannot be resumed: one of its param_schedulers is {_kind_of(wrong[0])}, expected '
                          'a mapping')
     if expected is not None and len(listed) != expected:
-        raise ValueError(f'checkpoint {source} cannot be resumed: it has the states of {len(listed)} schedules, but the run has '
+        raise ValueError(f'checkpoint {source} cannot be resumed: it has the states of {len(listed)} schedules, but '
+                         'the run has '
                          f'{expected}')
 
 

@@ -107,8 +107,10 @@ def test_a_file_for_another_data_set_is_refused(path, changes, message):
 
 def test_as_many_pictures_as_the_shots_say_or_all_that_there_are():
     rows = [(f'a/{number}', 0) for number in range(5)] + [('b/0', 1)]
-    for shots, subset, picks in ((2, 'train', [0, 3, 5]), (16, 'train', [0, 1, 2, 3, 4, 5]), (16, 'val', [0, 1, 2, 4, 5])):
+    for shots, subset, picks in ((2, 'train', [0, 3, 5]), (16, 'train', [0, 1, 2, 3, 4, 5]),
+                                 (16, 'val', [0, 1, 2, 4, 5])):
         index = INDEX._replace(num_shots=shots, subset=subset, rows=tuple(rows[pick] for pick in picks))
         assert locate(index, rows, subset=subset) == picks
-        with pytest.raises(ValueError, match=rf'has {len(picks) - 2} of class 0, expected {min(shots, 4 if subset == "val" else shots)}'):
+        asked = min(shots, 4) if subset == 'val' else shots
+        with pytest.raises(ValueError, match=f'has {len(picks) - 2} of class 0, expected {asked} of each'):
             locate(index._replace(rows=index.rows[1:]), rows, subset=subset)

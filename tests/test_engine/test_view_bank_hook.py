@@ -192,7 +192,8 @@ def test_a_bank_beyond_its_limit_is_refused_before_any_work(make, trunk_runs):
 def test_a_bank_that_would_fill_the_memory_while_it_is_drawn_is_refused_before_it_is_drawn(make, trunk_runs, size):
     runner = make(options={'view_bank': size})
     start = time.monotonic()
-    with pytest.raises(ValueError, match=f'view_bank={size} views of 20 pictures take .* while they are drawn, but max_bytes'):
+    with pytest.raises(ValueError,
+                       match=f'view_bank={size} views of 20 pictures take .* while they are drawn, but max_bytes'):
         runner.train()
     assert time.monotonic() - start < 10 and not trunk_runs
 

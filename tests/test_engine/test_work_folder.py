@@ -103,11 +103,13 @@ def test_a_disk_that_fills_up_costs_no_older_checkpoint(folder, capsys, monkeypa
 
 @pytest.mark.parametrize('number, inside', [(errno.ENOENT, True), (errno.EACCES, True), (errno.ENOSPC, False)])
 def test_a_folder_that_is_lost_during_the_training_is_one_line_with_what_is_left(tmp_path, number, inside):
-    with pytest.raises(ValueError, match=f'cannot be written to any more: {os.strerror(number)}. There is no checkpoint in it'):
+    with pytest.raises(ValueError,
+                       match=f'cannot be written to any more: {os.strerror(number)}. There is no checkpoint in it'):
         with claimed(tmp_path):
             raise OSError(number, os.strerror(number), str(tmp_path / 'vis_data' / 'x.json') if inside else None)
     (tmp_path / 'epoch_2.pth').write_text('')
-    with pytest.raises(ValueError, match='up to epoch_2.pth, are whole; mend that, and the same command with --resume goes on'):
+    with pytest.raises(ValueError,
+                       match='up to epoch_2.pth, are whole; mend that, and the same command with --resume goes on'):
         with claimed(tmp_path, overwrite=True):
             raise OSError(number, os.strerror(number), str(tmp_path / 'log') if inside else None)
 

@@ -156,9 +156,11 @@ def test_what_is_damaged_in_the_folder_of_a_cell_is_made_again_or_known_before_i
     file.unlink()
     file.mkdir()
     status, told = run(config, tmp_path / 'out')
-    assert status == 1 and 'result.json is a folder, where the result is to be written' in told and 'Traceback' not in told
+    assert status == 1 and 'Traceback' not in told
+    assert 'result.json is a folder, where the result is to be written' in told
     (tmp_path / 'file').write_text('')
-    with pytest.raises(ValueError, match='the work folder .*file cannot be written to: File exists; name another --work-dir'):
+    with pytest.raises(ValueError,
+                       match='the work folder .*file cannot be written to: File exists; name another --work-dir'):
         run(config, tmp_path / 'file')
 
 

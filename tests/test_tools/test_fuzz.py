@@ -9,7 +9,8 @@ from tiny_run import ROOT
 spec = importlib.util.spec_from_file_location('fuzz', ROOT / 'tools' / 'fuzz.py')
 fuzz = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fuzz)
-NAMES = ('split', 'table', 'classes', 'index', 'checkpoint', 'cache', 'grid yaml', 'grid json', 'config yaml', 'config json',
+NAMES = ('split', 'table', 'classes', 'index', 'checkpoint', 'cache', 'grid yaml', 'grid json', 'config yaml',
+         'config json',
          'results', 'study', 'result of a cell', 'scalars', 'config of a run')
 
 

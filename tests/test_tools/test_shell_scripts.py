@@ -124,7 +124,8 @@ def test_slurm_tests_a_checkpoint_and_checks_the_sizes(fake_slurm, tmp_path):
 
 
 @pytest.mark.parametrize('value', ['PATH[$(mkdir mark)]', '$(mkdir mark)', 'two', '-1', '0', '1+1', ' 2'])
-@pytest.mark.parametrize('script, name', [('dist_train.sh', 'NNODES'), ('dist_train.sh', 'PORT'), ('slurm_train.sh', 'GPUS'),
+@pytest.mark.parametrize('script, name',
+                         [('dist_train.sh', 'NNODES'), ('dist_train.sh', 'PORT'), ('slurm_train.sh', 'GPUS'),
                                           ('slurm_test.sh', 'GPUS_PER_NODE'), ('slurm_train.sh', 'CPUS_PER_TASK')])
 def test_a_variable_that_is_to_be_a_number_is_not_run(fake_slurm, tmp_path, monkeypatch, script, name, value):
     monkeypatch.chdir(tmp_path)

@@ -18,14 +18,19 @@ def digits():
 
 
 @pytest.mark.parametrize('name, value, expected', [
-    ('optim_wrapper.optimizer.lr', -.1, 'finite number from 0 on'), ('optim_wrapper.optimizer.lr', float('nan'), 'finite number'),
+    ('optim_wrapper.optimizer.lr', -.1, 'finite number from 0 on'),
+    ('optim_wrapper.optimizer.lr', float('nan'), 'finite number'),
     ('optim_wrapper.optimizer.lr', None, 'finite number'), ('optim_wrapper.optimizer.lr', 'high', 'finite number'),
-    ('model.head.loss', dict(type='CrossEntropyLoss', loss_weight=-1), r'model.head.loss.loss_weight is -1, expected a finite'),
+    ('model.head.loss', dict(type='CrossEntropyLoss', loss_weight=-1),
+     r'model.head.loss.loss_weight is -1, expected a finite'),
     ('train_dataloader.batch_size', 0, 'from 1 on'), ('train_dataloader.batch_size', 2.5, 'whole number from 1 on'),
     ('train_dataloader.batch_size', True, 'whole number from 1 on'), ('val_dataloader.num_workers', -1, 'from 0 on'),
-    ('train_cfg.max_epochs', 0, r'--zero-shot tests CLIP before any training'), ('train_cfg.max_epochs', 1.5, 'whole number'),
-    ('model.logit_scale', 0, 'above 0'), ('model.logit_scale', float('inf'), 'above 0'), ('randomness.seed', -1, '0 to 4294967295'),
-    ('randomness.seed', 2**32, '0 to 4294967295'), ('randomness.seed', 1.5, 'whole number'), ('randomness.seed', 'x', 'whole')])
+    ('train_cfg.max_epochs', 0, r'--zero-shot tests CLIP before any training'),
+    ('train_cfg.max_epochs', 1.5, 'whole number'),
+    ('model.logit_scale', 0, 'above 0'), ('model.logit_scale', float('inf'), 'above 0'),
+    ('randomness.seed', -1, '0 to 4294967295'),
+    ('randomness.seed', 2**32, '0 to 4294967295'), ('randomness.seed', 1.5, 'whole number'),
+    ('randomness.seed', 'x', 'whole')])
 def test_numbers_that_nothing_is_trained_with_are_named(digits, name, value, expected):
     cfg = Config(digits.to_dict())
     cfg.merge_from_dict({name: value})
@@ -43,8 +48,10 @@ def test_every_config_here_passes():
 @pytest.mark.parametrize('name, value, message', [
     ('model.type', 'MPSClassifer', "model.type is 'MPSClassifer', but nothing of that name is registered"),
     ('model.gram_loss.type', 'GramAlinLoss', r"\(did you mean 'GramAlignLoss'"),
-    ('custom_hooks.0.type', 'Nix', "custom_hooks.0.type is 'Nix'"), ('train_dataloader.dataset.dataset.type', 'Digit', "'Digits'"),
-    ('optim_wrapper.optimizer.type', 'Adamm', r"did you mean 'Adam"), ('param_scheduler.1.type', 'CosinLR', 'param_scheduler.1.type')])
+    ('custom_hooks.0.type', 'Nix', "custom_hooks.0.type is 'Nix'"),
+    ('train_dataloader.dataset.dataset.type', 'Digit', "'Digits'"),
+    ('optim_wrapper.optimizer.type', 'Adamm', r"did you mean 'Adam"),
+    ('param_scheduler.1.type', 'CosinLR', 'param_scheduler.1.type')])
 def test_types_that_are_not_registered_are_named_with_their_place(digits, name, value, message):
     cfg = Config(digits.to_dict())
     cfg.merge_from_dict({name: value})
@@ -71,12 +78,17 @@ def test_names_that_nothing_would_read_are_refused(digits, name, message):
 
 
 @pytest.mark.parametrize('options', [
-    {'test_cfg.targets.more.type': 'Digits', 'test_cfg.targets.more.subset': 'val'}, {'default_hooks.ema': dict(type='EMAHook')},
+    {'test_cfg.targets.more.type': 'Digits', 'test_cfg.targets.more.subset': 'val'},
+    {'default_hooks.ema': dict(type='EMAHook')},
     {'optim_wrapper.clip_grad': dict(max_norm=1)}, {'optim_wrapper.paramwise_cfg': dict(norm_decay_mult=0)},
-    {'optim_wrapper.optimizer.nesterov': True}, {'default_hooks.checkpoint.save_optimizer': False}, {'env_cfg.resource_limit': 9},
-    {'train_dataloader.drop_last': True}, {'train_dataloader.sampler.seed': 3}, {'model.quick_gelu': True}, {'model.init_cfg': None},
-    {'test_cfg.targets': None}, {'train_cfg.val_begin': 2}, {'param_scheduler.1.eta_min': 1e-5}, {'model.backbone.adapters': False},
-    {'param_scheduler.1.verbose': True}, {'model.data_preprocessor': dict(type='ClsDataPreprocessor')}, {'compile': True}])
+    {'optim_wrapper.optimizer.nesterov': True}, {'default_hooks.checkpoint.save_optimizer': False},
+    {'env_cfg.resource_limit': 9},
+    {'train_dataloader.drop_last': True}, {'train_dataloader.sampler.seed': 3}, {'model.quick_gelu': True},
+    {'model.init_cfg': None},
+    {'test_cfg.targets': None}, {'train_cfg.val_begin': 2}, {'param_scheduler.1.eta_min': 1e-5},
+    {'model.backbone.adapters': False},
+    {'param_scheduler.1.verbose': True}, {'model.data_preprocessor': dict(type='ClsDataPreprocessor')},
+    {'compile': True}])
 def test_names_that_something_reads_pass(digits, options):
     cfg = Config(digits.to_dict())
     check_new_keys(cfg, options)
@@ -98,8 +110,10 @@ def test_every_argument_of_what_a_config_names_passes(digits):
 
 
 @pytest.mark.parametrize('option, message', [
-    ('seed=-1', 'error: seed is -1, expected a whole number'), ('num_shots.x=3', 'error: --cfg-options cannot be put into'),
-    ('optim_wrapper.optimizer.lr=None', 'error: optim_wrapper.optimizer.lr is None, expected a finite number from 0 on')])
+    ('seed=-1', 'error: seed is -1, expected a whole number'),
+    ('num_shots.x=3', 'error: --cfg-options cannot be put into'),
+    ('optim_wrapper.optimizer.lr=None',
+     'error: optim_wrapper.optimizer.lr is None, expected a finite number from 0 on')])
 def test_the_tool_says_so_in_one_line_before_it_builds(tmp_path, capsys, option, message):
     assert call(TRAIN, DIGITS, '--work-dir', tmp_path, '--cfg-options', option) == 2
     printed = capsys.readouterr()

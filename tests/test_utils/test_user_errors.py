@@ -74,9 +74,12 @@ def test_the_traceback_can_be_asked_for(monkeypatch, by_variable):
 
 @pytest.mark.parametrize('error, expected', [
     (MemoryError(), 'the memory is not enough: MemoryError. A smaller batch_size'),
-    (RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"), 'memory is not'),
-    (torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB'), r'not enough: CUDA out of memory\. .*--amp'),
-    (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '), 'was ended from outside: .* use fewer num_workers'),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"),
+     'memory is not'),
+    (torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB'),
+     r'not enough: CUDA out of memory\. .*--amp'),
+    (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '),
+     'was ended from outside: .* use fewer num_workers'),
     (RuntimeError('DataLoader worker (pid(s) 7, 8) exited unexpectedly'), 'was ended from outside'),
     (RuntimeError('[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:1: Connection reset by peer. GLHF!'),
      'another process of this run has ended, .*--resume goes on'),

@@ -245,8 +245,8 @@ class PlainCheckpointHook(Hook):
         if resumes:
             self._compare_configs(runner, checkpoint)
         else:
-            before = config_of(checkpoint)
-            for change in changes_between({'model': before.get('model')}, {'model': runner.cfg.get('model')}) if before else ():
+            before = config_of(checkpoint) or runner.cfg
+            for change in changes_between(*({'model': cfg.get('model')} for cfg in (before, runner.cfg))):
                 runner.logger.warning(f'{source} was trained under another config: {change}')
 
     def _check_resuming(self, runner, checkpoint, source):

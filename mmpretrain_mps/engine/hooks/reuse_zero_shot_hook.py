@@ -170,8 +170,9 @@ class ReuseZeroShotHook(Hook):
 def _are_features(tensors):
     """Whether tensors have the form of :meth:`KeptFeatures.tensors`: indices, and features of unit norm."""
     indices, features = tensors.get('indices'), tensors.get('features')
-    return (indices is not None and features is not None and indices.dtype == torch.int64 and features.dtype == torch.float32
-            and indices.ndim == 1 and features.ndim == 2 and len(indices) == len(features)
+    return (indices is not None and features is not None and indices.dtype == torch.int64
+            and features.dtype == torch.float32 and indices.ndim == 1 and features.ndim == 2
+            and len(indices) == len(features)
             and bool((features.norm(dim=1) - 1).abs().le(1e-3).all()))
 
 

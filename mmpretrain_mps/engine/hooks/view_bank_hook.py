@@ -123,8 +123,10 @@ class ViewBankHook(Hook):
         # The order of all views of an epoch, 4 bytes of chance and 8 of places each; the pixels of one picture's views.
         needed = self.view_bank * max(12 * len(dataset), 3 * height * width)
         if needed > self.max_bytes:
-            raise ValueError(f'view_bank={self.view_bank} views of {len(dataset)} pictures take {format_bytes(needed)} while they '
-                             f'are drawn, but max_bytes allows {format_bytes(self.max_bytes)}; use a smaller view_bank, or 0 (off)')
+            raise ValueError(f'view_bank={self.view_bank} views of {len(dataset)} pictures take '
+                             f'{format_bytes(needed)} while they '
+                             f'are drawn, but max_bytes allows {format_bytes(self.max_bytes)}; use a smaller '
+                             'view_bank, or 0 (off)')
 
     def _too_large(self, runner, least):
         layout = self._layout

@@ -107,8 +107,8 @@ class ModelOfClasses(nn.Module):
         self.take_classes(texts, class_names, templates)
         # What CLIP is told, for anybody to see that it makes sense.
         shown = [templates[0].replace('{}', name) for name in list(class_names)[:SHOWN_PROMPTS]]
-        print_log(f"prompts of the classes: {', '.join(map(repr, shown))}" + ', ...' * (len(class_names) > SHOWN_PROMPTS),
-                  'current')
+        more = ', ...' * (len(class_names) > SHOWN_PROMPTS)
+        print_log(f"prompts of the classes: {', '.join(map(repr, shown))}{more}", 'current')
 
     def add_classes(self, class_names: Sequence[str], templates: Optional[Sequence[str]] = None) -> None:
         """Predict further classes besides the present ones, which stay as they are.

@@ -9,8 +9,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from ..utils.text_prototypes import check_texts, fill_templates
 
 
-# Byte pairs are made within words, so that a filled template has as many tokens as name and template; a name that is glued
-# to a letter, as in '{}s', makes a few more or less.
+# Byte pairs are made within words, so that a filled template has as many tokens as name and template; a name that is
+# glued to a letter, as in '{}s', makes a few more or less.
 _GLUE = 8
 
 
@@ -37,7 +37,8 @@ def check_prompts(tokenizer: Callable, class_names: Sequence[str], templates: Se
     strange = [name for name, length in zip(class_names, lengths.tolist())
                if not name.isascii() and length >= len(name.replace(' ', ''))]
     if strange:
-        print_log(f'{len(strange)} of {len(class_names)} class names are read byte by byte, among them {strange[0]!r}: this '
+        print_log(f'{len(strange)} of {len(class_names)} class names are read byte by byte, among them '
+                  f'{strange[0]!r}: this '
                   'CLIP has no words for them. English names usually do better', 'current', logging.WARNING)
 
 
@@ -45,7 +46,8 @@ def _check_length(tokenizer, text, name, limit):
     length = int(count_tokens(tokenizer, [text])) + 2
     if length > limit:
         shown = text if len(text) <= 80 else f'{text[:60]} ... {text[-15:]}'
-        raise ValueError(f'the prompt {shown!r} of class {name[:60]!r} is {length} tokens long with start and end, but the '
+        raise ValueError(f'the prompt {shown!r} of class {name[:60]!r} is {length} tokens long with start and end, '
+                         'but the '
                          f'context of this CLIP holds {limit}; shorten the name or the template')
 
 

@@ -38,8 +38,8 @@ def load_tensors(folder, key, content, fits=lambda tensors: True):
         folder (Path): Where they lie.
         key (str): What they were written under.
         content (str): What they are, for the message.
-        fits (Callable): Takes them by name and tells whether they can be what the key says. Whoever may write to the folder
-            can also give a file the right name and hash.
+        fits (Callable): Takes them by name and tells whether they can be what the key says. Whoever may write to the
+            folder can also give a file the right name and hash.
 
     Returns:
         dict[str, Tensor] | None: On the CPU; None if there are none that can be read.
