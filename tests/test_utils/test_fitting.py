@@ -41,6 +41,12 @@ def test_the_description_says_how_many_classes_there_are():
         check_weights(dict(state_dict=state), model_of(0, 4), 'x.pth')
 
 
+def test_weights_that_the_model_does_not_have_are_those_of_another():
+    state = dict(weight=torch.ones(2, 4), more=torch.ones(1), _extra_state=describe('a', 'b'))
+    with pytest.raises(ValueError, match='has 1 weights that the model has not, among them more: it is of another model'):
+        check_weights(dict(state_dict=state), model_of(0, 4), 'x.pth')
+
+
 def test_states_of_schedules_are_needed_where_there_are_schedules():
     checkpoint = dict(meta=dict(epoch=1, iter=3), message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
                       optimizer=dict(state={}, param_groups=[]))
