@@ -20,6 +20,7 @@ computes everything again for each pair, runs for the first few pairs.
 import argparse
 import contextlib
 import logging
+import math
 import statistics
 from pathlib import Path
 
@@ -35,7 +36,6 @@ from reference import ReferenceFormulation
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmpretrain_mps.mini_clip import concepts
-from mmpretrain_mps.models.backbones.linear import force_onednn
 from mmpretrain_mps.models.classifiers import CLIPClassifier, MPSCLIPClassifier
 from mmpretrain_mps.models.classifiers.frozen_image_classifier import ImageFeatures
 from mmpretrain_mps.models.classifiers.logit_bias_classifier import LogitBiasClassifier
@@ -50,6 +50,7 @@ ENCODED_ONCE = dict(sentences=None, teacher_templates='classes')
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SHOTS, VALIDATION_SHOTS = 16, 4
 PLAIN_PAIRS = 9
+ONEDNN = getattr(torch.ops.mkldnn, '_linear_pointwise', None)  # of which the counter of operations does not know
 
 
 def parse_arguments(arguments=None):
@@ -129,15 +130,16 @@ class Bench:
         return self.model(self.pictures if inputs is None else inputs, self.samples, mode='loss')
 
     def step(self, inputs=None):
-        """Run a training step."""
-        losses = self.losses(inputs)
+        """Run a training step and return its losses, in the order of their names."""
+        losses = [value for name, value in sorted(self.losses(inputs).items()) if 'loss' in name]
         self.optimizer.zero_grad()
-        sum(value for name, value in losses.items() if 'loss' in name).backward()
+        sum(losses).backward()
         self.optimizer.step()
+        return torch.stack(losses).detach()
 
     @torch.no_grad()
     def predict(self):
-        """Return the logits of the first view."""
+        """Return the logits of the first view of all pictures."""
         return self.model.eval()(self.pictures[0])
 
 
@@ -151,21 +153,31 @@ def _names(args, names):
 def measure(run, args):
     """Time a function, and look at its memory and operations.
 
+    The first run counts operations; it is timed as well if it alone takes as long as there is, since counting then takes
+    nothing that could be seen.
+
     Returns:
-        dict: Median ``seconds``, number of ``runs``, ``peak_gb`` above what was in use before, ``tflop``.
+        tuple[dict, Tensor | None]: Median ``seconds``, number of ``runs``, ``peak_gb`` above what was in use before,
+        ``tflop``; and what the first run returned.
     """
-    cpu = torch.device('cpu')
-    with PeakMemory(cpu) as memory:
-        times = [seconds(run, cpu, args.clock)]
-    while sum(times) < args.seconds and len(times) < 7:
-        times.append(seconds(run, cpu, args.clock))
-    # The first run also meets pages that were not there yet.
-    times = times[1:] or times
-    with force_onednn(False), FlopCounterMode(display=False) as counter:
-        run()
+    cpu, returned = torch.device('cpu'), []
+    products = {ONEDNN: linear_flops} if ONEDNN is not None else {}
+    with PeakMemory(cpu) as memory, FlopCounterMode(display=False, custom_mapping=products) as counter:
+        times = [seconds(lambda: returned.append(run()), cpu, args.clock)]
+    if times[0] < args.seconds:
+        # The first run also meets pages that were not there yet.
+        times = []
+        while not times or (sum(times) < args.seconds and len(times) < 7):
+            times.append(seconds(run, cpu, args.clock))
     median = statistics.median(times)
     return dict(seconds=median, rate=args.batch / median, runs=len(times),
-                peak_gb=None if memory.above is None else memory.above / 1e9, tflop=counter.get_total_flops() / 1e12)
+                peak_gb=None if memory.above is None else memory.above / 1e9,
+                tflop=counter.get_total_flops() / 1e12), returned[0]
+
+
+def linear_flops(inputs, weight, *args, out_shape=None, **kwargs):
+    """Return the operations of oneDNN's product of inputs ``(..., in)`` with a weight ``(out, in)``, of their shapes."""
+    return 2 * math.prod(inputs) * weight[0]
 
 
 def plain_count_right(model, cls, labels, inners, alphas):
@@ -216,24 +228,16 @@ def measure_search(bench, args):
     return found
 
 
-def numbers_of(bench):
-    """Return the losses of the first step and the logits of a prediction."""
-    bench.forget_steps()
-    with torch.no_grad():
-        losses = bench.losses()
-    return torch.stack([losses[name] for name in sorted(losses) if 'loss' in name]), bench.predict()
-
-
 def check_equal(ours, plain):
     """Raise ValueError if a plain execution has other losses or logits: speeds of different numbers are not compared.
 
     Returns:
         float: The largest difference, relative to the largest number.
     """
-    differences = [(a - b).abs().max().item() / max(1.0, b.abs().max().item()) for a, b in zip(ours, plain)]
-    if not max(differences) < 1e-3:
-        raise ValueError(f'the plain execution has other losses or logits: differences {differences}')
-    return max(differences)
+    difference = (ours - plain).abs().max().item() / max(1.0, plain.abs().max().item())
+    if not difference < 1e-3:
+        raise ValueError(f'the plain execution has other losses or logits: difference {difference}')
+    return difference
 
 
 def run_method(method, args):
@@ -243,24 +247,34 @@ def run_method(method, args):
         dict: Trained numbers, views, and for each execution what :func:`measure` returns.
     """
     bench = Bench(method, args)
-    numbers = numbers_of(bench)  # texts are kept from here on
     found = dict(method=method, trained=sum(parameter.numel() for parameter in bench.parameters), views=bench.views,
-                 training=dict(fresh=measure(bench.step, args)), prediction=dict(fresh=measure(bench.predict, args)))
+                 training={}, prediction={})
+    # A first prediction keeps texts; the first step starts where the plain one does.
+    bench.predict()
+    numbers = _measure_both(bench, found, 'fresh', args)
     if bench.keeps_views:
         with torch.no_grad():
             frozen = bench.model.frozen_features(torch.cat(bench.pictures))
-        found['training']['kept'] = measure(lambda: bench.step(frozen), args)
+        found['training']['kept'], _ = measure(lambda: bench.step(frozen), args)
     if isinstance(bench.model, TipAdapterClassifier):
         found['search'] = measure_search(bench, args)
     if not args.no_plain:
         with plain_execution(bench):
-            found['difference'] = check_equal(numbers, numbers_of(bench))
-            found['training']['plain'] = measure(bench.step, args)
-            found['prediction']['plain'] = measure(bench.predict, args)
+            plain = _measure_both(bench, found, 'plain', args)
+        found['difference'] = max(map(check_equal, numbers, plain))
     for executions in (found['training'], found['prediction']):
         for name in {'fresh', 'kept', 'plain'} & set(executions) - {'plain'} if 'plain' in executions else ():
             executions[f'{name}_ratio'] = executions['plain']['seconds'] / executions[name]['seconds']
     return found
+
+
+def _measure_both(bench, found, execution, args):
+    """Measure a step and a prediction; return the losses of the first step and the logits."""
+    bench.forget_steps()
+    found['training'][execution], losses = measure(bench.step, args)
+    bench.forget_steps()
+    found['prediction'][execution], logits = measure(bench.predict, args)
+    return losses, logits
 
 
 @contextlib.contextmanager
