@@ -249,9 +249,10 @@ def test_metrics_of_layers_do_not_apply(build):
 
 
 def test_names_that_do_not_fit_are_named(build):
-    name = 'very ' * 80 + 'long'
-    with pytest.raises(ValueError, match=rf"of class '{name}' is 87 tokens long .* this CLIP holds 77"):
-        build('end', class_names=['cat', name])
+    with pytest.raises(ValueError, match="of class 'very very .* is 88 tokens long .* this CLIP holds 77"):
+        build('end', class_names=['cat', 'very ' * 80 + 'long'])  # which the words of the prototypes exceed already
+    with pytest.raises(ValueError, match="of class 'very very .* is 78 tokens long .* this CLIP holds 77"):
+        build('end', class_names=['cat', 'very ' * 71 + 'long'], templates=['{}'])  # the vectors take four more
 
 
 def test_words_that_the_embedded_model_does_not_know_are_refused():
