@@ -1,17 +1,24 @@
 """Names by which mim and mmpretrain find the configs, and what a wheel holds of them."""
+import runpy
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmpretrain import get_model, list_models
+from sklearn.datasets import load_digits
 from tiny_run import ROOT
 
+from mmpretrain_mps.apis import MPSInferencer
 from mmpretrain_mps.model_index import MIM
 from mmpretrain_mps.utils.methods import method_names
+
+SHIPPED = ROOT / 'mmpretrain_mps' / 'checkpoints' / 'mps-mini_16shot_digits.pth'
 
 
 def test_every_config_has_a_name_and_every_method_a_collection():
@@ -37,8 +44,32 @@ def test_published_accuracies_name_their_source():
     assert 'arXiv 2508.12877' in model.Metadata['Source of Results'] and 'not measured here' in model.Metadata['Source of Results']
 
 
+def test_configs_inherit_from_those_of_the_package(tmp_path):
+    (tmp_path / 'own.py').write_text("_base_ = 'mmpretrain_mps::coop/coop_mini_16shot_digits.py'\nnum_shots = 4\n")
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    assert cfg.model.type == 'CoOpClassifier' and cfg.num_shots == 4
+
+
 def test_a_model_is_built_by_its_name():
     assert type(get_model('zero-shot-mini_digits')).__name__ == 'ZeroShotClassifier'
+
+
+def test_the_checkpoint_of_the_package_is_small_and_knows_digits():
+    digits, model = load_digits(), get_model('mps-mini_16shot_digits', pretrained=True)
+    held_out = range(1500, 1560)
+    pictures = (digits.images[held_out] * 255 / 16).astype(np.uint8)
+    results = MPSInferencer(model)([np.repeat(picture[..., None], 3, 2) for picture in pictures])
+    assert np.mean([result['pred_label'] == digits.target[index] for index, result in zip(held_out, results)]) > 0.9
+    content = torch.load(SHIPPED, weights_only=True)
+    assert set(content) == {'meta', 'state_dict'} and SHIPPED.stat().st_size < 2.1e6
+
+
+def test_a_published_checkpoint_holds_what_predictions_need_and_nothing_of_the_machine():
+    publish = runpy.run_path(str(ROOT / 'tools' / 'publish.py'))['published']
+    cfg = "load_from = '/home/me/a.pth'\nmodel = dict(\n    type='A')\nwork_dir = '/home/me/runs'\n"
+    checkpoint = dict(meta=dict(cfg=cfg, epoch=5, time='now', base={'sha256': 'x'}), state_dict={'a': 1}, optimizer={'state': 2})
+    assert publish(checkpoint) == dict(meta=dict(base={'sha256': 'x'}, epoch=5, cfg="model = dict(\n    type='A')\n"),
+                                       state_dict={'a': 1})
 
 
 @pytest.mark.slow
