@@ -1,7 +1,6 @@
-"""The names by which mim, mmpretrain and mmengine find the configs, outside a checkout too."""
+"""The names by which mim and mmpretrain find the configs, outside a checkout too."""
 from pathlib import Path
 
-from mmengine.config import utils
 from mmpretrain.apis import ModelHub
 
 # Configs, tools and the index of models, as OpenMMLab's packages carry them: links in a checkout, files once installed.
@@ -9,11 +8,10 @@ MIM = Path(__file__).parent / '.mim'
 
 
 def register_models() -> None:
-    """Let ``list_models`` and ``get_model`` know the configs, and configs inherit from ``mmpretrain_mps::NAME``.
+    """Let ``list_models`` and ``get_model`` know the configs.
 
     Weights that come with the package are given by absolute paths. Where a checkout has lost its links, nothing is registered.
     """
-    utils.MODULE2PACKAGE.setdefault('mmpretrain_mps', 'mmpretrain_mps')
     if not (MIM / 'model-index.yml').is_file():
         return
     known = set(ModelHub._models_dict)

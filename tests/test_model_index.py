@@ -44,12 +44,6 @@ def test_published_accuracies_name_their_source():
     assert 'arXiv 2508.12877' in model.Metadata['Source of Results'] and 'not measured here' in model.Metadata['Source of Results']
 
 
-def test_configs_inherit_from_those_of_the_package(tmp_path):
-    (tmp_path / 'own.py').write_text("_base_ = 'mmpretrain_mps::coop/coop_mini_16shot_digits.py'\nnum_shots = 4\n")
-    cfg = Config.fromfile(tmp_path / 'own.py')
-    assert cfg.model.type == 'CoOpClassifier' and cfg.num_shots == 4
-
-
 def test_a_model_is_built_by_its_name():
     assert type(get_model('zero-shot-mini_digits')).__name__ == 'ZeroShotClassifier'
 
