@@ -93,10 +93,11 @@ def _fault_of(cfg, name, options):
 def _fault_of_new(node, keys, depth, options) -> Optional[str]:
     """Say what is wrong with a new key of a mapping, if anything can be told."""
     section, key, rest = '.'.join(keys[:depth]), keys[depth], keys[depth + 1:]
+    kind = options.get(f'{section}.type', node.get('type'))  # options may put something else in its place
     if section in SECTIONS:
         known: Optional[List[str]] = list(SECTIONS[section])
-    elif 'type' in node:
-        found = _arguments_of(node['type'])
+    elif kind is not None:
+        found = _arguments_of(kind)
         known = None if found is None else sorted(found | _OF_BUILDERS)
     elif rest and rest != ['type'] and all('type' in value for value in node.values() if hasattr(value, 'keys')):
         # One more hook, or one more set to test on, needs to say what it is.
@@ -106,7 +107,7 @@ def _fault_of_new(node, keys, depth, options) -> Optional[str]:
         known = None
     if known is None or key in known:
         return None
-    of = f" of the type {_name_of(node['type'])}" if 'type' in node else ''
+    of = f' of the type {_name_of(kind)}' if kind is not None else ''
     return f'{section}{of} takes no {key!r}{did_you_mean(key, known)}'
 
 

@@ -88,7 +88,9 @@ def test_names_that_nothing_would_read_are_refused(digits, name, message):
     {'test_cfg.targets': None}, {'train_cfg.val_begin': 2}, {'param_scheduler.1.eta_min': 1e-5},
     {'model.backbone.adapters': False},
     {'param_scheduler.1.verbose': True}, {'model.data_preprocessor': dict(type='ClsDataPreprocessor')},
-    {'compile': True}])
+    {'compile': True},
+    # What comes in the place of a data set takes other arguments.
+    {'train_dataloader.dataset.dataset.type': 'PictureTable', 'train_dataloader.dataset.dataset.table': 'pictures.csv'}])
 def test_names_that_something_reads_pass(digits, options):
     cfg = Config(digits.to_dict())
     check_new_keys(cfg, options)
