@@ -23,6 +23,20 @@ def folder(tmp_path_factory):
     return folder
 
 
+SIGNALS = {name: getattr(signal, name) for name in ('SIGTERM', 'SIGINT', 'SIGUSR1', 'SIGHUP')}
+
+
+@pytest.fixture(autouse=True)
+def signals_are_heard():
+    """What is started in the background, or by nohup, ignores some signals, and so would the trainings of these tests."""
+    before = {name: signal.getsignal(number) for name, number in SIGNALS.items()}
+    for name, number in SIGNALS.items():
+        signal.signal(number, signal.default_int_handler if name == 'SIGINT' else signal.SIG_DFL)
+    yield
+    for name, number in SIGNALS.items():
+        signal.signal(number, before[name])
+
+
 def state(path):
     content = torch.load(path, weights_only=True)
     return [*content['state_dict'].values(), *(entry['momentum_buffer'] for entry in content['optimizer']['state'].values())]
