@@ -106,6 +106,7 @@ def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpo
     return []
 
 
+@pytest.mark.slow
 def test_methods_are_compared_on_ones_own_pictures(pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(study_command, 'run_cells', run_here)
     flags = ('compare', pictures, '--methods', 'linear_probe', 'tip_adapter', '--seeds', 2, '--candidates', 1, '--shots', 2,

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Installs into .venv and runs the tests, all of them on as many cores as there are; arguments go to pytest instead, for
-# example: tools/run_tests.sh tests/test_models -x
+# Installs into .venv and runs the tests on as many cores as there are; with `all` also the slow ones, whole grids and killed
+# trainings. Other arguments go to pytest instead, for example: tools/run_tests.sh tests/test_models -x
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/_environment.sh
 prepare_environment tests
 
+# Files stay whole, since their tests share what is expensive to make; every process needs about 1.5 GB.
+parallel=(-n auto --maxprocesses 8 --dist loadfile)
 if (($# == 0)) || [[ $* == -q ]]; then
-  # Files stay whole, since their tests share what is expensive to make; every process needs about 1.5 GB.
-  set -- -n auto --maxprocesses 8 --dist loadfile "$@"
+  set -- "${parallel[@]}" -m 'not slow' "$@"
+elif [[ $1 == all ]]; then
+  set -- "${parallel[@]}" "${@:2}"
 fi
 python -m pytest "$@"

@@ -66,6 +66,7 @@ def test_a_stopped_process_is_named_by_the_other(port, stopped):
             member.communicate()
 
 
+@pytest.mark.slow
 def test_processes_that_were_all_stopped_for_a_while_and_those_that_end_are_no_reason(port):
     members = [start(port, rank, 2) for rank in range(2)]
     try:

@@ -198,6 +198,7 @@ def test_options_are_the_same_within_one_standard_deviation_of_plain_training(mo
     sys.modules.pop('machine', None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method, executions, pairs', [('textrefiner', {'plain', 'fresh', 'kept'}, None),
                                                        ('tip_adapter_f', {'plain', 'fresh', 'kept'}, 4000)])
 def test_methods_are_measured_against_plain_executions_with_the_same_numbers(method, executions, pairs, tmp_path):
@@ -235,6 +236,7 @@ def test_result_files_of_different_settings_have_different_names(step, monkeypat
     assert names[0] == 'step-ViT-B-16-cpu-float32-batch4' and len(set(names)) == len(names)
 
 
+@pytest.mark.slow
 def test_the_start_of_a_training_is_timed_and_one_that_fails_is_shown(tmp_path):
     config, out = write_config(tmp_path, epochs=1), tmp_path / 'start.json'
     done = run_python(TOOLS / 'start.py', config, '--repeats', '1', '--out', out)

@@ -61,6 +61,7 @@ def test_methods_choose_are_tested_and_a_second_call_runs_nothing(tmp_path):
     assert (tmp_path / 'tables' / 'study.md').read_bytes() == (tmp_path / 'out' / 'study.md').read_bytes()
 
 
+@pytest.mark.slow
 def test_some_methods_can_be_run_alone(tmp_path):
     status, text = run(write_study(tmp_path), tmp_path / 'out', methods=['ce'])
     assert status == 0 and '2 runs in' in text and 'full' not in text and 'both are better' not in text
@@ -90,6 +91,7 @@ def test_a_figure_that_nothing_measures_is_found_by_the_first_run(tmp_path, chan
     assert len(list(last.glob('*/*/result.json'))) == 1
 
 
+@pytest.mark.slow
 def test_figures_that_differ_from_earlier_ones_end_with_status_1(tmp_path):
     study = write_study(tmp_path)
     assert run(study, tmp_path / 'out')[0] == 0

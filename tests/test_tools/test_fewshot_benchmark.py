@@ -69,6 +69,7 @@ def alive_processes_of(session):
     return alive
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir('/proc'), reason='looks at /proc')
 def test_a_killed_grid_leaves_no_process_goes_on_and_gives_what_an_undisturbed_one_gives(tmp_path):
     config, work_dir = write_config(tmp_path, epochs=60), tmp_path / 'killed'
@@ -115,6 +116,7 @@ def test_a_grid_writes_tables_and_curves_and_keeps_config_and_log_of_each_run(tm
     assert 'Epoch(train) [1][2/2]' in (folder / 'log.txt').read_text()
 
 
+@pytest.mark.slow
 def test_failing_and_dying_cells_are_reported_and_the_others_are_done(tmp_path, monkeypatch):
     (tmp_path / 'dying.py').write_text('\n'.join([
         'import os, signal', 'from mmengine.hooks import Hook', 'from mmpretrain.registry import HOOKS',
@@ -244,6 +246,7 @@ def test_the_dry_run_of_the_tool_ends_with_one_message_and_its_status(tmp_path):
     assert process.stdout.splitlines()[-1] == 'dry run: NOT ready, 2 missing, see above'
 
 
+@pytest.mark.slow
 def test_grids_share_runs_and_have_the_published_figures_in_their_tables(tmp_path):
     config, runs = write_config(tmp_path, epochs=1), tmp_path / 'runs'
     with open(config, 'a') as file:
@@ -264,6 +267,7 @@ def test_grids_share_runs_and_have_the_published_figures_in_their_tables(tmp_pat
         assert results_of(tmp_path / folder) == {}
 
 
+@pytest.mark.slow
 def test_methods_are_rows_of_one_table_on_the_same_pictures(tmp_path):
     config = write_config(tmp_path, epochs=1)
     status, told = run(config, tmp_path / 'out', methods=['clip_adapter', 'linear_probe', 'zero_shot'], shots=[1, 2])
