@@ -38,8 +38,10 @@ def parse_arguments(arguments=None):
     """
     parser = argparse.ArgumentParser('mps-clip', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for add in (_add_train, _add_predict, _add_test, _add_compare, _add_zero_shot):
+    for add, run in ((_add_train, train), (_add_predict, predict), (_add_test, test), (_add_compare, compare),
+                     (_add_zero_shot, zero_shot)):
         command = add(commands)
+        command.set_defaults(run=run)
         command.add_argument('--device', default='auto', help='cpu, cuda, cuda:1, ...; by default a GPU if there is one')
         command.add_argument('--quiet', action='store_true', help='show no progress')
         command.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
@@ -49,7 +51,6 @@ def parse_arguments(arguments=None):
 
 def _add_train(commands):
     command = commands.add_parser('train', help='tune on a folder of pictures, and write one file')
-    command.set_defaults(run=train)
     command.add_argument('pictures', help='one folder per class, of which 30 %% per class are kept for testing; or train/<class>/ '
                          'with test/<class>/')
     command.add_argument('--out', default='model.pth', help='file to write; model.pth by default')
@@ -65,7 +66,6 @@ def _add_train(commands):
 
 def _add_predict(commands):
     command = commands.add_parser('predict', help='classify the pictures of a folder into a table')
-    command.set_defaults(run=predict)
     _add_model(command)
     command.add_argument('pictures', help='a folder, with all folders below it, or one picture')
     _add_table(command)
@@ -74,7 +74,6 @@ def _add_predict(commands):
 
 def _add_test(commands):
     command = commands.add_parser('test', help='accuracy on labelled pictures that were not trained on')
-    command.set_defaults(run=test)
     _add_model(command)
     command.add_argument('pictures', help='folder with test/<class>/ or <class>/; of the folder that was trained on, the pictures '
                          'that were kept')
@@ -84,7 +83,6 @@ def _add_test(commands):
 
 def _add_compare(commands):
     command = commands.add_parser('compare', help='compare methods on a folder of pictures')
-    command.set_defaults(run=compare)
     command.add_argument('pictures', help='folder as for train; where it has no val/, a quarter of the training pictures is for '
                          'the choice of settings')
     command.add_argument('--work-dir', default='work_dirs/compare', help='folder of runs and tables; what is done is skipped')
@@ -101,7 +99,6 @@ def _add_compare(commands):
 
 def _add_zero_shot(commands):
     command = commands.add_parser('zero-shot', help='CLIP as it is: accuracy on labelled pictures, or a table with --classes')
-    command.set_defaults(run=zero_shot)
     command.add_argument('pictures', help='folder with one folder per class; with --classes any folder, or one picture')
     command.add_argument('--classes', nargs='+', metavar='NAME', help='names to choose among')
     command.add_argument('--templates', nargs='+', metavar='TEXT', help="prompts such as 'a photo of a {}.'")

@@ -3,10 +3,15 @@ import math
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 # Temperatures beyond these are no calibration any more.
 _TEMPERATURES = (1e-2, 1e2)
+
+
+def probabilities_of(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Return the probabilities of logits ``(N, C)``, in float64."""
+    return softmax(logits.astype(np.float64) / temperature, axis=1)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -29,6 +34,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     targets[np.arange(number), labels] = 1 - rest
 
     def loss(log_temperature):
+        """Return the mean cross-entropy of the targets."""
         return -(targets * log_softmax(logits.astype(np.float64) / math.exp(log_temperature), axis=1)).sum(axis=1).mean()
 
     # A convex function of 1 / T, so that there is one minimum.

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from mmengine.dataset import Compose
 from mmpretrain.registry import TRANSFORMS
-from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from ..datasets.given import Given, checked_pictures, given, sources_of
@@ -16,6 +15,7 @@ from ..utils.checkpoint import read_checkpoint, to_plain
 from ..utils.config_files import read_config_in
 from ..utils.fetching import local_checkpoint
 from ..utils.methods import RECIPES, read_method
+from .calibration import probabilities_of
 from .held_out import HeldOutMixin, Pictures
 from .labels import class_names_of, places_of
 from .prediction import Predictions, predict_batches, predict_pictures
@@ -201,9 +201,12 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         return self._predict(sources_of(pictures))
 
     def _predict(self, sources):
-        workers = self._num_workers if len(sources) > self._batch_size else 0
         with tqdm(total=len(sources), unit='picture', disable=not self.verbose or len(sources) <= self._batch_size) as bar:
-            return predict_pictures(self.model_, self._pipeline, sources, self._batch_size, workers, bar.update)
+            return predict_pictures(self.model_, self._pipeline, sources, self._batch_size, self._workers_for(sources), bar.update)
+
+    def _workers_for(self, sources):
+        """Return how many processes load: none for a single batch, which they would only hold up."""
+        return self._num_workers if len(sources) > self._batch_size else 0
 
     def predict(self, pictures: Pictures) -> np.ndarray:
         """Return the label of each picture, of :attr:`classes_`; arguments and errors as in :meth:`logits`."""
@@ -212,10 +215,7 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, pictures: Pictures) -> np.ndarray:
         """Return probabilities ``(N, C)``, columns as in :attr:`classes_`; calibrated after :meth:`calibrate`."""
-        return self._probabilities(self.logits(pictures).fused.numpy())
-
-    def _probabilities(self, logits):
-        return softmax(logits.astype(np.float64) / self.temperature_, axis=1)
+        return probabilities_of(self.logits(pictures).fused.numpy(), self.temperature_)
 
     def predict_rows(self, pictures: Pictures, topk: int = 1, batch_size: Optional[int] = None) -> Iterator[list]:
         """Classify batch by batch, and pass over pictures that cannot be read.
@@ -229,11 +229,10 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
             list[tuple]: Place of a picture, its likeliest labels with their probabilities, and why it cannot be read (or '').
         """
         model, sources = self._fitted(), sources_of(pictures)
-        workers = self._num_workers if len(sources) > self._batch_size else 0
         for places, predictions, faults in predict_batches(model, self._pipeline, sources, batch_size or self._batch_size,
-                                                           workers, tolerant=True):
+                                                           self._workers_for(sources), tolerant=True):
             rows = [(place, [], fault) for place, fault in faults]
-            shares = self._probabilities(predictions.fused.numpy()) if places else ()
+            shares = probabilities_of(predictions.fused.numpy(), self.temperature_) if places else ()
             for place, row in zip(places, shares):
                 best = np.argsort(-row, kind='stable')[:topk]
                 rows.append((place, [(self.classes_[other], float(row[other])) for other in best], ''))
@@ -301,6 +300,5 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         return classifier
 
     def _fitted(self):
-        if not hasattr(self, 'model_'):
-            raise NotFittedError('this FewShotClassifier has not been fitted: call fit(pictures, labels), or load(path)')
+        check_is_fitted(self, msg='this %(name)s has not been fitted: call fit(pictures, labels), or load(path)')
         return self.model_

@@ -3,11 +3,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
-from scipy.special import softmax
 
 from ..datasets.given import sources_of
 from ..datasets.pictures import PictureFolder
-from .calibration import abstention_threshold, conformal_level, fit_temperature
+from .calibration import abstention_threshold, conformal_level, fit_temperature, probabilities_of
 
 Pictures = Any
 """A folder, or a sequence of paths, pictures of Pillow, or arrays; see :func:`..datasets.given.sources_of`."""
@@ -98,10 +97,10 @@ class HeldOutMixin:
         logits = predictions.fused.numpy()
         temperature = fit_temperature(logits, places)
         threshold = 0.0 if accuracy is None else abstention_threshold(
-            softmax(logits.astype(np.float64) / temperature, axis=1), places, accuracy)
+            probabilities_of(logits, temperature), places, accuracy)
         # Of plain probabilities: what was fitted to the same pictures would void the guarantee.
         self.conformal_level_ = None if coverage is None else conformal_level(
-            softmax(logits.astype(np.float64), axis=1), places, coverage)
+            probabilities_of(logits), places, coverage)
         self.temperature_, self.threshold_ = temperature, threshold
         return self
 
@@ -121,6 +120,6 @@ class HeldOutMixin:
         self._fitted()
         if self.conformal_level_ is None:
             raise ValueError('prediction sets need calibrate(pictures, labels, coverage=...) first, on held-out pictures')
-        probabilities = softmax(self.logits(pictures).fused.numpy().astype(np.float64), axis=1)
+        probabilities = probabilities_of(self.logits(pictures).fused.numpy())
         order = np.argsort(-probabilities, axis=1, kind='stable')
         return [self.classes_[places[1 - row[places] <= self.conformal_level_]] for row, places in zip(probabilities, order)]

@@ -91,7 +91,8 @@ def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, opti
                + ('equal' if not differences else f'DIFFERENT: {"; ".join(differences[:3])}'))
     starts = [entry for result in found for entry in result['starts']]
     return dict(
-        format=FORMAT, config=Path(config).name, method=method, options=options, processes=processes, seed=seed, seconds=round(seconds, 1),
+        format=FORMAT, config=Path(config).name, method=method, options=options, processes=processes, seed=seed,
+        seconds=round(seconds, 1),
         disturbances={kind: sum(entry['kind'] == kind and entry['status'] != 0 for entry in starts) for kind in KINDS},
         equal=all(not result['differences'] for result in found), rounds=found, machine=machine(), versions=versions())
 
@@ -104,8 +105,7 @@ class Training:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
         command = [*(launcher if processes > 1 else [sys.executable]), str(TOOLS / 'train.py'), str(config), '--work-dir',
-                   str(folder), '--resume', '--no-validate', *(['--launcher', 'pytorch'] if processes > 1 else []),
-                   *arguments]
+                   str(folder), '--resume', '--no-validate', *(['--launcher', 'pytorch'] if processes > 1 else []), *arguments]
         self.started = time.time()
         search = os.pathsep.join(filter(None, [str(TOOLS.parent), os.environ.get('PYTHONPATH', '')]))
         with open(self.log, 'a') as log:

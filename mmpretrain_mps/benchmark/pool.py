@@ -207,6 +207,7 @@ def _run_in_child(folder, cell, variables, threads, keep_checkpoints):
 
 def _die_with_parent():
     def watch():
+        """End this process when its parent has ended."""
         connection.wait([multiprocessing.parent_process().sentinel])
         os._exit(1)
 

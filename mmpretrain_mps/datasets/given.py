@@ -117,11 +117,6 @@ def sources_of(pictures: Any) -> list:
     return sources
 
 
-def name_of(source: Any, place: int) -> str:
-    """Return what a picture is called in messages: its path, or its place (from 0) among those that were given."""
-    return source if isinstance(source, str) else f'picture {place}'
-
-
 def checked_pictures(sources: Sequence, max_pixels: int = MAX_PIXELS) -> list:
     """Look at every picture before the first is trained on.
 
@@ -138,6 +133,7 @@ def checked_pictures(sources: Sequence, max_pixels: int = MAX_PIXELS) -> list:
     load = LoadRGBImage(max_pixels=max_pixels)
 
     def look(place):
+        """Return a picture as it is kept, and why it cannot be read."""
         source = sources[place]
         if isinstance(source, str):
             return source, decoding_fault(source, max_pixels)
@@ -148,7 +144,8 @@ def checked_pictures(sources: Sequence, max_pixels: int = MAX_PIXELS) -> list:
 
     with ThreadPoolExecutor(8) as pool:  # Pillow lets other threads run as it decodes
         looks = list(pool.map(look, range(len(sources))))
-    faults = [f'{name_of(sources[place], place)} ({fault})' for place, (_, fault) in enumerate(looks) if fault]
+    # Without a path, a picture goes by its place (from 0) among those that were given.
+    faults = [f'{sources[place] if isinstance(sources[place], str) else f"picture {place}"} ({fault})' for place, (_, fault) in enumerate(looks) if fault]
     if faults:
         more = f' and {len(faults) - 5} more' if len(faults) > 5 else ''
         raise ValueError(f'{len(faults)} of {len(sources)} pictures cannot be read: {", ".join(faults[:5])}{more}')

@@ -102,6 +102,7 @@ def mean_over_views(dataset: DrawnViews, compute: Callable, num_workers: int = 0
     """
 
     def compute_means(batch):
+        """Return the mean features of the views of a batch."""
         views, labels = batch
         # A single picture can have more views than go through a network together.
         features = torch.cat([compute(part) for part in views.flatten(0, 1).split(_VIEWS)])

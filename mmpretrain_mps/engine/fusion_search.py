@@ -87,6 +87,7 @@ class ChoicePictures:
                           'the model')
 
         def compute(batch):
+            """Return labels and frozen features of a batch."""
             data = model.data_preprocessor(batch, training=False)
             features = model.frozen_features(data['inputs'])
             labels = torch.cat([sample.gt_label for sample in data['data_samples']])

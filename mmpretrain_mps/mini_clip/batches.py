@@ -95,13 +95,17 @@ def drawn_masks(per_digit: int, seed: int) -> Masks:
         Masks: ``10 * per_digit`` masks.
     """
     rng = np.random.default_rng([seed, 1])
-    ink = np.stack([
-        handwriting.draw_digit(digit, rng, MASK_SIZE) for digit in range(10)
-        for _ in range(per_digit)
-    ])
+    return _draw_each(
+        lambda digit: handwriting.draw_digit(digit, rng, MASK_SIZE),
+        range(10), _concepts.DIGIT_NAMES, per_digit)
+
+
+def _draw_each(draw, concepts, names, number: int) -> Masks:
+    """Masks that are drawn anew, ``number`` of every concept."""
+    ink = np.stack([draw(concept) for concept in concepts for _ in range(number)])
     return Masks(
-        torch.from_numpy(ink), np.repeat(np.arange(10), per_digit),
-        list(_concepts.DIGIT_NAMES))
+        torch.from_numpy(ink), np.repeat(np.arange(len(names)), number),
+        list(names))
 
 
 def font_masks(group: str, split: str = 'train') -> Masks:
@@ -139,14 +143,9 @@ def shape_masks(per_shape: int, seed: int) -> Masks:
         Masks: ``16 * per_shape`` masks.
     """
     rng = np.random.default_rng([seed, 2])
-    names = list(_concepts.SHAPE_NAMES)
-    ink = np.stack([
-        rendering.render_shape(name, rng, MASK_SIZE, .92) for name in names
-        for _ in range(per_shape)
-    ])
-    return Masks(
-        torch.from_numpy(ink), np.repeat(np.arange(len(names)), per_shape),
-        names)
+    return _draw_each(
+        lambda name: rendering.render_shape(name, rng, MASK_SIZE, .92),
+        _concepts.SHAPE_NAMES, _concepts.SHAPE_NAMES, per_shape)
 
 
 class BatchMaker:

@@ -183,6 +183,7 @@ class _StrictComposer:
     depth = 0
 
     def compose_node(self, parent, index):
+        """Compose a node, unless it is nested too deeply."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise yaml.YAMLError(f'it is nested more than {MAX_DEPTH} levels deep')
@@ -191,6 +192,7 @@ class _StrictComposer:
         return node
 
     def get_single_node(self):
+        """Compose the document, unless it has too many nodes."""
         node = super().get_single_node()
         if node is not None:
             _count_nodes(node, {})
@@ -205,6 +207,7 @@ class _TextLoader(_StrictComposer, yaml.BaseLoader):
     """YAML of text, lists and mappings; a value that is null, without quotes, is none."""
 
     def construct_mapping(self, node, deep=False):
+        """Build a mapping whose plain nulls are None."""
         found = super().construct_mapping(node, deep)
         nothing = {key.value for key, value in node.value if isinstance(value, yaml.ScalarNode) and value.style is None
                    and value.value in ('null', 'Null', 'NULL', '~')}

@@ -31,6 +31,7 @@ class _Unpickler(pickle.Unpickler):
     """Finds what tensors are made of, and nothing else."""
 
     def find_class(self, module, name):
+        """Return a class that tensors are made of, a stand-in for any other."""
         if (module, name) in _KNOWN or (module == 'torch' and name.endswith('Storage')):
             return super().find_class(module, name)
         return _LeftOut

@@ -50,6 +50,7 @@ class FiniteLossHook(Hook):
             self._watched, parse = model, model.parse_losses
 
             def parse_and_look(losses):
+                """Parse the losses, then refuse what is no finite number."""
                 total, values = parse(losses)
                 self._look(runner, total, values)
                 return total, values

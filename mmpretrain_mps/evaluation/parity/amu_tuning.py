@@ -87,9 +87,11 @@ class _Recorded:
             model.start_from(self.views.mean(0), golden.tensor('in.support_labels'))
 
     def images(self, split):
+        """Return the pictures of a split, normalised."""
         return _normalise(self.golden.tensor(f'in.{split}_images'), self.model)
 
     def labels(self, split):
+        """Return the labels of a split."""
         return self.golden.tensor(f'in.{split}_labels')
 
 

@@ -4,6 +4,7 @@ A file holds a small CLIP (``clip.*``), pictures, prompts and an adapter (``in.*
 them for several shares of the adapter (``ratioR``): logits, loss, gradients and a trajectory of the optimizer and the
 schedule that are those of the method's base file.
 """
+import functools
 import tempfile
 
 import torch
@@ -34,10 +35,7 @@ def rows(golden):
         architecture = find_architecture(golden, folder, golden.tensor('in.test_images'),
                                          golden.tensor('out.image_features.test'), token_ids,
                                          golden.tensor('out.text_features'))
-
-        def build(ratio):
-            return _build(golden, architecture, token_ids, ratio)
-
+        build = functools.partial(_build, golden, architecture, token_ids)
         yield from _compare_features(golden, build(0.2), token_ids)
         for ratio in dict.fromkeys(match[1] for match in golden.matches(r'loss\.ratio([\d.e+-]+)\.ce')):
             yield from _compare_ratio(golden, build(float(ratio)), f'ratio{ratio}')

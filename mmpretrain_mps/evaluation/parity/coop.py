@@ -109,6 +109,7 @@ def _embed_recorded_words(golden, case, tower, count):
     words = tokenizer.decode(rows_of[golden.arrays[f'{case}.token_ids'][0, 1:1 + count]].tolist())
 
     def tokenize(texts, context_length=None):
+        """Return tokens as rows of the recorded table of words."""
         token_ids = tokenizer(texts, context_length=context_length).numpy()
         return torch.from_numpy(np.searchsorted(rows_of, token_ids))
 

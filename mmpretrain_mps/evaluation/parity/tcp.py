@@ -4,6 +4,7 @@ A file holds a small CLIP (``clip.*``), settings (``hp.*``), a batch, the tokens
 at the start (``in.*``), and what the trainer computes from them. Sizes are read from the arrays; optimizer and schedule
 are those of the method's base file.
 """
+import functools
 import tempfile
 
 import torch
@@ -33,10 +34,7 @@ def rows(golden):
     with tempfile.TemporaryDirectory() as folder:
         heads = int(golden.arrays['hp.vision_heads']), int(golden.arrays['hp.text_heads'])
         architecture = clip_folder(golden, folder, heads)
-
-        def build():
-            return _build(golden, architecture)
-
+        build = functools.partial(_build, golden, architecture)
         yield from _compare_outputs(golden, build())
         yield from _compare_losses(golden, build())
         yield from _compare_gradients(golden, build)

@@ -4,6 +4,7 @@ A file holds a small CLIP (``clip.*``), settings (``hp.*``), a batch, the tokens
 trained tensors at the start (``in.*``), and what the trainer computes from them. Sizes are read from the arrays;
 optimizer and schedule are those of the method's base file.
 """
+import functools
 import tempfile
 
 import torch
@@ -39,10 +40,7 @@ def rows(golden):
     settings = {name: golden.arrays[f'hp.{name}'].item() for name in SETTINGS}
     with tempfile.TemporaryDirectory() as folder:
         architecture = clip_folder(golden, folder, (settings['vision_heads'], settings['text_heads']))
-
-        def build():
-            return _build(golden, architecture, settings)
-
+        build = functools.partial(_build, golden, architecture, settings)
         yield from _compare_features(golden, build())
         yield from _compare_step(golden, build())
         yield from _compare_predictions(golden, build().eval())

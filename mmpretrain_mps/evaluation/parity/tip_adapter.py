@@ -42,6 +42,7 @@ def rows(golden):
                                          golden.tensor('out.text_prototypes'))
 
         def build():
+            """Return a classifier with the recorded memory."""
             model = TipAdapterClassifier(architecture, None, cache_prototypes=False, **golden.options)
             return _Recorded(golden, with_recorded_classes(model, token_ids))
 
@@ -65,9 +66,11 @@ class _Recorded:
         self.places = sort_by_class(self.views[0], labels, len(model.class_names)).places
 
     def images(self, split):
+        """Return the pictures of a split."""
         return self.golden.tensor(f'in.{split}_images')
 
     def features(self, split):
+        """Return the features of a split."""
         return ImageFeatures(self.model.frozen_features(self.images(split)).cls)
 
     def in_recorded_order(self, keys):
@@ -75,6 +78,7 @@ class _Recorded:
         return keys.flatten(0, 1)[self.places]
 
     def branches(self, split, beta, alpha):
+        """Return the logits of a split with two numbers of the fusion."""
         self.model.set_fusion(beta, alpha)
         return self.model.branch_logits(self.images(split))[0]
 

@@ -57,6 +57,7 @@ class _LeanMlp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, quick, inputs, weight_in, bias_in, weight_out, bias_out):
+        """Compute the outputs."""
         ctx.quick, ctx.onednn = quick, applies_to(inputs, weight_in)
         hidden = linear(inputs, weight_in, bias_in)
         ctx.save_for_backward(inputs if weight_in.requires_grad else None, hidden, weight_in, weight_out)
@@ -64,6 +65,7 @@ class _LeanMlp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
+        """Compute the gradients that are asked for; the activation is computed again."""
         inputs, hidden, weight_in, weight_out = ctx.saved_tensors
         _, for_inputs, for_weight_in, for_bias_in, for_weight_out, for_bias_out = ctx.needs_input_grad
         to_inputs_of, to_weight_of = (multiply, weight_gradient) if ctx.onednn else (F.linear, _weight_gradient)

@@ -76,11 +76,13 @@ class _OneDnnLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, inputs, weight, bias):
+        """Compute the product."""
         ctx.save_for_backward(inputs if weight.requires_grad else None, weight if inputs.requires_grad else None)
         return multiply(inputs, weight, bias)
 
     @staticmethod
     def backward(ctx, gradient):
+        """Compute the gradients that are asked for."""
         inputs, weight = ctx.saved_tensors
         flat = gradient.reshape(-1, gradient.shape[-1])
         to_inputs = multiply(gradient, weight.t()) if ctx.needs_input_grad[0] else None

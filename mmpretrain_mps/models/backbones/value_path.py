@@ -26,6 +26,7 @@ def with_gathered_weights(function):
 
     @functools.wraps(function)
     def run(block, *args, **kwargs):
+        """Run the function, by a call of the block if only that gathers its weights."""
         if getattr(block, 'weights_are_sharded', False):
             return block(function, *args, **kwargs)
         return function(block, *args, **kwargs)

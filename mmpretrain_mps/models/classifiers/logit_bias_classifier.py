@@ -168,6 +168,7 @@ class LogitBiasClassifier(FrozenImageClassifier):
         device = self.text_prototypes.device
 
         def terms(pictures):
+            """Return zero-shot logits and bias of some of the pictures."""
             parts = (None if part is None else part[pictures].to(device) for part in features)
             return self.search_terms(ImageFeatures(*parts))
 

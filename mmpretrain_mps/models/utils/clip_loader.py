@@ -371,6 +371,7 @@ def reachable(host):
     reached = threading.Event()
 
     def connect():
+        """Note that the host answers, if it does."""
         try:
             socket.create_connection((host, 443), timeout=REACH_SECONDS).close()
             reached.set()

@@ -15,11 +15,13 @@ class _ScaleGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, values, factor):
+        """Return the values."""
         ctx.factor = factor
         return values.view_as(values)
 
     @staticmethod
     def backward(ctx, gradient):
+        """Scale the gradient."""
         return gradient * ctx.factor, None
 
 
