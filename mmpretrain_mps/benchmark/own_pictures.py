@@ -14,7 +14,7 @@ from ..datasets.pictures import PictureFolder, divide_class
 from ..datasets.split import Split
 from ..engine.file_backend import AtomicLocalBackend
 from ..engine.loops.domain_report import markdown_table
-from ..utils.methods import RECIPES, method_names
+from ..utils.methods import RECIPES, method_names, value_of
 from .grid import is_trained
 from .study import is_certain, paired_difference, values_of
 from .study_results import read_study_results, spread_at, with_half_width, zero_shot_of
@@ -70,7 +70,7 @@ def write_study(folder: Path, pictures: str, clip: Dict[str, Any], arguments: An
         baseline=next(iter(methods)), options=options,
         selection=dict(shots=shots, seeds=[101, 102], metric=METRIC, options={'test_dataloader.dataset.subset': 'val'}),
         report=dict(shots=[shots], seeds=list(range(1, arguments.seeds + 1)), targets=False), methods=methods,
-        columns=[{key: value for key, value in COLUMN.items()}])
+        columns=[COLUMN])
     path = folder / 'study.yaml'  # JSON is YAML, too
     files.put_text(json.dumps(study, ensure_ascii=False, indent=1), path)
     return path, left_out
@@ -179,10 +179,7 @@ def _method(name, options, shots, classes, budget):
     cfg = make_config(name, RECIPES[0], {**options, **own, 'num_shots': shots})
     MODELS.get(cfg.model.type).require_files(cfg.model)
     setting = SETTINGS.get(name, RATE)
-    value = cfg
-    for part in setting.split('.'):
-        value = value[part]
-    return dict(method=name, options=own, candidates=[{setting: value * factor} for factor in FACTORS[:budget]])
+    return dict(method=name, options=own, candidates=[{setting: value_of(cfg, setting) * factor} for factor in FACTORS[:budget]])
 
 
 def _table(split: Split) -> str:

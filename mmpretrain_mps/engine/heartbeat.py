@@ -12,6 +12,8 @@ INTERVAL = 5.0  # seconds between signs of life
 SILENCE = 40.0  # seconds without one
 START = 60  # seconds until all processes have come
 _LEFT = b'left'
+ARE_THEY_STARTED = ('Are all of them started, with the same MASTER_ADDR, MASTER_PORT and WORLD_SIZE, and a RANK of their '
+                    'own?')
 
 
 class Heartbeat:
@@ -81,10 +83,8 @@ class Heartbeat:
                 silent = [0]  # which keeps the store
             if silent and not self._end.is_set():
                 print(f'[process {self._rank}] error: process {silent[0]} has given no sign of life for '
-                      f'{self._silence:.0f} seconds: it '
-                      'was stopped, or its machine hangs. The checkpoints so far are untouched; the same command with '
-                      '--resume '
-                      'goes on from the last one', file=sys.stderr, flush=True)
+                      f'{self._silence:.0f} seconds: it was stopped, or its machine hangs. The checkpoints so far are '
+                      'untouched; the same command with --resume goes on from the last one', file=sys.stderr, flush=True)
                 os._exit(2)
 
 
@@ -106,17 +106,12 @@ def meet(rank: int, size: int) -> dist.Store:
         store, *_ = next(dist.rendezvous('env://', timeout=timedelta(seconds=START)))
     except (dist.DistError, TimeoutError) as error:
         raise ValueError(f'process {rank} does not find the {size - 1} others at {where} within {START} seconds: '
-                         f'{str(error).splitlines()[0]}. Are all of them started, with the same MASTER_ADDR, '
-                         'MASTER_PORT and '
-                         'WORLD_SIZE, and a RANK of their own?') from None
+                         f'{str(error).splitlines()[0]}. {ARE_THEY_STARTED}') from None
     store.set(f'here-{rank}', '')
     try:
         store.wait([f'here-{other}' for other in range(size)], timedelta(seconds=START))
     except dist.DistError:
         absent = [str(other) for other in range(size) if not store.check([f'here-{other}'])]
         raise ValueError(f'of {size} processes, number {", ".join(absent)} did not come to {where} within {START} '
-                         'seconds. Are '
-                         'all of them started, with the same MASTER_ADDR, MASTER_PORT and WORLD_SIZE, and a RANK of '
-                         'their own?'
-                         ) from None
+                         f'seconds. {ARE_THEY_STARTED}') from None
     return store

@@ -19,18 +19,15 @@ UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)\.)?\w+\(\) got an unexpected keyword ar
 CONDITIONS = (
     (re.compile('^MemoryError|out of memory|[cC]an(?:no|\'|’)t allocate memory|not enough memory'),
      'the memory is not enough: {}. A smaller batch_size of train_dataloader and test_dataloader needs less, and so '
-     'do --amp, '
-     'fewer num_workers, view_bank=0 and cache_images=False'),
+     'do --amp, fewer num_workers, view_bank=0 and cache_images=False'),
     (re.compile('DataLoader worker .* (?:killed|exited)'),
      'a process that loads pictures was ended from outside: {}. Often the memory ran out: use fewer num_workers'),
     (re.compile('gloo/transport/.*(?:peer|closed|timed out)|ncclRemoteError', re.IGNORECASE),
      'another process of this run has ended, and says why itself unless it was killed: {}. The checkpoints so far are '
-     'untouched; '
-     'the same command with --resume goes on from the last one'),
+     'untouched; the same command with --resume goes on from the last one'),
     (re.compile('DataLoader timed out'),
      'a process that loads pictures has not answered: {}. It was stopped, or its disk hangs; '
-     'train_dataloader.timeout=SECONDS waits '
-     'longer, train_dataloader.num_workers=0 does without'))
+     'train_dataloader.timeout=SECONDS waits longer, train_dataloader.num_workers=0 does without'))
 BUILDING_ERRORS = (ValueError, TypeError, AssertionError, KeyError)
 LIBRARIES = ('/mmengine/', '/mmpretrain/', '/mmcv/', '/torch/optim/', '/torch/utils/data/')
 BUILDER_FILES = ('mmengine/registry/build_functions.py', 'mmengine/runner/runner.py')

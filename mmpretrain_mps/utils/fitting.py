@@ -113,8 +113,7 @@ def _check_schedulers(schedulers, expected, source):
                          'a mapping')
     if expected is not None and len(listed) != expected:
         raise ValueError(f'checkpoint {source} cannot be resumed: it has the states of {len(listed)} schedules, but '
-                         'the run has '
-                         f'{expected}')
+                         f'the run has {expected}')
 
 
 def _fault_of(theirs, ours, classes='classes'):

@@ -2,7 +2,7 @@
 import copy
 import functools
 from pathlib import Path
-from typing import NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple, Optional, Sequence
 
 from mmengine.config import Config, ConfigDict
 from mmpretrain.registry import DATASETS
@@ -131,11 +131,12 @@ def other_values(cfg: Config, options: Optional[dict]) -> dict:
     replace_method(as_written, about.name)
     replace_method(changed, about.name, options=options)
     names = dict.fromkeys(name for case in about.get('cases') or () for key in CHANGES for name in case.get(key) or ())
-    return {name: _value_of(changed, name) for name in names
-            if name not in options and _value_of(changed, name) != _value_of(as_written, name)}
+    return {name: value_of(changed, name) for name in names
+            if name not in options and value_of(changed, name) != value_of(as_written, name)}
 
 
-def _value_of(cfg, name):
+def value_of(cfg: Config, name: str) -> Any:
+    """Return the value that a dotted name has in a config, None if it has none."""
     for part in name.split('.'):
         cfg = cfg.get(part) if hasattr(cfg, 'get') else None
     return cfg

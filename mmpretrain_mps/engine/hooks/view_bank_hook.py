@@ -124,9 +124,8 @@ class ViewBankHook(Hook):
         needed = self.view_bank * max(12 * len(dataset), 3 * height * width)
         if needed > self.max_bytes:
             raise ValueError(f'view_bank={self.view_bank} views of {len(dataset)} pictures take '
-                             f'{format_bytes(needed)} while they '
-                             f'are drawn, but max_bytes allows {format_bytes(self.max_bytes)}; use a smaller '
-                             'view_bank, or 0 (off)')
+                             f'{format_bytes(needed)} while they are drawn, but max_bytes allows '
+                             f'{format_bytes(self.max_bytes)}; use a smaller view_bank, or 0 (off)')
 
     def _too_large(self, runner, least):
         layout = self._layout
