@@ -244,10 +244,6 @@ class PlainCheckpointHook(Hook):
             self._compare(runner, origin, origin_of(datasets[0]))
         if resumes:
             self._compare_configs(runner, checkpoint)
-        else:
-            before = config_of(checkpoint) or runner.cfg
-            for change in changes_between(*({'model': cfg.get('model')} for cfg in (before, runner.cfg))):
-                runner.logger.warning(f'{source} was trained under another config: {change}')
 
     def _check_resuming(self, runner, checkpoint, source):
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
