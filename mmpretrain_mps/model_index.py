@@ -1,10 +1,10 @@
 """The names by which mim and mmpretrain find the configs, outside a checkout too."""
-from pathlib import Path
-
 from mmpretrain.apis import ModelHub
 
+from .utils.places import PACKAGE_ROOT
+
 # Configs, tools and the index of models, as OpenMMLab's packages carry them: links in a checkout, files once installed.
-MIM = Path(__file__).parent / '.mim'
+MIM = PACKAGE_ROOT / '.mim'
 
 
 def register_models() -> None:
@@ -19,4 +19,4 @@ def register_models() -> None:
     for name in set(ModelHub._models_dict) - known:
         model = ModelHub._models_dict[name]
         if model.weights:
-            model.weights = str(MIM.parents[1] / model.weights)
+            model.weights = str(PACKAGE_ROOT.parent / model.weights)

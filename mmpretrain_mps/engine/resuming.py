@@ -140,8 +140,7 @@ def _noted(folder):
     found = beside if os.path.isfile(beside) else there if there.is_absolute() and os.path.isfile(there) else None
     if found is None:
         print_log(f'{folder / NOTE} names {name[:100]!r}, which is not there. The checkpoints beside it are looked '
-                  'through',
-                  'current', logging.WARNING)
+                  'through', 'current', logging.WARNING)
     return found
 
 

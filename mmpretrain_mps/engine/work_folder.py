@@ -34,8 +34,7 @@ def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: 
     blocked = [path.name for path in folder.iterdir() if (path.name == NOTE or path.suffix == '.pth') and path.is_dir()]
     if blocked:
         raise ValueError(f'{folder} holds the folder {blocked[0]}, where a training writes a file of that name; move '
-                         'it away, or '
-                         'name another --work-dir')
+                         'it away, or name another --work-dir')
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(folder / LOCK, wait=False))
@@ -56,8 +55,7 @@ def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: 
             left = checkpoints_in(folder)
             raise ValueError(f'the work folder {folder} cannot be written to any more: {error.strerror}. '
                              + (f'The checkpoints in it, up to {left[0].name}, are whole; mend that, and the same '
-                                'command with '
-                                '--resume goes on' if left else 'There is no checkpoint in it')) from error
+                                'command with --resume goes on' if left else 'There is no checkpoint in it')) from error
 
 
 def check_writable(folder: Path, what: str = 'the work folder', remedy: str = 'another --work-dir') -> None:

@@ -8,7 +8,6 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from ..utils.text_prototypes import check_texts, fill_templates
 
-
 # Byte pairs are made within words, so that a filled template has as many tokens as name and template; a name that is
 # glued to a letter, as in '{}s', makes a few more or less.
 _GLUE = 8
@@ -38,8 +37,8 @@ def check_prompts(tokenizer: Callable, class_names: Sequence[str], templates: Se
                if not name.isascii() and length >= len(name.replace(' ', ''))]
     if strange:
         print_log(f'{len(strange)} of {len(class_names)} class names are read byte by byte, among them '
-                  f'{strange[0]!r}: this '
-                  'CLIP has no words for them. English names usually do better', 'current', logging.WARNING)
+                  f'{strange[0]!r}: this CLIP has no words for them. English names usually do better', 'current',
+                  logging.WARNING)
 
 
 def _check_length(tokenizer, text, name, limit):
@@ -47,8 +46,7 @@ def _check_length(tokenizer, text, name, limit):
     if length > limit:
         shown = text if len(text) <= 80 else f'{text[:60]} ... {text[-15:]}'
         raise ValueError(f'the prompt {shown!r} of class {name[:60]!r} is {length} tokens long with start and end, '
-                         'but the '
-                         f'context of this CLIP holds {limit}; shorten the name or the template')
+                         f'but the context of this CLIP holds {limit}; shorten the name or the template')
 
 
 def tokenize_prompts(tokenizer: Callable, class_names: Sequence[str], template: str) -> torch.Tensor:
