@@ -41,9 +41,12 @@ def told():
     """What is logged while a test runs, as ``LEVEL - message``; the log's own stream may be that of an earlier test."""
     messages, handler, logger = [], logging.Handler(), MMLogger.get_current_instance()
     handler.emit = lambda record: messages.append(f'{record.levelname} - {record.getMessage()}')
+    level = logger.level
     logger.addHandler(handler)
+    logger.setLevel('INFO')  # which runners of other tests, that are kept for all of a file, may have raised
     yield messages
     logger.removeHandler(handler)
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope='session')

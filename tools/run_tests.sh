@@ -6,11 +6,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/_environment.sh
 prepare_environment tests
 
-# Files stay whole, since their tests share what is expensive to make; every process needs about 1.5 GB.
+# The folder is named for its pytest.ini. Files stay whole, since their tests share what is expensive to make; every process needs about 1.5 GB.
 parallel=(-n auto --maxprocesses 8 --dist loadfile)
 if (($# == 0)) || [[ $* == -q ]]; then
-  set -- "${parallel[@]}" -m 'not slow' "$@"
+  set -- "${parallel[@]}" -m 'not slow' "$@" tests
 elif [[ $1 == all ]]; then
-  set -- "${parallel[@]}" "${@:2}"
+  set -- "${parallel[@]}" "${@:2}" tests
 fi
 python -m pytest "$@"

@@ -1,10 +1,9 @@
 """From a folder to its report or its plots."""
 from pathlib import Path
 
-from mmengine.logging import MMLogger
-
 from ..benchmark.study_results import is_study, read_study_results
 from ..engine.file_backend import AtomicLocalBackend
+from ..utils.quiet_log import quiet_log
 from ..utils.trust import add_trust_flag
 from .contents import plots_of
 from .grid import grid_sections, is_grid, read_grid
@@ -71,8 +70,8 @@ def sections_of(arguments):
                          'study.json)')
     work_dir = read_work_dir(folder, arguments.checkpoint)
     # What building models and data sets tells is no part of a report.
-    MMLogger.get_current_instance().setLevel('ERROR')
-    return f'Training {name}', run_sections(work_dir, arguments.split, arguments.max_pictures, not arguments.no_model)
+    with quiet_log('ERROR'):
+        return f'Training {name}', run_sections(work_dir, arguments.split, arguments.max_pictures, not arguments.no_model)
 
 
 def write_report(arguments):

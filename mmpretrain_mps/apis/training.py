@@ -30,6 +30,7 @@ from ..utils.fitting import check_weights
 from ..utils.methods import replace_method
 from ..utils.option_values import with_values
 from ..utils.places import find_config
+from ..utils.quiet_log import quiet_log
 
 MINI_CONFIG, CONFIG = 'mps_mini_16shot_custom.py', 'mps_vitb16_16shot_custom.py'
 # Of a training that is never resumed: who interrupts a program wants it to stop.
@@ -159,18 +160,6 @@ def understood_errors() -> Iterator[None]:
         if message is None or isinstance(error, USER_ERRORS):
             raise
         raise ValueError(message.replace('the config and --cfg-options', 'the settings')) from error
-
-
-@contextlib.contextmanager
-def quiet_log() -> Iterator[None]:
-    """Show warnings alone of what is logged."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('WARNING')
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextlib.contextmanager
