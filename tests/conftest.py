@@ -1,8 +1,11 @@
 """Shared by all tests; being here also lets them import the helper modules of this folder."""
 import logging
 import os
+import random
 
+import numpy as np
 import pytest
+import torch
 from mmengine.logging import MMLogger
 
 # Several processes on few cores, and sums that do not depend on how many threads there are.
@@ -20,6 +23,13 @@ def pytest_configure(config):
     """Hide the GPUs unless asked: models of whole runs would go there, while the tests' own tensors stay on the CPU."""
     if not config.getoption('--gpu'):
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Seed what draws, before any fixture of the test does: what it sees does not depend on the tests before it."""
+    for seed in (torch.manual_seed, np.random.seed, random.seed):
+        seed(0)
 
 
 @pytest.fixture(autouse=True)
