@@ -7,23 +7,22 @@ from mmpretrain.registry import METRICS
 SCORES = {'fused': 'pred_score', 'tuned': 'tuned_score', 'zero_shot': 'zero_shot_score'}
 
 
-def rank_of_label(scores, label):
-    """Count the classes that come before the true one.
+def ranks_of_labels(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Count the classes that come before the true one, of each picture.
 
     Args:
-        scores (Tensor): Scores of the classes ``(C,)``.
-        label (int): The true class.
+        scores (Tensor): Scores of the classes ``(N, C)``.
+        labels (Tensor): The true classes ``(N,)``, int64.
 
     Returns:
-        int: 0 if the true class is predicted; among equal scores the lower label comes first, as with ``argmax``.
-        ``C`` if the score of the true class is not a number.
+        Tensor: ``(N,)``, int64. 0 if the true class is predicted; among equal scores the lower label comes first, as
+        with ``argmax``. ``C`` if the score of the true class is not a number.
     """
-    own = scores[label]
-    if own.isnan():
-        return len(scores)
-    before = (scores > own) | scores.isnan()
-    before[:label] |= scores[:label] == own
-    return int(before.sum())
+    labels = labels.unsqueeze(1)
+    own = scores.gather(1, labels)
+    earlier = torch.arange(scores.shape[1], device=scores.device) < labels
+    before = (scores > own) | scores.isnan() | ((scores == own) & earlier)
+    return before.sum(1).masked_fill(own.isnan().squeeze(1), scores.shape[1])
 
 
 @METRICS.register_module()
@@ -58,9 +57,10 @@ class BranchAccuracy(BaseMetric):
             data_batch (Sequence[dict]): Unused.
             data_samples (Sequence[dict]): Predictions with the fields of :data:`SCORES`.
         """
-        for sample in data_samples:
-            label = int(sample['gt_label'])
-            self.results.append({name: rank_of_label(sample[field], label) for name, field in SCORES.items()})
+        labels = torch.cat([sample['gt_label'] for sample in data_samples])
+        scores = {name: torch.stack([sample[field] for sample in data_samples]) for name, field in SCORES.items()}
+        ranks = [ranks_of_labels(values, labels.to(values.device)).tolist() for values in scores.values()]
+        self.results.extend(dict(zip(SCORES, row)) for row in zip(*ranks))
 
     def compute_metrics(self, results):
         """Compute the accuracies.

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmpretrain_mps.evaluation import BranchAccuracy
-from mmpretrain_mps.evaluation.branch_accuracy import rank_of_label
+from mmpretrain_mps.evaluation.branch_accuracy import ranks_of_labels
 
 
 def sample(label, fused, tuned, zero_shot):
@@ -21,14 +21,22 @@ def test_counts_each_branch_on_its_own():
 
 def test_ranks_follow_argmax_among_equal_scores():
     scores = torch.tensor([0.4, 0.4, 0.2])
-    assert [rank_of_label(scores, label) for label in range(3)] == [0, 1, 2]
+    assert ranks_of_labels(scores.expand(3, 3), torch.arange(3)).tolist() == [0, 1, 2]
     assert scores.argmax() == 0
 
 
 def test_scores_that_are_no_numbers_are_never_right():
     nan = float('nan')
-    assert rank_of_label(torch.tensor([nan, nan]), 0) == 2
-    assert rank_of_label(torch.tensor([0.9, nan]), 0) == 1
+    scores = torch.tensor([[nan, nan], [0.9, nan], [nan, 0.9]])
+    assert ranks_of_labels(scores, torch.tensor([0, 0, 0])).tolist() == [2, 1, 2]
+
+
+def test_ranks_of_a_batch_are_those_of_counting_one_by_one():
+    scores = torch.randint(4, (50, 6)) / 4  # with many equal ones
+    labels = torch.randint(6, (50, ))
+    expected = [sum(value > row[label] or value == row[label] and other < label for other, value in enumerate(row))
+                for row, label in zip(scores.tolist(), labels.tolist())]
+    assert ranks_of_labels(scores, labels).tolist() == expected
 
 
 @pytest.mark.parametrize('topk', [(), (0, )])

@@ -152,15 +152,17 @@ class LogitsFusionHead(ClsHead):
         # One copy to the host per batch; whoever reads a sample would otherwise wait for the device each time.
         branches = torch.stack([getattr(logits, name) for name in names]).cpu()
         scores = F.softmax(branches, dim=-1)
-        samples = data_samples if data_samples is not None else [None] * len(logits.fused)
+        labels = scores[0].argmax(1, keepdim=True)
+        # Rows are cut from the batch once, not from every tensor for every picture.
+        fields = {f'{name}_{kind}': values[index].unbind() for index, name in enumerate(names) if name != 'fused'
+                  for kind, values in (('score', scores), ('logits', branches))}
+        samples = data_samples if data_samples is not None else [None] * len(labels)
         filled = []
-        for index, sample in enumerate(samples):
+        for sample, score, label, *row in zip(samples, scores[0].unbind(), labels.unbind(), *fields.values()):
             sample = DataSample() if sample is None else sample
-            score, logit = (dict(zip(names, values[:, index])) for values in (scores, branches))
-            sample.set_pred_score(score['fused']).set_pred_label(score['fused'].argmax(keepdim=True))
-            for name in names[1:]:
-                sample.set_field(score[name], f'{name}_score')
-                sample.set_field(logit[name], f'{name}_logits')
+            sample.set_pred_score(score).set_pred_label(label)
+            for name, value in zip(fields, row):
+                sample.set_field(value, name)
             sample.set_field(self.fusion, 'fusion')
             filled.append(sample)
         return filled
