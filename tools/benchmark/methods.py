@@ -50,7 +50,6 @@ ENCODED_ONCE = dict(sentences=None, teacher_templates='classes')
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SHOTS, VALIDATION_SHOTS = 16, 4
 PLAIN_PAIRS = 9
-ONEDNN = getattr(torch.ops.mkldnn, '_linear_pointwise', None)  # of which the counter of operations does not know
 
 
 def parse_arguments(arguments=None):
@@ -161,8 +160,7 @@ def measure(run, args):
         ``tflop``; and what the first run returned.
     """
     cpu, returned = torch.device('cpu'), []
-    products = {ONEDNN: linear_flops} if ONEDNN is not None else {}
-    with PeakMemory(cpu) as memory, FlopCounterMode(display=False, custom_mapping=products) as counter:
+    with PeakMemory(cpu) as memory, FlopCounterMode(display=False, custom_mapping=uncounted_operators()) as counter:
         times = [seconds(lambda: returned.append(run()), cpu, args.clock)]
     if times[0] < args.seconds:
         # The first run also meets pages that were not there yet.
@@ -175,9 +173,23 @@ def measure(run, args):
                 tflop=counter.get_total_flops() / 1e12), returned[0]
 
 
+def uncounted_operators():
+    """Return the operators of which PyTorch's counter of operations does not know, and how to count them."""
+    known = {torch.ops.aten._native_multi_head_attention: attention_flops}
+    if hasattr(torch.ops.mkldnn, '_linear_pointwise'):
+        known[torch.ops.mkldnn._linear_pointwise] = linear_flops
+    return known
+
+
 def linear_flops(inputs, weight, *args, out_shape=None, **kwargs):
     """Return the operations of oneDNN's product of inputs ``(..., in)`` with a weight ``(out, in)``, of their shapes."""
     return 2 * math.prod(inputs) * weight[0]
+
+
+def attention_flops(queries, *args, out_shape=None, **kwargs):
+    """Return the operations of a whole self-attention on tokens ``(N, L, W)``: four projections, scores and weighted sums."""
+    number, length, width = queries
+    return 2 * number * length * width * (4 * width + 2 * length)
 
 
 def plain_count_right(model, cls, labels, inners, alphas):
@@ -249,7 +261,7 @@ def run_method(method, args):
     bench = Bench(method, args)
     found = dict(method=method, trained=sum(parameter.numel() for parameter in bench.parameters), views=bench.views,
                  training={}, prediction={})
-    # A first prediction keeps texts; the first step starts where the plain one does.
+    # A first prediction keeps texts, which a step would make out of date.
     bench.predict()
     numbers = _measure_both(bench, found, 'fresh', args)
     if bench.keeps_views:
@@ -270,10 +282,9 @@ def run_method(method, args):
 
 def _measure_both(bench, found, execution, args):
     """Measure a step and a prediction; return the losses of the first step and the logits."""
-    bench.forget_steps()
+    found['prediction'][execution], logits = measure(bench.predict, args)
     found['training'][execution], losses = measure(bench.step, args)
     bench.forget_steps()
-    found['prediction'][execution], logits = measure(bench.predict, args)
     return losses, logits
 
 
