@@ -139,7 +139,9 @@ class Bench:
     @torch.no_grad()
     def predict(self):
         """Return the logits of the first view of all pictures."""
-        return self.model.eval()(self.pictures[0])
+        if self.model.training:  # the switch forgets kept texts
+            self.model.eval()
+        return self.model(self.pictures[0])
 
 
 def _names(args, names):
@@ -268,6 +270,7 @@ def run_method(method, args):
         with torch.no_grad():
             frozen = bench.model.frozen_features(torch.cat(bench.pictures))
         found['training']['kept'], _ = measure(lambda: bench.step(frozen), args)
+        bench.forget_steps()
     if isinstance(bench.model, TipAdapterClassifier):
         found['search'] = measure_search(bench, args)
     if not args.no_plain:
