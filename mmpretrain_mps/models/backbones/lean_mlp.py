@@ -7,9 +7,10 @@ they cost nothing, one kernel is left. Of it only the input is kept; the activat
 """
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import LayerNorm, QuickGELU
+from open_clip.transformer import QuickGELU
 from torch import nn
 
+from .layer_norm import PLAIN, layer_norm, normalize
 from .linear import applies_to, linear, multiply, weight_gradient
 
 QUICK_GELU_FACTOR = 1.702
@@ -31,12 +32,12 @@ def add_mlp(block, tokens):
     norm, mlp = block.ln_2, block.mlp
     quick = isinstance(mlp.gelu, QuickGELU)
     exact = type(mlp.gelu) is nn.GELU and mlp.gelu.approximate == 'none'
-    if torch.compiler.is_compiling() or type(norm) not in (LayerNorm, nn.LayerNorm) or not (quick or exact):
-        return tokens + block.ls_2(mlp(norm(tokens)))
+    if torch.compiler.is_compiling() or type(norm) not in PLAIN or not (quick or exact):
+        return tokens + block.ls_2(mlp(normalize(norm, tokens)))
     factor = QUICK_GELU_FACTOR if quick else 1.0
     scaled = (lambda vector: factor * vector) if quick else (lambda vector: vector)
-    normed = F.layer_norm(tokens, norm.normalized_shape, scaled(norm.weight), scaled(norm.bias), norm.eps)
-    outputs = _run(quick, normed.to(tokens.dtype), mlp.c_fc.weight, scaled(mlp.c_fc.bias),
+    normed = layer_norm(tokens, norm.normalized_shape, scaled(norm.weight), scaled(norm.bias), norm.eps)
+    outputs = _run(quick, normed, mlp.c_fc.weight, scaled(mlp.c_fc.bias),
                    mlp.c_proj.weight, scaled(mlp.c_proj.bias))
     if isinstance(block.ls_2, nn.Identity):
         return torch.add(tokens, outputs, alpha=1 / factor)

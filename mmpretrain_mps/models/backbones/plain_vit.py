@@ -2,6 +2,7 @@
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
+from .layer_norm import normalize
 from .linear import linear
 
 
@@ -24,7 +25,7 @@ def embed_patches(stem, images, prompts=None):
     tokens = tokens + stem.positional_embedding.to(tokens.dtype)
     if prompts is not None:
         tokens = torch.cat([tokens, prompts.to(tokens.dtype).expand(len(tokens), -1, -1)], 1)
-    return stem.ln_pre(tokens)
+    return normalize(stem.ln_pre, tokens)
 
 
 def project(tokens, ln_post, proj):
@@ -39,7 +40,7 @@ def project(tokens, ln_post, proj):
         Tensor: ``(..., D)``, not of unit norm; float32, or float64 where the tokens are.
     """
     # What follows (norms, Gram differences near zero) would lose its digits in half precision.
-    features = linear(ln_post(tokens), proj.t())
+    features = linear(normalize(ln_post, tokens), proj.t())
     return features if features.dtype == torch.float64 else features.float()
 
 

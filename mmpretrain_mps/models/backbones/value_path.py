@@ -2,39 +2,16 @@
 
 The weights stay in open_clip's modules; these functions only decide what is computed of a block.
 """
-import functools
-
 import torch
 import torch.nn.functional as F
 
+from .block_functions import function_of_block
+from .layer_norm import normalize
 from .lean_mlp import add_mlp
 from .linear import linear
 
 
-def with_gathered_weights(function):
-    """Let a function of a block find the block's weights complete, also where each process keeps a share of them.
-
-    Sharding gathers a module's weights when the module itself is called. A block that
-    :class:`ShardedDataParallel` marked (``weights_are_sharded``) takes the function as an argument of that call.
-
-    Args:
-        function (Callable): Takes a block first.
-
-    Returns:
-        Callable: With the same arguments.
-    """
-
-    @functools.wraps(function)
-    def run(block, *args, **kwargs):
-        """Run the function, by a call of the block if only that gathers its weights."""
-        if getattr(block, 'weights_are_sharded', False):
-            return block(function, *args, **kwargs)
-        return function(block, *args, **kwargs)
-
-    return run
-
-
-@with_gathered_weights
+@function_of_block
 def run_block(block, tokens, cls_only=False, mask=None):
     """Run one residual attention block.
 
@@ -49,7 +26,7 @@ def run_block(block, tokens, cls_only=False, mask=None):
     Returns:
         Tensor: ``(N, L, W)``, or ``(N, 1, W)`` with ``cls_only``.
     """
-    normed = block.ln_1(tokens)
+    normed = normalize(block.ln_1, tokens)
     if cls_only:
         tokens = tokens[:, :1]
         attended = _cls_attention(block.attn, normed)
@@ -81,7 +58,7 @@ def run_blocks(blocks, tokens, cls_only=False, positions=()):
     return tokens[:, :1] if cls_only else tokens, inputs
 
 
-@with_gathered_weights
+@function_of_block
 def value_projection(block, tokens):
     """Run one block with attention replaced by its value path, each token on its own.
 
@@ -99,7 +76,7 @@ def value_projection(block, tokens):
     """
     width = tokens.shape[-1]
     attention = block.attn
-    normed = block.ln_1(tokens)
+    normed = normalize(block.ln_1, tokens)
     values = linear(normed, attention.in_proj_weight[2 * width:], attention.in_proj_bias[2 * width:])
     return add_mlp(block, tokens + block.ls_1(project_heads(attention, _update(attention, 'v', normed, values))))
 
@@ -144,7 +121,7 @@ def project_qkv(attention, normed):
     return tuple(_update(attention, part, normed, values) for part, values in zip('qkv', projected))
 
 
-@with_gathered_weights
+@function_of_block
 def cls_attention_row(block, tokens):
     """Compute how [CLS] attends to all tokens in a block.
 
@@ -155,7 +132,7 @@ def cls_attention_row(block, tokens):
     Returns:
         Tensor: Weights after softmax, mean over the heads: ``(N, L)``, sums 1.
     """
-    return _cls_weights(block.attn, block.ln_1(tokens)).mean(1)
+    return _cls_weights(block.attn, normalize(block.ln_1, tokens)).mean(1)
 
 
 def low_rank_of(attention, part):

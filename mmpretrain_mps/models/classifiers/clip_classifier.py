@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.registry import MODELS
 
+from ..backbones.block_functions import compile_blocks
 from ..backbones.dual_branch_vit import BranchFeatures
+from ..backbones.value_path import run_block, value_projection
 from ..heads.logits_fusion_head import BranchLogits
 from ..utils import data_preprocessor as _  # noqa: F401  (registers the preprocessor)
 from ..utils.clip_loader import load_clip, require_weights
@@ -42,8 +44,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         gather (str): ``'all'``: processes that train together compute the losses of their common batch, and N processes
             with batch B equal one with batch N x B. ``'none'``: each computes those of its own pictures; relations
             between pictures of different processes are then lost.
-        compile (bool | dict, optional): Run the backbone through ``torch.compile``, with these arguments. It costs time
-            at the start; shapes should stay the same, so that ``drop_last`` helps.
+        compile (bool | dict, optional): Run the blocks of the vision tower through ``torch.compile``, with these
+            arguments. It costs some seconds at the start.
         cache_prototypes (bool): Keep class prototypes on disk; :mod:`..utils.prototype_cache` says where.
         test_features (Sequence[str]): What predictions carry besides logits and scores, see :class:`TestFeatures`.
             Defaults to nothing; :class:`TestFeaturesHook` adds what metrics need while they are in use.
@@ -87,8 +89,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         # The backbone owns the vision tower now.
         clip.model.visual = None
         if compile:
-            # In place: names of parameters, and with them checkpoints, stay what they are.
-            self.backbone.compile(**(compile if isinstance(compile, dict) else {}))
+            compile_blocks(self.backbone, (run_block, value_projection), **(compile if isinstance(compile, dict) else {}))
         self.head = MODELS.build({'type': 'LogitsFusionHead', **(head or {})})
         self._set_up_classes(clip, self.backbone.embed_dims, templates, normalize_templates, cache_prototypes)
         self._leave_out_frozen_weights()

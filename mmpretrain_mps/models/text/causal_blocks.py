@@ -7,8 +7,10 @@ from typing import NamedTuple, Optional
 
 import torch
 
+from ..backbones.block_functions import function_of_block
+from ..backbones.layer_norm import normalize
 from ..backbones.lean_mlp import add_mlp
-from ..backbones.value_path import project_heads, project_qkv, with_gathered_weights
+from ..backbones.value_path import project_heads, project_qkv
 
 
 class SharedPart(NamedTuple):
@@ -24,7 +26,7 @@ class SharedPart(NamedTuple):
     """``(1, P, W)``; None where nothing needs it."""
 
 
-@with_gathered_weights
+@function_of_block
 def run_shared(block, tokens, leaving, needs_output):
     """Run a block over the tokens that are equal for all classes.
 
@@ -39,14 +41,14 @@ def run_shared(block, tokens, leaving, needs_output):
     """
     if not tokens.shape[1]:
         return SharedPart(leaving, tokens, tokens, tokens)
-    queries, keys, values = project_qkv(block.attn, block.ln_1(tokens))
+    queries, keys, values = project_qkv(block.attn, normalize(block.ln_1, tokens))
     if not needs_output:
         return SharedPart(leaving, keys, values, None)
     attended = attend(block.attn, queries, keys, values, _is_later(tokens))
     return SharedPart(leaving, keys, values, _add_halves(block, tokens, attended))
 
 
-@with_gathered_weights
+@function_of_block
 def run_own(block, row, packing, shared, ends_only):
     """Run a block over each class's own tokens, which attend to the shared ones and to what stands before them.
 
@@ -60,7 +62,7 @@ def run_own(block, row, packing, shared, ends_only):
     Returns:
         Tensor: ``(T, W)``, or ``(C, W)`` with ``ends_only``.
     """
-    queries, keys, values = project_qkv(block.attn, block.ln_1(row))
+    queries, keys, values = project_qkv(block.attn, normalize(block.ln_1, row))
     keys, values = packing.to_grid(keys), packing.to_grid(values)
     if ends_only:
         row, queries = (x.index_select(0, packing.last_rows) for x in (row, queries))

@@ -7,6 +7,7 @@ from open_clip.transformer import ResidualAttentionBlock, TextTransformer
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from ..backbones.layer_norm import normalize
 from ..backbones.linear import linear
 from .causal_blocks import run_own, run_shared
 from .packing import packing_of
@@ -203,7 +204,7 @@ class TextTower(nn.Module):
 
     def _encode_own(self, own, ends, shared, parts, deep):
         *_, (ends_of_classes, _) = self._run_own(own, ends, shared, parts, deep, False)
-        features, projection = self.text.ln_final(ends_of_classes), self.text.text_projection
+        features, projection = normalize(self.text.ln_final, ends_of_classes), self.text.text_projection
         if isinstance(projection, nn.Linear):
             return linear(features, projection.weight, projection.bias)
         return linear(features, projection.t())

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, VisionTransformer
 
 from mmpretrain_mps.models import DualBranchViT, PromptableViT
+from mmpretrain_mps.models.backbones import promptable_vit
 from mmpretrain_mps.models.low_rank import LowRankUpdates
 
 WIDTH, PATCHES, BLOCKS, HEADS = 16, 4, 6, 2
@@ -110,10 +111,11 @@ def test_the_attention_of_cls_is_that_of_torchs_module(depth):
     assert row.shape == (3, 1 + PATCHES + 3 * bool(depth))
 
 
-def test_the_last_block_computes_cls_alone_unless_all_tokens_are_wanted():
+def test_the_last_block_computes_cls_alone_unless_all_tokens_are_wanted(monkeypatch):
     backbone, prompts = PromptableViT(tower()), prompts_of(2)
-    shapes = []
-    backbone.zero_shot.ln_post.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape[1]))
+    shapes, project = [], promptable_vit.project
+    monkeypatch.setattr(promptable_vit, 'project',
+                        lambda tokens, *weights: shapes.append(tokens.shape[1]) or project(tokens, *weights))
     backbone(PICTURES, prompts)
     backbone(PICTURES, prompts, attention=True)
     backbone(PICTURES, prompts, tokens=True)
