@@ -73,7 +73,7 @@ def train(rank, num_ranks, config, work_dir, options=(), resume=None):
     if resume:
         command_line.resume_from(cfg, resume)
     if num_ranks > 1:
-        launch.fit_wrapper_to_cpu(cfg)
+        launch.fit_wrapper(cfg)
     # mmengine formats the text of the whole config for every checkpoint and log, which takes longer than these runs.
     with mock.patch('mmengine.config.config.FormatCode', lambda text, **_: (text, True)):
         runner = command_line.build_runner(cfg, ('train_dataloader', 'val_dataloader'))

@@ -26,7 +26,7 @@ def set_up_processes(cfg):
     nccl; CPUs, or more processes than GPUs that are hidden on purpose (``CUDA_VISIBLE_DEVICES=``), through gloo.
 
     Args:
-        cfg (Config): ``cfg.launcher`` is read; ``cfg.model_wrapper_cfg`` gets what DDP needs on the CPU.
+        cfg (Config): ``cfg.launcher`` is read; ``cfg.model_wrapper_cfg`` gets what DDP needs.
 
     Raises:
         ValueError: If the launcher's environment is incomplete or there are fewer GPUs than processes on this machine,
@@ -40,15 +40,14 @@ def set_up_processes(cfg):
     os.environ.update({'slurm': slurm_environment, 'mpi': mpi_environment}.get(launcher, dict)(os.environ))
     _check_environment(launcher)
     on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        _select_gpu(int(os.environ['LOCAL_RANK']))
-    else:
-        fit_wrapper_to_cpu(cfg)
+    device = _select_gpu(int(os.environ['LOCAL_RANK'])) if on_gpu else None
+    fit_wrapper(cfg, on_gpu)
     timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', DEFAULT_TIMEOUT)
     rank, size = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
     store = meet(rank, size)
+    # With the device NCCL connects now, not in the first step, and need not guess it.
     dist.init_process_group('nccl' if on_gpu else 'gloo', store=dist.PrefixStore('mmpretrain_mps', store), rank=rank,
-                            world_size=size, timeout=datetime.timedelta(seconds=timeout))
+                            world_size=size, timeout=datetime.timedelta(seconds=timeout), device_id=device)
     if size > 1:
         _heartbeats.append(Heartbeat(dist.PrefixStore('heartbeat', store.clone()), rank, size))
         _heartbeats[-1].start()
@@ -92,18 +91,21 @@ def leave_processes():
         dist.destroy_process_group()
 
 
-def fit_wrapper_to_cpu(cfg):
-    """Make mmengine wrap the model without a device id, which DDP refuses for a model on the CPU.
+def fit_wrapper(cfg, on_gpu=False):
+    """Say how mmengine wraps the model: gradients lie where they are sent from, without a copy in every step.
 
     Args:
         cfg (Config): ``model_wrapper_cfg`` is added or completed; other settings in it are kept. A wrapper
             that shards finds its device by itself.
+        on_gpu (bool): On CPUs there must be no device id, which DDP refuses there.
     """
     if (cfg.get('model_wrapper_cfg') or {}).get('type') == 'ShardedDataParallel':
         return
-    wrapper = dict(cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel', broadcast_buffers=False))
+    wrapper = dict(cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel', broadcast_buffers=False,
+                                                        gradient_as_bucket_view=True))
     wrapper.setdefault('find_unused_parameters', cfg.get('find_unused_parameters', False))
-    wrapper['device_ids'] = None
+    if not on_gpu:
+        wrapper['device_ids'] = None
     cfg.model_wrapper_cfg = wrapper
 
 
@@ -200,3 +202,4 @@ def _select_gpu(local_rank):
         raise ValueError(f'process {local_rank} of this machine has no GPU: {count} are visible, counted from 0. Start '
                          f'at most {count} processes, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to run on CPUs')
     torch.cuda.set_device(local_rank)
+    return torch.device('cuda', local_rank)

@@ -71,11 +71,15 @@ def test_an_unknown_launcher_is_refused_and_none_needs_nothing():
 
 def test_on_the_cpu_ddp_gets_no_device_and_keeps_what_the_config_says():
     cfg = Config(dict(find_unused_parameters=True))
-    launch.fit_wrapper_to_cpu(cfg)
-    assert cfg.model_wrapper_cfg == dict(
-        type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=True, device_ids=None)
+    launch.fit_wrapper(cfg)
+    default = dict(type='MMDistributedDataParallel', broadcast_buffers=False, gradient_as_bucket_view=True)
+    assert cfg.model_wrapper_cfg == dict(**default, find_unused_parameters=True, device_ids=None)
+    # On a GPU mmengine adds the device.
+    cfg = Config(dict())
+    launch.fit_wrapper(cfg, on_gpu=True)
+    assert cfg.model_wrapper_cfg == dict(**default, find_unused_parameters=False)
     cfg = Config(dict(model_wrapper_cfg=dict(type='Other', static_graph=True)))
-    launch.fit_wrapper_to_cpu(cfg)
+    launch.fit_wrapper(cfg)
     assert cfg.model_wrapper_cfg == dict(
         type='Other', static_graph=True, find_unused_parameters=False, device_ids=None)
 

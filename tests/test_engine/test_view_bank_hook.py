@@ -17,7 +17,7 @@ from tiny_digits import write_config
 import tiny_run
 from mmpretrain_mps.engine.hooks import ViewBankHook, view_bank_hook
 from mmpretrain_mps.engine.hooks.view_bank_hook import views_of_training
-from mmpretrain_mps.engine.launch import fit_wrapper_to_cpu
+from mmpretrain_mps.engine.launch import fit_wrapper
 from mmpretrain_mps.models import DualBranchViT
 from mmpretrain_mps.models.utils import view_bank
 from mmpretrain_mps.utils import apply_options
@@ -137,7 +137,7 @@ def train_ranks(rank, num_ranks, config, folder):
         entries.update(launcher='pytorch')
     cfg_hook = Config(dict(launcher=entries.get('launcher', 'none')))
     if num_ranks > 1:
-        fit_wrapper_to_cpu(cfg_hook)
+        fit_wrapper(cfg_hook)
         entries['model_wrapper_cfg'] = cfg_hook.model_wrapper_cfg.to_dict()
     computed, original = [], DualBranchViT._run_trunk
     with mock.patch.object(DualBranchViT, '_run_trunk', lambda self, x: computed.append(len(x)) or original(self, x)):

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.registry import METRICS
 
-from mmpretrain_mps.engine.launch import fit_wrapper_to_cpu
+from mmpretrain_mps.engine.launch import fit_wrapper
 from mmpretrain_mps.evaluation import BranchAccuracy
 
 PICTURES = 11  # no multiple of 2 or 4, so that samplers repeat some of them
@@ -33,7 +33,7 @@ def evaluate(rank, num_ranks, folder):
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg',
                 'val_evaluator'):
         config[key] = None
-    fit_wrapper_to_cpu(config)
+    fit_wrapper(config)
     torch.manual_seed(0)  # the same random classifier everywhere
     return {name: float(value) for name, value in Runner.from_cfg(config).test().items()}
 

@@ -16,7 +16,7 @@ from tiny_digits import CONFIG_FOLDER
 
 from mmpretrain_mps.datasets.pre_drawn_views import START_STREAM, PreDrawnViews
 from mmpretrain_mps.engine import command_line
-from mmpretrain_mps.engine.launch import fit_wrapper_to_cpu
+from mmpretrain_mps.engine.launch import fit_wrapper
 from mmpretrain_mps.models import PromptableViT
 from mmpretrain_mps.utils import apply_options
 
@@ -60,7 +60,7 @@ def build_runner(clip, work_dir, method='tip_adapter_f', options=(), validate=Tr
         command_line.without_validation(cfg)
     cfg.merge_from_dict(entries)
     if cfg.launcher != 'none':
-        fit_wrapper_to_cpu(cfg)
+        fit_wrapper(cfg)
     return Runner.from_cfg(cfg)
 
 
