@@ -10,6 +10,7 @@ from tiny_clip import save_tiny_clip
 from tiny_digits import write_config
 from tiny_run import ROOT, run_python
 from torch.autograd import DeviceType
+from torch.utils.flop_counter import FlopCounterMode
 
 TOOLS = ROOT / 'tools' / 'benchmark'
 
@@ -209,6 +210,22 @@ def test_methods_are_measured_against_plain_executions_with_the_same_numbers(met
     assert all(found['training'][name]['tflop'] <= found['training']['plain']['tflop'] for name in executions)
     assert found.get('search', {}).get('pairs') == pairs
     assert f'{method} ' in result.stdout
+
+
+@pytest.mark.parametrize('fused', [True, False])
+def test_an_attention_counts_the_same_whether_it_is_fused_or_not(monkeypatch, fused):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    from methods import uncounted_operators
+    attention, tokens = torch.nn.MultiheadAttention(16, 4, batch_first=True).eval(), torch.randn(5, 7, 16)
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(fused)
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=uncounted_operators()) as counter:
+            attention(tokens, tokens, tokens, need_weights=False)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+    # Four projections of 35 tokens, and scores and weighted sums of 5 x 7 x 7 pairs.
+    assert counter.get_total_flops() == 2 * 35 * 16 * 64 + 2 * 2 * 5 * 7 * 7 * 16
 
 
 @pytest.mark.parametrize('flags, message', [
