@@ -212,6 +212,17 @@ def test_methods_are_measured_against_plain_executions_with_the_same_numbers(met
     assert f'{method} ' in result.stdout
 
 
+def test_methods_measured_before_are_kept_only_where_settings_are_equal(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    from methods import other_methods, parse_arguments
+    path, settings = tmp_path / 'methods.json', dict(machine=dict(threads=1), classes=397)
+    path.write_text(json.dumps({**settings, 'methods': [dict(method='coop', trained=1), dict(method='tcp', trained=2)]}))
+    args = parse_arguments(['--methods', 'tcp', '--add', '--out', str(path)])
+    assert other_methods(args, {**settings, 'methods': []}) == [dict(method='coop', trained=1)]
+    with pytest.raises(ValueError, match='methods.json was measured with classes 397, this call has 1000; leave --add out'):
+        other_methods(args, {**settings, 'classes': 1000, 'methods': []})
+
+
 @pytest.mark.parametrize('fused', [True, False])
 def test_an_attention_counts_the_same_whether_it_is_fused_or_not(monkeypatch, fused):
     monkeypatch.syspath_prepend(str(TOOLS))

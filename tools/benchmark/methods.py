@@ -19,6 +19,7 @@ computes everything again for each pair, runs for the first few pairs.
 """
 import argparse
 import contextlib
+import json
 import logging
 import math
 import statistics
@@ -64,6 +65,7 @@ def parse_arguments(arguments=None):
     parser.add_argument('--seconds', type=float, default=60.0, help='each of the three, training and prediction apart')
     parser.add_argument('--no-plain', action='store_true', help='leave the plain executions out')
     parser.add_argument('--out', help='JSON file')
+    parser.add_argument('--add', action='store_true', help='keep what --out holds of other methods, measured under equal settings')
     return parser.parse_args(arguments)
 
 
@@ -323,6 +325,20 @@ def lines_of(found):
                + (f", {search['ratio']:.0f} x" if 'ratio' in search else ''))
 
 
+def other_methods(args, results):
+    """Return what an earlier call found of methods that are not measured now.
+
+    Raises:
+        ValueError: If that was on another machine, or under other settings.
+    """
+    found = json.loads(Path(args.out).read_text(encoding='utf-8'))
+    for name in results.keys() - {'methods'}:
+        if found[name] != results[name]:
+            raise ValueError(f'{args.out} was measured with {name} {found[name]}, this call has {results[name]}; '
+                             'leave --add out, or measure all methods alike')
+    return [method for method in found['methods'] if method['method'] not in args.methods]
+
+
 def main():
     """Measure all methods."""
     args = parse_arguments()
@@ -330,6 +346,8 @@ def main():
     torch.set_num_threads(args.threads)
     results = dict(machine=describe_machine(torch.device('cpu')), clock=args.clock, architecture=args.architecture,
                    classes=args.classes, batch=args.batch, methods=[])
+    if args.add:
+        results['methods'] = other_methods(args, results)
     for method in args.methods:
         results['methods'].append(run_method(method, args))
         print('\n'.join(lines_of(results['methods'][-1])), flush=True)
