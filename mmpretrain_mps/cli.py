@@ -5,6 +5,7 @@
     mps-clip predict model.pth FOLDER --out out.csv    a line for every picture, at any depth
     mps-clip compare PICTURES                          which method is best here, and is it beyond noise
     mps-clip zero-shot FOLDER --classes cat dog        CLIP as it is
+    mps-clip demo                                      all of it in the browser
 
 tools/*.py have all options; these commands have those that one's own pictures need.
 """
@@ -39,7 +40,7 @@ def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser('mps-clip', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for add, run in ((_add_train, train), (_add_predict, predict), (_add_test, test), (_add_compare, compare),
-                     (_add_zero_shot, zero_shot)):
+                     (_add_zero_shot, zero_shot), (_add_demo, demo)):
         command = add(commands)
         command.set_defaults(run=run)
         command.add_argument('--device', default='auto', help='cpu, cuda, cuda:1, ...; by default a GPU if there is one')
@@ -104,6 +105,13 @@ def _add_zero_shot(commands):
     command.add_argument('--templates', nargs='+', metavar='TEXT', help="prompts such as 'a photo of a {}.'")
     _add_clip(command)
     _add_table(command)
+    return command
+
+
+def _add_demo(commands):
+    command = commands.add_parser('demo', help='a page in the browser, on this machine alone: pictures into classes, tune, classify')
+    command.add_argument('--port', type=int, help='to listen on; by default a free one')
+    _add_clip(command)
     return command
 
 
@@ -199,6 +207,14 @@ def zero_shot(arguments):
     figures = classifier.report(arguments.pictures)
     print(f"{figures['pictures']:.0f} pictures of {len(classifier.classes_)} classes\n"
           f"{accuracy_table({'accuracy/zero_shot': figures['accuracy/zero_shot']})}")
+
+
+def demo(arguments):
+    """Answer the page until Ctrl-C."""
+    from .demo import Server  # which needs an optional package
+    server = Server(clip_of(arguments), arguments.device, arguments.port)
+    print(f'{server.address}\nCtrl-C ends it', flush=True)
+    server.run()
 
 
 def _load(arguments):

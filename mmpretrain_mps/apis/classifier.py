@@ -1,6 +1,6 @@
 """Few-shot classification by CLIP in the form of scikit-learn: fit, predict, score, save, load."""
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -84,7 +84,8 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
 
     def fit(self, pictures: Optional[Pictures] = None, labels: Optional[Sequence] = None,
             class_names: Union[Sequence[str], Dict[Any, str], None] = None,
-            templates: Optional[Sequence[str]] = None) -> 'FewShotClassifier':
+            templates: Optional[Sequence[str]] = None,
+            progress: Optional[Callable[[int, int], Any]] = None) -> 'FewShotClassifier':
         """Tune on labelled pictures.
 
         Args:
@@ -95,6 +96,8 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
             class_names (Sequence[str] | dict, optional): Names that CLIP reads, in the order of the sorted labels, or by label.
                 Defaults to the labels themselves, which then have to be names. ``zero_shot`` needs nothing else.
             templates (Sequence[str], optional): Prompt templates, each with one ``{}`` for the name.
+            progress (Callable, optional): Gets the steps that are done and those of the whole training, after each of them;
+                methods without steps do not call it.
 
         Returns:
             FewShotClassifier: Itself.
@@ -112,13 +115,13 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         if pictures is None:
             return self._fit_names(class_names, templates, trains)
         if labels is None:
-            return self._fit_folder(pictures, class_names, templates, trains)
+            return self._fit_folder(pictures, class_names, templates, trains, progress)
         sources = sources_of(pictures)
         classes, places = places_of(sources, labels)
         data = Given(checked_pictures(sources), places.tolist(), class_names_of(classes, class_names))
         with given(data) as key:
             cfg = self._config(templates, dict(type='GivenPictures', key=key), np.bincount(places).max() if trains else 1)
-            self._train(cfg, data.names, templates, trains)
+            self._train(cfg, data.names, templates, trains, progress)
         return self._keep(classes)
 
     def _fit_names(self, class_names, templates, trains):
@@ -129,7 +132,7 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         self._train(self._config(templates), names, templates, trains)
         return self._keep(np.array(list(class_names)))
 
-    def _fit_folder(self, folder, class_names, templates, trains):
+    def _fit_folder(self, folder, class_names, templates, trains, progress):
         if not isinstance(folder, (str, Path)) or not Path(folder).expanduser().is_dir():
             raise ValueError('labels are missing: expected fit(pictures, labels), or a folder with one folder per class, but '
                              f'pictures is {str(folder)[:100]!r}')
@@ -142,7 +145,7 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         if len(names) < 2:
             raise ValueError(f'{folder} holds one class alone, {names[0]!r}; expected two or more')
         cfg = self._config(templates, most_shots=np.bincount(dataset.split_labels['train']).max(), options=options)
-        self._train(cfg, names, templates or dataset.metainfo['templates'], trains)
+        self._train(cfg, names, templates or dataset.metainfo['templates'], trains, progress)
         return self._keep(np.array(names))
 
     def _config(self, templates, pictures=None, most_shots=1, options=None):
@@ -153,9 +156,9 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
             options['train_dataloader.dataset.templates'] = [templates] if isinstance(templates, str) else list(templates)
         return make_config(self.method, self.recipe, options, pictures)
 
-    def _train(self, cfg, names, templates, trains):
+    def _train(self, cfg, names, templates, trains, progress=None):
         """Train, and take the model as the checkpoint has it."""
-        self._take(cfg, train(cfg, self._device(), self.verbose, self.shots is None) if trains else None)
+        self._take(cfg, train(cfg, self._device(), self.verbose, self.shots is None, progress) if trains else None)
         if not trains:
             self.model_.set_classes(names, templates)
             self._meta = to_plain(dict(cfg=cfg.pretty_text, base=self.model_.describe()['base']))

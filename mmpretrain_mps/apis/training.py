@@ -6,7 +6,7 @@ import logging
 import random
 import tempfile
 import uuid
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import mmengine.device.utils
 import numpy as np
@@ -95,7 +95,8 @@ def training_pictures(cfg: Config) -> PictureFolder:
     return DATASETS.build(dict(cfg.test_dataloader.dataset, subset='train', pipeline=[]))
 
 
-def train(cfg: Config, device: str, verbose: int = 1, all_pictures: bool = False) -> dict:
+def train(cfg: Config, device: str, verbose: int = 1, all_pictures: bool = False,
+          progress: Optional[Callable[[int, int], Any]] = None) -> dict:
     """Train as ``tools/train.py`` does.
 
     Args:
@@ -103,6 +104,7 @@ def train(cfg: Config, device: str, verbose: int = 1, all_pictures: bool = False
         device (str): As torch names it.
         verbose (int): 0: nothing is shown; 1: a progress bar, and warnings; 2: the whole log.
         all_pictures (bool): All are meant to be taken, so that classes with fewer are none to warn of.
+        progress (Callable, optional): Gets the steps that are done and those of the whole training, after each of them.
 
     Returns:
         dict: The checkpoint of the last epoch, plain data, without what only resuming needs.
@@ -120,6 +122,8 @@ def train(cfg: Config, device: str, verbose: int = 1, all_pictures: bool = False
         runner = command_line.build_runner(cfg, ('train_dataloader', ))
         if verbose == 1:
             runner.register_hook(_ProgressBar(cfg.method.label), priority='VERY_LOW')
+        if progress is not None:
+            runner.register_hook(_Teller(progress), priority='VERY_LOW')
         runner.logger.addFilter(functools.partial(_is_news, all_pictures))
         runner.train()
         checkpoint = read_checkpoint(find_checkpoint(folder))
@@ -227,6 +231,17 @@ class _ProgressBar(Hook):
         """Leave the bar as it is."""
         self.bar.update(self.bar.total - self.bar.n)
         self.bar.close()
+
+
+class _Teller(Hook):
+    """Tells a program how far a training is."""
+
+    def __init__(self, progress: Callable[[int, int], Any]):
+        self.progress = progress
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Tell; ``runner.iter`` counts the steps before this one."""
+        self.progress(runner.iter + 1, runner.max_iters)
 
 
 def data_of(cfg: Config) -> Tuple[list, int, int]:

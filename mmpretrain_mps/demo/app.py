@@ -1,0 +1,135 @@
+"""Addresses of the page, and what they answer."""
+import json
+from typing import Any
+
+from flask import Flask, Response, abort, jsonify, render_template, request, send_file
+from werkzeug.exceptions import HTTPException
+
+from ..datasets.folder_listing import PICTURE_ENDINGS
+from ..utils.errors import user_message
+from ..utils.methods import method_names, read_method
+from .tabs import SUBSETS, Tabs, has_epochs
+
+# The page may load nothing from elsewhere and send nothing there, whatever it holds.
+POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
+          "form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
+HEADERS = {'Content-Security-Policy': POLICY, 'Referrer-Policy': 'no-referrer', 'X-Content-Type-Options': 'nosniff',
+           'Cache-Control': 'no-store'}
+
+
+def make_app(tabs: Tabs) -> Flask:
+    """Make the application.
+
+    Args:
+        tabs (Tabs): Of this program.
+
+    Returns:
+        Flask: It answers requests from pages of its own alone.
+    """
+    app = Flask(__name__)
+    # Names of this machine alone: else a page elsewhere could let its name mean 127.0.0.1.
+    app.config.update(TRUSTED_HOSTS=['127.0.0.1', 'localhost'], MAX_FORM_PARTS=None)
+    app.before_request(_refuse_other_pages)
+    app.after_request(_add_headers)
+    app.register_error_handler(Exception, _explain)
+
+    @app.get('/')
+    def page():
+        """The page, the same for all."""
+        methods = [(name, read_method(name).method.label, has_epochs(name)) for name in method_names()]
+        return render_template('page.html', architecture=tabs.clip['architecture'], methods=methods, default='mps',
+                               endings=' '.join(PICTURE_ENDINGS))
+
+    @app.post('/tabs')
+    def add():
+        """Begin."""
+        return jsonify(tab=tabs.add()), 201
+
+    @app.post('/tabs/<word>/end')
+    def end(word):
+        """The tab is closed."""
+        tabs.end(word)
+        return '', 204
+
+    @app.post('/tabs/<word>/tuning')
+    def tune(word):
+        """Start a training."""
+        order = _order_of(request.form.get('order'))
+        uploads = {subset: [request.files.getlist(f'{subset}-{place}') for place in range(len(order['names']))] for subset in SUBSETS}
+        with tabs.use(word) as tab:
+            tab.tune(order['names'], uploads, order['options'])
+        return jsonify(running=True), 202
+
+    @app.get('/tabs/<word>/tuning')
+    def progress(word):
+        """How far it is."""
+        with tabs.use(word) as tab:
+            return jsonify(tab.progress())
+
+    @app.delete('/tabs/<word>/tuning')
+    def cancel(word):
+        """End the training."""
+        with tabs.use(word) as tab:
+            tab.cancel()
+        return jsonify(running=False)
+
+    @app.post('/tabs/<word>/predictions')
+    def classify(word):
+        """Classify pictures."""
+        with tabs.use(word) as tab:
+            return jsonify(tab.classify(request.files.getlist('pictures')))
+
+    @app.get('/tabs/<word>/predictions.csv')
+    def table(word):
+        """The last predictions."""
+        with tabs.use(word) as tab:
+            return Response(tab.table(), mimetype='text/csv',
+                            headers={'Content-Disposition': 'attachment; filename=predictions.csv'})
+
+    @app.get('/tabs/<word>/model.pth')
+    def save(word):
+        """The model."""
+        with tabs.use(word) as tab:
+            return send_file(tab.model, 'application/octet-stream', True, 'model.pth') if tab.model.exists() else abort(404)
+
+    @app.post('/tabs/<word>/model.pth')
+    def load(word):
+        """Take a model."""
+        if 'model' not in request.files:
+            raise ValueError('there is no file')
+        with tabs.use(word) as tab:
+            return jsonify(classes=tab.load(request.files['model']))
+
+    return app
+
+
+def _refuse_other_pages():
+    """Let no other page of the browser order anything here; following a link to the page is fine."""
+    if request.path != '/' and request.headers.get('Sec-Fetch-Site', 'none') not in ('same-origin', 'none'):
+        abort(403)
+
+
+def _add_headers(response):
+    response.headers.update(HEADERS)
+    return response
+
+
+def _order_of(text: Any) -> dict:
+    """Read what is to be trained: ``names`` of classes, and ``options`` as in :meth:`Tab.tune`."""
+    try:
+        order = json.loads(text or '')
+    except ValueError:
+        order = None
+    if not isinstance(order, dict) or not isinstance(order.get('names'), list) or not isinstance(order.get('options'), dict):
+        raise ValueError('the order cannot be read; expected names and options as JSON')
+    return order
+
+
+def _explain(error):
+    """Answer with one message; what this program does not understand is shown in the terminal, too."""
+    if isinstance(error, HTTPException):
+        return jsonify(error=error.description), error.code
+    message = user_message(error)
+    if message is None:
+        raise error
+    return jsonify(error=message), 400
