@@ -7,6 +7,7 @@ from mmpretrain_mps.pictograms import read_index, read_sheet
 from mmpretrain_mps.pictograms.building import Kinds, build, read_kinds
 from mmpretrain_mps.pictograms.packages import read_listing
 
+ONE_KIND = Kinds(dict(all=CONCEPTS), (), {})
 KINDS = Kinds(dict(left=CONCEPTS[:10], right=CONCEPTS[10:]), ('right', ), {'flag': dict(groups=['Flags'])})
 
 
@@ -59,7 +60,7 @@ def test_what_is_empty_cut_off_or_missing_is_no_drawing(tmp_path):
         icons['second']['thing-b'] = '<path d="M30 30h60v20h-60z"/>'
         icons['third']['thing-c'] = '<this is no svg'
         del icons['first']['thing-d'], icons['second']['thing-d']
-    index = built(tmp_path, change)
+    index = built(tmp_path, change, ONE_KIND)
     left_out = index['left_out']
     assert left_out['drawings']['first'] == {'empty, or not to be rendered': ['thing-a']}
     assert left_out['drawings']['second'] == {'cut off at the border': ['thing-b']}
@@ -70,20 +71,21 @@ def test_what_is_empty_cut_off_or_missing_is_no_drawing(tmp_path):
 
 
 def test_doubles_are_told(tmp_path):
-    # The first tests show which concepts are tested on; those are copied here, each in its own way.
-    tested = built(tmp_path / 'plain')['kinds']['left']['test']
-
     def change(icons):
         icons['second']['thing-j'] = icons['second']['thing-a']  # another concept, drawn the same
-        icons['old'][tested[0]] = icons['first'][tested[0]]      # an older version that is no other
-        icons['learnt']['thing-k'] = icons['line']['thing-k']    # a pre-training picture that is tested on
+        for concept in CONCEPTS[:5]:
+            icons['old'][concept] = icons['first'][concept]      # older versions that are no others
+        icons['learnt']['thing-k'] = icons['line']['thing-k']    # a picture of a pre-training that is tested on
 
-    index = built(tmp_path / 'copies', change, pretraining=tmp_path / 'learnt')
+    index = built(tmp_path, change, ONE_KIND, tmp_path / 'learnt')
     assert index['left_out']['emoji']['drawn like thing-a'] == ['thing-j'] and 'thing-j' not in index['concepts']
-    assert tested[0] not in index['shown']['old'] and tested[0] not in index['things']
+    tested = index['kinds']['all']['test']
+    assert index['shown']['old'] == [concept for concept in tested if concept not in CONCEPTS[:5]] != tested
+    assert index['shown']['line'] == tested and not set(CONCEPTS[:5]) & set(index['things'])
     other = read_index(tmp_path / 'learnt')
     assert other['left_out']['drawings']['learnt'] == {'looks like a drawing of the tests': ['thing-k']}
-    assert set(other['sheets']['learnt']['concepts']) == set(CONCEPTS) - {'thing-k'} and list(other['sheets']) == ['learnt']
+    assert list(other['sheets']) == ['learnt']
+    assert set(other['sheets']['learnt']['concepts']) == set(CONCEPTS) - {'thing-k'}
 
 
 def test_other_names_of_an_icon_are_found(tmp_path):
