@@ -76,8 +76,9 @@ def make_app(tabs: Tabs) -> Flask:
     @app.post('/tabs/<word>/predictions')
     def classify(word):
         """Classify pictures."""
+        uploads = request.files.getlist('pictures')  # read whole before anything is refused, or the answer would be lost
         with tabs.use(word) as tab:
-            return jsonify(tab.classify(request.files.getlist('pictures')))
+            return jsonify(tab.classify(uploads))
 
     @app.get('/tabs/<word>/predictions.csv')
     def table(word):

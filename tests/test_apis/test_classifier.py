@@ -44,6 +44,12 @@ def fitted(folder):
     return make(shots=4, **SHORT).fit(folder)
 
 
+def test_a_program_is_told_how_far_a_training_is(folder):
+    told = []
+    make('clip_adapter', **SHORT).fit(folder, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]  # two epochs of one batch
+
+
 def paths_of(folder):
     paths = sorted(map(str, folder.glob('*/*.png')))
     return paths, [Path(path).parent.name for path in paths]

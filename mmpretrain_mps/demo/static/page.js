@@ -29,7 +29,8 @@ async function ask(path, method = 'GET', body = null) {
   try {
     answer = await fetch(path, {method, body});
   } catch {
-    throw Error('the program behind this page does not answer; start mps-clip demo again, and reload');
+    throw Error('nothing could be sent: either the program behind this page has ended (start mps-clip demo again, and open its ' +
+      'address), or a file was moved or changed since it was chosen');
   }
   const found = answer.status === 204 ? {} : await answer.json().catch(() => ({error: `the program answered ${answer.status}`}));
   if (!answer.ok) throw Error(found.error);
