@@ -9,7 +9,7 @@ from ..pictograms.views import desk_view, distorted_view, generator, plain_view
 from .base import SplitDataset
 from .split import SUBSETS, Split, class_range, hash_rows
 
-PICTOGRAM_TEMPLATES = ('a photo of a {}.', 'a picture of a {}.', 'a drawing of a {}.', 'an icon of a {}.')
+PICTOGRAM_TEMPLATES = ('a photo of a {}.', 'a picture of a {}.', 'a drawing of a {}.', 'an image of a {}.')
 DOMAINS = ('source', 'older', 'other_artist', 'sketch', 'distorted')
 THING_VIEWS = dict(train=8, val=4, test=4)
 

@@ -170,4 +170,4 @@ def _plain_code(code):
 
 def _joined(name):
     """Return a name without blanks, hyphens and a number of a variant at the end: sets write the same name differently."""
-    return re.sub(r'[-\s]|-\d+$', '', name.lower())
+    return re.sub(r'-\d+$', '', name.lower()).replace('-', '').replace(' ', '')
