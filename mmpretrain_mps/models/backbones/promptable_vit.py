@@ -166,5 +166,5 @@ def _with_prompts(states, index, prompts):
     """Overwrite the last tokens by the prompts of a block, if it has some of its own."""
     if not 0 < index < len(prompts):
         return states
-    vectors = prompts[index].to(states.dtype).expand(len(states), -1, -1)
+    vectors = prompts[index].to(states.dtype).expand(states.shape[0], -1, -1)
     return torch.cat([states[:, :states.shape[1] - vectors.shape[1]], vectors], 1)

@@ -101,6 +101,16 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
         for updates in self.updates:
             updates.unmerge()
 
+    def plain_clip(self):
+        """Return both towers with the updates merged into them; see :meth:`CLIPClassifier.plain_clip`."""
+        merged = [updates.merged for updates in self.updates]
+        self.merge()
+        try:
+            return super().plain_clip()
+        finally:
+            for updates in (updates for updates, stay in zip(self.updates, merged) if not stay):
+                updates.unmerge()
+
     @contextlib.contextmanager
     def frozen_towers(self):
         """Compute with the frozen weights alone for a while."""

@@ -77,6 +77,10 @@ class LinearProbeClassifier(CLIPClassifier):
         """Return a tuple with the unit-norm [CLS] features that the probe reads, ``(B, D)``."""
         return (F.normalize(self.backbone(inputs).cls, dim=-1), )
 
+    def plain_layer(self):
+        """Return the probe; see :meth:`CLIPClassifier.plain_layer`."""
+        return self.probe_weight.detach(), self.probe_bias.detach()
+
     def loss(self, views, data_samples):
         """Refuse to be trained step by step."""
         raise ValueError("a linear probe has no loss to descend; set train_cfg=dict(type='LinearProbeLoop')")

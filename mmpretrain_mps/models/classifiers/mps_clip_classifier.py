@@ -63,6 +63,7 @@ class MPSCLIPClassifier(CLIPClassifier):
 
     method = 'mps'
     default_backbone = 'DualBranchViT'
+    has_two_towers = True
     # Checkpoints from before these keys existed do not state them.
     described_by_default = {'method': 'mps', 'tune_stem': False}
 
@@ -93,6 +94,10 @@ class MPSCLIPClassifier(CLIPClassifier):
     def extract_feat(self, inputs):
         """Return a tuple with the unit-norm [CLS] features of the tuned branch, ``(B, D)``."""
         return (self.backbone(inputs, zero_shot=False).tuned[:, 0], )
+
+    def plain_tower(self):
+        """Return the weights of the tuned branch; see :meth:`CLIPClassifier.plain_tower`."""
+        return self.backbone.tuned_tower()
 
     def picture_batch(self, views, labels):
         """Run both branches on all views and reduce them to what the losses see of each picture.

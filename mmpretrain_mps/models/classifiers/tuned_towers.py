@@ -34,6 +34,7 @@ class TunedTowersClassifier(CLIPClassifier):
     """
 
     keeps_text_tower = True
+    has_two_towers = True
 
     def __init__(self, architecture, pretrained, chunk_size: Optional[int] = None, head: Optional[dict] = None,
                  **kwargs):
@@ -49,6 +50,12 @@ class TunedTowersClassifier(CLIPClassifier):
         """Return the unit-norm [CLS] features of the frozen tower, ``(B, D)``."""
         with torch.no_grad():
             return F.normalize(self.backbone(images).cls, dim=-1)
+
+    def plain_tower(self):
+        """Refuse prompts in the vision tower; see :meth:`CLIPClassifier.plain_tower`."""
+        if len(getattr(self, 'vision_prompts', ())):
+            raise ValueError('its prompt vectors stand among the patches of the picture in the blocks of the vision tower')
+        return super().plain_tower()
 
     def picture_batch(self, views, labels):
         """Run the tuned tower on all views, and the frozen one as far as a loss needs it.
