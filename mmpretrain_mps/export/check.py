@@ -53,9 +53,10 @@ def check_agreement(run: Callable[[np.ndarray], Dict[str, np.ndarray]], images: 
     for batch in (slice(None), slice(1)):
         for name, found in run(images[batch]).items():
             wanted = values[name][batch]
-            excess = np.abs(found - wanted) / np.maximum(1, np.abs(wanted))
-            # Written so that what is no number is refused as well.
-            if found.shape != wanted.shape or not excess.max() <= TOLERANCE:
+            if found.shape != wanted.shape:
+                raise ValueError(f'{path} was not written: its {name} have the shape {found.shape}, expected {wanted.shape}')
+            excess = (np.abs(found - wanted) / np.maximum(1, np.abs(wanted))).max()
+            if not excess <= TOLERANCE:  # so that what is no number is refused as well
                 raise ValueError(f'{path} was not written: of {len(wanted)} pictures its {name} differ from those of the classifier '
-                                 f'by up to {excess.max():.1e}, expected {TOLERANCE} at most. Another version of the libraries '
-                                 'may do better, or another format')
+                                 f'by up to {excess:.1e}, expected {TOLERANCE} at most. Another version of the libraries may do '
+                                 'better, or another format')

@@ -21,7 +21,7 @@ def describe_export(classifier: Any) -> Dict[str, Any]:
     """
     model = classifier.model_
     return dict(
-        format=EXPORT_FORMAT, version=__version__, method=model.method, architecture=model.architecture,
+        format=EXPORT_FORMAT, version=__version__, method=classifier.method, architecture=model.architecture,
         pretrained=model.pretrained, labels=classifier.classes_.tolist(), class_names=list(model.class_names),
         templates=list(model.templates), preprocessing=_describe_preprocessing(classifier._pipeline.transforms, model),
         temperature=classifier.temperature_, threshold=classifier.threshold_, conformal_level=classifier.conformal_level_,

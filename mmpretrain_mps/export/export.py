@@ -51,10 +51,10 @@ def export_classifier(classifier: Any, path: Union[str, Path], form: str = 'onnx
     _check_target(path, form)
     about = describe_export(classifier)
     sources = sources_of(sample_pictures() if pictures is None else pictures)
-    expected = classifier.logits(sources)
     with tempfile.TemporaryDirectory(prefix='.export-', dir=path.parent) as folder:
         written = Path(folder, path.name)
         about.update(FORMATS[form].write(classifier, about, written))
+        expected = classifier.logits(sources)
         images = prepared_pictures(classifier._pipeline, sources, about['preprocessing'])
         run = functools.partial(FORMATS[form].run, written, about)
         check_agreement(run, images, expected, about, path)

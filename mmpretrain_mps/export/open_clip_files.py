@@ -35,7 +35,7 @@ def write_open_clip(classifier: Any, about: Dict[str, Any], path: Path) -> Dict[
             weight, bias = _layer(model)
             state = model.plain_clip()
     except ValueError as error:
-        raise ValueError(f'{model.method} cannot be written as a plain CLIP: {error}. The formats onnx and torch_export take it as '
+        raise ValueError(f'{classifier.method} cannot be written as a plain CLIP: {error}. The formats onnx and torch_export take it as '
                          'it is') from error
     name, classes = f'{path.stem}-clip', f'{path.stem}-classes.safetensors'
     save_file(state, path)

@@ -55,6 +55,11 @@ class PromptableViT(BaseModule):
         self.train(self.training)
 
     @property
+    def out_indices(self) -> tuple:
+        """tuple[int]: Number of the block whose output becomes features, the last; mmpretrain's tools name files by it."""
+        return (len(self.zero_shot.transformer.resblocks) - 1, )
+
+    @property
     def embed_dims(self) -> int:
         """int: Dimension of the joint image and text space."""
         return self.zero_shot.proj.shape[1]

@@ -15,6 +15,9 @@ from ..utils.test_features import NO_FEATURES, TestFeatures, write_features
 from .class_texts import ModelOfClasses
 from .description import DescribedModule
 
+# Where mmpretrain's classifiers can be asked for their features.
+STAGES = ('backbone', 'neck', 'pre_logits')
+
 
 class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
     """The house of all methods: a frozen CLIP of open_clip, class names, checkpoints, several processes, predictions.
@@ -23,7 +26,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
 
     - trained parameters, in its ``__init__``, which ends with ``set_classes`` where class names are given;
     - :meth:`picture_batch` and :meth:`losses`: what a training step makes of pictures, and the losses of a batch;
-    - :meth:`branch_logits`: what a prediction is made of;
+    - :meth:`branch_logits` and :meth:`picture_features`: what a prediction is made of;
     - as far as it needs them, :meth:`class_features`, :meth:`frozen_features`, ``encode_class_texts``,
       ``describe_method``, and the attributes below.
 
@@ -227,6 +230,34 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         return views if is_frozen(views) else self.frozen_features(torch.cat(list(views)))
 
     # Prediction.
+
+    def picture_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute features by the tuned tower, or by the frozen one where no tower is tuned.
+
+        Args:
+            images (Tensor): Normalised pictures ``(B, 3, H, W)``.
+
+        Returns:
+            Tensor: Unit-norm [CLS] features ``(B, D)``.
+        """
+        raise NotImplementedError
+
+    def extract_feat(self, inputs: torch.Tensor, stage: str = STAGES[-1]) -> Tuple[torch.Tensor]:
+        """Return :meth:`picture_features` in the form in which mmpretrain's tools ask for features.
+
+        Args:
+            inputs (Tensor): Normalised pictures ``(B, 3, H, W)``.
+            stage (str): One of :data:`STAGES`; between backbone and logits, nothing changes the features here.
+
+        Returns:
+            tuple[Tensor]: ``(B, D)``.
+
+        Raises:
+            ValueError: If there is no such stage.
+        """
+        if stage not in STAGES:
+            raise ValueError(f'stage must be one of {STAGES}, but is {stage!r}')
+        return (self.picture_features(inputs), )
 
     def predict(self, inputs, data_samples=None) -> List:
         """Classify pictures.

@@ -91,9 +91,9 @@ class MPSCLIPClassifier(CLIPClassifier):
         return dict(group_depths=list(self.backbone.group_depths), adapters=len(self.backbone.tuned.adapters),
                     tune_stem=self.backbone.tune_stem)
 
-    def extract_feat(self, inputs):
-        """Return a tuple with the unit-norm [CLS] features of the tuned branch, ``(B, D)``."""
-        return (self.backbone(inputs, zero_shot=False).tuned[:, 0], )
+    def picture_features(self, images):
+        """Return the unit-norm [CLS] features of the tuned branch, ``(B, D)``."""
+        return self.backbone(images, zero_shot=False).tuned[:, 0]
 
     def plain_tower(self):
         """Return the weights of the tuned branch; see :meth:`CLIPClassifier.plain_tower`."""

@@ -22,7 +22,7 @@ class PictureBatch(NamedTuple):
 class TunedTowersClassifier(CLIPClassifier):
     """Base of methods whose pictures and texts go through tuned towers in every step.
 
-    A method says what these are, in ``extract_feat`` and ``class_features``, and what its losses are; predictions are
+    A method says what these are, in ``picture_features`` and ``class_features``, and what its losses are; predictions are
     scaled cosines of both. The frozen tower runs only where something depends on it.
 
     Args:
@@ -64,7 +64,7 @@ class TunedTowersClassifier(CLIPClassifier):
             PictureBatch: Of this process.
         """
         images = torch.cat(list(views))
-        tuned, = self.extract_feat(images)
+        tuned = self.picture_features(images)
         return PictureBatch(labels.repeat(len(views)), tuned, self.frozen_cls(images) if self.uses_zero_shot else None)
 
     def classify(self, batch: PictureBatch, texts: torch.Tensor):
@@ -84,7 +84,7 @@ class TunedTowersClassifier(CLIPClassifier):
     def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=False):
         """Compute the tuned logits and, as far as asked for, the frozen ones; see :class:`CLIPClassifier`."""
         self.refuse_layers(wanted)
-        tuned, = self.extract_feat(images)
+        tuned = self.picture_features(images)
         tuned_logits = self.cosine_logits(tuned, self.kept_class_features())
         if not zero_shot and self.head.alpha == 1:
             return self.head.branches(tuned_logits, None), cls_features(tuned, None)
