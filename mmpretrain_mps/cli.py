@@ -5,6 +5,7 @@
     mps-clip predict model.pth FOLDER --out out.csv    a line for every picture, at any depth
     mps-clip compare PICTURES                          which method is best here, and is it beyond noise
     mps-clip zero-shot FOLDER --classes cat dog        CLIP as it is
+    mps-clip export model.pth --out model.onnx         a file that predicts without this package
     mps-clip demo                                      all of it in the browser
 
 tools/*.py have all options; these commands have those that one's own pictures need.
@@ -23,6 +24,7 @@ from tqdm.auto import tqdm
 from .apis import FewShotClassifier
 from .apis.training import typed_values
 from .datasets.given import sources_of
+from .export import FORMATS
 from .models.utils.clip_loader import EMBEDDED_ARCHITECTURE, EMBEDDED_WEIGHTS
 from .utils.errors import user_errors
 from .utils.methods import RECIPES, method_names
@@ -40,7 +42,7 @@ def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser('mps-clip', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for add, run in ((_add_train, train), (_add_predict, predict), (_add_test, test), (_add_compare, compare),
-                     (_add_zero_shot, zero_shot), (_add_demo, demo)):
+                     (_add_zero_shot, zero_shot), (_add_export, export), (_add_demo, demo)):
         command = add(commands)
         command.set_defaults(run=run)
         command.add_argument('--device', default='auto', help='cpu, cuda, cuda:1, ...; by default a GPU if there is one')
@@ -115,6 +117,19 @@ def _add_demo(commands):
     return command
 
 
+def _add_export(commands):
+    command = commands.add_parser('export', help='write a file that predicts without this package')
+    _add_model(command)
+    command.add_argument('--format', choices=list(FORMATS), default='onnx', help='onnx by default; open_clip takes '
+                         'the methods that are a plain CLIP once they are tuned')
+    command.add_argument('--out', metavar='FILE', help=f'file to write; by default the name of the model with '
+                         f'{", ".join(form.ending for form in FORMATS.values())}')
+    command.add_argument('--overwrite', action='store_true', help='let --out replace a file')
+    command.add_argument('--pictures', metavar='FOLDER', help='compare the file with the model on these pictures; by default on '
+                         'parts of two photographs')
+    return command
+
+
 def _add_model(command):
     command.add_argument('model', help='file of `mps-clip train`, or a checkpoint of tools/train.py')
 
@@ -146,8 +161,7 @@ def clip_of(arguments):
 def train(arguments):
     """Tune, write the file, and test on what was kept for it."""
     out = Path(arguments.out)
-    if out.exists() and not arguments.overwrite:
-        raise ValueError(f'{out} exists; name another file by --out, or have it replaced by --overwrite')
+    _check_free(out, arguments)
     classifier = FewShotClassifier(
         **clip_of(arguments), method=arguments.method, recipe=arguments.recipe, shots=arguments.shots, seed=arguments.seed,
         device=arguments.device, verbose=0 if arguments.quiet else 1, **typed_values(arguments.architecture, arguments.cfg_options))
@@ -215,6 +229,24 @@ def demo(arguments):
     server = Server(clip_of(arguments), arguments.device, arguments.port)
     print(f'{server.address}\nCtrl-C ends it', flush=True)
     server.run()
+
+
+def export(arguments):
+    """Write a file for other programs, with its description."""
+    out = Path(arguments.out or Path(arguments.model).with_suffix(FORMATS[arguments.format].ending).name)
+    _check_free(out, arguments)
+    files = _load(arguments).export(out, arguments.format, arguments.pictures)
+    for file in files:
+        print(f'written: {file} ({file.stat().st_size / 1e6:.1f} MB)')
+    tower = json.loads(out.with_suffix('.json').read_text(encoding='utf-8')).get('open_clip')
+    if tower and tower['logits'] != 'fused':
+        print('these are the weights of the tuned branch alone; predictions of the model fuse it with the frozen CLIP, as the other '
+              'formats do')
+
+
+def _check_free(out, arguments):
+    if out.exists() and not arguments.overwrite:
+        raise ValueError(f'{out} exists; name another file by --out, or have it replaced by --overwrite')
 
 
 def _load(arguments):

@@ -11,6 +11,7 @@ from own_pictures import NAMES, write_pictures
 from tiny_digits import ROOT, environment
 
 from mmpretrain_mps import cli
+from mmpretrain_mps.apis import FewShotClassifier
 from mmpretrain_mps.benchmark import own_pictures, study_command
 from mmpretrain_mps.benchmark.cell_run import read_result, run_cell
 from mmpretrain_mps.benchmark.study import read_study
@@ -98,6 +99,23 @@ def test_zero_shot_prints_accuracy_or_a_table(pictures, tmp_path, capsys):
     assert len(rows_of(out)) == 30 and {row['label'] for row in rows_of(out)} <= {*NAMES, 'four'}
 
 
+def test_a_model_is_exported_for_other_programs(model, pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plain = tmp_path / 'zero_shot.pth'
+    FewShotClassifier('mps-mini', 'embedded', 'zero_shot', device='cpu').fit(class_names=list(NAMES)).save(plain)
+    flags = ('export', plain, '--format', 'open_clip', '--device', 'cpu', '--quiet', '--pictures', pictures)
+    assert mps_clip(*flags) == 0
+    names = ['zero_shot.safetensors', 'zero_shot-classes.safetensors', 'zero_shot-clip.json', 'zero_shot.json']
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in printed] == names and all((tmp_path / name).is_file() for name in names)
+    assert printed[0].endswith(' MB)') and json.loads((tmp_path / 'zero_shot.json').read_text())['labels'] == list(NAMES)
+    assert mps_clip(*flags) == 2 and 'zero_shot.safetensors exists; name another file by --out' in capsys.readouterr().err
+    assert mps_clip(*flags, '--overwrite', '--out', 'zero_shot.safetensors') == 0
+    assert mps_clip('export', model, '--format', 'open_clip', '--quiet') == 2
+    assert 'clip_adapter cannot be written as a plain CLIP: its adapter' in capsys.readouterr().err
+    assert not (tmp_path / 'model.safetensors').exists()
+
+
 def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None):
     """Run cells in this process: what starts others is tested elsewhere, and takes longer than these trainings."""
     for cell in cells:
@@ -178,6 +196,7 @@ def test_the_verdict_tells_noise_from_a_lead(tmp_path):
     (('predict', '{model}', '{empty}'), 'holds no pictures'),
     (('predict', '{nowhere}', '{pictures}'), 'nowhere does not exist'),
     (('predict', '{model}', '{pictures}', '--topk', '4'), '--topk is 4, expected a number from 1 to 3'),
+    (('export', '{model}', '--out', 'model.pt2'), 'model.pt2 does not end in .onnx, as files of the format onnx do'),
     (('compare', '{one}', *MINI), 'expected two or more, with different names'),
     (('zero-shot', '{pictures}', '--out', 'x.csv', *MINI), '--out is for the table of --classes'),
     (('zero-shot', '{pictures}', '--classes', 'tabby', *MINI), "no meaning for 'tabby'")])

@@ -26,7 +26,7 @@ from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'results'
-TEXTS = ('README.md', 'docs/evidence.md', 'docs/methods.md', 'docs/speed.md')
+TEXTS = ('README.md', 'docs/deployment.md', 'docs/evidence.md', 'docs/methods.md', 'docs/speed.md')
 STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
 # Folders of plots, and the file that each is drawn from.
 SOURCES = {**{f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}, 'bound': 'bound/bounds.json'}
@@ -249,6 +249,19 @@ def start():
             f"{found['machine']['processor']}).")
 
 
+def export():
+    """Return how long exported models take on a CPU, from the file that tools/benchmark/export.py wrote."""
+    found = read('benchmark/export.json')
+    columns = [(architecture, pictures) for architecture, medians in found['seconds'].items() for pictures in medians]
+    names = next(iter(found['seconds'][columns[0][0]].values()))
+    rows = [[name, *(f"{1000 * found['seconds'][architecture][pictures][name]:.1f}" for architecture, pictures in columns)]
+            for name in names]
+    table = markdown_table(['ms', *(f'{architecture}, {pictures}' for architecture, pictures in columns)], rows)
+    machine = found['machine']
+    return (f"{table}\n\n{machine['processor']}, threads: {found['settings']['threads']}; torch {machine['versions']['torch']}, "
+            f"onnxruntime {machine['onnxruntime']}. ViT-B-16 has random weights.")
+
+
 def parity():
     """Return how many recorded numbers of each method agree, and the largest difference."""
     found = read('parity.json')
@@ -281,7 +294,7 @@ def spread(values, sign='', digits=2):
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table,
               letters_table=letters_table, claims=claims, durations=durations, parts=parts, bound=bound, view_bank=view_bank, options=options,
-              memory=memory, parity=parity, start=start, **GPU_BLOCKS, operators=functools.partial(operators, STEPS['step']),
+              memory=memory, parity=parity, start=start, export=export, **GPU_BLOCKS, operators=functools.partial(operators, STEPS['step']),
               **{name: functools.partial(step, file) for name, file in STEPS.items()},
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, rows_of, name, shots)
                  for name, numbers in STUDY_SHOTS.items() for shots in numbers

@@ -272,6 +272,29 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         state = {name: value.cpu() for name, value in model.state_dict().items()}
         write_saved(path, self._meta, about, state)
 
+    def export(self, path: Union[str, Path], format: str = 'onnx', pictures: Optional[Pictures] = None) -> List[Path]:
+        """Write a file that predicts without this package; it is compared with this classifier before it takes its place.
+
+        Args:
+            path (str | Path): ``*.onnx``, ``*.pt2`` for ``'torch_export'``, or ``*.safetensors`` for ``'open_clip'``. A
+                description, ``*.json``, is written beside it: classes, preparation of pictures, temperature, and more.
+            format (str): ``'onnx'`` and ``'torch_export'`` take every method; ``'open_clip'``, weights of a plain CLIP with a
+                linear layer, those that can be folded into it.
+            pictures (str | Path | Sequence, optional): To compare on; by default parts of two photographs.
+
+        Returns:
+            list[Path]: The files that were written, ``path`` first.
+
+        Raises:
+            ImportError: If a package is missing that the format needs.
+            NotADirectoryError: If there is no such folder.
+            ValueError: If the format does not take the method or the preparation of pictures, or what was written predicts
+                otherwise; no file is left then.
+        """
+        from ..export import export_classifier  # which takes predictions from here
+        self._fitted()
+        return export_classifier(self, path, format, pictures)
+
     @classmethod
     def load(cls, path: Union[str, Path], device: str = 'auto', verbose: int = 1) -> 'FewShotClassifier':
         """Read a checkpoint of :meth:`save`, or of ``tools/train.py``; as data, no code in it is run.

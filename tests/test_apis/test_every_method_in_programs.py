@@ -1,4 +1,4 @@
-"""Every method by its name: fitted on a few pictures, saved, loaded, given further classes where it can take them."""
+"""Every method by its name: fitted on a few pictures, saved, loaded, exported, given further classes where it can take them."""
 from unittest import mock
 
 import numpy as np
@@ -16,6 +16,11 @@ SETTINGS = {
     'tip_adapter': dict(train_cfg__passes=1), 'tip_adapter_f': dict(SHORT, train_cfg__passes=1), 'zero_shot': {}}
 # They have learned something of each class.
 OF_CLASSES = ('amu_tuning', 'linear_probe')
+# What they compute beside a plain CLIP and a linear layer.
+NOT_PLAIN = {
+    'amu_tuning': 'a second network', 'clip_adapter': 'its adapter, a network', 'ivlp': 'its prompt vectors',
+    'mps': r'its adapters run beside the blocks 4 to 7 .*=\(8, 0, 4\) it has none', 'promptsrc': 'its prompt vectors',
+    'tac': 'its prompt vectors', 'tip_adapter': 'its memory', 'tip_adapter_f': 'its memory'}
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -25,11 +30,15 @@ def unformatted():
         yield
 
 
+def fitted(method, pictures, labels):
+    settings = SETTINGS.get(method, SHORT)
+    return FewShotClassifier('mps-mini', 'embedded', method, device='cpu', verbose=0, **settings).fit(pictures, labels)
+
+
 @pytest.mark.parametrize('method', method_names())
 def test_it_is_fitted_saved_loaded_and_given_classes(method, tmp_path):
-    settings = SETTINGS.get(method, SHORT)
     pictures, labels = digits(2)
-    classifier = FewShotClassifier('mps-mini', 'embedded', method, device='cpu', verbose=0, **settings).fit(pictures, labels)
+    classifier = fitted(method, pictures, labels)
     found = classifier.logits(pictures)
     assert found.fused.shape == (6, 3) and all(part.isfinite().all() for part in found)
     np.testing.assert_allclose(found.zero_shot_features.norm(dim=1), 1, rtol=1e-4)
@@ -49,3 +58,16 @@ def test_it_is_fitted_saved_loaded_and_given_classes(method, tmp_path):
     loaded.save(tmp_path / 'more.pth')
     again = FewShotClassifier.load(tmp_path / 'more.pth', device='cpu', verbose=0)
     assert all(map(torch.equal, again.logits(pictures), more))
+
+
+@pytest.mark.slow  # the exporters take ten seconds and more of each
+@pytest.mark.parametrize('method', method_names())
+def test_its_files_predict_what_it_does(method, tmp_path):
+    pictures, labels = digits(2)
+    classifier = fitted(method, pictures, labels)
+    for name, form in (('model.onnx', 'onnx'), ('model.pt2', 'torch_export'), ('model.safetensors', 'open_clip')):
+        if form == 'open_clip' and method in NOT_PLAIN:
+            with pytest.raises(ValueError, match=f'{method} cannot be written as a plain CLIP: .*{NOT_PLAIN[method]}'):
+                classifier.export(tmp_path / name, form, pictures)
+        else:  # which compares them
+            assert classifier.export(tmp_path / name, form, pictures)[0] == tmp_path / name

@@ -111,8 +111,9 @@ def test_the_hook_tells_the_model_in_every_step_and_the_log_where_pictures_are_r
 def run_once(dataset, **loader):
     """Call the hook as a training of one epoch does."""
     dataloader = DataLoader(dataset, **loader)
-    runner = SimpleNamespace(train_dataloader=dataloader, model=torch.nn.Linear(1, 1), epoch=3, logger=None,
-                             _train_loop=EpochBasedTrainLoop.__new__(EpochBasedTrainLoop))
+    loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
+    loop.dataloader = dataloader
+    runner = SimpleNamespace(train_dataloader=dataloader, model=torch.nn.Linear(1, 1), epoch=3, logger=None, _train_loop=loop)
     hook = EqualBatchesHook()
     hook.before_run(runner)
     hook.before_train_epoch(runner)

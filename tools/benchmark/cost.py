@@ -2,7 +2,7 @@
 
     python tools/benchmark/cost.py --batch 32 --dtype bfloat16
     python tools/benchmark/cost.py --peak 989 --float32-peak 67 --bandwidth 3.35     # of another GPU's data sheet
-    python tools/benchmark/cost.py --table        # the lines of docs/speed.md, into results/benchmark/cost.json
+    python tools/benchmark/cost.py --table --out results/benchmark/cost.json     # the lines of docs/speed.md
 
 The code runs on tensors without numbers, and every operator that is more than another view of its input counts as a kernel:
 its operations, and the bytes that it reads and writes. A kernel takes at least the longest of three times: operations at the
@@ -15,7 +15,7 @@ from typing import Callable, List, NamedTuple
 
 import torch
 from flops import without_numbers
-from machine import ROOT, describe_machine, write_results
+from machine import OUT, describe_machine, write_results
 from step import DTYPES, FORMULATIONS, Bench
 from step import parse_arguments as step_arguments
 from torch.overrides import TorchFunctionMode
@@ -181,7 +181,7 @@ def parse_arguments(argv=None) -> argparse.Namespace:
                         help='the same of float32; that of TF32 where it is used')
     parser.add_argument('--bandwidth', type=float, default=MEASURED['bandwidth'], help='TB/s of the memory')
     parser.add_argument('--table', action='store_true', help='all lines of the documentation, into --out')
-    parser.add_argument('--out', default=str(ROOT / 'results' / 'benchmark' / 'cost.json'))
+    parser.add_argument('--out', default=str(OUT / 'cost.json'))
     args = parser.parse_args(argv)
     for name in ('batch', 'peak', 'float32_peak', 'bandwidth'):
         if getattr(args, name) <= 0:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import ROOT, describe_machine, write_results
+from machine import OUT, ROOT, describe_machine, write_results
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
@@ -41,7 +41,7 @@ def parse_arguments(argv=None):
     parser.add_argument('--quick', action='store_true', help='two epochs of few pictures')
     parser.add_argument('--step-results', help='a result file of step.py to compare with; default: the newest of the '
                         'architecture')
-    parser.add_argument('--out', default=ROOT / 'results' / 'benchmark' / 'loader.json')
+    parser.add_argument('--out', default=OUT / 'loader.json')
     args = parser.parse_args(argv)
     if args.folder and not Path(args.folder).is_dir():
         parser.error(f'--folder {args.folder} is no folder; expected one with a sub-folder of pictures per class')
@@ -87,9 +87,9 @@ def pictures_per_second(loader, epochs):
 
 def consumed_by_step(path, architecture):
     """Return (file, pictures per second of our training step in it, on what device), or None without results."""
-    folder = ROOT / 'results' / 'benchmark'
-    files = [Path(path)] if path else sorted(folder.glob(f'step-{Path(architecture).name}-*.json'),
-                                             key=lambda file: file.stat().st_mtime)
+    pattern = f'step-{Path(architecture).name}-*.json'
+    found = [file for folder in (ROOT / 'results' / 'benchmark', OUT) for file in folder.glob(pattern)]
+    files = [Path(path)] if path else sorted(found, key=lambda file: file.stat().st_mtime)
     if not files:
         return None
     results = json.loads(files[-1].read_text(encoding='utf-8'))

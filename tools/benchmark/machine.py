@@ -14,6 +14,8 @@ from mmengine.device import get_device
 from mmpretrain_mps.models.backbones.linear import applies_to, multiply
 
 ROOT = Path(__file__).resolve().parents[2]
+# The figures of the docs lie in results/benchmark/: these are replaced only where --out names them.
+OUT = ROOT / 'work_dirs' / 'benchmark'
 PACKAGES = ('torch', 'mmengine', 'mmpretrain', 'open_clip_torch', 'numpy')
 
 

@@ -1,7 +1,7 @@
 """Memory of a training step by count, for machines that are not at hand.
 
     python tools/benchmark/memory.py --architecture ViT-L-14 --dtype bfloat16 --batch 32
-    python tools/benchmark/memory.py --table        # the lines of docs/speed.md, into results/benchmark/memory.json
+    python tools/benchmark/memory.py --table --out results/benchmark/memory.json     # the lines of docs/speed.md
 
 Two steps run on tensors without numbers, and every storage is counted from its first appearance until it is freed. What a
 device adds is not counted: its context, workspaces of its kernels, gaps of its allocator; leave a tenth and a gigabyte for
@@ -12,7 +12,7 @@ import weakref
 
 import torch
 from flops import without_numbers
-from machine import ROOT, describe_machine, write_results
+from machine import OUT, describe_machine, write_results
 from step import DTYPES, FORMULATIONS, Bench
 from step import parse_arguments as step_arguments
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -87,7 +87,7 @@ def main():
     parser.add_argument('--dtype', choices=DTYPES, default='bfloat16', help='float32, or autocast to the other two')
     parser.add_argument('--checkpointing', action='store_true', help='ours with gradient checkpointing')
     parser.add_argument('--table', action='store_true', help='all lines of the documentation, into --out')
-    parser.add_argument('--out', default=str(ROOT / 'results' / 'benchmark' / 'memory.json'))
+    parser.add_argument('--out', default=str(OUT / 'memory.json'))
     args = parser.parse_args()
     lines = TABLE if args.table else [
         (args.architecture, args.batch, args.dtype, ('--checkpointing', ) if args.checkpointing else ())]

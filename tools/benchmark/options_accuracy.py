@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from machine import ROOT, describe_machine, device_in_use, write_results
+from machine import OUT, ROOT, describe_machine, device_in_use, write_results
 
 PLAIN = 'plain'
 METRICS = {'accuracy/tuned': 'tuned', 'accuracy/fused': 'fused'}
@@ -51,7 +51,7 @@ def parse_arguments():
                         help=f'of: {", ".join(OPTIONS)}')
     parser.add_argument('--work-dir', default='work_dirs/options', help='folder of the trainings')
     parser.add_argument('--jobs', type=int, default=2, help='trainings at a time')
-    parser.add_argument('--out', default=str(ROOT / 'results' / 'benchmark' / 'options_accuracy.json'))
+    parser.add_argument('--out', default=str(OUT / 'options_accuracy.json'))
     arguments = parser.parse_args()
     if arguments.jobs < 1:
         parser.error(f'--jobs is {arguments.jobs}, expected 1 or more')

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 import torch.nn.functional as F
-from machine import ROOT, describe_machine, write_results
+from machine import OUT, describe_machine, write_results
 
 from mmpretrain_mps.models import GramAlignLoss, HierarchicalSculptLoss, LogitsFusionHead
 from mmpretrain_mps.models.classifiers.mps_clip_classifier import LossInputs
@@ -105,7 +105,7 @@ def main(argv=None):
     parser.add_argument('--classes', type=int, default=1000)
     parser.add_argument('--intermediate', type=int, default=1)
     parser.add_argument('--repeats', type=int, default=10)
-    parser.add_argument('--out', default=ROOT / 'results' / 'benchmark' / 'scaling.json')
+    parser.add_argument('--out', default=OUT / 'scaling.json')
     args = parser.parse_args(argv)
     points = []
     with tempfile.TemporaryDirectory() as folder:

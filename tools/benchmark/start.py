@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import ROOT, describe_machine, device_in_use, write_results
+from machine import OUT, ROOT, describe_machine, device_in_use, write_results
 
 FIRST_ITERATION = 'Epoch(train)'
 
@@ -46,7 +46,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', nargs='?', default=str(ROOT / 'configs' / 'mps_mini_16shot_digits.py'))
     parser.add_argument('--repeats', type=int, default=3)
-    parser.add_argument('--out', default=str(ROOT / 'results' / 'benchmark' / 'start.json'))
+    parser.add_argument('--out', default=str(OUT / 'start.json'))
     arguments = parser.parse_args()
     if arguments.repeats < 1:
         parser.error(f'--repeats is {arguments.repeats}, expected 1 or more')

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 from flops import counted_flops, least_flops
-from machine import (CLOCKS, ROOT, PeakMemory, alternate, describe_machine, launch_seconds, matmul_peak, median_ratio,
+from machine import (CLOCKS, OUT, PeakMemory, alternate, describe_machine, launch_seconds, matmul_peak, median_ratio,
                      write_results)
 from mmpretrain.structures import DataSample
 from operators import format_profile, profile
@@ -72,7 +72,7 @@ def parse_arguments(argv=None):
     parser.add_argument('--profile', action='store_true',
                         help='print and store the operators that our step and prediction spend their time in')
     parser.add_argument('--quick', action='store_true', help='under a minute on two cores')
-    parser.add_argument('--out', help='result file; default results/benchmark/step-....json')
+    parser.add_argument('--out', help='result file; default work_dirs/benchmark/step-....json')
     parser.add_argument('--memory-of', choices=FORMULATIONS, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     args.batch = args.batch or (2 if args.quick else 4)
@@ -343,7 +343,7 @@ def main(argv=None):
             return
         results, bench = measure(args, argv)
         print(format_results(results))
-        out = args.out or ROOT / 'results' / 'benchmark' / f'{name_of(args)}.json'
+        out = args.out or OUT / f'{name_of(args)}.json'
         write_results(results, out)
         if args.profile:
             results['profile'] = profile(bench)

@@ -55,6 +55,8 @@ class EqualBatchesHook(Hook):
         Raises:
             ValueError: If some processes would have one batch more than others.
         """
+        if not is_training(runner):
+            return
         loader = runner.train_dataloader
         self._equal_steps = count_equal_batches(loader, get_world_size())
         self._tell(runner, 0)
@@ -70,7 +72,7 @@ class EqualBatchesHook(Hook):
         Args:
             runner (Runner): The runner of the training.
         """
-        if not isinstance(runner.train_dataloader.sampler, FewShotSampler):
+        if is_training(runner) and not isinstance(runner.train_dataloader.sampler, FewShotSampler):
             announce_epoch(runner.train_dataloader.dataset, runner.epoch)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):

@@ -19,12 +19,17 @@ def built_datasets(runner):
         list[Dataset]: One to three data sets.
     """
     loops = (runner._train_loop, runner._val_loop, runner._test_loop)
-    return [loop.dataloader.dataset for loop in loops if isinstance(loop, BaseLoop)]
+    return [loop.dataloader.dataset for loop in loops if _has_pictures(loop)]
 
 
 def is_training(runner):
-    """Whether the runner trains, as opposed to a run that only validates or tests."""
-    return isinstance(runner._train_loop, BaseLoop)
+    """Whether the runner trains, as opposed to a run that only validates or tests, or plays learning rates through."""
+    return _has_pictures(runner._train_loop)
+
+
+def _has_pictures(loop):
+    """Whether a loop is built, and of a data set: mmpretrain's vis_scheduler.py has a list in the place of a loader."""
+    return isinstance(loop, BaseLoop) and not isinstance(loop.dataloader, list)
 
 
 def unwrapped(model):

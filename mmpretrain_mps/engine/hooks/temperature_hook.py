@@ -3,7 +3,7 @@ import torch
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-from .loops import unwrapped
+from .loops import is_training, unwrapped
 
 # More than any training has epochs, so that no two runs share the numbers of an epoch.
 _SEEDS_APART = 1_000_003
@@ -24,6 +24,8 @@ class TemperatureHook(Hook):
         Args:
             runner (Runner): The runner of the training.
         """
+        if not is_training(runner):
+            return
         model = unwrapped(runner.model)
         model.set_epoch(runner.epoch, runner.max_epochs)
         if getattr(model, 'random_training', False):

@@ -102,6 +102,11 @@ class DualBranchViT(BaseModule):
         self.train(self.training)
 
     @property
+    def out_indices(self):
+        """tuple[int]: Number of the block whose output becomes features, the last; mmpretrain's tools name files by it."""
+        return (len(self.zero_shot.transformer.resblocks) - 1, )
+
+    @property
     def embed_dims(self):
         """int: Dimension of the joint image and text space."""
         return self.zero_shot.proj.shape[1]
@@ -131,6 +136,31 @@ class DualBranchViT(BaseModule):
                    *tuned.ln_post.parameters(), tuned.proj],
         )
 
+    def tuned_tower(self):
+        """Return the state of a plain tower of open_clip that computes what the tuned branch does.
+
+        Returns:
+            dict[str, Tensor]: By the names of ``VisionTransformer``; the tensors are those of the branches.
+
+        Raises:
+            ValueError: If adapters run beside blocks, for which a plain tower has no place.
+        """
+        if self._adapted_depth:
+            first, last = self._trunk_depth, self._trunk_depth + self._adapted_depth - 1
+            raise ValueError(f'its adapters run beside the blocks {first} to {last} of the vision tower. Tuned with '
+                             f'model.backbone.group_depths={(last + 1, 0, self.num_tuned_blocks)} it has none')
+        tuned = {self._name_in_tower(name): parameter.detach() for name, parameter in self.tuned.named_parameters()}
+        return {**self.zero_shot.state_dict(), **tuned}
+
+    def _name_in_tower(self, name):
+        """Return the name that a tuned parameter, no adapter's, has in a tower of open_clip."""
+        part, _, rest = name.partition('.')
+        if part == 'blocks':
+            index, _, rest = rest.partition('.')
+            first = len(self.zero_shot.transformer.resblocks) - self.num_tuned_blocks
+            return f'transformer.resblocks.{first + int(index)}.{rest}'
+        return rest if part == 'stem' else name
+
     def frozen_counterparts(self):
         """Pair the tuned part with what it was copied from.
 
@@ -138,20 +168,11 @@ class DualBranchViT(BaseModule):
             dict[str, tuple[Parameter, Tensor]]: For each trainable parameter, by its name in this module: itself, and
             the value with which the tuned branch equals the zero-shot branch; zero for adapters.
         """
-        visual, tuned = self.zero_shot, self.tuned
-        sources = dict(visual.named_parameters())
-        first = len(visual.transformer.resblocks) - len(tuned.blocks)
-        pairs = {}
-        for name, parameter in tuned.named_parameters():
-            part, _, rest = name.partition('.')
-            if part == 'adapters':
-                frozen = torch.zeros_like(parameter)
-            elif part == 'blocks':
-                index, _, rest = rest.partition('.')
-                frozen = sources[f'transformer.resblocks.{first + int(index)}.{rest}']
-            else:
-                frozen = sources[rest if part == 'stem' else name]
-            pairs[f'tuned.{name}'] = parameter, frozen.detach()
+        sources, pairs = dict(self.zero_shot.named_parameters()), {}
+        for name, parameter in self.tuned.named_parameters():
+            is_adapter = name.startswith('adapters.')
+            frozen = torch.zeros_like(parameter) if is_adapter else sources[self._name_in_tower(name)].detach()
+            pairs[f'tuned.{name}'] = parameter, frozen
         return pairs
 
     @contextlib.contextmanager

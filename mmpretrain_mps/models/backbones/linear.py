@@ -34,8 +34,11 @@ def linear(inputs, weight, bias=None):
 
 
 def applies_to(inputs, weight):
-    """Whether a product goes through oneDNN: float32 on the CPU, outside of autocast and compiled graphs."""
-    if torch.compiler.is_compiling() or inputs.device.type != 'cpu' or torch.is_autocast_enabled('cpu'):
+    """Whether a product goes through oneDNN: float32 on the CPU, outside of autocast and of graphs that are compiled, exported
+    or traced, in which its operator has no place."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    if inputs.device.type != 'cpu' or torch.is_autocast_enabled('cpu'):
         return False
     return inputs.dtype == weight.dtype == torch.float32 and (prefers_onednn() if _forced is None else _forced)
 

@@ -20,11 +20,11 @@ def embed_patches(stem, images, prompts=None):
     """
     # The patch convolution runs in the weights' own type; autocast casts it where it is switched on.
     patches = stem.conv1(images).flatten(2).mT
-    cls_token = stem.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+    cls_token = stem.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
     tokens = torch.cat([cls_token, patches], 1)
     tokens = tokens + stem.positional_embedding.to(tokens.dtype)
     if prompts is not None:
-        tokens = torch.cat([tokens, prompts.to(tokens.dtype).expand(len(tokens), -1, -1)], 1)
+        tokens = torch.cat([tokens, prompts.to(tokens.dtype).expand(tokens.shape[0], -1, -1)], 1)
     return normalize(stem.ln_pre, tokens)
 
 

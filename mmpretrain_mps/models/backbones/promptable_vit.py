@@ -55,6 +55,11 @@ class PromptableViT(BaseModule):
         self.train(self.training)
 
     @property
+    def out_indices(self) -> tuple:
+        """tuple[int]: Number of the block whose output becomes features, the last; mmpretrain's tools name files by it."""
+        return (len(self.zero_shot.transformer.resblocks) - 1, )
+
+    @property
     def embed_dims(self) -> int:
         """int: Dimension of the joint image and text space."""
         return self.zero_shot.proj.shape[1]
@@ -166,5 +171,5 @@ def _with_prompts(states, index, prompts):
     """Overwrite the last tokens by the prompts of a block, if it has some of its own."""
     if not 0 < index < len(prompts):
         return states
-    vectors = prompts[index].to(states.dtype).expand(len(states), -1, -1)
+    vectors = prompts[index].to(states.dtype).expand(states.shape[0], -1, -1)
     return torch.cat([states[:, :states.shape[1] - vectors.shape[1]], vectors], 1)

@@ -120,6 +120,10 @@ class AMUTuningClassifier(LogitBiasClassifier):
         with torch.autocast(auxiliary.device.type, enabled=False):
             return standardize(F.linear(F.normalize(auxiliary.float(), dim=-1), self.auxiliary_weight))
 
+    def plain_tower(self):
+        """Refuse; see :meth:`CLIPClassifier.plain_tower`."""
+        raise ValueError('it looks at every picture with a second network as well')
+
     def zero_shot_and_bias(self, features):
         """Compute zero-shot logits, and the auxiliary logits weighed by the uncertainty."""
         zero_shot = self.zero_shot_logits(features.cls)

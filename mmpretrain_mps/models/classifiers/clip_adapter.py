@@ -49,6 +49,10 @@ class CLIPAdapterClassifier(FrozenImageClassifier):
         """Return what a checkpoint must share."""
         return dict(ratio=self.ratio, bottleneck=len(self.adapter.down.weight), final_relu=self.adapter.final_relu)
 
+    def plain_layer(self):
+        """Refuse; see :meth:`CLIPClassifier.plain_layer`."""
+        raise ValueError('its adapter, a network of two layers, changes the features behind the vision tower')
+
     def losses(self, batch):
         """Compute cross-entropy and accuracies; see :meth:`CLIPClassifier.losses`."""
         logits, *_ = self._logits(batch.cls, self.unit_prototypes(), self.head.uses_zero_shot)

@@ -1,5 +1,5 @@
 """What every method of few-shot adaptation of CLIP shares."""
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from ..utils.test_features import NO_FEATURES, TestFeatures, write_features
 from .class_texts import ModelOfClasses
 from .description import DescribedModule
 
+# Where mmpretrain's classifiers can be asked for their features.
+STAGES = ('backbone', 'neck', 'pre_logits')
+
 
 class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
     """The house of all methods: a frozen CLIP of open_clip, class names, checkpoints, several processes, predictions.
@@ -25,7 +28,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
 
     - trained parameters, in its ``__init__``, which ends with ``set_classes`` where class names are given;
     - :meth:`picture_batch` and :meth:`losses`: what a training step makes of pictures, and the losses of a batch;
-    - :meth:`branch_logits`: what a prediction is made of;
+    - :meth:`branch_logits` and :meth:`picture_features`: what a prediction is made of;
     - as far as it needs them, :meth:`class_features`, :meth:`frozen_features`, ``encode_class_texts``,
       ``describe_method``, and the attributes below.
 
@@ -66,6 +69,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
     default_backbone = 'PromptableViT'
     random_training = False
     """Whether a training step draws random numbers in the model; each epoch then starts from a seed of its own."""
+    has_two_towers = False
+    """Whether the two branches see different features of a picture; else they are two linear maps of the same."""
     takes_reference = False
     """Whether the last of the views of a training step is the picture without augmentation, see :class:`DualView`."""
 
@@ -227,6 +232,34 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
 
     # Prediction.
 
+    def picture_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute features by the tuned tower, or by the frozen one where no tower is tuned.
+
+        Args:
+            images (Tensor): Normalised pictures ``(B, 3, H, W)``.
+
+        Returns:
+            Tensor: Unit-norm [CLS] features ``(B, D)``.
+        """
+        raise NotImplementedError
+
+    def extract_feat(self, inputs: torch.Tensor, stage: str = STAGES[-1]) -> Tuple[torch.Tensor]:
+        """Return :meth:`picture_features` in the form in which mmpretrain's tools ask for features.
+
+        Args:
+            inputs (Tensor): Normalised pictures ``(B, 3, H, W)``.
+            stage (str): One of :data:`STAGES`; between backbone and logits, nothing changes the features here.
+
+        Returns:
+            tuple[Tensor]: ``(B, D)``.
+
+        Raises:
+            ValueError: If there is no such stage.
+        """
+        if stage not in STAGES:
+            raise ValueError(f'stage must be one of {STAGES}, but is {stage!r}')
+        return (self.picture_features(inputs), )
+
     def predict(self, inputs, data_samples=None) -> List:
         """Classify pictures.
 
@@ -278,6 +311,38 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
                 # With the sources, so that no other tensor can take their place in memory and be taken for them.
                 self._kept_class_features = state, self.class_features(), [tensor.detach() for tensor in sources]
         return self._kept_class_features[1]
+
+    # As a plain CLIP.
+
+    def plain_tower(self) -> Dict[str, torch.Tensor]:
+        """Return the weights of a plain vision tower of open_clip that computes the features of the tuned branch.
+
+        Returns:
+            dict[str, Tensor]: By their names in the tower. Here the frozen ones.
+
+        Raises:
+            ValueError: If no such tower does; says what the method computes besides.
+        """
+        return self.backbone.zero_shot.state_dict()
+
+    def plain_layer(self) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Return the weight ``(C, D)`` and the bias ``(C,)`` that make tuned logits of unit-norm features.
+
+        Raises:
+            ValueError: If no linear layer does; says what the method computes.
+        """
+        texts = self.kept_class_features()
+        return self.logit_scale * texts.float(), texts.new_zeros(len(texts), dtype=torch.float32)
+
+    def plain_clip(self) -> Dict[str, torch.Tensor]:
+        """Return the state of a whole CLIP of open_clip: :meth:`plain_tower` beside the text tower; copies.
+
+        Raises:
+            ValueError: As :meth:`plain_tower`.
+        """
+        tower = {f'visual.{name}': value for name, value in self.plain_tower().items()}
+        state = {**self._clip_of_texts().model.state_dict(), **tower}
+        return {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def unit_prototypes(self) -> torch.Tensor:
         """Return the class prototypes of the frozen model ``(C, D)``, of unit norm."""

@@ -101,6 +101,16 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
         for updates in self.updates:
             updates.unmerge()
 
+    def plain_clip(self):
+        """Return both towers with the updates merged into them; see :meth:`CLIPClassifier.plain_clip`."""
+        merged = [updates.merged for updates in self.updates]
+        self.merge()
+        try:
+            return super().plain_clip()
+        finally:
+            for updates in (updates for updates, stay in zip(self.updates, merged) if not stay):
+                updates.unmerge()
+
     @contextlib.contextmanager
     def frozen_towers(self):
         """Compute with the frozen weights alone for a while."""
@@ -132,9 +142,9 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
         """Return :meth:`class_features` for predictions; those under dropout, in training mode, are not kept."""
         return self.class_features() if self.training and self.random_training else super().kept_class_features()
 
-    def extract_feat(self, inputs):
-        """Return a tuple with the unit-norm [CLS] features with the updates, ``(B, D)``."""
-        return (F.normalize(self.backbone(inputs).cls, dim=-1), )
+    def picture_features(self, images):
+        """Return the unit-norm [CLS] features with the updates, ``(B, D)``."""
+        return F.normalize(self.backbone(images).cls, dim=-1)
 
     def frozen_cls(self, images):
         """Return the unit-norm [CLS] features without the updates, ``(B, D)``."""

@@ -31,9 +31,9 @@ class FrozenImageClassifier(CLIPClassifier):
     each counts as a picture.
     """
 
-    def extract_feat(self, inputs):
-        """Return a tuple with the unit-norm [CLS] features of the frozen model, ``(B, D)``."""
-        return (torch.nn.functional.normalize(self.backbone(inputs).cls, dim=-1), )
+    def picture_features(self, images):
+        """Return the unit-norm [CLS] features of the frozen model, ``(B, D)``."""
+        return torch.nn.functional.normalize(self.backbone(images).cls, dim=-1)
 
     def frozen_features(self, images: torch.Tensor) -> ImageFeatures:
         """Compute the features of pictures; see :meth:`CLIPClassifier.frozen_features`."""

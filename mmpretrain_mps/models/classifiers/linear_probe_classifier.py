@@ -73,9 +73,13 @@ class LinearProbeClassifier(CLIPClassifier):
         """bool: Whether it has been fitted."""
         return self.fit_of is not None
 
-    def extract_feat(self, inputs):
-        """Return a tuple with the unit-norm [CLS] features that the probe reads, ``(B, D)``."""
-        return (F.normalize(self.backbone(inputs).cls, dim=-1), )
+    def picture_features(self, images):
+        """Return the unit-norm [CLS] features that the probe reads, ``(B, D)``."""
+        return F.normalize(self.backbone(images).cls, dim=-1)
+
+    def plain_layer(self):
+        """Return the probe; see :meth:`CLIPClassifier.plain_layer`."""
+        return self.probe_weight.detach(), self.probe_bias.detach()
 
     def loss(self, views, data_samples):
         """Refuse to be trained step by step."""
@@ -123,7 +127,7 @@ class LinearProbeClassifier(CLIPClassifier):
         if self.fit_of is None:
             raise ValueError('the linear probe has not been fitted: train with LinearProbeLoop, or load a checkpoint')
         self.refuse_layers(wanted)
-        features, = self.extract_feat(images)
+        features = self.picture_features(images)
         with torch.autocast(features.device.type, enabled=False):
             probed = F.linear(features, self.probe_weight, self.probe_bias)
         zero_shot_logits = self.cosine_logits(features, self.unit_prototypes())

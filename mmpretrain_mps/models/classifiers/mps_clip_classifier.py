@@ -63,6 +63,7 @@ class MPSCLIPClassifier(CLIPClassifier):
 
     method = 'mps'
     default_backbone = 'DualBranchViT'
+    has_two_towers = True
     # Checkpoints from before these keys existed do not state them.
     described_by_default = {'method': 'mps', 'tune_stem': False}
 
@@ -90,9 +91,13 @@ class MPSCLIPClassifier(CLIPClassifier):
         return dict(group_depths=list(self.backbone.group_depths), adapters=len(self.backbone.tuned.adapters),
                     tune_stem=self.backbone.tune_stem)
 
-    def extract_feat(self, inputs):
-        """Return a tuple with the unit-norm [CLS] features of the tuned branch, ``(B, D)``."""
-        return (self.backbone(inputs, zero_shot=False).tuned[:, 0], )
+    def picture_features(self, images):
+        """Return the unit-norm [CLS] features of the tuned branch, ``(B, D)``."""
+        return self.backbone(images, zero_shot=False).tuned[:, 0]
+
+    def plain_tower(self):
+        """Return the weights of the tuned branch; see :meth:`CLIPClassifier.plain_tower`."""
+        return self.backbone.tuned_tower()
 
     def picture_batch(self, views, labels):
         """Run both branches on all views and reduce them to what the losses see of each picture.

@@ -144,9 +144,9 @@ class PromptSRCClassifier(TunedTowersClassifier):
         """
         self._teacher = self.class_names, F.normalize(prototypes.float(), dim=-1)
 
-    def extract_feat(self, inputs):
-        """Return a tuple with the unit-norm [CLS] features with prompts, ``(B, D)``."""
-        return (F.normalize(self.backbone(inputs, self.vision_prompts).cls, dim=-1), )
+    def picture_features(self, images):
+        """Return the unit-norm [CLS] features with prompts, ``(B, D)``."""
+        return F.normalize(self.backbone(images, self.vision_prompts).cls, dim=-1)
 
     def losses(self, batch):
         """Compute cross-entropy and the terms of the teacher that count.

@@ -241,9 +241,9 @@ class TACClassifier(TunedTowersClassifier):
         """Return the [CLS] features with prompts, ``(N, D)``, not of unit norm."""
         return self.backbone(images, self.vision_vectors(), self.num_clusters).cls
 
-    def extract_feat(self, inputs):
-        """Return a tuple with the unit-norm [CLS] features with prompts, ``(B, D)``."""
-        return (F.normalize(self.prompted_features(inputs), dim=-1), )
+    def picture_features(self, images):
+        """Return the unit-norm [CLS] features with prompts, ``(B, D)``."""
+        return F.normalize(self.prompted_features(images), dim=-1)
 
     # Training.
 

@@ -100,6 +100,10 @@ class TipAdapterClassifier(LogitBiasClassifier):
                                                    len(self.class_names))
         self.cache_keys.data = keys
 
+    def plain_layer(self):
+        """Refuse; see :meth:`CLIPClassifier.plain_layer`."""
+        raise ValueError('its memory weighs the training pictures by an exponential of their distance')
+
     def zero_shot_and_bias(self, features):
         """Compute zero-shot logits and what the memory says."""
         return self.zero_shot_logits(features.cls), cache_logits(self._affinities(features), self.inner)

@@ -22,7 +22,7 @@ class PictureBatch(NamedTuple):
 class TunedTowersClassifier(CLIPClassifier):
     """Base of methods whose pictures and texts go through tuned towers in every step.
 
-    A method says what these are, in ``extract_feat`` and ``class_features``, and what its losses are; predictions are
+    A method says what these are, in ``picture_features`` and ``class_features``, and what its losses are; predictions are
     scaled cosines of both. The frozen tower runs only where something depends on it.
 
     Args:
@@ -34,6 +34,7 @@ class TunedTowersClassifier(CLIPClassifier):
     """
 
     keeps_text_tower = True
+    has_two_towers = True
 
     def __init__(self, architecture, pretrained, chunk_size: Optional[int] = None, head: Optional[dict] = None,
                  **kwargs):
@@ -50,6 +51,12 @@ class TunedTowersClassifier(CLIPClassifier):
         with torch.no_grad():
             return F.normalize(self.backbone(images).cls, dim=-1)
 
+    def plain_tower(self):
+        """Refuse prompts in the vision tower; see :meth:`CLIPClassifier.plain_tower`."""
+        if len(getattr(self, 'vision_prompts', ())):
+            raise ValueError('its prompt vectors stand among the patches of the picture in the blocks of the vision tower')
+        return super().plain_tower()
+
     def picture_batch(self, views, labels):
         """Run the tuned tower on all views, and the frozen one as far as a loss needs it.
 
@@ -57,7 +64,7 @@ class TunedTowersClassifier(CLIPClassifier):
             PictureBatch: Of this process.
         """
         images = torch.cat(list(views))
-        tuned, = self.extract_feat(images)
+        tuned = self.picture_features(images)
         return PictureBatch(labels.repeat(len(views)), tuned, self.frozen_cls(images) if self.uses_zero_shot else None)
 
     def classify(self, batch: PictureBatch, texts: torch.Tensor):
@@ -77,7 +84,7 @@ class TunedTowersClassifier(CLIPClassifier):
     def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=False):
         """Compute the tuned logits and, as far as asked for, the frozen ones; see :class:`CLIPClassifier`."""
         self.refuse_layers(wanted)
-        tuned, = self.extract_feat(images)
+        tuned = self.picture_features(images)
         tuned_logits = self.cosine_logits(tuned, self.kept_class_features())
         if not zero_shot and self.head.alpha == 1:
             return self.head.branches(tuned_logits, None), cls_features(tuned, None)

@@ -31,9 +31,9 @@ class ZeroShotClassifier(CLIPClassifier):
         if class_names is not None:
             self.set_classes(class_names, templates)
 
-    def extract_feat(self, inputs):
-        """Return a tuple with the unit-norm [CLS] features ``(B, D)``."""
-        return (F.normalize(self.backbone(inputs).cls, dim=-1), )
+    def picture_features(self, images):
+        """Return the unit-norm [CLS] features ``(B, D)``."""
+        return F.normalize(self.backbone(images).cls, dim=-1)
 
     def loss(self, views, data_samples):
         """Refuse to be trained."""

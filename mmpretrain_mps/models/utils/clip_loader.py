@@ -1,4 +1,5 @@
 """CLIP models of open_clip: what a name stands for, where its weights are, and how its pictures are prepared."""
+import copy
 import hashlib
 import os
 import pickle
@@ -88,6 +89,22 @@ def clip_preprocess(architecture, pretrained=None):
         image_size=(size, size) if isinstance(size, int) else tuple(size),
         mean=tuple(preprocess.mean), std=tuple(preprocess.std),
         interpolation=preprocess.interpolation, resize_mode=preprocess.resize_mode)
+
+
+def model_config(architecture, pretrained=None):
+    """Return the towers of a model as open_clip's configs describe them; needs no weights.
+
+    Args:
+        architecture (str): As in :func:`clip_preprocess`.
+        pretrained (str, optional): Tag or path of a weights file.
+
+    Returns:
+        dict: ``embed_dim``, ``vision_cfg``, ``text_cfg`` and more, a copy.
+
+    Raises:
+        ValueError: If the architecture is unknown.
+    """
+    return copy.deepcopy(_read_config(architecture, pretrained)[0])
 
 
 def load_clip(architecture, pretrained, quick_gelu=None):
