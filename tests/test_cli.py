@@ -11,7 +11,7 @@ from own_pictures import NAMES, write_pictures
 from tiny_digits import ROOT, environment
 
 from mmpretrain_mps import cli
-from mmpretrain_mps.benchmark import own_pictures, study_command
+from mmpretrain_mps.benchmark import execution, own_pictures
 from mmpretrain_mps.benchmark.cell_run import read_result, run_cell
 from mmpretrain_mps.benchmark.study import read_study
 
@@ -98,7 +98,7 @@ def test_zero_shot_prints_accuracy_or_a_table(pictures, tmp_path, capsys):
     assert len(rows_of(out)) == 30 and {row['label'] for row in rows_of(out)} <= {*NAMES, 'four'}
 
 
-def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None):
+def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None, share=''):
     """Run cells in this process: what starts others is tested elsewhere, and takes longer than these trainings."""
     for cell in cells:
         if read_result(folder, cell) is None:
@@ -108,7 +108,7 @@ def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpo
 
 @pytest.mark.slow
 def test_methods_are_compared_on_ones_own_pictures(pictures, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(study_command, 'run_cells', run_here)
+    monkeypatch.setattr(execution, 'run_cells', run_here)
     flags = ('compare', pictures, '--methods', 'linear_probe', 'tip_adapter', '--seeds', 2, '--candidates', 1, '--shots', 2,
              '--work-dir', tmp_path / 'work', *MINI)
     assert mps_clip(*flags) == 0
