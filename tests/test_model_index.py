@@ -81,7 +81,9 @@ def test_a_wheel_holds_what_works_outside_a_checkout(tmp_path):
         wheel.extractall(tmp_path / 'site')
     assert {f'mmpretrain_mps/.mim/{name}' for name in tracked
             if name.startswith(('configs/', 'tools/', 'model-index'))} <= names
-    assert any(name.endswith('licenses/LICENSE') for name in names) and 'mmpretrain_mps/py.typed' in names
+    for file in ('LICENSE', 'mmpretrain_mps/mini_clip/NOTICE.md'):
+        assert any(name.endswith(f'.dist-info/licenses/{file}') for name in names)
+    assert {'mmpretrain_mps/py.typed', 'mmpretrain_mps/mini_clip/NOTICE.md'} <= names
     code = ("import mmpretrain_mps, mmpretrain; print(mmpretrain_mps.__file__); "
             "print(type(mmpretrain.get_model('zero-shot-mini_digits')).__name__)")
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True,

@@ -1,9 +1,8 @@
 """List the licences of what is shipped and of what it depends on: python tools/list_licences.py > docs/licences.md
 
-Versions are those of the environment that it is called in, with all extras: pip install -e '.[all extras]' -c constraints.txt.
+Versions are those of the environment that it is called in; it should have all extras of setup.py.
 """
 import re
-import sys
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -42,6 +41,8 @@ the UCI repository (Alpaydin and Kaynak, CC BY 4.0).
 
 ## What these bring along
 
+The CUDA libraries of NVIDIA come with the builds of PyTorch for Linux that pip takes by default, and not with those for the CPU.
+
 {further}
 """
 LONGEST = 60  # characters of a field that is to name a licence, and often holds its text
@@ -49,38 +50,37 @@ LONGEST = 60  # characters of a field that is to name a licence, and often holds
 
 def main():
     """Print the page."""
-    direct, further = {}, {}
-    for requirement in map(Requirement, metadata.requires(PROJECT)):
-        use = extra_of(requirement)
-        direct.setdefault(plain(requirement.name), []).append(use)
-    todo = [Requirement(f'{PROJECT}[{",".join(metadata.metadata(PROJECT).get_all("Provides-Extra") or ())}]')]
-    seen = set()
-    while todo:
-        requirement = todo.pop()
-        key = plain(requirement.name), tuple(sorted(requirement.extras))
-        if key in seen:
-            continue
-        seen.add(key)
-        if key[0] not in direct and key[0] != plain(PROJECT):
-            further[key[0]] = None
-        todo += needed_by(requirement)
-    rows = [[name, *described(name), ', '.join(dict.fromkeys(direct[name]))] for name in sorted(direct)]
+    direct = {}
+    for need in map(Requirement, metadata.requires(PROJECT)):
+        direct.setdefault(plain(need.name), []).append(use_of(need))
+    further = sorted(packages_of(PROJECT) - {*direct, plain(PROJECT)})
+    rows = [[name, *described(name), ', '.join(dict.fromkeys(uses))] for name, uses in sorted(direct.items())]
     print(INTRODUCTION.format(
         shipped=markdown_table(['file', 'what', 'licence', 'said in'], [[f'`{file}`', *more] for file, *more in SHIPPED]),
         direct=markdown_table(['package', 'version', 'licence', 'for'], rows),
-        further=markdown_table(['package', 'version', 'licence'], [
-            [name, *described(name)] for name in sorted(further) if installed(name)])), end='')
+        further=markdown_table(['package', 'version', 'licence'], [[name, *described(name)] for name in further])), end='')
+
+
+def packages_of(project):
+    """Return the names of the installed packages that one with all of its extras needs on this machine, and its own."""
+    extras = metadata.metadata(project).get_all('Provides-Extra') or ()
+    todo, seen = [Requirement(f'{project}[{",".join(extras)}]')], set()
+    while todo:
+        need = todo.pop()
+        key = plain(need.name), frozenset(need.extras)
+        if key not in seen and installed(need.name):
+            seen.add(key)
+            todo += needed_by(need)
+    return {name for name, _ in seen}
 
 
 def needed_by(requirement):
     """Return what an installed package needs on this machine with the extras that are asked for."""
-    distribution = installed(requirement.name)
-    needs = map(Requirement, distribution.requires or ()) if distribution else ()
-    return [need for need in needs
+    return [need for need in map(Requirement, metadata.requires(requirement.name) or ())
             if need.marker is None or any(need.marker.evaluate({'extra': extra}) for extra in ('', *requirement.extras))]
 
 
-def extra_of(requirement):
+def use_of(requirement):
     """Return what a requirement of this project is for: all of it, or one of its extras."""
     found = re.search(r'extra == "(\w+)"', str(requirement.marker or ''))
     return f'the extra {found[1]}' if found else 'all'
@@ -112,4 +112,4 @@ def plain(name):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

@@ -13,7 +13,7 @@ import torch
 from ..engine.work_folder import check_writable
 from ..utils.errors import user_message
 from ..utils.locking import leased, locked
-from .cell_run import LOG_FILE, clear, read_result, run_cell
+from .cell_run import LOG_FILE, RESULT_FILE, clear, result_in, run_cell
 
 TAIL_LINES = 15
 HEARTBEAT_SECONDS = 60
@@ -55,7 +55,8 @@ def run_logged(folder, cell, threads, resume=True, keep_checkpoints=False):
     os.dup2(log, 2)
     # Not within the folder, which may be cleared.
     with leased(work_dir.with_name(f'{work_dir.name}.lease')):
-        if read_result(folder, cell) is not None:
+        done = result_in(work_dir / RESULT_FILE)
+        if done is not None and done['hash'] == cell.key:
             return
         if not resume:
             clear(folder, cell)

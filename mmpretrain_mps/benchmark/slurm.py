@@ -23,7 +23,7 @@ LATE_SECONDS = 30
 MOST_JOBS = 1000
 # Times that a job whose time is over, or which has to make room for others, goes back into the queue.
 MOST_RETURNS = 10
-SIGNAL, SIGNAL_SECONDS = signal.SIGUSR1, 90  # and how long before the end
+SIGNAL, SIGNAL_SECONDS = getattr(signal, 'SIGUSR1', signal.SIGTERM), 90  # before the end; Windows has no such signal
 # Any other state is one from which a job may still give a result, such as when it goes back into the queue.
 ENDED = frozenset({'BOOT_FAIL', 'CANCELLED', 'COMPLETED', 'DEADLINE', 'FAILED', 'NODE_FAIL', 'OUT_OF_MEMORY', 'PREEMPTED',
                    'REVOKED', 'TIMEOUT'})
@@ -160,7 +160,7 @@ def _submit(folder, cells, options, jobs, resume, keep_checkpoints):
     # To submitit, a time of 0 makes every return count; the real one is among the options, which have the last word.
     executor.update_parameters(
         job_name='mmpretrain_mps', time=0, wckey=None, array_parallelism=jobs or MOST_JOBS, use_srun=True,
-        additional_parameters={'signal': f'USR1@{SIGNAL_SECONDS}', **{
+        additional_parameters={'signal': f'{SIGNAL.name[3:]}@{SIGNAL_SECONDS}', **{
             name: True if value == 'true' else str(value) for name, value in options.items()}},
         # Since Slurm 22.05 srun does not take it over from sbatch.
         srun_args=[f"--cpus-per-task={options['cpus-per-task']}"] if 'cpus-per-task' in options else [])

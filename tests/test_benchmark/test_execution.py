@@ -52,7 +52,7 @@ def on_a_cluster(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('flags, message', [
     (['--slurm', 'time=10'], '--slurm is for --executor slurm'),
-    (['--executor', 'slurm', '--devices', '0'], '--devices is for --executor local; of Slurm, GPUs are asked for by --slurm gpus=1'),
+    (['--executor', 'slurm', '--devices', '0'], '--devices is for --executor local; .* by --slurm gpus=1'),
     (['--executor', 'slurm', '--jobs', '0', '--slurm', 'time=1'], 'jobs is 0, expected 1 or more'),
     (['--executor', 'slurm', '--slurm', 'mem=4G'], '--slurm has no time; expected the longest time that one run may take'),
     (['--executor', 'slurm', '--slurm', 'time=1', 'array=0-3'], '--slurm array=0-3: expected a long option of sbatch'),

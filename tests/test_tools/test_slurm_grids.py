@@ -18,6 +18,8 @@ from mmpretrain_mps.benchmark.slurm import SIGNAL, CellJob, run_on_slurm
 
 TOOL = str(ROOT / 'tools' / 'fewshot_benchmark.py')
 WAIT_SECONDS = 900  # on a machine that does much else
+# A save formats the whole config anew, which takes longer than an epoch: one is enough to go on from.
+ONE_SAVE = 'default_hooks = dict(checkpoint=dict(interval=15))'
 pytestmark = pytest.mark.slow
 
 
@@ -41,7 +43,7 @@ def grid(config, work_dir, *flags):
 
 def test_a_job_that_has_to_make_room_goes_back_into_the_queue_and_on_from_its_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', environment()['PYTHONPATH'])
-    cell, = make_cells([write_config(tmp_path, epochs=60)], [1], [1])
+    cell, = make_cells([write_config(tmp_path, epochs=30, more=ONE_SAVE)], [1], [1])
     executor = submitit.LocalExecutor(tmp_path / 'jobs', max_num_timeout=3)
     executor.update_parameters(timeout_min=WAIT_SECONDS / 60)
     job = executor.submit(CellJob(str(tmp_path / 'runs'), cell))
@@ -67,15 +69,17 @@ def cluster():
 
 
 def slurm(*command, **variables):
-    return subprocess.run(command, capture_output=True, text=True, env=environment(**variables), timeout=WAIT_SECONDS, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, env=environment(**variables), timeout=WAIT_SECONDS,
+                          check=True).stdout
 
 
 def test_a_job_that_is_cancelled_is_finished_by_a_second_call_with_equal_figures(tmp_path, cluster):
-    config = write_config(tmp_path, epochs=60)
-    flags = ('--seeds', '1', '2', '--executor', 'slurm', '--slurm', 'time=10', 'mem=0')
-    process = subprocess.Popen(grid(config, tmp_path / 'out', *flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               env=environment(**cluster))
-    wait_for(lambda: list((tmp_path / 'out').glob('*/1shots_seed2-*/last_checkpoint')) or process.poll() is not None, 'no checkpoint')
+    config = write_config(tmp_path, epochs=30, more=ONE_SAVE)
+    flags = ('--seeds', '1', '2', '--executor', 'slurm', '--slurm', 'time=50')
+    process = subprocess.Popen(grid(config, tmp_path / 'out', *flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True, env=environment(**cluster))
+    wait_for(lambda: list((tmp_path / 'out').glob('*/1shots_seed2-*/last_checkpoint')) or process.poll() is not None,
+             'no checkpoint')
     jobs = slurm('squeue', '--me', '--array', '--noheader', '--format=%i', **cluster).split()
     second, = (name for name in jobs if name.endswith('_1'))
     slurm('scancel', second, **cluster)
@@ -100,7 +104,7 @@ def test_the_tasks_of_an_array_run_their_shares_and_the_last_one_writes_the_tabl
     config = write_config(tmp_path, epochs=1)
     script = tmp_path / 'array.sh'
     command = ' '.join(grid(config, tmp_path / 'out', '--seeds', '1', '2', '3', '--shard', '$SLURM_ARRAY_TASK_ID/2'))
-    script.write_text(f'#!/bin/bash\n#SBATCH --array=1-2 --time=10 --output={tmp_path}/%a.out\n{command}\n')
+    script.write_text(f'#!/bin/bash\n#SBATCH --array=1-2 --time=50 --output={tmp_path}/%a.out\n{command}\n')
     subprocess.run(['sbatch', '--wait', str(script)], env=environment(**cluster), timeout=WAIT_SECONDS, check=True)
     told = [(tmp_path / f'{task}.out').read_text() for task in (1, 2)]
     assert 'share 1 of 2\n2 cells' in told[0] and 'share 2 of 2\n1 cells' in told[1], told
