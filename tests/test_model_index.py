@@ -81,10 +81,11 @@ def test_a_wheel_holds_what_works_outside_a_checkout(tmp_path):
         wheel.extractall(tmp_path / 'site')
     assert {f'mmpretrain_mps/.mim/{name}' for name in tracked
             if name.startswith(('configs/', 'tools/', 'model-index'))} <= names
-    assert any(name.endswith('licenses/LICENSE') for name in names) and 'mmpretrain_mps/py.typed' in names
+    notices = [f'mmpretrain_mps/{folder}/NOTICE.md' for folder in ('mini_clip', 'pictograms')]
+    for file in ('LICENSE', *notices):
+        assert any(name.endswith(f'.dist-info/licenses/{file}') for name in names)
+    assert {'mmpretrain_mps/py.typed', *notices} <= names
     assert {name for name in tracked if name.startswith('mmpretrain_mps/pictograms/')} <= names
-    for folder in ('mini_clip', 'pictograms'):
-        assert any(name.endswith(f'licenses/mmpretrain_mps/{folder}/NOTICE.md') for name in names)
     code = ("import mmpretrain_mps, mmpretrain; print(mmpretrain_mps.__file__); "
             "print(type(mmpretrain.get_model('zero-shot-mini_digits')).__name__)")
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True,

@@ -6,7 +6,7 @@ of its own; then all are trained with the seeds of the report and tested. What i
 import argparse
 import sys
 
-from mmpretrain_mps.benchmark import study_command
+from mmpretrain_mps.benchmark import execution, study_command
 from mmpretrain_mps.utils.errors import user_errors
 from mmpretrain_mps.utils.trust import add_trust_flag
 
@@ -20,9 +20,7 @@ def parse_arguments():
     parser.add_argument('--methods', nargs='+', metavar='METHOD', help='compare only these; the baseline must be one')
     parser.add_argument('--against', metavar='FOLDER',
                         help='tables of an earlier run, such as results/digits_study: say which figures agree')
-    parser.add_argument('--jobs', type=int, help='runs at a time; by default one per GPU, or up to 4 on the CPU')
-    parser.add_argument('--devices', nargs='+', metavar='DEVICE',
-                        help='GPU numbers, or cpu; by default all GPUs, else cpu')
+    execution.add_flags(parser)
     parser.add_argument('--keep-checkpoints', action='store_true', help='keep the checkpoints of the reported runs')
     add_trust_flag(parser)
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')

@@ -2,7 +2,7 @@
 import argparse
 import sys
 
-from mmpretrain_mps.benchmark import command
+from mmpretrain_mps.benchmark import command, execution
 from mmpretrain_mps.utils.errors import user_errors
 from mmpretrain_mps.utils.methods import method_names
 from mmpretrain_mps.utils.option_values import OptionsAction
@@ -44,11 +44,7 @@ def parse_arguments():
                         'say what is missing; status 1 if anything is')
     parser.add_argument('--step-seconds', type=float, metavar='SECONDS',
                         help='with --dry-run: measured time of a training step, to estimate the whole')
-    parser.add_argument('--jobs', type=int, help='runs at a time; by default one per GPU, or up to 4 on the CPU')
-    parser.add_argument('--devices',
-                        nargs='+',
-                        metavar='DEVICE',
-                        help='GPU numbers, or cpu; by default all GPUs, else cpu')
+    execution.add_flags(parser)
     parser.add_argument('--select', default='last', metavar='{last,val}',
                         help='report the last epoch, or the best one on the validation split')
     parser.add_argument('--targets', action='store_true', help="test on the targets of the configs' test loops, too")

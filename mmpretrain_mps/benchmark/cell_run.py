@@ -29,6 +29,7 @@ from .selection import choice_pictures
 
 RESULT_FORMAT = 'mmpretrain_mps-benchmark-1'
 RESULT_FILE = 'result.json'
+LOG_FILE = 'log.txt'
 # What the readers of results count on.
 RESULT = {
     'format': str, 'hash': str, 'config': str, 'recipe': str, 'shots': count, 'seed': count, 'dataset': str,
@@ -229,13 +230,17 @@ def _commit():
 
 
 def clear(folder, cell):
-    """Remove what an unfinished run of a cell left behind.
+    """Remove what an unfinished run of a cell left behind, but its log, which this one may be writing to.
 
     Args:
         folder (str | Path): Of the grid.
         cell (Cell): Of the grid.
     """
-    shutil.rmtree(Path(folder, cell.folder), ignore_errors=True)
+    for path in Path(folder, cell.folder).glob('*'):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOG_FILE:
+            path.unlink(missing_ok=True)
 
 
 def _save_rarely(train, hook):

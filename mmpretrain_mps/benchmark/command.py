@@ -2,14 +2,14 @@
 import itertools
 from pathlib import Path
 
-import torch
-
+from ..utils.locking import leased
 from ..utils.methods import RECIPES, read_method
+from .cell_process import GridInterrupted
 from .cell_run import read_result
 from .curves import write_curves
 from .dry_run import dry_run
+from .execution import execution_of
 from .grid import OWN_METHOD, Treatment, find_config, label_of, make_cells, read_grid_file
-from .pool import GridInterrupted, available_cores, run_cells
 from .published import published_of
 from .tables import results_markdown, write_results
 
@@ -18,7 +18,7 @@ DEFAULT_SEEDS = (1, 2, 3)
 DEFAULT_VARIANT = 'paper'
 # Ways to train the paper's method; what it publishes of a recipe is of no other config's.
 VARIANTS_OF_THE_METHOD = (DEFAULT_VARIANT, 'official')
-MOST_CPU_JOBS = 4
+TABLES_LEASE = '.tables.lease'
 INTERRUPTED = 130
 
 
@@ -41,26 +41,36 @@ def run(arguments, config_folder, report):
     grid = read_grid_file(arguments.grid) if arguments.grid else {}
     cells = cells_of(arguments, config_folder, grid)
     published = published_of(grid, arguments.grid, quotable_labels(arguments, grid), cells)
-    devices, jobs = devices_and_jobs(arguments)
+    execution = execution_of(arguments, arguments.resume)
     folder, runs, failures, status = Path(arguments.work_dir), Path(arguments.runs_dir or arguments.work_dir), [], 0
     if arguments.dry_run:
-        return dry_run(runs, cells, report, arguments.step_seconds, jobs)
+        return dry_run(runs, execution.shard.of(cells), report, arguments.step_seconds, execution.jobs or len(cells))
     if arguments.step_seconds is not None:
         raise ValueError('--step-seconds is for the estimate of --dry-run')
     try:
-        failures = run_cells(runs, cells, devices, jobs, arguments.resume, arguments.keep_checkpoints, report)
+        failures = execution.run(runs, execution.shard.of(cells), report)
         status = 1 if failures else 0
     except GridInterrupted as interruption:
         report(f'interrupted: {interruption}')
         status = INTERRUPTED
-    results = [result for result in (read_result(runs, cell) for cell in cells) if result is not None]
-    files = [*write_results(folder, cells, results, failures, published), *write_curves(folder, results)]
-    report('\n' + results_markdown(cells, results, published=published))
+    results = [read_result(runs, cell) for cell in cells]
+    files = []
+    if execution.is_complete(results, report):
+        files = _write_tables(folder, cells, [result for result in results if result is not None], failures, published, report)
     for failure in failures:
         report(f'FAILED: {failure.cell.name} ({failure.reason}); the log in {runs / failure.cell.folder} ends with\n'
                + '\n'.join(f'    {line}' for line in failure.log_tail.splitlines()))
-    report('written: ' + ', '.join(map(str, files)))
+    if files:
+        report('written: ' + ', '.join(map(str, files)))
     return status
+
+
+def _write_tables(folder, cells, results, failures, published, report):
+    folder.mkdir(parents=True, exist_ok=True)
+    with leased(folder / TABLES_LEASE):  # two shares may come last
+        files = [*write_results(folder, cells, results, failures, published), *write_curves(folder, results)]
+    report('\n' + results_markdown(cells, results, published=published))
+    return files
 
 
 def cells_of(arguments, config_folder, grid):
@@ -152,24 +162,6 @@ def quotable_labels(arguments, grid):
                 if variant in VARIANTS_OF_THE_METHOD}
     ours = [treatment for treatment in treatments if treatment.method == OWN_METHOD]
     return {treatment.label: name for treatment, name in zip(ours, itertools.cycle(changes))} if changes else {}
-
-
-def devices_and_jobs(arguments):
-    """Return the devices of ``--devices`` and the number of ``--jobs``, or their defaults: all GPUs, else the CPU.
-
-    Args:
-        arguments (Namespace): With ``devices`` and ``jobs``, either may be None.
-
-    Returns:
-        tuple[list[str], int]: As :func:`.pool.run_cells` takes them.
-    """
-    devices = arguments.devices or list(map(str, range(torch.cuda.device_count()))) or ['cpu']
-    return devices, arguments.jobs if arguments.jobs is not None else default_jobs(devices)
-
-
-def default_jobs(devices):
-    """Return how many runs there are at a time unless told: one per GPU, a few on the CPU, whose memory they share."""
-    return min(MOST_CPU_JOBS, available_cores()) if list(devices) == ['cpu'] else len(devices)
 
 
 def split_recipes(grid, asked):

@@ -3,43 +3,22 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-import traceback
 from collections import deque
 from multiprocessing import connection
-from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
-from ..engine.work_folder import check_writable
-from ..utils.errors import user_message
-from ..utils.locking import locked
-from .cell_run import clear, read_result, run_cell
+from .cell_process import HEARTBEAT_SECONDS, Failure, GridInterrupted, log_tail, looked_after, run_logged
+from .cell_run import read_result
 from .progress import Progress
 
-LOG_FILE = 'log.txt'
 PRELOADED = ['mmpretrain_mps.benchmark.pool', 'sklearn.datasets']  # the latter brings the digits, and is slow to import
-TAIL_LINES = 15
-HEARTBEAT_SECONDS = 60
 GRACE_SECONDS = 5
 
 
-class Failure(NamedTuple):
-    """A cell that gave no result."""
-
-    cell: object
-    reason: str
-    log_tail: str
-
-
-class GridInterrupted(Exception):
-    """The grid was told to stop; what is done is done."""
-
-
-def run_cells(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None):
+def run_cells(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None, share=''):
     """Run all cells that are not done yet.
 
     Each runs in a process of its own that ends with this one, however this one ends. On the CPU the processes are
@@ -54,28 +33,26 @@ def run_cells(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkp
         resume (bool): Go on from the checkpoint of a run that was cut off.
         keep_checkpoints (bool): Keep the checkpoints of finished cells.
         report (Callable[[str], None], optional): Gets lines of progress.
+        share (str): Name of the share of a grid that the cells are; '' if they are all.
 
     Returns:
         list[Failure]: Cells without a result.
 
     Raises:
         GridInterrupted: After Ctrl-C or SIGTERM, when all processes have ended.
-        ValueError: If another grid runs in the same folder, or there are no jobs or no such devices.
+        ValueError: If the same cells are run in the folder by another call, or there are no jobs or no such devices.
     """
     slots = deque(make_slots(devices, jobs))
     todo = deque(cell for cell in cells if read_result(folder, cell) is None)
     progress = Progress(cells, [read_result(folder, cell) for cell in cells], len(slots), report or (lambda line: None))
     threads = threads_per_process(len(slots))
     running, failures = {}, []
-    check_writable(Path(folder))
-    with _only_one(folder), _interruptible():
+    with looked_after(folder, share):
         try:
             while todo or running:
                 while todo and slots:
                     cell, device = todo.popleft(), slots.popleft()
-                    if not resume:
-                        clear(folder, cell)
-                    process = _start(folder, cell, device, threads, keep_checkpoints)
+                    process = _start(folder, cell, device, threads, resume, keep_checkpoints)
                     running[process.sentinel] = process, cell, device, time.time()
                 ended = connection.wait(list(running), timeout=HEARTBEAT_SECONDS)
                 if not ended:
@@ -131,8 +108,10 @@ def make_slots(devices, jobs):
 
 
 def available_cores():
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    """Return the number of cores that this process may use: of a job of Slurm, which need not bind it to them, its own."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    of_job = os.environ.get('SLURM_CPUS_ON_NODE', '')
+    return min(cores, int(of_job)) if of_job.isdigit() else cores
 
 
 def threads_per_process(jobs):
@@ -148,25 +127,7 @@ def threads_per_process(jobs):
     return int(asked) if asked.isdigit() and int(asked) else max(1, available_cores() // jobs)
 
 
-def log_tail(folder, cell, lines=TAIL_LINES):
-    """Return the last lines that a cell logged.
-
-    Args:
-        folder (str | Path): Of the grid.
-        cell (Cell): Of the grid.
-        lines (int): How many.
-
-    Returns:
-        str: '' if there is no log.
-    """
-    try:
-        text = Path(folder, cell.folder, LOG_FILE).read_text(encoding='utf-8', errors='replace')
-    except OSError:
-        return ''
-    return '\n'.join(text.splitlines()[-lines:])
-
-
-def _start(folder, cell, device, threads, keep_checkpoints):
+def _start(folder, cell, device, threads, resume, keep_checkpoints):
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context('forkserver' if not device and 'forkserver' in methods else 'spawn')
     if context.get_start_method() == 'forkserver':
@@ -174,35 +135,18 @@ def _start(folder, cell, device, threads, keep_checkpoints):
     # Libraries read these once, at import: they must be right before the process exists.
     variables = dict(CUDA_VISIBLE_DEVICES=device,
                      **{name: str(threads) for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')})
-    process = context.Process(target=_run_in_child, args=(str(folder), cell, variables, threads, keep_checkpoints))
+    process = context.Process(target=_run_in_child, args=(str(folder), cell, variables, threads, resume, keep_checkpoints))
     with _environment(variables):
         process.start()
     return process
 
 
-def _run_in_child(folder, cell, variables, threads, keep_checkpoints):
-    """Run a cell; everything it prints, and why it fails, goes to its log."""
+def _run_in_child(folder, cell, variables, threads, resume, keep_checkpoints):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with_parent()
     os.environ.update(variables)
-    torch.set_num_threads(threads)
-    work_dir = Path(folder, cell.folder)
-    work_dir.mkdir(parents=True, exist_ok=True)
-    log = os.open(work_dir / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    # A grid that was killed a moment ago may still have a process in here.
-    with locked(work_dir / '.lock'):
-        try:
-            run_cell(folder, cell, resume=True, keep_checkpoints=keep_checkpoints)
-        except BaseException as error:
-            message = user_message(error)
-            if message is None:
-                traceback.print_exc()
-            else:  # what the user can mend needs no way through the code
-                print(f'{type(error).__name__}: {message}', file=sys.stderr, flush=True)
-            sys.exit(1)
+    run_logged(folder, cell, threads, resume, keep_checkpoints)
 
 
 def _die_with_parent():
@@ -244,28 +188,3 @@ def _environment(variables):
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _interruptible():
-    """Treat SIGTERM as Ctrl-C; only the main thread may ask for it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _only_one(folder):
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(Path(folder, '.lock'), wait=False))
-        except BlockingIOError:
-            raise ValueError(f'another grid runs in {folder}; wait for it or name another --work-dir') from None
-        yield

@@ -1,11 +1,13 @@
 """From the flags of tools/compare_methods.py to the tables of a study."""
 from pathlib import Path
 
+from ..utils.locking import leased
+from .cell_process import GridInterrupted
 from .cell_run import read_result
-from .command import INTERRUPTED, devices_and_jobs
+from .command import INTERRUPTED, TABLES_LEASE
 from .dry_run import Needs
+from .execution import execution_of
 from .grid import read_cell_config
-from .pool import GridInterrupted, run_cells
 from .selection import shows_test_pictures
 from .study import Choice, choose, only, read_study, report_cells, selection_cells
 from .study_results import agreement_of, agreement_text, read_study_results
@@ -14,6 +16,8 @@ from .study_tables import study_content, study_markdown, verdicts_of, write_stud
 
 def run(arguments, report):
     """Let every method choose its settings, train and test it with them, and write the tables.
+
+    A share of a study ends where it needs results of others: what is to be reported is known once all have selected.
 
     Args:
         arguments (Namespace): Flags of the tool.
@@ -27,6 +31,7 @@ def run(arguments, report):
         FileNotFoundError: If the study, the one to compare with, or weights or pictures that it needs, are not there.
         ValueError: If the study or a flag does not hold together.
     """
+    execution = execution_of(arguments)
     study = read_study(arguments.study)
     folder = Path(arguments.work_dir or Path('work_dirs', Path(arguments.study).stem))
     # Read and laid out before anything runs, so that a mistake in any method, claim or earlier study shows at once.
@@ -38,18 +43,21 @@ def run(arguments, report):
         study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
     refuse_test_pictures(arguments.study, to_select, to_report)
     require_what_is_needed(to_report)
+    failures = []
     try:
-        selection = _results(folder / 'selection', to_select, arguments, report, False, [study.selection['metric']])
+        selection = _results(folder / 'selection', to_select, arguments.study, execution._replace(keep_checkpoints=False), report,
+                             [study.selection['metric']], failures)
         choices = choose(study, selection) if selection else None
-        results = choices and _results(folder / 'report', _baseline_first(study, report_cells(study, choices)), arguments,
-                                       report, arguments.keep_checkpoints, _figures_of(study))
+        results = choices and _results(folder / 'report', _baseline_first(study, report_cells(study, choices)), arguments.study,
+                                       execution, report, _figures_of(study), failures)
     except GridInterrupted as interruption:
         report(f'interrupted: {interruption}')
         return INTERRUPTED
     if not results:
-        return 1
+        return int(bool(failures))
     content = study_content(study, choices, results)
-    files = write_study(arguments.out or folder, study, content, selection)
+    with leased(folder / TABLES_LEASE):  # two shares may come last
+        files = write_study(arguments.out or folder, study, content, selection)
     report('\n' + study_markdown(content))
     report('written: ' + ', '.join(map(str, files)))
     if earlier:
@@ -111,19 +119,20 @@ def _figures_of(study):
     return [metric for column in study.columns for metric in (column.metric, column.zero_shot) if metric]
 
 
-def _results(folder, cells, arguments, report, keep_checkpoints, wanted):
-    """Run cells and return their results, or None where one failed.
+def _results(folder, cells, study, execution, report, wanted, failures):
+    """Run cells and return the results of all, or None where one failed or is left to another share.
 
     The first is run alone, so that a metric that nothing measures is found before the hours of all others.
     """
     report(f'{folder.name}: {len(cells)} runs in {folder}')
-    places = devices_and_jobs(arguments)
-    if not run_cells(folder, cells[:1], *places, True, keep_checkpoints, report):
-        _require_figures(arguments.study, cells[0], read_result(folder, cells[0])['metrics'], wanted)
-    failures = run_cells(folder, cells, *places, True, keep_checkpoints, report)
+    own = execution.shard.of(cells)
+    if own and not execution.run(folder, own[:1], report):
+        _require_figures(study, own[0], read_result(folder, own[0])['metrics'], wanted)
+    failures += execution.run(folder, own, report)
     for failure in failures:
         report(f'FAILED: {failure.cell.name} ({failure.reason}); its log ends with\n{failure.log_tail}')
-    return None if failures else [read_result(folder, cell) for cell in cells]
+    results = [read_result(folder, cell) for cell in cells]
+    return results if execution.is_complete(results, report) and not failures else None
 
 
 def _require_figures(study, cell, metrics, wanted):

@@ -6,8 +6,8 @@ from reported import cell, drawn, make_grid, texts_of
 
 from mmpretrain_mps.analysis.contents import plots_of
 from mmpretrain_mps.analysis.grid import grid_sections, is_grid, read_grid
+from mmpretrain_mps.benchmark.cell_process import Failure
 from mmpretrain_mps.benchmark.grid import Cell
-from mmpretrain_mps.benchmark.pool import Failure
 from mmpretrain_mps.benchmark.tables import write_results
 
 # Zero-shot is 60: tuning adds 10 and 14 on average 12 with 1 shot, 20 with 4.

@@ -7,9 +7,9 @@ import xml.etree.ElementTree
 import pytest
 from PIL import Image
 
+from mmpretrain_mps.benchmark.cell_process import Failure
 from mmpretrain_mps.benchmark.curves import draw_curves, write_curves
 from mmpretrain_mps.benchmark.grid import Cell
-from mmpretrain_mps.benchmark.pool import Failure
 from mmpretrain_mps.benchmark.summary import speeds_of, spread_of, summarise
 from mmpretrain_mps.benchmark.tables import results_markdown, write_results
 

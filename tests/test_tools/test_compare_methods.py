@@ -7,9 +7,11 @@ import sys
 
 import pytest
 import yaml
+from made_up_results import put_results
 from tiny_digits import ROOT, write_config
 
-from mmpretrain_mps.benchmark import study_command
+from mmpretrain_mps.benchmark import execution, study_command
+from mmpretrain_mps.benchmark.execution import Shard
 
 STUDY = dict(
     config='tiny_digits.py', baseline='ce', title='Tiny',
@@ -38,7 +40,8 @@ def write_study(folder, more='', **changes):
 
 def run(study, work_dir, **flags):
     lines = []
-    defaults = dict(out=None, methods=None, against=None, jobs=2, devices=['cpu'], keep_checkpoints=False)
+    defaults = dict(out=None, methods=None, against=None, jobs=2, devices=['cpu'], executor='local', slurm=None,
+                    shard=Shard(), keep_checkpoints=False)
     arguments = argparse.Namespace(study=str(study), work_dir=str(work_dir), **{**defaults, **flags})
     return study_command.run(arguments, lines.append), '\n'.join(lines)
 
@@ -59,6 +62,22 @@ def test_methods_choose_are_tested_and_a_second_call_runs_nothing(tmp_path):
     assert again == 0 and text.count('4 cells, 4 done before, 0 to run') == 2
     assert text.endswith('2 of 2 means lie within the 95 % interval of the earlier one, 2 are equal run by run')
     assert (tmp_path / 'tables' / 'study.md').read_bytes() == (tmp_path / 'out' / 'study.md').read_bytes()
+
+
+def test_shares_of_a_study_report_once_all_have_selected(tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, 'run_cells', put_results)
+    monkeypatch.setattr(put_results, 'ran', [])
+    study, folder = write_study(tmp_path), tmp_path / 'out'
+    first, second = Shard(1, 2), Shard(2, 2)
+    status, told = run(study, folder, shard=first)
+    assert status == 0 and told.endswith('2 of 4 cells have no result yet: the share that comes last goes on, or a call without '
+                                         '--shard')
+    assert len(put_results.ran) == 2 and not (folder / 'report').exists()
+    assert run(study, folder, shard=second)[0] == 0  # selects the rest, and has begun to report
+    assert len(put_results.ran) == 6 and not (folder / 'study.json').exists()
+    status, told = run(study, folder, shard=first)
+    assert status == 0 and 'written: ' in told and len(put_results.ran) == 8
+    assert len(json.loads((folder / 'study.json').read_text())['cells']) == 4
 
 
 @pytest.mark.slow

@@ -12,9 +12,11 @@ import threading
 import time
 
 import pytest
+from made_up_results import put_results
 from tiny_digits import CONFIG_FOLDER, ROOT, environment, write_config
 
-from mmpretrain_mps.benchmark import command
+from mmpretrain_mps.benchmark import command, execution
+from mmpretrain_mps.benchmark.execution import Shard
 
 TOOL = str(ROOT / 'tools' / 'fewshot_benchmark.py')
 
@@ -31,6 +33,9 @@ def run(config, work_dir, **flags):
                     recipes=None,
                     jobs=1,
                     devices=['cpu'],
+                    executor='local',
+                    slurm=None,
+                    shard=Shard(),
                     select='last',
                     targets=False,
                     resume=True,
@@ -217,6 +222,23 @@ def test_ctrl_c_stops_the_cells_writes_the_tables_and_two_grids_do_not_share_a_f
     assert '2 of 2 cells are missing' in told and (work_dir / 'results.json').is_file()
     assert refusals == [f'another grid runs in {work_dir}; wait for it or name another --work-dir']
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_shares_run_all_cells_once_and_the_one_that_comes_last_writes_the_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, 'run_cells', put_results)
+    monkeypatch.setattr(put_results, 'ran', [])
+    grid = dict(config=write_config(tmp_path), work_dir=tmp_path / 'out', shots=[1, 2], seeds=[1, 2, 3])
+    status, told = run(**grid, shard=Shard(2, 2))
+    assert status == 0 and told.splitlines()[0] == 'share 2 of 2'
+    assert told.endswith('3 of 6 cells have no result yet: the share that comes last goes on, or a call without --shard')
+    assert not (tmp_path / 'out' / 'results.md').exists()
+    status, told = run(**grid, shard=Shard(1, 2))
+    assert status == 0 and 'written: ' in told
+    assert sorted((cell.shots, cell.seed) for cell in put_results.ran) == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
+    tables = (tmp_path / 'out' / 'results.md').read_bytes()
+    (tmp_path / 'out' / 'results.md').unlink()
+    assert run(**grid)[0] == 0 and len(put_results.ran) == 6
+    assert (tmp_path / 'out' / 'results.md').read_bytes() == tables and not list((tmp_path / 'out').rglob('*.lease'))
 
 
 @pytest.mark.parametrize('flags, message', [
