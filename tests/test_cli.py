@@ -116,7 +116,6 @@ def test_a_model_is_exported_for_other_programs(model, pictures, tmp_path, capsy
     assert not (tmp_path / 'model.safetensors').exists()
 
 
-def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None):
 def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None, share=''):
     """Run cells in this process: what starts others is tested elsewhere, and takes longer than these trainings."""
     for cell in cells:
