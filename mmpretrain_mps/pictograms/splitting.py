@@ -1,6 +1,5 @@
 """Which drawings are trained and tested on."""
 import hashlib
-from collections import defaultdict
 from typing import Dict, List, NamedTuple, Sequence
 
 import numpy as np
