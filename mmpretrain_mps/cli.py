@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import os
+import signal
 import sys
 import types
 from collections import Counter
@@ -230,6 +231,7 @@ def demo(arguments):
     from .demo import Server  # which needs an optional package
     server = Server(clip_of(arguments), arguments.device, arguments.port)
     print(f'{server.address}\nCtrl-C ends it', flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so does whoever stops it: the files of the tabs are to go
     server.run()
 
 

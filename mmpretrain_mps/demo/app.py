@@ -55,7 +55,8 @@ def make_app(tabs: Tabs) -> Flask:
     def tune(word):
         """Start a training."""
         order = _order_of(request.form.get('order'))
-        uploads = {subset: [request.files.getlist(f'{subset}-{place}') for place in range(len(order['names']))] for subset in SUBSETS}
+        places = range(len(order['names']))
+        uploads = {subset: [request.files.getlist(f'{subset}-{place}') for place in places] for subset in SUBSETS}
         with tabs.use(word) as tab:
             tab.tune(order['names'], uploads, order['options'])
         return jsonify(running=True), 202

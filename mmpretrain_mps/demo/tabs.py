@@ -81,9 +81,10 @@ class Tab:
             raise ValueError(f'there are no pictures in {_listed(empty)}; each class needs one at least, better four or more')
         if share and not any(pictures['test'].values()):
             parts = {name: divide_class(paths, share, 0, f'0/{name}') for name, paths in pictures['train'].items()}
-            pictures = dict(train={name: part[0] for name, part in parts.items()}, test={name: part[2] for name, part in parts.items()})
+            pictures = {subset: {name: part[place] for name, part in parts.items()} for subset, place in zip(SUBSETS, (0, 2))}
         labelled = [[(path, name) for name, paths in pictures[subset].items() for path in paths] for subset in SUBSETS]
-        self._tuning = Tuning(dict(self.clip, device=self.device, verbose=0, **settings), *labelled, self._folder / 'new' / 'model.pth')
+        settings = dict(self.clip, device=self.device, verbose=0, **settings)
+        self._tuning = Tuning(settings, *labelled, self._folder / 'new' / 'model.pth')
 
     def progress(self) -> Dict[str, Any]:
         """Return how far the training is, and take the model once it is there.
@@ -155,7 +156,8 @@ class Tab:
             raise ValueError('there are no pictures to classify')
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         try:
-            rows = {path: dict(name=name, fault=decoding_fault(path, MAX_PIXELS)) for path, name in _keep(uploads, folder).items()}
+            rows = {path: dict(name=name, fault=decoding_fault(path, MAX_PIXELS))
+                    for path, name in _keep(uploads, folder).items()}
             good = {path: row for path, row in rows.items() if not row['fault']}
             if good:
                 with _computing:
@@ -243,8 +245,8 @@ class Tabs:
         """
         with self._lock:
             if word not in self._tabs:
-                raise ValueError(f'this page is not known any more: the program was started anew, or {MAX_TABS} others were opened '
-                                 'since; reload it')
+                raise ValueError(f'this page is not known any more: the program was started anew, or {MAX_TABS} others were '
+                                 'opened since; reload it')
             self._tabs.move_to_end(word)
             tab = self._tabs[word]
         with tab.lock:

@@ -64,8 +64,9 @@ def choose(page, selector, paths):
 
 def drop(page, selector, paths):
     """Drop files from elsewhere onto an element."""
-    x, y = page.evaluate(f'(() => {{ const element = document.querySelector({selector!r}); element.scrollIntoView({{block: "center"}});'
-                         'const box = element.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()')
+    x, y = page.evaluate(f'(() => {{ const element = document.querySelector({selector!r});'
+                         'element.scrollIntoView({block: "center"}); const box = element.getBoundingClientRect();'
+                         'return [box.x + box.width / 2, box.y + box.height / 2]; })()')
     data = dict(items=[], files=[str(path) for path in paths], dragOperationsMask=1)
     for kind in ('dragEnter', 'dragOver', 'drop'):
         page.send('Input.dispatchDragEvent', type=kind, x=x, y=y, data=data)
@@ -178,7 +179,8 @@ def test_a_training_is_watched_and_cancelled(browser, folder):
     set_value(browser, '[name=epochs]', '100000')
     click(browser, '#start')
     until(browser, 'document.querySelector("progress").value > 0')
-    assert text(browser, '#progress').strip().startswith('step ') and browser.evaluate('document.querySelector("#start").disabled')
+    assert text(browser, '#progress').strip().startswith('step ')
+    assert browser.evaluate('document.querySelector("#start").disabled')
     click(browser, '#cancel')
     until(browser, 'document.querySelector("#cancel").hidden')
     assert text(browser, '#model-note') == 'Cancelled.' and not browser.evaluate('document.querySelector("#start").disabled')

@@ -1,7 +1,10 @@
 """The program as somebody starts it."""
+import os
+import signal
 import socket
 import sys
 import threading
+import time
 import urllib.request
 
 import pytest
@@ -44,15 +47,22 @@ def test_it_listens_on_this_machine_alone_and_ends_cleanly():
         urllib.request.urlopen(page.address, timeout=5)
 
 
-def test_the_command_says_where_it_is_and_ends_by_ctrl_c(monkeypatch, capsys):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_the_command_says_where_it_is_and_removes_its_files_when_it_is_stopped(monkeypatch, capsys, number):
+    before, ended = signal.getsignal(signal.SIGTERM), []
+    monkeypatch.setattr('mmpretrain_mps.demo.tabs.Tabs.end_all', lambda self: ended.append(self))
     with socket.create_server(('127.0.0.1', 0)) as other:
         port = other.getsockname()[1]
 
     def interrupt(self):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        time.sleep(10)
 
     monkeypatch.setattr('werkzeug.serving.BaseWSGIServer.serve_forever', interrupt)
-    assert start_page('--port', port) == 0
+    try:
+        assert start_page('--port', port) == 0 and len(ended) == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert capsys.readouterr().out == f'http://127.0.0.1:{port}/\nCtrl-C ends it\n'
 
 

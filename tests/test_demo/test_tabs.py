@@ -122,7 +122,8 @@ def test_its_model_is_that_of_the_same_training_elsewhere(tuned, tmp_path):
     np.testing.assert_allclose(theirs.predict_proba(new), ours.predict_proba(new), atol=1e-6)
 
     answer = page.classify([(png(picture), f'{place}.png') for place, picture in enumerate(new)]).json
-    assert answer['classes'] == ['one', 'three', 'two'] and [row['name'] for row in answer['rows']] == [f'{n}.png' for n in range(9)]
+    assert answer['classes'] == ['one', 'three', 'two']
+    assert [row['name'] for row in answer['rows']] == [f'{n}.png' for n in range(9)]
     np.testing.assert_allclose([row['fused'] for row in answer['rows']], ours.predict_proba(new), atol=1e-6)
     logits = ours.logits(new)
     for branch in ('zero_shot', 'tuned'):
@@ -148,7 +149,8 @@ def test_tabs_share_nothing_and_a_model_goes_from_one_to_the_other_as_a_file(tun
     page, other = tuned[0], Page(client)
     picture = files(1, 50, ['one'])['one']
     assert other.classify(picture).json['error'] == 'there is no model yet; tune one, or load one'
-    assert client.get(other.address('model.pth')).status_code == 404 and client.get(other.address('tuning')).json == {'running': False}
+    assert client.get(other.address('model.pth')).status_code == 404
+    assert client.get(other.address('tuning')).json == {'running': False}
     assert other.load(client.get(page.address('model.pth')).data).json == {'classes': ['one', 'three', 'two']}
     assert other.classify(picture).json == page.classify(picture).json
     client.post(other.address('end'))

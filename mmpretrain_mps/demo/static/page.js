@@ -278,7 +278,8 @@ function confusionTable(names, confusion) {
     const all = Math.max(1, row.reduce((sum, number) => sum + number, 0));
     return [names[place], ...row.map(number => cell(number || '·', number / all))];
   });
-  return make('figure', {}, make('figcaption', {textContent: 'Held-out pictures: rows are their classes, columns the (fused) predictions'}),
+  const caption = 'Held-out pictures: rows are their classes, columns the (fused) predictions';
+  return make('figure', {}, make('figcaption', {textContent: caption}),
     table(['', ...names], rows, 'confusion'));
 }
 
