@@ -12,7 +12,9 @@ def shaken(architecture, method, **options):
     options = {name.replace('__', '.'): value for name, value in options.items()}
     classifier = FewShotClassifier(architecture, None, method, device='cpu', verbose=0)
     cfg = make_config(method, 'default', dict(options, architecture=architecture, pretrained=None))
-    classifier._take(cfg, None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        classifier._take(cfg, None)
     classifier.model_.set_classes(NAMES)
     shake(classifier.model_)
     return classifier._keep(np.array(NAMES))

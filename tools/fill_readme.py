@@ -34,6 +34,7 @@ STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4)}
 STEPS = {'step_quick': 'step-ViT-B-16-cpu-float32-batch2',
          'step': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process',
          'step_one_library': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process-no_onednn'}
+EXPORTED = ('mps-mini', 'ViT-B-16')
 NEITHER = 'neither alignment nor sculpting'
 PARTS = (('accuracy/fused', 'fused', 2), ('accuracy/tuned', 'tuned', 2), ('symbols/accuracy/fused', 'symbols, fused', 2),
          ('symbols/accuracy/tuned', 'symbols, tuned', 2), ('gram/global', 'Gram change global', 3),
@@ -250,16 +251,14 @@ def start():
 
 
 def export():
-    """Return how long exported models take on a CPU, from the file that tools/benchmark/export.py wrote."""
-    found = read('benchmark/export.json')
-    columns = [(architecture, pictures) for architecture, medians in found['seconds'].items() for pictures in medians]
-    names = next(iter(found['seconds'][columns[0][0]].values()))
-    rows = [[name, *(f"{1000 * found['seconds'][architecture][pictures][name]:.1f}" for architecture, pictures in columns)]
-            for name in names]
-    table = markdown_table(['ms', *(f'{architecture}, {pictures}' for architecture, pictures in columns)], rows)
-    machine = found['machine']
-    return (f"{table}\n\n{machine['processor']}, threads: {found['settings']['threads']}; torch {machine['versions']['torch']}, "
-            f"onnxruntime {machine['onnxruntime']}. ViT-B-16 has random weights.")
+    """Return how long exported models take on a CPU, from the files that tools/benchmark/export.py wrote."""
+    found = [read(f'benchmark/export-{architecture}.json') for architecture in EXPORTED]
+    columns = {f"{file['settings']['architecture']}, {pictures}": seconds for file in found
+               for pictures, seconds in file['seconds'].items()}
+    rows = [[name, *(f'{1000 * seconds[name]:.1f}' for seconds in columns.values())] for name in next(iter(columns.values()))]
+    machine, threads = found[0]['machine'], found[0]['settings']['threads']
+    return (f"{markdown_table(['model, pictures', *columns], rows)}\n\n{machine['processor']}, threads: {threads}; torch "
+            f"{machine['versions']['torch']}, onnxruntime {machine['onnxruntime']}. ViT-B-16 has random weights.")
 
 
 def parity():

@@ -312,3 +312,22 @@ def test_the_formulas_of_the_scaling_model_are_what_is_gathered_and_multiplied(m
     assert received == [scaling.gathered_bytes(ranks=3, batch=5, **classes_free)]
     sys.modules.pop('scaling')
     sys.modules.pop('machine', None)
+
+
+@pytest.mark.slow
+def test_exported_models_are_timed_beside_the_tower(architecture, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    for name in ('export', 'machine'):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import export
+    monkeypatch.setattr(export, 'METHODS', ('zero_shot', ))
+    export.main(['--architecture', architecture, '--pictures', '1', '3', '--repeats', '2', '--threads', '1', '--out',
+                 str(tmp_path / 'export.json')])
+    found = json.loads((tmp_path / 'export.json').read_text())
+    names = ["open_clip's tower", 'zero_shot, PyTorch', 'zero_shot, ONNX', 'zero_shot, torch.export']
+    assert {count: list(seconds) for count, seconds in found['seconds'].items()} == {'1': names, '3': names}
+    assert all(value > 0 for seconds in found['seconds'].values() for value in seconds.values())
+    assert found['settings']['architecture'] == architecture and found['machine']['onnxruntime']
+    assert 'batch of 3: open_clip' in capsys.readouterr().out
+    for name in ('export', 'machine'):
+        sys.modules.pop(name, None)

@@ -1,6 +1,7 @@
 """How long exported models take on a CPU, beside the model itself and the plain tower of open_clip.
 
-    python tools/benchmark/export.py --threads 1 --clock process --out results/benchmark/export.json
+    python tools/benchmark/export.py --architecture ViT-B-16
+    python tools/benchmark/export.py --threads 1 --clock process        # a machine that others use too
 
 Untrained weights take as long as tuned ones. All formulations get the same pictures, and run in turn.
 """
@@ -54,10 +55,11 @@ def runners(architecture, method, folder, threads):
             f'{method}, torch.export': lambda images: program(torch.from_numpy(images))}
 
 
-def measure(architecture, arguments):
+def measure(arguments):
     """Return the median seconds of a prediction of each number of pictures: number to formulation to seconds."""
+    architecture, medians = arguments.architecture, {}
     tower = load_clip(architecture, EMBEDDED_WEIGHTS if architecture == EMBEDDED_ARCHITECTURE else None).model.visual
-    size, medians = model_config(architecture)['vision_cfg']['image_size'], {}
+    size = model_config(architecture)['vision_cfg']['image_size']
     with tempfile.TemporaryDirectory() as folder:
         functions = {"open_clip's tower": lambda images: tower(torch.from_numpy(images))}
         for method in METHODS:
@@ -74,13 +76,14 @@ def measure(architecture, arguments):
 def parse_arguments(argv=None):
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--architectures', nargs='+', default=[EMBEDDED_ARCHITECTURE, 'ViT-B-16'])
+    parser.add_argument('--architecture', default=EMBEDDED_ARCHITECTURE, help='the embedded model, or one of open_clip with random '
+                        'weights')
     parser.add_argument('--pictures', type=int, nargs='+', default=[1, 32], help='in a batch')
     parser.add_argument('--repeats', type=int, default=5, help='timed rounds')
     parser.add_argument('--calls', type=int, default=1, help='of each in a round')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--clock', choices=list(CLOCKS), default='wall', help='process: processor time, for busy machines')
-    parser.add_argument('--out', default=str(OUT / 'export.json'))
+    parser.add_argument('--out', help='result file; default work_dirs/benchmark/export-ARCHITECTURE.json')
     return parser.parse_args(argv)
 
 
@@ -89,13 +92,12 @@ def main(argv=None):
     arguments = parse_arguments(argv)
     torch.set_num_threads(arguments.threads)
     with user_errors():
-        seconds = {architecture: measure(architecture, arguments) for architecture in arguments.architectures}
-    for architecture, medians in seconds.items():
-        for pictures, found in medians.items():
-            print(f'{architecture}, batch of {pictures}: ' + ', '.join(f'{name} {1000 * value:.1f} ms' for name, value in found.items()))
+        medians = measure(arguments)
+    for pictures, found in medians.items():
+        print(f'batch of {pictures}: ' + ', '.join(f'{name} {1000 * value:.1f} ms' for name, value in found.items()))
     settings = {name: value for name, value in vars(arguments).items() if name != 'out'}
     write_results(dict(settings=settings, machine={**describe_machine(torch.device('cpu')), 'onnxruntime': onnxruntime.__version__},
-                       seconds=seconds), arguments.out)
+                       seconds=medians), arguments.out or OUT / f'export-{Path(arguments.architecture).name}.json')
 
 
 if __name__ == '__main__':

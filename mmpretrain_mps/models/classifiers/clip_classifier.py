@@ -30,7 +30,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
     - :meth:`picture_batch` and :meth:`losses`: what a training step makes of pictures, and the losses of a batch;
     - :meth:`branch_logits` and :meth:`picture_features`: what a prediction is made of;
     - as far as it needs them, :meth:`class_features`, :meth:`frozen_features`, ``encode_class_texts``,
-      ``describe_method``, and the attributes below.
+      ``describe_method``, and the attributes below; :meth:`plain_tower` or :meth:`plain_layer` where it predicts by more than the
+      frozen tower and its texts.
 
     Its state holds the trained weights, what is made of the class names, and a description of the base model; the frozen
     weights come from the base model again, which loading a checkpoint verifies.
