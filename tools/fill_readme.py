@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from _gpu_tables import GPU_BLOCKS
+from _method_tables import METHOD_BLOCKS
 
 from mmpretrain_mps.analysis.bound_study import bound_plots
 from mmpretrain_mps.analysis.study import study_plots
@@ -293,7 +294,8 @@ def spread(values, sign='', digits=2):
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table,
               letters_table=letters_table, claims=claims, durations=durations, parts=parts, bound=bound, view_bank=view_bank, options=options,
-              memory=memory, parity=parity, start=start, export=export, **GPU_BLOCKS, operators=functools.partial(operators, STEPS['step']),
+              memory=memory, parity=parity, start=start, export=export, **GPU_BLOCKS, **METHOD_BLOCKS,
+              operators=functools.partial(operators, STEPS['step']),
               **{name: functools.partial(step, file) for name, file in STEPS.items()},
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, rows_of, name, shots)
                  for name, numbers in STUDY_SHOTS.items() for shots in numbers

@@ -10,9 +10,12 @@ from packaging.requirements import Requirement
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 PROJECT = 'mmpretrain_mps'
+# What tells the text of a licence, for packages that name theirs nowhere else.
+TEXTS = {'Permission is hereby granted, free of charge': 'MIT', 'Apache License Version 2.0': 'Apache-2.0',
+         'Mozilla Public License Version 2.0': 'MPL-2.0'}
 # Path in the package, what it is, its licence, and the file of the wheel that has it or says more.
 SHIPPED = (
-    ('*.py, .mim/*', 'code, configs, tools', 'Apache-2.0', 'LICENSE'),
+    ('*.py, .mim/*, demo/*', 'code, configs, tools, the page in the browser', 'Apache-2.0', 'LICENSE'),
     ('mini_clip/open_clip_model.safetensors', 'the mini CLIP, trained by this project on pictures that it draws', 'Apache-2.0',
      'mini_clip/NOTICE.md'),
     ('mini_clip/auxiliary_resnet18.safetensors', 'the auxiliary network, trained by MoCo v3 on the same pictures', 'Apache-2.0',
@@ -20,6 +23,11 @@ SHIPPED = (
     ('mini_clip/bpe_merges.txt.gz', "byte pairs, learned on the project's own captions", 'Apache-2.0', 'mini_clip/NOTICE.md'),
     ('mini_clip/vocabulary.json, mini_clip/open_clip_config.json', 'words and sizes of the mini CLIP', 'Apache-2.0',
      'mini_clip/NOTICE.md'),
+    ('pictograms/noto.webp, pictograms/noto-v1.webp', 'pictures rendered from Noto Emoji', 'Apache-2.0', 'pictograms/NOTICE.md'),
+    ('pictograms/twemoji.webp, pictograms/fxemoji.webp, pictograms/emojione.webp, pictograms/emojione-monotone.webp',
+     'pictures rendered from Twemoji, Firefox OS Emoji and Emojitwo', 'CC BY 4.0', 'pictograms/NOTICE.md'),
+    ('pictograms/pictograms.json', 'their names, groups and keywords', 'MIT, Unicode-3.0', 'pictograms/NOTICE.md'),
+    ('pictograms/kinds.yaml, pictograms/packages.yaml', 'which is of which kind and subset, by this project', 'Apache-2.0', 'LICENSE'),
     ('checkpoints/mps-mini_16shot_digits.pth', "what MPS-Tuning changed of the mini CLIP on 160 of scikit-learn's digits",
      'Apache-2.0', 'LICENSE'),
 )
@@ -31,7 +39,7 @@ Made by `python tools/list_licences.py`; names, versions and licences of package
 
 {shipped}
 
-No font and no picture is in it. The glyphs that the mini CLIP was trained on were rendered from fonts under the licences that
+No font is in it, and no picture but these. The glyphs that the mini CLIP was trained on were rendered from fonts under the licences that
 [NOTICE.md](../mmpretrain_mps/mini_clip/NOTICE.md) names; the digits are read from the installed scikit-learn, which has them of
 the UCI repository (Alpaydin and Kaynak, CC BY 4.0).
 
@@ -103,7 +111,18 @@ def described(name):
     classifiers = [entry.split(' :: ')[-1] for entry in about.get_all('Classifier') or () if entry.startswith('License ::')]
     field = (about.get('License') or '').strip()
     named = field if field and field != 'UNKNOWN' and '\n' not in field and len(field) <= LONGEST else ''
-    return distribution.version, about.get('License-Expression') or named or ', '.join(classifiers) or 'does not say'
+    said = about.get('License-Expression') or named or ', '.join(classifiers) or licence_of_file(distribution)
+    return distribution.version, said or 'does not say'
+
+
+def licence_of_file(distribution: metadata.Distribution) -> str:
+    """Return which of :data:`TEXTS` the licence file of a package holds; '' if none."""
+    for name in distribution.metadata.get_all('License-File') or ():
+        text = ' '.join((distribution.read_text(f'licenses/{name}') or distribution.read_text(name) or '').split())
+        for phrase, licence in TEXTS.items():
+            if phrase in text:
+                return licence
+    return ''
 
 
 def plain(name):

@@ -108,6 +108,7 @@ def test_a_training_runs_the_frozen_part_once_per_view_that_it_shows(make, trunk
     assert isinstance(runner.train_dataloader.dataset[0]['inputs'], list)
 
 
+@pytest.mark.slow
 def test_an_interrupted_and_resumed_training_gives_the_same_bits(make):
     whole = make('whole')
     whole.train()

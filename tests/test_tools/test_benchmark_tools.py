@@ -212,6 +212,15 @@ def test_methods_are_measured_against_plain_executions_with_the_same_numbers(met
     assert f'{method} ' in result.stdout
 
 
+def test_as_many_views_are_measured_as_a_method_draws(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    from methods import views_of
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='DualView', num_views=2)]
+    assert views_of(dict(dataset=dict(pipeline=pipeline))) == views_of(dict(pipeline=pipeline)) == 2
+    assert views_of(dict(views=dict(num_views=4), dataset=dict(pipeline=pipeline))) == 4
+    assert views_of(dict(views=dict(), dataset=dict(pipeline=[]))) == 1
+
+
 def test_methods_measured_before_are_kept_only_where_settings_are_equal(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(TOOLS))
     from methods import other_methods, parse_arguments

@@ -46,6 +46,7 @@ def run(study, work_dir, **flags):
     return study_command.run(arguments, lines.append), '\n'.join(lines)
 
 
+@pytest.mark.slow
 def test_methods_choose_are_tested_and_a_second_call_runs_nothing(tmp_path):
     study = write_study(tmp_path)
     status, text = run(study, tmp_path / 'out')
@@ -92,6 +93,7 @@ def test_an_earlier_study_that_is_none_is_refused_before_any_run(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_told_and_what_is_done_is_kept(tmp_path):
     methods = {**STUDY['methods'], 'broken': dict(candidates=[{'model.head.alpha': 2.0}, {'model.head.alpha': 0.5}])}
     status, text = run(write_study(tmp_path, methods=methods), tmp_path / 'out')
@@ -100,6 +102,7 @@ def test_a_run_that_fails_is_told_and_what_is_done_is_kept(tmp_path):
     assert not (tmp_path / 'out' / 'report').exists() and not (tmp_path / 'out' / 'study.json').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('changes, message', [
     (dict(selection={**STUDY['selection'], 'metric': 'acuracy/fused'}), "study.yaml asks for 'acuracy/fused', which tiny_dig"),
     (dict(columns=[*STUDY['columns'], dict(metric='gram/globl', title='g')]), "asks for 'gram/globl', which .*ce, 1 shot")])

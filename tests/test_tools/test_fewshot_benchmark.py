@@ -144,6 +144,7 @@ def test_failing_and_dying_cells_are_reported_and_the_others_are_done(tmp_path, 
         'tiny_digits dying, 1 shots, seed 1', 'tiny_digits faulty, 1 shots, seed 1']
 
 
+@pytest.mark.slow
 def test_what_is_damaged_in_the_folder_of_a_cell_is_made_again_or_known_before_it_runs(tmp_path):
     config = write_config(tmp_path, epochs=1)
     assert run(config, tmp_path / 'out', keep_checkpoints=True)[0] == 0
@@ -171,6 +172,7 @@ def test_what_is_damaged_in_the_folder_of_a_cell_is_made_again_or_known_before_i
         run(config, tmp_path / 'file')
 
 
+@pytest.mark.slow
 def test_validation_chooses_the_checkpoint_when_asked(tmp_path):
     config = write_config(tmp_path, epochs=3)
     status, told = run(config, tmp_path / 'out', shots=[2], select='val', keep_checkpoints=True)

@@ -92,7 +92,7 @@ class Bench:
         self.model = MODELS.build({**config, 'class_names': _names(args, names)})
         self.classes = len(self.model.class_names)
         self._start()
-        self.views = cfg.train_dataloader.dataset.get('views', {}).get('num_views', 1)
+        self.views = views_of(cfg.train_dataloader.dataset)
         generator = torch.Generator().manual_seed(1)
         pictures = self.views + self.model.takes_reference
         self.pictures = [torch.randn(args.batch, 3, *self.model.image_size, generator=generator) for _ in range(pictures)]
@@ -144,6 +144,12 @@ class Bench:
         if self.model.training:  # the switch forgets kept texts
             self.model.eval()
         return self.model(self.pictures[0])
+
+
+def views_of(dataset):
+    """Return how many views of a picture a training set draws, by what a method asks for or else by its pipeline."""
+    steps = [dataset.get('views') or {}, *(dataset.get('dataset') or dataset).get('pipeline', ())]
+    return next((step['num_views'] for step in steps if 'num_views' in step), 1)
 
 
 def _names(args, names):
