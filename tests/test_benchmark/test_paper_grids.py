@@ -15,6 +15,7 @@ from tiny_digits import CONFIG_FOLDER, ROOT
 
 from mmpretrain_mps.benchmark import grid as grid_module
 from mmpretrain_mps.benchmark.command import cells_of, quotable_labels, run
+from mmpretrain_mps.benchmark.execution import Shard
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
 from mmpretrain_mps.benchmark.parts import PartsCheck
 from mmpretrain_mps.benchmark.published import published_of
@@ -136,7 +137,8 @@ def test_a_dry_run_of_a_grid_lists_its_runs_and_misses_nothing_but_weights_and_d
     methods = methods if name in RUNS_OF_METHODS else []
     runs = RUNS[name] * max(1, len(methods))
     flags = flags_of(grid=str(GRIDS[name]), methods=methods, cfg_options=nowhere, work_dir=str(tmp_path / 'out'), runs_dir=None,
-                     devices=['cpu'], jobs=1, dry_run=True, step_seconds=None)
+                     devices=['cpu'], jobs=1, executor='local', slurm=None, shard=Shard(), resume=True,
+                     keep_checkpoints=False, dry_run=True, step_seconds=None)
     assert run(flags, CONFIG_FOLDER, lines.append) == 1
     datasets = read_grid_file(str(GRIDS[name]))['datasets']
     assert sum(int(count) for line in lines for count in re.findall(r'\((\d+) runs\)$', line)) == runs
