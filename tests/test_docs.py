@@ -52,7 +52,7 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope='module')
 def architecture(tmp_path_factory):
-    return save_tiny_clip(tmp_path_factory.mktemp('tiny_clip'))
+    return save_tiny_clip(tmp_path_factory.mktemp('tiny_clip'), layers=3)
 
 
 def write_all_kinds(folder):

@@ -18,12 +18,12 @@ PICTURES = pictures()
 
 @pytest.fixture(scope='module')
 def architecture(tmp_path_factory):
-    return save_tiny_clip(tmp_path_factory.mktemp('tiny_clip'))
+    return save_tiny_clip(tmp_path_factory.mktemp('tiny_clip'), layers=3)
 
 
 @pytest.fixture(scope='module')
 def classifier(architecture):
-    made = shaken(architecture, 'mps', model__backbone__group_depths=(2, 2, 2), model__head__alpha=0.3)
+    made = shaken(architecture, 'mps', model__backbone__group_depths=(1, 1, 1), model__head__alpha=0.3)
     made.temperature_ = 1.7
     return made
 
