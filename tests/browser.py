@@ -90,7 +90,7 @@ class Page:
 def open_browser(path):
     """Start a browser and yield a page; the browser ends with the block."""
     (their_input, our_output), (our_input, their_output) = os.pipe(), os.pipe()
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # its processes may still write
         # The protocol wants descriptors 3 and 4, which the shell arranges; dash could not copy one of two digits.
         flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
                  '--disable-background-networking', '--hide-scrollbars', '--remote-debugging-pipe',
