@@ -6,15 +6,6 @@
 #
 # The embedded model knows digits, letters, symbols and simple shapes; other class names are refused. Folders are given
 # known names in data_root/classes.yaml.
-_base_ = [
-    './_base_/models/mini_clip.py',
-    './_base_/datasets/custom_mini.py',
-    './_base_/schedules/paper_50e.py',
-    './default_runtime.py',
-]
+_base_ = ['./_base_/datasets/custom_mini.py', './_base_/mps_mini.py']
 
-# Chosen for the embedded model on the digits' validation split, see mps_mini_16shot_digits.py.
-model = dict(head=dict(alpha=0.7), gram_loss=dict(loss_weight=1.0), sculpt_loss=dict(loss_weight=0.4))
-optim_wrapper = dict(optimizer=dict(lr=0.01))
 val_cfg = None
-default_hooks = dict(checkpoint=dict(interval=10))

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from _gpu_tables import GPU_BLOCKS
-from _method_tables import METHOD_BLOCKS
+from _method_tables import METHOD_BLOCKS, RESULTS, read
 
 from mmpretrain_mps.analysis.bound_study import bound_plots
 from mmpretrain_mps.analysis.study import study_plots
@@ -26,7 +26,6 @@ from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / 'results'
 TEXTS = ('README.md', 'docs/deployment.md', 'docs/evidence.md', 'docs/methods.md', 'docs/speed.md')
 STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
 # Folders of plots, and the file that each is drawn from.
@@ -41,11 +40,6 @@ PARTS = (('accuracy/fused', 'fused', 2), ('accuracy/tuned', 'tuned', 2), ('symbo
          ('symbols/accuracy/tuned', 'symbols, tuned', 2), ('gram/global', 'Gram change global', 3),
          ('gram/local', 'Gram change local', 3), ('separability/tuned/output/silhouette', 'silhouette', 3))
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
-
-
-def read(name):
-    """Read one JSON file below results/."""
-    return json.loads((RESULTS / name).read_text(encoding='utf-8'))
 
 
 def quickstart():

@@ -43,8 +43,9 @@ def run_cells(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkp
         ValueError: If the same cells are run in the folder by another call, or there are no jobs or no such devices.
     """
     slots = deque(make_slots(devices, jobs))
-    todo = deque(cell for cell in cells if read_result(folder, cell) is None)
-    progress = Progress(cells, [read_result(folder, cell) for cell in cells], len(slots), report or (lambda line: None))
+    results = [read_result(folder, cell) for cell in cells]
+    todo = deque(cell for cell, result in zip(cells, results) if result is None)
+    progress = Progress(cells, results, len(slots), report or (lambda line: None))
     threads = threads_per_process(len(slots))
     running, failures = {}, []
     with looked_after(folder, share):

@@ -5,7 +5,8 @@ import numpy as np
 from mmpretrain.registry import DATASETS
 
 from .. import pictograms
-from ..pictograms.views import desk_view, distorted_view, generator, plain_view
+from ..pictograms.rendering import on_paper
+from ..pictograms.views import desk_view, distorted_view, generator
 from .base import SplitDataset
 from .split import SUBSETS, Split, class_range, hash_rows
 
@@ -133,7 +134,7 @@ class PictogramKinds(Pictograms):
 
     def show(self, shown, drawing):
         """Return the drawing on white."""
-        return plain_view(drawing)
+        return on_paper(drawing)
 
 
 @DATASETS.register_module()

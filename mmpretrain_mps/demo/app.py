@@ -2,7 +2,7 @@
 import json
 from typing import Any
 
-from flask import Flask, Response, abort, jsonify, render_template, request, send_file
+from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request, send_file
 from werkzeug.exceptions import HTTPException
 
 from ..datasets.folder_listing import PICTURE_ENDINGS
@@ -17,6 +17,9 @@ HEADERS = {'Content-Security-Policy': POLICY, 'Referrer-Policy': 'no-referrer', 
            'Cache-Control': 'no-store'}
 
 
+_pages = Blueprint('pages', __name__)
+
+
 def make_app(tabs: Tabs) -> Flask:
     """Make the application.
 
@@ -29,80 +32,96 @@ def make_app(tabs: Tabs) -> Flask:
     app = Flask(__name__)
     # Names of this machine alone: else a page elsewhere could let its name mean 127.0.0.1.
     app.config.update(TRUSTED_HOSTS=['127.0.0.1', 'localhost'], MAX_FORM_PARTS=None)
+    app.extensions['tabs'] = tabs
     app.before_request(_refuse_other_pages)
     app.after_request(_add_headers)
     app.register_error_handler(Exception, _explain)
-
-    @app.get('/')
-    def page():
-        """The page, the same for all."""
-        methods = [(name, read_method(name).method.label, has_epochs(name)) for name in method_names()]
-        return render_template('page.html', architecture=tabs.clip['architecture'], methods=methods, default='mps',
-                               endings=' '.join(PICTURE_ENDINGS))
-
-    @app.post('/tabs')
-    def add():
-        """Begin."""
-        return jsonify(tab=tabs.add()), 201
-
-    @app.post('/tabs/<word>/end')
-    def end(word):
-        """The tab is closed."""
-        tabs.end(word)
-        return '', 204
-
-    @app.post('/tabs/<word>/tuning')
-    def tune(word):
-        """Start a training."""
-        order = _order_of(request.form.get('order'))
-        places = range(len(order['names']))
-        uploads = {subset: [request.files.getlist(f'{subset}-{place}') for place in places] for subset in SUBSETS}
-        with tabs.use(word) as tab:
-            tab.tune(order['names'], uploads, order['options'])
-        return jsonify(running=True), 202
-
-    @app.get('/tabs/<word>/tuning')
-    def progress(word):
-        """How far it is."""
-        with tabs.use(word) as tab:
-            return jsonify(tab.progress())
-
-    @app.delete('/tabs/<word>/tuning')
-    def cancel(word):
-        """End the training."""
-        with tabs.use(word) as tab:
-            tab.cancel()
-        return jsonify(running=False)
-
-    @app.post('/tabs/<word>/predictions')
-    def classify(word):
-        """Classify pictures."""
-        uploads = request.files.getlist('pictures')  # read whole before anything is refused, or the answer would be lost
-        with tabs.use(word) as tab:
-            return jsonify(tab.classify(uploads))
-
-    @app.get('/tabs/<word>/predictions.csv')
-    def table(word):
-        """The last predictions."""
-        with tabs.use(word) as tab:
-            return Response(tab.table(), mimetype='text/csv',
-                            headers={'Content-Disposition': 'attachment; filename=predictions.csv'})
-
-    @app.get('/tabs/<word>/model.pth')
-    def save(word):
-        """The model."""
-        with tabs.use(word) as tab:
-            return send_file(tab.model, 'application/octet-stream', True, 'model.pth') if tab.model.exists() else abort(404)
-
-    @app.post('/tabs/<word>/model.pth')
-    def load(word):
-        """Take a model."""
-        if 'model' not in request.files:
-            raise ValueError('there is no file')
-        with tabs.use(word) as tab:
-            return jsonify(classes=tab.load(request.files['model']))
-
+    app.register_blueprint(_pages)
     return app
+
+
+@_pages.get('/')
+def _page():
+    """The page, the same for all."""
+    methods = [(name, read_method(name).method.label, has_epochs(name)) for name in method_names()]
+    return render_template('page.html', architecture=_tabs().clip['architecture'], methods=methods, default='mps',
+                           endings=' '.join(PICTURE_ENDINGS))
+
+
+@_pages.post('/tabs')
+def _add():
+    """Begin."""
+    return jsonify(tab=_tabs().add()), 201
+
+
+@_pages.post('/tabs/<word>/end')
+def _end(word):
+    """The tab is closed."""
+    _tabs().end(word)
+    return '', 204
+
+
+@_pages.post('/tabs/<word>/tuning')
+def _tune(word):
+    """Start a training."""
+    order = _order_of(request.form.get('order'))
+    places = range(len(order['names']))
+    uploads = {subset: [request.files.getlist(f'{subset}-{place}') for place in places] for subset in SUBSETS}
+    with _tabs().use(word) as tab:
+        tab.tune(order['names'], uploads, order['options'])
+    return jsonify(running=True), 202
+
+
+@_pages.get('/tabs/<word>/tuning')
+def _progress(word):
+    """How far it is."""
+    with _tabs().use(word) as tab:
+        return jsonify(tab.progress())
+
+
+@_pages.delete('/tabs/<word>/tuning')
+def _cancel(word):
+    """End the training."""
+    with _tabs().use(word) as tab:
+        tab.cancel()
+    return jsonify(running=False)
+
+
+@_pages.post('/tabs/<word>/predictions')
+def _classify(word):
+    """Classify pictures."""
+    uploads = request.files.getlist('pictures')  # read whole before anything is refused, or the answer would be lost
+    with _tabs().use(word) as tab:
+        return jsonify(tab.classify(uploads))
+
+
+@_pages.get('/tabs/<word>/predictions.csv')
+def _table(word):
+    """The last predictions."""
+    with _tabs().use(word) as tab:
+        return Response(tab.table(), mimetype='text/csv',
+                        headers={'Content-Disposition': 'attachment; filename=predictions.csv'})
+
+
+@_pages.get('/tabs/<word>/model.pth')
+def _save(word):
+    """The model."""
+    with _tabs().use(word) as tab:
+        return send_file(tab.model, 'application/octet-stream', True, 'model.pth') if tab.model.exists() else abort(404)
+
+
+@_pages.post('/tabs/<word>/model.pth')
+def _load(word):
+    """Take a model."""
+    if 'model' not in request.files:
+        raise ValueError('there is no file')
+    with _tabs().use(word) as tab:
+        return jsonify(classes=tab.load(request.files['model']))
+
+
+def _tabs():
+    """Return the tabs of the program that answers."""
+    return current_app.extensions['tabs']
 
 
 def _refuse_other_pages():

@@ -12,7 +12,7 @@ class PredictionGraph(nn.Module):
     """What a classifier predicts of normalised pictures; its texts are constants.
 
     Args:
-        model (CLIPClassifier): Of :func:`lent`.
+        model (CLIPClassifier): Of :func:`prediction_graph`.
         temperature (float): Of the probabilities.
     """
 
@@ -40,7 +40,7 @@ class PredictionGraph(nn.Module):
 
 
 @contextlib.contextmanager
-def lent(classifier: Any) -> Iterator[PredictionGraph]:
+def prediction_graph(classifier: Any) -> Iterator[PredictionGraph]:
     """Lend the model of a classifier as a graph, on the CPU, with its texts computed and its text tower put aside.
 
     Args:

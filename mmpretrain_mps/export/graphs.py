@@ -10,7 +10,7 @@ from typing import Any, Dict
 import numpy as np
 import torch
 
-from .graph import INPUT, lent
+from .graph import INPUT, prediction_graph
 
 # In programs of torch.export.
 DESCRIPTION_FILE = 'mmpretrain_mps.json'
@@ -33,7 +33,7 @@ def write_onnx(classifier: Any, about: Dict[str, Any], path: Path) -> Dict[str, 
         ImportError: If ``onnx``, ``onnxscript`` or ``onnxruntime`` is missing.
     """
     _require_onnx()
-    with lent(classifier) as graph, _quiet():
+    with prediction_graph(classifier) as graph, _quiet():
         more = _describe(graph, about)
         program = torch.onnx.export(graph, (_example(about), ), dynamo=True, verbose=False, input_names=[INPUT],
                                     output_names=graph.outputs, dynamic_shapes=({0: BATCH}, ))
@@ -69,7 +69,7 @@ def write_torch_export(classifier: Any, about: Dict[str, Any], path: Path) -> Di
     Returns:
         dict: ``input`` and ``outputs``.
     """
-    with lent(classifier) as graph, _quiet():
+    with prediction_graph(classifier) as graph, _quiet():
         more = _describe(graph, about)
         program = torch.export.export(graph, (_example(about), ), dynamic_shapes=({0: torch.export.Dim(BATCH)}, ))
         torch.export.save(program, path, extra_files={DESCRIPTION_FILE: json.dumps({**about, **more})})

@@ -1,4 +1,5 @@
 """From packages of emoji to the files of this folder."""
+import functools
 import json
 import re
 from collections import Counter
@@ -195,9 +196,7 @@ def _lists(reasons):
 
 def _lines(content):
     """Write JSON with one line for each entry of the sections, so that a difference can be read."""
-    def plain(value):
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
-
+    plain = functools.partial(json.dumps, ensure_ascii=False, sort_keys=True)
     sections = []
     for key, value in sorted(content.items()):
         entries = [f'  {plain(name)}: {plain(value[name])}' for name in sorted(value)] if isinstance(value, dict) else []

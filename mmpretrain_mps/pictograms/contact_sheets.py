@@ -5,7 +5,8 @@ import numpy as np
 from PIL import Image
 
 from . import read_index, read_sheet
-from .views import desk_view, distorted_view, generator, plain_view
+from .rendering import on_paper
+from .views import desk_view, distorted_view, generator
 
 TILE, COLUMNS, PER_KIND = 32, 28, 3
 
@@ -22,7 +23,7 @@ def write_contact_sheets(where: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     drawings = {style: read_sheet(where, sheet, index['size']) for style, sheet in index['sheets'].items()}
     for style, drawn in drawings.items():
-        _write(out / f'{style}.png', [plain_view(drawn[concept]) for concept in _examples(index, drawn)])
+        _write(out / f'{style}.png', [on_paper(drawn[concept]) for concept in _examples(index, drawn)])
     source = next(style for style, sheet in index['sheets'].items() if sheet['role'] == 'source')
     for name, show in (('desk', desk_view), ('distorted', distorted_view)):
         _write(out / f'{name}.png', [show(drawings[source][concept], generator(name, concept))

@@ -1,4 +1,4 @@
-"""Packages of emoji, as a package registry hands them out: which pictures there are, and under which names."""
+"""Packages of emoji, as ``npm pack`` fetches them: which pictures there are, and under which names."""
 import hashlib
 import json
 import re

@@ -1,4 +1,4 @@
-"""How a drawing is shown: as it is, as it may lie on a desk, or as a bad picture of it."""
+"""How a drawing is shown beside :func:`.rendering.on_paper`: as it may lie on a desk, or as a bad picture of it."""
 import hashlib
 
 import numpy as np
@@ -14,11 +14,6 @@ SCALES = (.65, 1.)
 def generator(*key: str) -> np.random.Generator:
     """Return the random numbers that belong to a picture, whatever else is drawn."""
     return np.random.default_rng(list(hashlib.sha256('/'.join(key).encode()).digest()[:16]))
-
-
-def plain_view(drawing: np.ndarray) -> np.ndarray:
-    """Return a drawing on white, RGB ``(H, W, 3)``, uint8."""
-    return on_paper(drawing)
 
 
 def desk_view(drawing: np.ndarray, rng: np.random.Generator) -> np.ndarray:

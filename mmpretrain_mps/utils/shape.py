@@ -24,9 +24,10 @@ def or_none(shape: Shape) -> Callable[[Any], bool]:
     """Return the shape of what may also be null."""
 
     def fits(value):
+        """or null"""
         return value is None or not fault_of(value, shape)
 
-    fits.__doc__ = f'{_in_words(shape)} or null'
+    fits.__doc__ = f'{_in_words(shape)} {fits.__doc__}'
     return fits
 
 

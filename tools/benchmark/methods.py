@@ -66,7 +66,10 @@ def parse_arguments(arguments=None):
     parser.add_argument('--no-plain', action='store_true', help='leave the plain executions out')
     parser.add_argument('--out', help='JSON file')
     parser.add_argument('--add', action='store_true', help='keep what --out holds of other methods, measured under equal settings')
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.add and not (args.out and Path(args.out).is_file()):
+        parser.error(f'--add needs --out with the file of an earlier call, but --out is {args.out}')
+    return args
 
 
 class Bench:

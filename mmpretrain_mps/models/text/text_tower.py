@@ -53,6 +53,7 @@ class TextTower(nn.Module):
 
     @chunk_size.setter
     def chunk_size(self, classes):
+        """Set how many classes are run at a time, None for all at once; ValueError below 1."""
         if classes is not None and classes < 1:
             raise ValueError(f'chunk_size must be 1 or more classes, or None for all at once, but is {classes}')
         self._chunk_size = classes
