@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmpretrain_mps.evaluation.parity import compare
+from mmpretrain_mps.evaluation.parity import METHODS, compare
 from mmpretrain_mps.models.utils.precision import float32_products
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +89,19 @@ def test_a_gpu_that_is_not_there_is_refused(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         runpy.run_path(str(TOOL))['main']()
     assert '--device is cuda, but PyTorch sees no GPU here' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_rounding_computes_all_numbers_and_is_not_judged(method, capsys, monkeypatch):
+    path = GOLDEN if method == 'mps' else GOLDEN.parent / 'methods' / f'{method}.npz'
+    monkeypatch.setattr(sys, 'argv', ['check_parity.py', str(path), '--precision', 'bf16'])
+    assert runpy.run_path(str(TOOL))['main']() == 0
+    assert 'DIFFER' in capsys.readouterr().out
+
+
+def test_another_precision_is_refused():
+    with pytest.raises(ValueError, match="precision is 'half', expected one of strict, tf32, bf16"):
+        list(compare(GOLDEN, precision='half'))
 
 
 def test_tensors_and_models_are_on_the_device_and_products_are_whole(monkeypatch):

@@ -12,13 +12,18 @@ import importlib
 import re
 from typing import Iterator, List, Optional
 
-from ...models.utils.precision import STRICT, float32_products
+import torch
+
+from ...models.utils.precision import STRICT, TF32, float32_products
 from .golden import GoldenFile, Row, clip_folder, compared
 
+BF16 = 'bf16'
+PRECISIONS = (STRICT, TF32, BF16)
 METHODS = ('mps', 'coop', 'tcp', 'promptsrc', 'clip_lora', 'clip_adapter', 'tip_adapter', 'amu_tuning', 'textrefiner', 'tac')
 
 
-def compare(path, options: Optional[dict] = None, method: Optional[str] = None, device='cpu') -> Iterator[Row]:
+def compare(path, options: Optional[dict] = None, method: Optional[str] = None, device='cpu',
+            precision: str = STRICT) -> Iterator[Row]:
     """Compare this project's classes with every number in a file.
 
     Args:
@@ -26,7 +31,9 @@ def compare(path, options: Optional[dict] = None, method: Optional[str] = None, 
         options (dict, optional): Further arguments of the classifier that promise equal numbers, such as
             ``dict(compile=True, backbone=dict(checkpointing=True))``.
         method (str, optional): One of :data:`METHODS`. By default the names of the arrays tell.
-        device (torch.device | str): Where to compute; on a GPU in whole float32 products, whatever is set elsewhere.
+        device (torch.device | str): Where to compute.
+        precision (str): ``'strict'``, whole float32 products, whatever is set elsewhere; ``'tf32'``, products of 11 bits on
+            GPUs; ``'bf16'``, these and autocast to bfloat16. Tolerances are those of whole products in all three.
 
     Yields:
         Row: One per recorded output, loss, gradient, trajectory, schedule and selected value; those that nothing here
@@ -34,12 +41,15 @@ def compare(path, options: Optional[dict] = None, method: Optional[str] = None, 
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is not one of recorded numbers, or of none of the methods.
+        ValueError: If the file is not one of recorded numbers, or of none of the methods, or for another precision.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f'precision is {precision!r}, expected one of {", ".join(PRECISIONS)}')
     golden = GoldenFile(path, options, device)
     module = _module_of(golden, method)
     left = set(_results(golden, module))
-    with float32_products(STRICT):
+    autocast = torch.autocast(golden.device.type, dtype=torch.bfloat16, enabled=precision == BF16)
+    with float32_products(STRICT if precision == STRICT else TF32), autocast:
         rows = list(module.rows(golden))
     for row in rows:
         left.discard(row.name)

@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 
 from ...models import CLIPLoRAClassifier
 from ...utils.methods import read_method
-from .golden import clip_folder, compared
+from .golden import clip_folder, compared, whole_products
 from .recipes import recipe_optimizer
 
 # The rates of the trajectory that is no recipe are given.
@@ -22,7 +22,6 @@ NEEDED = ('in.images', 'in.labels', 'in.token_ids', 'in.lora', 'out.zero_shot_te
 METHOD = 'clip_lora'
 PARAMETER = re.compile(r'(visual\.)?transformer\.resblocks\.(\d+)\.attn\.([qkvo])_proj\.w_lora_([AB])')
 DROPOUT = 0.25
-MIDDLE_ROWS = 2
 # Rates are exact, but for the rounding of float32.
 RATE_TOLERANCE = 1e-10
 
@@ -81,7 +80,7 @@ class _Builder:
         width = self.golden.arrays[positions].shape[-1]
         for count in sorted((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(width // n - 64)):
             self.heads = (*self.heads[:tower], count, *self.heads[tower + 1:])
-            with torch.no_grad():
+            with torch.no_grad(), whole_products(self.golden.device):
                 ours = features(self(0.0))
             if (ours - self.golden.tensor(name)).abs().max() < 1e-4:
                 return
@@ -160,7 +159,8 @@ def _compare_states(golden, model, suffix):
     text = list(tower.block_outputs(tower.embed(token_ids), [length - 1] * len(token_ids), 0))
     for kind, states in (('vision', vision), ('text', text)):
         for place, state in (('block0', states[0]), ('last', states[-1])):
-            yield compared(golden, f'mid.{kind}_{place}{suffix}', state[:MIDDLE_ROWS])
+            name = f'mid.{kind}_{place}{suffix}'
+            yield compared(golden, name, state[:len(golden.arrays[name])])
 
 
 @torch.no_grad()
@@ -214,11 +214,11 @@ def _compare_trajectory(golden, model, name):
     yield compared(golden, f'{name}.total', torch.stack(totals))
     if schedulers:
         yield compared(golden, f'{name}.lr', torch.tensor(rates), RATE_TOLERANCE)
-    for match in golden.matches(rf'{name}\.after4\.(.*)'):
+    for match in golden.matches(rf'{name}\.after{steps}\.(.*)'):
         yield compared(golden, match[0], parameters.get(match[1]))
     with torch.no_grad():
         cosines = model.eval()(golden.tensor('in.images'), mode='tensor') / 100
-        yield compared(golden, f'{name}.cosine_test_after4', cosines)
+        yield compared(golden, f'{name}.cosine_test_after{steps}', cosines)
 
 
 def _loss(golden, model):

@@ -1,4 +1,5 @@
 """Files of recorded numbers, and what every comparison with them needs."""
+import contextlib
 import json
 import math
 import re
@@ -9,6 +10,8 @@ from typing import Iterator, NamedTuple, Optional, Tuple, Union
 import numpy as np
 import torch
 from safetensors.torch import save_file
+
+from ...models.utils.precision import STRICT, float32_products
 
 TOLERANCE = 1e-5
 
@@ -101,6 +104,13 @@ def compared(golden: GoldenFile, name: str, ours, tolerance: float = TOLERANCE) 
         return Row(name, float('inf'), limit)
     difference = (ours.detach().double().cpu() - recorded).abs()
     return Row(name, difference.max().item() if difference.numel() else 0.0, limit)
+
+
+@contextlib.contextmanager
+def whole_products(device: torch.device) -> Iterator[None]:
+    """Compute in whole float32, whatever is compared: to find what no array holds and only numbers tell."""
+    with float32_products(STRICT), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def clip_folder(golden: GoldenFile, folder: Union[str, Path], heads: Optional[Tuple[int, int]] = None) -> str:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from ...models import MPSCLIPClassifier
 from ...models.losses import sculpt_loss
 from ...models.utils.schedules import CosineValue
-from .golden import GoldenFile, compared
+from .golden import GoldenFile, compared, whole_products
 
 SCULPT_WEIGHT = 0.1
 ALPHA = 0.3
@@ -131,7 +131,7 @@ def _find_heads(golden):
     images, recorded = golden.tensor('in.images_v1'), golden.tensor('out.frozen_cls.v1')
     # The usual width of a head is 64, so that numbers near it are tried first.
     for heads in sorted((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(width // n - 64)):
-        with torch.no_grad():
+        with torch.no_grad(), whole_products(golden.device):
             features = _build_classifier(golden, heads, 0.5, False).backbone(images).zero_shot[:, 0]
         if (features - recorded).abs().max() < 1e-3:
             golden.heads = heads

@@ -17,7 +17,7 @@ from ...models import TACClassifier
 from ...models.text.sentences import TokenizedSentences, mean_sentence_features
 from ...models.utils.clustering import cosine_kmeans
 from ...utils.methods import read_method
-from .golden import clip_folder, compared
+from .golden import clip_folder, compared, whole_products
 from .recipes import recipe_optimizer, recipe_rates
 
 METHOD = 'tac'
@@ -88,7 +88,7 @@ class _Builder:
         model = TACClassifier(
             clip_folder(golden, self.folder, self.heads), None, **recipe, context_init=None, cache_prototypes=False,
             num_prompts=len(golden.arrays['param.prompt_learner.ctx']),
-            num_clusters=len(golden.arrays['kmeans.init_index']), **golden.options)
+            num_clusters=len(golden.arrays['kmeans.init_index']), **golden.options).to(golden.device)
         token_ids = golden.tensor('in.token_ids').int()
         # The zero-shot branch, of which nothing is recorded, has no texts.
         texts = dict(token_ids=token_ids, text_prototypes=torch.zeros(len(token_ids), model.backbone.embed_dims))
@@ -107,7 +107,9 @@ class _Builder:
         width = self.golden.arrays[sized].shape[-1]
         for count in (n for n in range(1, width + 1) if width % n == 0):
             self.heads = (*self.heads[:tower], count, *self.heads[tower + 1:])
-            if compared(self.golden, name, features(self.golden, self())).passed:
+            with whole_products(self.golden.device):
+                found = compared(self.golden, name, features(self.golden, self()))
+            if found.passed:
                 return
         raise ValueError(f'{self.golden.path}: with no number of heads that divides the width {width} does the tower '
                          f'give the recorded {name}')

@@ -118,7 +118,7 @@ def _compare_search(recorded, name):
     yield compared(golden, f'search.{name}.best', torch.tensor(found[1:]))
     # Where rounding may move a picture, one picture more or less is no difference.
     allowed = (1 - golden.tensor(f'search.{name}.safe', 'cpu').double()) * 100 / len(labels)
-    difference = ((found.accuracies - accuracies).abs() - allowed).clamp(min=0).max().item()
+    difference = ((found.accuracies.cpu() - accuracies).abs() - allowed).clamp(min=0).max().item()
     yield Row(f'search.{name}.accuracy', difference, ACCURACY_TOLERANCE)
 
 
