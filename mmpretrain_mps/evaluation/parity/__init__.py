@@ -8,6 +8,7 @@ module here that builds this project's own classes from such a file and compares
 - ``UNUSED`` (optional): pattern of what the released code computes and does not use;
 - ``rows(golden)``: yields a :class:`Row` for every other array.
 """
+import contextlib
 import importlib
 import re
 from typing import Iterator, List, Optional
@@ -48,7 +49,7 @@ def compare(path, options: Optional[dict] = None, method: Optional[str] = None, 
     golden = GoldenFile(path, options, device)
     module = _module_of(golden, method)
     left = set(_results(golden, module))
-    autocast = torch.autocast(golden.device.type, dtype=torch.bfloat16, enabled=precision == BF16)
+    autocast = torch.autocast(golden.device.type, dtype=torch.bfloat16) if precision == BF16 else contextlib.nullcontext()
     with float32_products(STRICT if precision == STRICT else TF32), autocast:
         rows = list(module.rows(golden))
     for row in rows:
