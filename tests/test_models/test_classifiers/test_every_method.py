@@ -6,6 +6,7 @@ import json
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import open_clip
@@ -13,6 +14,7 @@ import pytest
 import reported
 import tiny_digits
 import torch
+from many_ranks import run_ranks
 from mmengine.config import DictAction
 from tiny_clip import save_tiny_clip
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -20,7 +22,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from mmpretrain_mps.analysis.contents import Missing
 from mmpretrain_mps.analysis.report import sections_of
 from mmpretrain_mps.apis import MPSInferencer
-from mmpretrain_mps.engine import command_line
+from mmpretrain_mps.engine import command_line, launch
 from mmpretrain_mps.mini_clip.self_supervision import NETWORK
 from mmpretrain_mps.utils.methods import method_names, read_method
 
@@ -150,6 +152,31 @@ def test_mixed_precision_and_accumulated_steps_train_in_float32(method, config, 
     trained = {name: p for name, p in runner.model.named_parameters() if p.requires_grad}
     assert trained and all(state['state_dict'][name].dtype == torch.float32 for name in trained)
     assert all(state['state_dict'][name].isfinite().all() for name in trained)
+
+
+def train_in_a_process(rank, num_ranks, config, method, folder):
+    """Train on common batches of 4, and return the trained weights and how many predictions of them are right."""
+    # Which picture gets which mask follows from its place in the batch, which is another one in several processes.
+    options = {'model.dropout': 0.0} if 'dropout' in read_method(method).model else {}
+    cfg = read(config, method, folder, ['--launcher', 'pytorch' if num_ranks > 1 else 'none'], batch_size=4 // num_ranks,
+               **options)
+    if num_ranks > 1:
+        launch.fit_wrapper(cfg)
+    with mock.patch('mmengine.config.config.FormatCode', lambda text, **_: (text, True)):
+        runner = train(cfg)
+    model = getattr(runner.model, 'module', runner.model)
+    weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    return dict(weights=weights, accuracies={name: float(value) for name, value in runner.val_loop.run().items()
+                                             if name.startswith('accuracy')})
+
+
+@pytest.mark.parametrize('method', STEPS)
+def test_two_processes_train_what_one_trains(method, config, tmp_path):
+    one = train_in_a_process(0, 1, config, method, tmp_path / 'one')
+    first, second = run_ranks(train_in_a_process, 2, tmp_path / 'ranks', config, method, str(tmp_path / 'two'))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    torch.testing.assert_close(first['weights'], one['weights'], rtol=1e-4, atol=1e-5)
+    assert first['accuracies'] == one['accuracies']
 
 
 @pytest.mark.parametrize('method', method_names())
