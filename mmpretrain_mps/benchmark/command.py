@@ -7,7 +7,7 @@ from ..utils.methods import RECIPES, read_method
 from .cell_process import GridInterrupted
 from .cell_run import read_result
 from .curves import write_curves
-from .dry_run import dry_run
+from .dry_run import dry_run, without_inputs
 from .execution import execution_of
 from .grid import OWN_METHOD, Treatment, find_config, label_of, make_cells, read_grid_file
 from .published import published_of
@@ -35,7 +35,7 @@ def run(arguments, config_folder, report):
         run, else 1.
 
     Raises:
-        FileNotFoundError: If a config or the grid file does not exist.
+        FileNotFoundError: If a config or the grid file does not exist, or weights or data of every run.
         ValueError: If a flag or the grid does not hold together.
     """
     grid = read_grid_file(arguments.grid) if arguments.grid else {}
@@ -47,16 +47,23 @@ def run(arguments, config_folder, report):
         return dry_run(runs, execution.shard.of(cells), report, arguments.step_seconds, execution.jobs or len(cells))
     if arguments.step_seconds is not None:
         raise ValueError('--step-seconds is for the estimate of --dry-run')
+    ready, hopeless = without_inputs(runs, execution.shard.of(cells))
+    reasons = '; '.join(dict.fromkeys(failure.reason for failure in hopeless))
+    if hopeless and not ready:
+        raise FileNotFoundError(f'none of the {len(hopeless)} runs can start: {reasons}')
+    if hopeless:
+        report(f'{len(hopeless)} of {len(ready) + len(hopeless)} runs cannot start and are left out: {reasons}')
     try:
-        failures = execution.run(runs, execution.shard.of(cells), report)
-        status = 1 if failures else 0
+        failures = execution.run(runs, ready, report)
+        status = 1 if failures or hopeless else 0
     except GridInterrupted as interruption:
         report(f'interrupted: {interruption}')
         status = INTERRUPTED
     results = [read_result(runs, cell) for cell in cells]
     files = []
     if execution.is_complete(results, report):
-        files = _write_tables(folder, cells, [result for result in results if result is not None], failures, published, report)
+        done = [result for result in results if result is not None]
+        files = _write_tables(folder, cells, done, hopeless + failures, published, report)
     for failure in failures:
         report(f'FAILED: {failure.cell.name} ({failure.reason}); the log in {runs / failure.cell.folder} ends with\n'
                + '\n'.join(f'    {line}' for line in failure.log_tail.splitlines()))

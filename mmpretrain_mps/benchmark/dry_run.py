@@ -12,6 +12,7 @@ from ..engine.loops.targets import ABSENCE_ERRORS
 from ..models.utils.auxiliary import require_auxiliary
 from ..models.utils.clip_loader import require_weights
 from ..utils.config_files import read_config_file
+from .cell_process import Failure
 from .cell_run import read_result
 from .grid import read_cell_config
 from .parts import LOADERS, PartsCheck, datasets_of, described_data
@@ -59,8 +60,36 @@ def dry_run(folder, cells, report, step_seconds=None, jobs=1):
     return 1 if counts else 0
 
 
+def without_inputs(folder, cells):
+    """Find the cells whose weights or data are missing, so that none of them is started in vain.
+
+    Args:
+        folder (str | Path): Of the runs.
+        cells (Sequence[Cell]): Of a grid. Those that are done need nothing.
+
+    Returns:
+        tuple[list[Cell], list[Failure]]: Those that lack nothing, and those that do, with what it is.
+    """
+    needs, lacking, ready, failures = Needs(in_memory=False), {}, [], []
+    for cell in cells:
+        kind = cell.config, cell.recipe
+        if read_result(folder, cell) is not None:
+            ready.append(cell)
+            continue
+        if kind not in lacking:
+            lacking[kind] = needs.look_for(read_cell_config(cell))
+        if lacking[kind]:
+            failures.append(Failure(cell, f"it lacks {'; '.join(lacking[kind])}", ''))
+        else:
+            ready.append(cell)
+    return ready, failures
+
+
 class Needs:
     """Looks for weights and data on disk, for each of them once.
+
+    Args:
+        in_memory (bool): Also make data sets that need no files, which may take seconds.
 
     Attributes:
         found (list[str]): What is there.
@@ -68,53 +97,64 @@ class Needs:
         skipped (list[str]): Targets that are not there and that nobody insists on.
     """
 
-    def __init__(self):
-        self.found, self.missing, self.skipped, self._seen = [], [], [], set()
+    def __init__(self, in_memory=True):
+        self.found, self.missing, self.skipped, self.in_memory = [], [], [], in_memory
+        self._faults = {}
 
     def look_for(self, cfg):
         """Look for what a config needs.
 
         Args:
             cfg (Config): Complete.
+
+        Returns:
+            list[str]: What of it is missing.
         """
+        lacking = []
+        for what, find, optional in self._wanted(cfg):
+            if what not in self._faults:
+                self._faults[what] = '; '.join(find())
+                self._note(what, optional)
+            if self._faults[what] and not optional:
+                lacking.append(f'{what}: {self._faults[what]}')
+        return list(dict.fromkeys(lacking))
+
+    def _note(self, what, optional):
+        if not self._faults[what]:
+            self.found.append(what)
+        else:
+            (self.skipped if optional else self.missing).append(f'{what}: {self._faults[what]}')
+
+    def _wanted(self, cfg):
+        """Yield what a config needs: what it is, how to find its faults, and whether it may be left out."""
         model = cfg.get('model') or {}
         if model.get('architecture'):
             architecture, weights = model['architecture'], model.get('pretrained')
-            self._look(f'weights {weights!r} of {architecture}', lambda: _missing_weights(architecture, weights),
-                       self.missing)
+            yield f'weights {weights!r} of {architecture}', lambda: _missing_weights(architecture, weights), False
         auxiliary = model.get('auxiliary_weights')
         if auxiliary:
-            self._look(f"weights {auxiliary['checkpoint']!r} of the auxiliary network",
-                       lambda: _missing_auxiliary(auxiliary), self.missing)
+            yield (f"weights {auxiliary['checkpoint']!r} of the auxiliary network", lambda: _missing_auxiliary(auxiliary),
+                   False)
         for name in LOADERS:
             if cfg.get(name):
-                self._look_for_data(cfg[name].dataset, self.missing)
+                yield from self._wanted_data(cfg[name].dataset, False)
         test = cfg.get('test_cfg') or {}
         targets, requested = test.get('targets') or {}, test.get('requested') or ()
         requested = tuple(targets) if requested == 'all' else (requested, ) if isinstance(requested, str) else requested
         for name, target in targets.items():
             if target is not None:
-                self._look_for_data(target.get('dataset', target), self.missing if name in requested else self.skipped)
+                yield from self._wanted_data(target.get('dataset', target), name not in requested)
 
-    def _look_for_data(self, dataset, absent):
+    def _wanted_data(self, dataset, optional):
         spec, root = described_data(dataset)
         if spec is not None:
-            self._look(f'{spec.name} below {root or "."}', lambda: find_missing_parts(spec, root), absent)
+            yield f'{spec.name} below {root or "."}', lambda: find_missing_parts(spec, root), optional
         elif root:
-            self._look(f'the data root {root}', lambda: [] if osp.isdir(root) else ['there is no such folder'], absent)
-        else:
-            # Pictures of a package, or drawn in memory: seconds at most.
+            yield (f'the data root {root}', lambda: [] if osp.isdir(root) else ['there is no such folder'], optional)
+        elif self.in_memory:
+            # Pictures of a package, or drawn in memory.
             innermost = {**datasets_of(dataset)[-1], 'pipeline': []}
-            self._look(f"pictures of {innermost['type']}", lambda: _missing_package(innermost), absent)
-
-    def _look(self, what, find, absent):
-        if what not in self._seen:
-            self._seen.add(what)
-            faults = find()
-            if faults:
-                absent.append(f"{what}: {'; '.join(faults)}")
-            else:
-                self.found.append(what)
+            yield f"pictures of {innermost['type']}", lambda: _missing_package(innermost), optional
 
 
 def steps_of(cfg, shots):

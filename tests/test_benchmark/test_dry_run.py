@@ -3,7 +3,7 @@ import pytest
 from mmengine.config import Config
 from tiny_digits import CONFIG_FOLDER, write_config
 
-from mmpretrain_mps.benchmark.dry_run import Needs, dry_run, steps_of
+from mmpretrain_mps.benchmark.dry_run import Needs, dry_run, steps_of, without_inputs
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config
 from mmpretrain_mps.benchmark.parts import PartsCheck
 from mmpretrain_mps.models.utils import clip_loader
@@ -122,3 +122,13 @@ def test_a_fault_of_many_recipes_is_told_once(tmp_path):
     fault, = [line for line in lines if line.startswith('FAULT')]
     assert status == 1 and fault.startswith('FAULT: mps_vitb16_16shot_dtd a and 1 more: model: ValueError: alpha')
     assert lines[-1] == 'dry run: NOT ready, 2 missing and 1 faulty, see above'
+
+
+def test_runs_whose_inputs_are_missing_are_told_apart_from_those_that_can_start(tmp_path):
+    digits = make_cells([write_config(tmp_path)], [1], [3])
+    ready, hopeless = without_inputs(tmp_path, digits + dtd_cells(tmp_path))
+    assert ready == digits
+    assert [failure.cell.shots for failure in hopeless] == [1, 1, 16, 16]
+    reason, = {failure.reason for failure in hopeless}
+    assert reason.startswith("it lacks weights 'openai' of ViT-B-16: looked for the cache")
+    assert reason.endswith(f'; DTD below {tmp_path}: the folder {tmp_path}/dtd does not exist')
