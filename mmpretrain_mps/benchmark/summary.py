@@ -28,6 +28,11 @@ class Spread(NamedTuple):
         """tuple[float, float] | None: Ends of the interval of the mean."""
         return None if self.half_width is None else (self.mean - self.half_width, self.mean + self.half_width)
 
+    @property
+    def accuracy_interval(self):
+        """tuple[float, float] | None: The same of an accuracy in percent, of which nothing beyond 0 and 100 can be true."""
+        return self.interval and (max(0., self.interval[0]), min(100., self.interval[1]))
+
 
 class Summary(NamedTuple):
     """All figures of a grid, by what they belong to."""
@@ -199,7 +204,7 @@ def rows_of(summary):
     for key in dict.fromkeys([*summary.spreads, *summary.published]):
         branch, method, dataset, shots = key
         spread = summary.spreads.get(key, Spread(0, None, None, None))
-        low, high = spread.interval or (None, None)
+        low, high = spread.accuracy_interval or (None, None)
         row = dict(method=method,
                    dataset=dataset,
                    shots=shots,

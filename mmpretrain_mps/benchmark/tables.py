@@ -235,7 +235,7 @@ def _text(spread):
         return f'{spread.value:.2f}' + ('' if spread.difference is None else f' ({spread.difference:+.2f})')
     if spread.std is None:
         return f'{spread.mean:.2f}'
-    low, high = spread.interval
+    low, high = spread.accuracy_interval
     return f'{spread.mean:.2f} ± {spread.std:.2f} [{low:.2f}, {high:.2f}]'
 
 
@@ -246,7 +246,7 @@ def _latex(spread):
         return f'${spread.value:.2f}$' + ('' if spread.difference is None else f' (${spread.difference:+.2f}$)')
     if spread.std is None:
         return f'${spread.mean:.2f}$'
-    low, high = spread.interval
+    low, high = spread.accuracy_interval
     return rf'${spread.mean:.2f} \pm {spread.std:.2f}$ {{\scriptsize $[{low:.2f}, {high:.2f}]$}}'
 
 

@@ -201,3 +201,13 @@ def test_what_trains_nothing_has_no_speed():
     steps = dict(result('A', 16, 1, 40.), resumed=False, pictures_seen=8000)  # 160 pictures, 50 epochs, if it were epochs
     speed, = speeds_of([untrained, steps])
     assert (speed['shots'], speed['training']) == (16, 800)
+
+
+def test_an_interval_of_accuracies_ends_at_0_and_100():
+    spread = spread_of([62.0, 99.0])
+    low, high = spread.interval
+    assert low < 0 and high > 100
+    assert spread.accuracy_interval == (0, 100)
+    narrow = spread_of([50.0, 51.0, 52.0])
+    assert narrow.accuracy_interval == narrow.interval
+    assert spread_of([50.0]).accuracy_interval is None
