@@ -27,27 +27,41 @@ def sculpt_loss(features, labels, text=None, temperature=0.07):
     Returns:
         Tensor: Scalar, float32.
     """
-    with torch.autocast(features.device.type, enabled=False):
-        views = features.shape[0]
-        queries = features.flatten(0, 1).float()
-        labels = labels.repeat(views)
+    return sculpt_losses([features], labels, text, [temperature])[0]
+
+
+def sculpt_losses(layers, labels, text, temperatures):
+    """Compute :func:`sculpt_loss` of several layers at once: the same operators on larger tensors, whatever their number.
+
+    Args:
+        layers (Sequence[Tensor]): Image features ``(V, B, D)`` of each.
+        labels (Tensor): Class of each picture ``(B,)``, int64.
+        text (Tensor | None): One feature per class, ``(C, D)``.
+        temperatures (Sequence[float]): Of each layer.
+
+    Returns:
+        Tensor: One loss per layer, float32.
+    """
+    with torch.autocast(labels.device.type, enabled=False):
+        labels = labels.repeat(len(layers[0]))
+        queries = torch.stack([features.flatten(0, 1) for features in layers]).float()
         # Divided before the products: these are the large matrices.
-        scaled = queries / temperature
+        scaled = torch.stack([features / temperature for features, temperature in zip(queries.unbind(), temperatures)])
         to_images = scaled @ queries.mT
-        itself = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
+        itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
         positives = (labels[:, None] == labels[None]) & ~itself
-        positive_sum = (to_images * positives).sum(1)
+        positive_sum = (to_images * positives).sum(-1)
         num_positives = positives.sum(1)
         # A finite fill: rows without any other item then have zero gradients instead of undefined ones.
-        log_denominator = to_images.masked_fill(itself, torch.finfo(torch.float32).min / 2).logsumexp(1)
+        log_denominator = to_images.masked_fill(itself, torch.finfo(torch.float32).min / 2).logsumexp(-1)
         if text is not None:
             text = text.float()
-            positive_sum = positive_sum + (scaled * text[labels]).sum(1)
+            positive_sum = positive_sum + (scaled * text[labels]).sum(-1)
             num_positives = num_positives + 1
-            log_denominator = torch.logaddexp(log_denominator, (scaled @ text.mT).logsumexp(1))
+            log_denominator = torch.logaddexp(log_denominator, (scaled @ text.mT).logsumexp(-1))
         # Without positives the numerator is zero, so the clamp makes the term zero instead of 0 / 0.
         log_likelihood = positive_sum - num_positives * log_denominator
-        return -(log_likelihood / num_positives.clamp(min=1)).mean()
+        return -(log_likelihood / num_positives.clamp(min=1)).mean(-1)
 
 
 @MODELS.register_module()
@@ -135,9 +149,9 @@ class HierarchicalSculptLoss(BaseModule):
         layers = list(zip(starts, intermediate))
         if self.layer_weights[0] > 0:
             layers.insert(0, (0, output))
-        losses = {}
-        for layer, features in layers:
-            temperature = self.temperature * self.temperature_factors[layer]
-            weight = self.loss_weight * self.layer_weights[layer]
-            losses[f'loss_sculpt_layer{layer}'] = weight * sculpt_loss(features, labels, text, temperature)
-        return losses
+        if not layers:
+            return {}
+        numbers, features = zip(*layers)
+        found = sculpt_losses(features, labels, text, [self.temperature * self.temperature_factors[n] for n in numbers])
+        return {f'loss_sculpt_layer{number}': self.loss_weight * self.layer_weights[number] * loss
+                for number, loss in zip(numbers, found.unbind())}
