@@ -20,7 +20,6 @@ def follow(page, folder):
         (folder / name).write_text(content, encoding='utf-8')
     commands = '\n'.join(re.findall(r'```bash\n(.*?)```', text, re.DOTALL))
     commands = re.sub(r'(export PYTHONPATH=\S+)', r'\1:$BEFORE', commands)
-    (folder / 'bin' / 'python').symlink_to(sys.executable)
     around = environment(MMPRETRAIN_MPS_CACHE='off')
     around.update(BEFORE=around['PYTHONPATH'], PATH=f"{os.path.dirname(sys.executable)}:{around['PATH']}")
     done = subprocess.run(['bash', '-ec', commands], cwd=folder, env=around, capture_output=True, text=True, timeout=400)

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import griffe
+from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
@@ -29,6 +30,7 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     """Copy what a page links to outside of docs/, and let the links lead to the copies."""
     folder = posixpath.dirname(page.file.src_uri)
+    markdown = re.sub(r'(\]\([^)\s]*)\.ipynb\b', r'\1.md', markdown)
 
     def copied(match):
         path = posixpath.normpath(posixpath.join('docs', folder, match[2]))
@@ -89,7 +91,7 @@ def as_markdown(text):
         str: The same as Markdown.
     """
     text = re.sub(r'^( *)\.\. math::[ \n]*(.*?)(?=\n *\n|\Z)', _formula, text, flags=re.DOTALL | re.MULTILINE)
-    text = re.sub(r':math:`([^`]*)`', r'`\1`', text)
+    text = re.sub(r':math:`([^`]*)`', lambda match: convert(match[1]), text)
     text = re.sub(r':[a-z]+:`~?([^`]*)`', lambda match: f"`{match[1].removeprefix('mmpretrain_mps.')}`", text)
     text = re.sub(r'`([^`<]*?)\s*<(https?://[^>]*)>`_+', lambda match: f"[{' '.join(match[1].split())}]({match[2]})", text)
     return re.sub(r'::$', ':', text, flags=re.MULTILINE)
@@ -97,4 +99,4 @@ def as_markdown(text):
 
 def _formula(match):
     body = re.sub(r'\s+', ' ', match[2]).strip()
-    return f'\n{match[1]}    {body}\n'
+    return f'{match[1]}<div class="formula">{convert(body, display="block")}</div>'
