@@ -27,12 +27,14 @@ def follow(page, folder):
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_method_is_trained_and_tested_as_its_page_says(tmp_path):
     printed = follow('method', tmp_path)
     assert (tmp_path / 'work_dirs' / 'scaled' / 'epoch_1.pth').is_file()
     assert re.search(r'fused\W+9\d\.\d', printed)
 
 
+@pytest.mark.slow
 def test_a_data_set_is_loaded_and_trained_on_as_its_page_says(tmp_path):
     printed = follow('data_set', tmp_path)
     shown, = re.findall(r'prints `(180.*?)`', (ROOT / 'docs' / 'contributing' / 'data_set.md').read_text(encoding='utf-8'))

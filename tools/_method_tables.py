@@ -19,7 +19,7 @@ SHORT = {'linear_probe': ('linear probe', 'a linear layer on frozen features'),
          'tac': ('TAC', 'prompt vectors and class clusters in both encoders'),
          'clip_lora': ('CLIP-LoRA', 'low-rank updates in both encoders'),
          'mps': ('MPS-Tuning', 'the last blocks of the vision encoder')}
-CONTEXT = {'plain': 'released code', 'fresh': 'new pictures', 'kept': 'kept views'}
+CONTEXT = {'plain': 'released code', 'fresh': 'new pictures', 'kept': 'cached views'}
 
 
 def read(name: str) -> dict:
