@@ -1,5 +1,6 @@
 """The documentation: the site builds without a warning, links lead somewhere, and the notebook runs."""
 import json
+import os
 import re
 import subprocess
 import sys
@@ -94,3 +95,17 @@ def test_the_notebook_runs_cell_by_cell_and_prints_what_it_shows(tmp_path):
     # Other processors may round otherwise, so that a picture on the edge changes sides.
     for before, now in zip(re.findall(r'([\d.]+) %', shown), re.findall(r'([\d.]+) %', done.stdout), strict=True):
         assert abs(float(before) - float(now)) < 5
+
+
+@pytest.mark.slow
+def test_the_page_about_own_pictures_leads_to_a_table_of_predictions(tmp_path):
+    page = text_of(ROOT / 'docs' / 'own_pictures.md').partition('## 4.')[0]
+    program, = re.findall(r'```python\n# make_pictures.py\n(.*?)```', page, re.DOTALL)
+    (tmp_path / 'make_pictures.py').write_text(program, encoding='utf-8')
+    commands = '\n'.join(re.findall(r'```bash\n(.*?)```', page, re.DOTALL))
+    around = environment(MMPRETRAIN_MPS_CACHE='off')
+    around['PATH'] = f"{os.path.dirname(sys.executable)}:{around['PATH']}"
+    done = subprocess.run(['bash', '-ec', commands], cwd=tmp_path, env=around, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    rows = text_of(tmp_path / 'predictions.csv').splitlines()
+    assert rows[0] == 'path,label,probability,fault' and len(rows) == 13

@@ -91,10 +91,15 @@ def as_markdown(text):
         str: The same as Markdown.
     """
     text = re.sub(r'^( *)\.\. math::[ \n]*(.*?)(?=\n *\n|\Z)', _formula, text, flags=re.DOTALL | re.MULTILINE)
-    text = re.sub(r':math:`([^`]*)`', lambda match: convert(match[1]), text)
+    text = re.sub(r':math:`([^`]*)`', _inline_formula, text)
     text = re.sub(r':[a-z]+:`~?([^`]*)`', lambda match: f"`{match[1].removeprefix('mmpretrain_mps.')}`", text)
     text = re.sub(r'`([^`<]*?)\s*<(https?://[^>]*)>`_+', lambda match: f"[{' '.join(match[1].split())}]({match[2]})", text)
     return re.sub(r'::$', ':', text, flags=re.MULTILINE)
+
+
+def _inline_formula(match):
+    # Where a line begins with <math>, Markdown takes it for a block.
+    return f'<span>{convert(match[1])}</span>'
 
 
 def _formula(match):
