@@ -66,9 +66,10 @@ def notebook_page(notebook):
         text = ''.join(cell['source'])
         parts.append(f'```python\n{text}\n```' if cell['cell_type'] == 'code' else text)
         for output in cell.get('outputs', ()):
-            picture = output.get('data', {}).get('image/png')
-            shown = output.get('text') or output.get('data', {}).get('text/plain') or ''
-            parts.append(f'![output](data:image/png;base64,{picture.strip()})' if picture else f"```text\n{''.join(shown).rstrip()}\n```")
+            data = output.get('data', {})
+            shown = ''.join(output.get('text') or data.get('text/plain') or '').rstrip()
+            parts.append(f"![output](data:image/png;base64,{data['image/png'].strip()})" if 'image/png' in data else
+                         f'```text\n{shown}\n```')
     return '\n\n'.join(parts) + '\n'
 
 

@@ -60,8 +60,8 @@ def methods_short() -> str:
         lines.append([label, trained, *map(_spread, runs)])
     header = ['method', 'what is trained', *(f"{number} {'shot' if number == 1 else 'shots'}" for number in numbers)]
     seeds = {cell['seed'] for cell in cells if cell['shots']}
-    return '\n'.join([markdown_table(header, lines), '', f"Percent on {cells[0]['test_pictures']} held-out digits, mean ± standard deviation over "
-                      f'{len(seeds)} draws of the training pictures, the same for all methods.'])
+    return '\n'.join([markdown_table(header, lines), '', f"Percent on {cells[0]['test_pictures']} held-out digits, mean ± standard "
+                      f'deviation over {len(seeds)} draws of the training pictures, the same for all methods.'])
 
 
 def methods_speed() -> str:
