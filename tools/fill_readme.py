@@ -26,7 +26,7 @@ from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXTS = ('README.md', 'docs/deployment.md', 'docs/evidence.md', 'docs/methods.md', 'docs/speed.md')
+TEXTS = ('README.md', *(f'docs/{name}.md' for name in ('deployment', 'evidence', 'methods', 'mini_clip', 'own_pictures', 'speed')))
 STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
 # Folders of plots, and the file that each is drawn from.
 SOURCES = {**{f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}, 'bound': 'bound/bounds.json'}
@@ -330,7 +330,7 @@ def texts():
 def main():
     """Fill the texts in, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--check', action='store_true', help='change nothing; status 1 if the README is out of date')
+    parser.add_argument('--check', action='store_true', help='change nothing; status 1 if a text is out of date')
     check, stale = parser.parse_args().check, []
     for folder, drawn in ({} if check else plots()).items():
         (RESULTS / folder).mkdir(exist_ok=True)

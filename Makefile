@@ -1,0 +1,17 @@
+# The commands of the project by name; each is one that the README or CONTRIBUTING.md shows, too.
+.PHONY: quickstart test test-all docs lint
+
+quickstart:  ## install, tune the mini CLIP on digits, test it
+	bash tools/quickstart.sh
+
+test:  ## install, run the tests
+	bash tools/run_tests.sh
+
+test-all:  ## the slow tests, too
+	bash tools/run_tests.sh all
+
+docs:  ## build the documentation: work_dirs/site/index.html
+	bash tools/build_docs.sh
+
+lint:  ## figures and lists of the texts are up to date
+	bash -c 'source tools/_environment.sh && prepare_environment tests && python tools/fill_readme.py --check'
