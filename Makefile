@@ -13,5 +13,5 @@ test-all:  ## the slow tests, too
 docs:  ## build the documentation: work_dirs/site/index.html
 	bash tools/build_docs.sh
 
-lint:  ## figures and lists of the texts are up to date
-	bash -c 'source tools/_environment.sh && prepare_environment tests && python tools/fill_readme.py --check'
+lint:  ## style, types, figures of the texts
+	bash -c 'source tools/_environment.sh && prepare_environment tests && ruff check . && mypy && python tools/fill_readme.py --check'

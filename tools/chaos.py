@@ -44,7 +44,7 @@ def main():
         for method in arguments.methods:
             results.append(chaos.run(
                 arguments.config, Path(arguments.work_dir, method), arguments.rounds, arguments.seed, arguments.processes,
-                arguments.cfg_options, report=lambda line: print(f'{method} {line}'.lstrip(), flush=True), method=method))
+                arguments.cfg_options, report=lambda line, method=method: print(f'{method} {line}'.lstrip(), flush=True), method=method))
             if arguments.out:
                 chaos.write(results, arguments.out)
     sys.exit(0 if all(result['equal'] for result in results) else 1)

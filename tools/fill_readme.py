@@ -8,7 +8,6 @@ figures than those that there are.
 import argparse
 import functools
 import hashlib
-import json
 import re
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from mmpretrain_mps.analysis.bound_study import bound_plots
 from mmpretrain_mps.analysis.study import study_plots
 from mmpretrain_mps.analysis.style import STYLES, render
 from mmpretrain_mps.benchmark.study import paired_difference, values_of
-from mmpretrain_mps.benchmark.study_results import (differences_rows, figures_rows, read_study_results, with_half_width)
+from mmpretrain_mps.benchmark.study_results import differences_rows, figures_rows, read_study_results, with_half_width
 from mmpretrain_mps.benchmark.study_tables import study_markdown
 from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
@@ -287,7 +286,8 @@ def spread(values, sign='', digits=2):
 
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table,
-              letters_table=letters_table, claims=claims, durations=durations, parts=parts, bound=bound, view_bank=view_bank, options=options,
+              letters_table=letters_table, claims=claims, durations=durations, parts=parts, bound=bound, view_bank=view_bank,
+              options=options,
               memory=memory, parity=parity, start=start, export=export, **GPU_BLOCKS, **METHOD_BLOCKS,
               operators=functools.partial(operators, STEPS['step']),
               **{name: functools.partial(step, file) for name, file in STEPS.items()},

@@ -27,8 +27,7 @@ from pathlib import Path
 
 import torch
 
-from mmpretrain_mps.mini_clip import (byte_pairs, concepts, pretraining,
-                                      rendering, zero_shot)
+from mmpretrain_mps.mini_clip import byte_pairs, concepts, pretraining, rendering, zero_shot
 
 logger = logging.getLogger('pretrain_mini_clip')
 

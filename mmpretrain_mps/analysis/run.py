@@ -34,7 +34,8 @@ def run_sections(work_dir, split='test', max_pictures=None, with_model=True):
     model, origin = loaded or (None, {})
     held_out, why_not = _attempt(extract, work_dir.config, model, origin, split, max_pictures) if model else (None, why)
     features = [gram_section(held_out), map_section(held_out),
-                prediction_section(held_out, model.head.alpha, model.head.fusion)] if held_out else [Section(name, title, [Missing(f'Not shown: {why_not}')])
+                prediction_section(held_out, model.head.alpha, model.head.fusion)] if held_out else [
+                    Section(name, title, [Missing(f'Not shown: {why_not}')])
                                     for name, title in FEATURE_SECTIONS.items()]
     drift = _drift_section(model, why)
     figures = {**_last_of(work_dir.validation), **work_dir.test_metrics}

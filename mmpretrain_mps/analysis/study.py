@@ -2,8 +2,18 @@
 import functools
 
 from ..benchmark.curves import COLOURS, colour_of
-from ..benchmark.study_results import (claimed_difference, column_of, difference_at, differences_rows, figures_rows,
-                                       label_of, shots_of, spread_at, with_half_width, zero_shot_of)
+from ..benchmark.study_results import (
+    claimed_difference,
+    column_of,
+    difference_at,
+    differences_rows,
+    figures_rows,
+    label_of,
+    shots_of,
+    spread_at,
+    with_half_width,
+    zero_shot_of,
+)
 from .contents import Plot, Section, Table
 from .grid import environment_section, runs_section
 from .style import MARKERS, Line, draw_lines, legend_below, panel

@@ -89,10 +89,10 @@ def legend_below(figure, axis, columns=2, **looks):
     # A single line is what the title says.
     if len(handles) < 2:
         return
-    for columns in range(min(columns, len(handles)), 0, -1):
-        legend = figure.legend(handles, labels, loc='outside lower center', ncols=columns, columnspacing=1.2,
+    for count in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(handles, labels, loc='outside lower center', ncols=count, columnspacing=1.2,
                                handletextpad=0.5, **looks)
-        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+        if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
         legend.remove()
 

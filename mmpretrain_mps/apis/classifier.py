@@ -1,6 +1,6 @@
 """Few-shot classification by CLIP in the form of scikit-learn: fit, predict, score, save, load."""
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -234,8 +234,8 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         model, sources = self._fitted(), sources_of(pictures)
         for places, predictions, faults in predict_batches(model, self._pipeline, sources, batch_size or self._batch_size,
                                                            self._workers_for(sources), tolerant=True):
-            rows = [(place, [], fault) for place, fault in faults]
-            shares = probabilities_of(predictions.fused.numpy(), self.temperature_) if places else ()
+            rows: List[Tuple[int, list, str]] = [(place, [], fault) for place, fault in faults]
+            shares = () if predictions is None else probabilities_of(predictions.fused.numpy(), self.temperature_)
             for place, row in zip(places, shares):
                 best = np.argsort(-row, kind='stable')[:topk]
                 rows.append((place, [(self.classes_[other], float(row[other])) for other in best], ''))

@@ -1,19 +1,29 @@
 """What labelled pictures that were not trained on are for: accuracies, calibration, abstention, prediction sets."""
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar, Union
 
 import numpy as np
 
 from ..datasets.given import sources_of
 from ..datasets.pictures import PictureFolder
 from .calibration import abstention_threshold, conformal_level, fit_temperature, probabilities_of
+from .prediction import Predictions
 
 Pictures = Any
 """A folder, or a sequence of paths, pictures of Pillow, or arrays; see :func:`..datasets.given.sources_of`."""
 
 
+Classifier = TypeVar('Classifier', bound='HeldOutMixin')
+
+
 class HeldOutMixin:
     """Methods of :class:`FewShotClassifier` that take held-out pictures, or rest on what they told."""
+
+    # Of the classifier that this is a part of.
+    classes_: np.ndarray
+    logits: Callable[..., Predictions]
+    predict_proba: Callable[..., np.ndarray]
+    _fitted: Callable[[], Any]
 
     def score(self, pictures: Pictures, labels: Optional[Sequence] = None, sample_weight=None) -> float:
         """Return the share of right predictions, 0 to 1.
@@ -77,8 +87,8 @@ class HeldOutMixin:
         by_name = dict(zip(self.class_names_, self.classes_.tolist()))
         return by_name.get(name, name)
 
-    def calibrate(self, pictures: Pictures, labels: Optional[Sequence] = None, accuracy: Optional[float] = None,
-                  coverage: Optional[float] = None) -> 'FewShotClassifier':
+    def calibrate(self: Classifier, pictures: Pictures, labels: Optional[Sequence] = None, accuracy: Optional[float] = None,
+                  coverage: Optional[float] = None) -> Classifier:
         """Fit what predictions say of themselves to held-out pictures, which must not have been trained on.
 
         Args:

@@ -19,15 +19,15 @@ def places_of(sources: Sequence, labels: Sequence) -> Tuple[np.ndarray, np.ndarr
     Raises:
         ValueError: If numbers differ, there are fewer than two classes, or labels are something else.
     """
-    labels = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
-    if labels.ndim != 1 or len(labels) != len(sources):
-        raise ValueError(f'there are {len(sources)} pictures but labels of the shape {labels.shape}; expected one label per '
+    given = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
+    if given.ndim != 1 or len(given) != len(sources):
+        raise ValueError(f'there are {len(sources)} pictures but labels of the shape {given.shape}; expected one label per '
                          'picture')
-    if labels.dtype.kind == 'O' and all(isinstance(label, str) for label in labels):
-        labels = labels.astype(str)
-    if labels.dtype.kind not in 'Uiub':
-        raise ValueError(f'labels are of the kind {labels.dtype}, expected texts or whole numbers')
-    classes, places = np.unique(labels, return_inverse=True)
+    if given.dtype.kind == 'O' and all(isinstance(label, str) for label in given):
+        given = given.astype(str)
+    if given.dtype.kind not in 'Uiub':
+        raise ValueError(f'labels are of the kind {given.dtype}, expected texts or whole numbers')
+    classes, places = np.unique(given, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f'there is one class alone, {classes[0]!s}; expected pictures of two or more')
     return classes, places

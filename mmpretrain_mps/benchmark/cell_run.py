@@ -1,4 +1,5 @@
 """One cell of a grid: trained, tested, and its result written down."""
+import contextlib
 import functools
 import json
 import logging
@@ -165,7 +166,7 @@ def describe(cell, runner):
     pictures = runner.train_dataloader.dataset if cell.trains else ()
     return dict(
         format=RESULT_FORMAT, hash=cell.key, **_labels(cell), shots=cell.shots,
-        seed=cell.seed, options={name: value for name, value in cell.options.items()}, select=cell.select,
+        seed=cell.seed, options=dict(cell.options), select=cell.select,
         dataset=test.get('dataset_name', type(runner.test_dataloader.dataset).__name__),
         split_id=test.get('split_id'), picks_id=getattr(pictures, 'metainfo', {}).get('picks_id'),
         chosen_on_test='test' in choice_pictures(runner.cfg), train_pictures=len(pictures),
@@ -209,10 +210,8 @@ def versions():
     """
     found = {'python': platform.python_version(), 'mmpretrain_mps': __version__, **_commit()}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            pass
     return found
 
 

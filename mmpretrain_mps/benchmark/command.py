@@ -183,7 +183,7 @@ def split_recipes(grid, asked):
         tuple[dict[str, dict], list[str]]: Name to changes; names of config files, at least one.
     """
     recipes, definitions = grid.get('recipes') or {}, grid.get('definitions') or {}
-    recipes = recipes if isinstance(recipes, dict) else {name: None for name in recipes}
+    recipes = recipes if isinstance(recipes, dict) else dict.fromkeys(recipes)
     known = {**definitions, **{name: changes for name, changes in recipes.items() if changes is not None}}
     names = list(asked or recipes)
     changes = {name: known[name] for name in names if name in known}

@@ -6,8 +6,17 @@ from ..engine.file_backend import AtomicLocalBackend
 from ..engine.loops.domain_report import markdown_table
 from .claims import judge, read_claims
 from .study import edges_of, paired_difference, values_of
-from .study_results import (STUDY_FILE, STUDY_FORMAT, claimed_difference, column_of, differences_rows, figures_rows,
-                            label_of, shots_of, with_interval)
+from .study_results import (
+    STUDY_FILE,
+    STUDY_FORMAT,
+    claimed_difference,
+    column_of,
+    differences_rows,
+    figures_rows,
+    label_of,
+    shots_of,
+    with_interval,
+)
 from .summary import spread_of
 from .tables import results_csv
 

@@ -1,8 +1,18 @@
 """Data sets, few-shot picks, samplers and transforms."""
 from . import index_file
 from .base import SplitDataset
-from .benchmarks import (CLIPDTD, CLIPSUN397, CLIPUCF101, CLIPCaltech101, CLIPEuroSAT, CLIPFGVCAircraft, CLIPFlowers102,
-                         CLIPFood101, CLIPOxfordPets, CLIPStanfordCars)
+from .benchmarks import (
+                         CLIPDTD,
+                         CLIPSUN397,
+                         CLIPUCF101,
+                         CLIPCaltech101,
+                         CLIPEuroSAT,
+                         CLIPFGVCAircraft,
+                         CLIPFlowers102,
+                         CLIPFood101,
+                         CLIPOxfordPets,
+                         CLIPStanfordCars,
+)
 from .digit_targets import CorruptedDigits, MNISTSample, RenderedGlyphs
 from .digits import Digits
 from .distorted_letters import DistortedLetters

@@ -8,8 +8,18 @@ import numpy as np
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 
-from .split import (SUBSETS, Split, check_classes, check_files, check_split, check_templates, class_range,
-                    find_equal_names, hash_split, shorten)
+from .split import (
+    SUBSETS,
+    Split,
+    check_classes,
+    check_files,
+    check_split,
+    check_templates,
+    class_range,
+    find_equal_names,
+    hash_split,
+    shorten,
+)
 
 
 class SplitDataset(BaseDataset, metaclass=ABCMeta):

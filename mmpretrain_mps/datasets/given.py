@@ -5,15 +5,15 @@ import os
 import os.path as osp
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Iterator, List, NamedTuple, Sequence
 
 import numpy as np
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
 from .base import SplitDataset
-from .pictures import DEFAULT_TEMPLATES
 from .picture_files import MAX_PIXELS, pictures_below
+from .pictures import DEFAULT_TEMPLATES
 from .split import Split, hash_rows
 from .transforms import LoadRGBImage
 from .transforms.loading import decoding_fault
@@ -145,7 +145,8 @@ def checked_pictures(sources: Sequence, max_pixels: int = MAX_PIXELS) -> list:
     with ThreadPoolExecutor(8) as pool:  # Pillow lets other threads run as it decodes
         looks = list(pool.map(look, range(len(sources))))
     # Without a path, a picture goes by its place (from 0) among those that were given.
-    faults = [f'{sources[place] if isinstance(sources[place], str) else f"picture {place}"} ({fault})' for place, (_, fault) in enumerate(looks) if fault]
+    names = [source if isinstance(source, str) else f'picture {place}' for place, source in enumerate(sources)]
+    faults = [f'{name} ({fault})' for name, (_, fault) in zip(names, looks) if fault]
     if faults:
         more = f' and {len(faults) - 5} more' if len(faults) > 5 else ''
         raise ValueError(f'{len(faults)} of {len(sources)} pictures cannot be read: {", ".join(faults[:5])}{more}')

@@ -14,7 +14,6 @@ from .folder_listing import is_picture_name
 from .picture_files import MAX_PIXELS
 from .transforms.loading import decoding_fault
 
-
 _MANY, _WORKERS = 5000, 8
 
 

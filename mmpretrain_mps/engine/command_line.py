@@ -108,7 +108,7 @@ def _warn_of_other_values(cfg, options):
                    f'{cfg.method.label} has {listed}; --method {cfg.method.name} takes those')
 
 
-@functools.lru_cache(maxsize=None)  # a grid reads its configs again and again
+@functools.cache  # a grid reads its configs again and again
 def _warn_once(message):
     print_log(message, level=logging.WARNING)
 

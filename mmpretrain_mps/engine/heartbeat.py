@@ -53,7 +53,7 @@ class Heartbeat:
 
     def _hear_all(self):
         self._answered = time.monotonic()
-        self._heard = {rank: (None, self._answered) for rank in self._others}
+        self._heard = dict.fromkeys(self._others, (None, self._answered))
 
     def _exchange(self):
         count = 0

@@ -16,7 +16,8 @@ class AlphaSweep(BaseMetric):
     r"""Accuracy in percent of :math:`\alpha\, \ell_{tuned} + (1 - \alpha)\, \ell_{zero-shot}` for several alpha.
 
     Where the model's head adds the tuned logits as a bias (``fusion='additive'``), it is the accuracy of
-    :math:`\ell_{zero-shot} + \alpha\, \ell_{tuned}`. The figures are named ``alpha_sweep/0.0``, ``alpha_sweep/0.1``, ... They are for studying how much depends on alpha.
+    :math:`\ell_{zero-shot} + \alpha\, \ell_{tuned}`. The figures are named ``alpha_sweep/0.0``, ``alpha_sweep/0.1``, ...
+    They are for studying how much depends on alpha.
     On test pictures they must not choose it: a choice needs pictures of its own, such as the validation split.
 
     Only whether each alpha is right is kept of each picture, so memory does not grow with the number of classes.

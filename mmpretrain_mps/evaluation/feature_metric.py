@@ -4,7 +4,6 @@ import hashlib
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-
 BRANCHES = ('tuned', 'zero_shot')
 
 

@@ -18,7 +18,8 @@ class PredictionGraph(nn.Module):
 
     def __init__(self, model: nn.Module, temperature: float):
         super().__init__()
-        self.model, self.temperature = model, temperature
+        self.model: Any = model
+        self.temperature = temperature
 
     @property
     def outputs(self) -> Tuple[str, ...]:

@@ -37,6 +37,8 @@ def write_onnx(classifier: Any, about: Dict[str, Any], path: Path) -> Dict[str, 
         more = _describe(graph, about)
         program = torch.onnx.export(graph, (_example(about), ), dynamo=True, verbose=False, input_names=[INPUT],
                                     output_names=graph.outputs, dynamic_shapes=({0: BATCH}, ))
+    if program is None:  # it is one only of the exporter that is asked for here
+        raise RuntimeError('PyTorch wrote no ONNX program')
     program.model.metadata_props.update({name: json.dumps(value) for name, value in {**about, **more}.items()})
     program.save(path)
     return more

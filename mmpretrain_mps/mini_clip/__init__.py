@@ -12,7 +12,7 @@ made from and what it is not.
     >>> tokens = mini_clip.tokenizer()(['a photo of the number three.'])
 """
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Iterable, List, Optional
 
@@ -73,7 +73,7 @@ def is_model_folder(model_folder: Path) -> bool:
                for name in (_CONFIG_NAME, _MERGES_NAME, _VOCABULARY_NAME))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _vocabulary(model_folder: Path) -> dict:
     with open(model_folder / _VOCABULARY_NAME, encoding='utf-8') as file:
         return json.load(file)
@@ -94,7 +94,7 @@ def vocabulary() -> dict:
     }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tokenizer(model_folder: Path):
     from open_clip.tokenizer import SimpleTokenizer
     with open(model_folder / _CONFIG_NAME, encoding='utf-8') as file:

@@ -5,7 +5,7 @@ pre-training, so glyphs of theirs are an honest test of a model; they come
 with matplotlib and need no extra.  All functions are pure: randomness comes
 from a generator or a seed that the caller passes.
 """
-from functools import lru_cache
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence, Tuple
@@ -134,7 +134,7 @@ def font_faces(split: str) -> List[FontFace]:
                      f'{split!r}')
 
 
-@lru_cache(maxsize=None)
+@cache
 def _covered(path: Path) -> frozenset:
     """Code points a font file can draw."""
     # fontTools comes with matplotlib.

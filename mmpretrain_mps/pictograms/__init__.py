@@ -9,7 +9,7 @@
 import hashlib
 import io
 import json
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Dict
 
@@ -43,7 +43,7 @@ def index() -> dict:
     return read_index(folder())
 
 
-@lru_cache(maxsize=None)
+@cache
 def drawings(style: str) -> Dict[str, np.ndarray]:
     """All drawings of a style.
 

@@ -177,7 +177,7 @@ def _write_pretraining(out, others, drawn, emoji, kinds, styles):
     left_out, kept = {}, {}
     for style, (drawings, faults) in others.items():
         copies = {concept for concept in drawings if _looks_like_any(drawings[concept], concept, drawn)}
-        left_out[style] = _lists({**faults, **{concept: 'looks like a drawing of the tests' for concept in copies}})
+        left_out[style] = _lists({**faults, **dict.fromkeys(copies, 'looks like a drawing of the tests')})
         kept[style] = {concept: drawing for concept, drawing in drawings.items() if concept not in copies}
     concepts = sorted({concept for drawings in kept.values() for concept in drawings})
     content = dict(concepts=concepts, kinds={}, shown={}, things={}, left_out=dict(emoji={}, drawings=left_out))

@@ -4,7 +4,7 @@ import copy
 import os
 import re
 from pathlib import Path
-from typing import Any, Dict, Sequence, Tuple, Union
+from typing import Any, Dict, Sequence, Union
 
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings

@@ -60,7 +60,7 @@ def read_method(method: str) -> Config:
     return copy.deepcopy(_read(str(path.resolve())))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _read(path):
     content = read_program(path)
     about = content.get('method') or {}

@@ -8,8 +8,16 @@ import pytest
 from reported import drawn, rim, write_records
 
 from mmpretrain_mps.analysis import bound_study
-from mmpretrain_mps.analysis.bound_study import (FIGURES, bound_plots, courses_of, run_training, run_trainings,
-                                                 settings_of, summarise_bounds, write_bounds)
+from mmpretrain_mps.analysis.bound_study import (
+    FIGURES,
+    bound_plots,
+    courses_of,
+    run_training,
+    run_trainings,
+    settings_of,
+    summarise_bounds,
+    write_bounds,
+)
 from mmpretrain_mps.analysis.style import render
 from mmpretrain_mps.utils.option_values import Typed, with_values
 

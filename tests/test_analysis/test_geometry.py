@@ -4,8 +4,16 @@ import pytest
 from reported import drawn, make_held_out
 
 from mmpretrain_mps.analysis.contents import plots_of
-from mmpretrain_mps.analysis.geometry import (GRAM_PICTURES, MOST_CLASSES, fewer_classes, gram_section, map_section,
-                                              project_pca, project_tsne, shorten)
+from mmpretrain_mps.analysis.geometry import (
+    GRAM_PICTURES,
+    MOST_CLASSES,
+    fewer_classes,
+    gram_section,
+    map_section,
+    project_pca,
+    project_tsne,
+    shorten,
+)
 from mmpretrain_mps.analysis.style import render
 
 RIGHT, UP = [1., 0.], [0., 1.]

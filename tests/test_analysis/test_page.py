@@ -2,10 +2,11 @@
 import base64
 
 import pytest
+from page_reader import read_page
+
 from mmpretrain_mps.analysis.contents import Listing, Missing, Plot, Section, Table, plots_of
 from mmpretrain_mps.analysis.page import data_address, make_page
 from mmpretrain_mps.analysis.style import panel
-from page_reader import read_page
 
 EVIL = '<b>&"\'</b><script>alert(1)</script>'
 

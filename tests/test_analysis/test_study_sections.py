@@ -1,12 +1,13 @@
 """Studies in reports."""
 
 import pytest
+from reported import cell, drawn, flags, lines_of, make_study
+
 from mmpretrain_mps.analysis.contents import plots_of
 from mmpretrain_mps.analysis.report import sections_of
 from mmpretrain_mps.analysis.study import differences_table, figures_table, study_plots, study_sections
 from mmpretrain_mps.analysis.style import render
 from mmpretrain_mps.benchmark.study_results import read_study_results
-from reported import cell, drawn, flags, lines_of, make_study
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_methods_without_both_figures_are_left_out_of_the_trade_off(folder):
         if result['recipe'] == 'mar':
             del result['metrics']['symbols']
     axis, = drawn(plots(study)['study-trade-off']).axes
-    assert [label for label in axis.get_legend_handles_labels()[1]] == ['zero-shot', 'cross-entropy']
+    assert list(axis.get_legend_handles_labels()[1]) == ['zero-shot', 'cross-entropy']
     assert (axis.get_xlabel(), axis.get_ylabel()) == ('digits', 'symbols')
     assert figures_table(study, 4).rows[2] == ['CE & MAR', '67.50 ± 0.71', '-']
     assert differences_table(study, 4).rows == [['CE & MAR', '+2.00 ± 0.00', '-']]

@@ -9,12 +9,28 @@ from tiny_digits import CONFIG_FOLDER
 
 from mmpretrain_mps.benchmark.grid import make_cells, read_cell_config, read_grid_file
 from mmpretrain_mps.benchmark.parts import PartsCheck
-from mmpretrain_mps.benchmark.study import (Choice, choose, edges_of, is_certain, only, paired_difference, read_study,
-                                            report_cells, selection_cells, values_of)
+from mmpretrain_mps.benchmark.study import (
+    Choice,
+    choose,
+    edges_of,
+    is_certain,
+    only,
+    paired_difference,
+    read_study,
+    report_cells,
+    selection_cells,
+    values_of,
+)
 from mmpretrain_mps.benchmark.study_command import refuse_test_pictures
 from mmpretrain_mps.benchmark.study_results import agreement_of, agreement_text
-from mmpretrain_mps.benchmark.study_tables import (claims_table, study_content, study_markdown, study_rows, verdicts_of,
-                                                   write_study)
+from mmpretrain_mps.benchmark.study_tables import (
+    claims_table,
+    study_content,
+    study_markdown,
+    study_rows,
+    verdicts_of,
+    write_study,
+)
 from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.utils.methods import method_names
 

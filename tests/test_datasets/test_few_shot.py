@@ -10,8 +10,7 @@ from mmpretrain.registry import DATASETS
 from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 
-from mmpretrain_mps.datasets import (FewShotDataset, FewShotSampler, Split, SplitDataset, few_shot, few_shot_picks,
-                                     index_file)
+from mmpretrain_mps.datasets import FewShotDataset, FewShotSampler, Split, SplitDataset, few_shot, few_shot_picks, index_file
 from mmpretrain_mps.datasets.seeding import seeded
 
 NAMES = ('ant', 'bee', 'cat', 'dog', 'elk')

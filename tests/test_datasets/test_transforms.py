@@ -350,7 +350,7 @@ class TestWithViews:
         before = copy.deepcopy(self.PIPELINE)
         views = with_views(self.PIPELINE, num_views=4, scale=(0.4, 1.0))[1]
         assert views['num_views'] == 4 and views['transforms'][0]['scale'] == (0.4, 1.0) and 'reference' not in views
-        assert self.PIPELINE == before
+        assert before == self.PIPELINE
 
     def test_a_reference_is_made_for_the_model_of_the_augmentation(self):
         views = with_views(self.PIPELINE, reference='squash')[1]

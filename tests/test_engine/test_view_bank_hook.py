@@ -4,6 +4,7 @@ import time
 from unittest import mock
 
 import pytest
+import tiny_run
 import torch
 from many_ranks import run_ranks
 from mmengine.config import Config
@@ -14,7 +15,6 @@ from mmpretrain.registry import HOOKS
 from tiny_clip import shake
 from tiny_digits import write_config
 
-import tiny_run
 from mmpretrain_mps.engine.hooks import ViewBankHook, view_bank_hook
 from mmpretrain_mps.engine.hooks.view_bank_hook import views_of_training
 from mmpretrain_mps.engine.launch import fit_wrapper

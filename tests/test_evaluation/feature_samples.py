@@ -11,7 +11,7 @@ def random_features(*shape, seed=0):
 def make_samples(tuned, zero_shot, labels, local=(1., ), layers=None):
     """Predictions of ``N`` pictures; their local distances are 0.01, 0.02, ..."""
     samples = [dict(sample_idx=index, gt_label=torch.tensor([int(label)]), tuned_features=u, zero_shot_features=z,
-                    local_gram_distances={p: 0.01 * (index + 1) for p in local})
+                    local_gram_distances=dict.fromkeys(local, 0.01 * (index + 1)))
                for index, (u, z, label) in enumerate(zip(tuned, zero_shot, labels))]
     for index, sample in enumerate(samples if layers else ()):
         sample.update(tuned_layers=layers[0][index], zero_shot_layers=layers[1][index])

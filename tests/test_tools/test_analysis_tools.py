@@ -3,10 +3,11 @@ import argparse
 import json
 
 import pytest
-from mmpretrain_mps.analysis import bound_study
-from mmpretrain_mps.analysis.bound_study import FIGURES
 from reported import cell, make_grid, make_study, write_records
 from tiny_run import ROOT, call
+
+from mmpretrain_mps.analysis import bound_study
+from mmpretrain_mps.analysis.bound_study import FIGURES
 
 TOOLS = ROOT / 'tools' / 'analysis'
 REPORT, PLOTS, BOUND = (TOOLS / f'{name}.py' for name in ('report', 'plots', 'gromov_wasserstein'))

@@ -86,7 +86,7 @@ def test_the_evidence_config_measures_geometry_and_forgetting(folder):
     assert not any(name.startswith(('letters/gram', 'letters/separability')) for name in metrics)
     assert set(figures_of(metrics)) == set(metrics)
     # The concepts are known without tuning, and two epochs do not wipe them out.
-    assert 70 < metrics['letters/accuracy/zero_shot'] and 50 < metrics['letters/accuracy/tuned']
+    assert metrics['letters/accuracy/zero_shot'] > 70 and metrics['letters/accuracy/tuned'] > 50
 
 
 def test_the_linear_probe_of_the_letters_trains_and_is_tested_on_them_alone(tmp_path):

@@ -3,11 +3,11 @@ import inspect
 
 import pytest
 from mmengine.config import Config
+from tiny_run import ROOT, call
 
 from mmpretrain_mps.utils.config import apply_options
 from mmpretrain_mps.utils.config_checks import check_new_keys, check_values
 from mmpretrain_mps.utils.config_files import read_config_file
-from tiny_run import ROOT, call
 
 TRAIN, DIGITS = ROOT / 'tools' / 'train.py', ROOT / 'configs' / 'mps_mini_16shot_digits.py'
 

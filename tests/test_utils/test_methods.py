@@ -9,8 +9,16 @@ from tiny_digits import CONFIG_FOLDER
 from mmpretrain_mps import mini_clip
 from mmpretrain_mps.benchmark.grid import config_key
 from mmpretrain_mps.engine import command_line
-from mmpretrain_mps.utils.methods import (METHOD_FOLDER, Situation, applies, changes_of, method_names, other_values,
-                                          read_method, replace_method)
+from mmpretrain_mps.utils.methods import (
+    METHOD_FOLDER,
+    Situation,
+    applies,
+    changes_of,
+    method_names,
+    other_values,
+    read_method,
+    replace_method,
+)
 
 DIGITS, IMAGENET = 'mps_mini_16shot_digits.py', 'mps_vitb16_16shot_imagenet.py'
 OWN_FILES = sorted(path.relative_to(CONFIG_FOLDER) for path in CONFIG_FOLDER.glob('[a-z]*/[a-z]*_*.py'))

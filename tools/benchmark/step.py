@@ -13,6 +13,7 @@ the method cannot do without; `share` is the speed in operations of the floor pe
 the same precision, measured here.
 """
 import argparse
+import functools
 import json
 import statistics
 import subprocess
@@ -21,8 +22,7 @@ from pathlib import Path
 
 import torch
 from flops import counted_flops, least_flops
-from machine import (CLOCKS, OUT, PeakMemory, alternate, describe_machine, launch_seconds, matmul_peak, median_ratio,
-                     write_results)
+from machine import CLOCKS, OUT, PeakMemory, alternate, describe_machine, launch_seconds, matmul_peak, median_ratio, write_results
 from mmpretrain.structures import DataSample
 from operators import format_profile, profile
 from reference import ReferenceFormulation
@@ -280,7 +280,7 @@ def measure(args, argv):
         torch.cuda.empty_cache()  # otherwise the allocator keeps what the comparison took
     memory = {} if args.no_memory else memory_in_own_processes(argv)
     for task, count in pictures.items():
-        calls = {name: lambda name=name: getattr(bench, task)(name) for name in FORMULATIONS}
+        calls = {name: functools.partial(getattr(bench, task), name) for name in FORMULATIONS}
         times = alternate(calls, args.repeats, bench.device, args.clock, QUEUED if on_gpu else 1)
         flops = {} if args.compile else {name: bench.count_flops(task, name) / count for name in FORMULATIONS}
         # What cannot be done without is less where the frozen part was run before.

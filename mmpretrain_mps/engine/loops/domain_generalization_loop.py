@@ -3,7 +3,6 @@ import contextlib
 import copy
 from typing import NamedTuple, Optional
 
-import torch
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.runner import TestLoop

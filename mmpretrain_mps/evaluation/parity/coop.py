@@ -4,6 +4,7 @@ A file holds a small CLIP (``clip.*``), a batch (``in.*``) and several kinds of 
 (``meta.CASE``), the context and the tokens of the prompts, and what the trainer computes from them. Sizes are read from
 the arrays; optimizer and schedule are those of the method's base file.
 """
+import functools
 import tempfile
 
 import numpy as np
@@ -36,7 +37,7 @@ def rows(golden):
         architecture = clip_folder(golden, folder)
         cases = [match[1] for match in golden.matches(r'meta\.(\w+)') if match[1] != 'heads']
         for case in cases:
-            yield from _compare_case(golden, case, lambda: _build(golden, architecture, case))
+            yield from _compare_case(golden, case, functools.partial(_build, golden, architecture, case))
         model = _build(golden, architecture, cases[0])
         features = model.frozen_features(golden.tensor('in.images')).cls
         yield compared(golden, 'image_features_raw', features, TOLERANCE)

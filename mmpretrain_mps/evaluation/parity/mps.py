@@ -6,7 +6,6 @@ views of a batch (``in.*``), and what the released trainer computes from them: f
 (``sched.*``). Sizes, depths, layers, temperatures and weights are read from the arrays and their names.
 """
 import json
-import re
 import tempfile
 from pathlib import Path
 

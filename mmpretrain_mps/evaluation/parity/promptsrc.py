@@ -132,7 +132,7 @@ def _compare_losses(golden, case, model):
 
 @torch.no_grad()
 def _compare_states(golden, case, model):
-    names = [match for match in golden.matches(rf'{case}\.mid\.(vision|text)_block(\d+)')]
+    names = list(golden.matches(rf'{case}\.mid\.(vision|text)_block(\d+)'))
     if not names:
         return
     _, *vision = model.backbone.block_outputs(golden.tensor('in.images'), model.vision_prompts)

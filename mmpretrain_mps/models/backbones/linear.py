@@ -48,7 +48,7 @@ def multiply(inputs, weight, bias=None):
     return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, 'none', [], '')
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def prefers_onednn():
     """Whether oneDNN is the faster library here: 512-bit units in a processor that is not Intel's."""
     available = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')

@@ -7,7 +7,6 @@ from mmpretrain.models.heads import ClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-
 FUSIONS = ('convex', 'additive')
 
 

@@ -11,8 +11,6 @@ _EXPECTED = "expected 'cls', 'layers', 'local' (p = 1) or 'local:<p>' with p of 
 class TestFeatures(NamedTuple):
     """Features of the pictures that predictions carry, all of them float32 on the CPU."""
 
-    __test__ = False  # pytest would take it for tests
-
     cls: bool = False
     """Unit-norm [CLS] of both branches."""
     layers: bool = False
@@ -93,3 +91,6 @@ def _order(name):
     if kind != 'local' or not 1 <= p < float('inf'):
         raise ValueError(f'test_features holds {name!r}; {_EXPECTED}')
     return p
+
+
+TestFeatures.__test__ = False  # pytest would take it for tests; in a NamedTuple it would look like a field

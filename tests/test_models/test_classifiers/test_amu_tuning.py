@@ -75,7 +75,7 @@ def test_the_layer_starts_from_class_sums_over_the_mean_number_of_pictures(start
     model = started()
     unit = F.normalize(model.auxiliary(SHOTS), dim=-1)
     for label in range(3):
-        torch.testing.assert_close(model.auxiliary_weight[label], unit[LABELS == label].sum(0) / (7 / 3))
+        torch.testing.assert_close(model.auxiliary_weight[label], unit[label == LABELS].sum(0) / (7 / 3))
 
 
 @pytest.mark.parametrize('kind', ['none', 'moment'])

@@ -116,7 +116,7 @@ def load(path):
 def trained(config, tmp_path_factory):
     """Give the work directory, the config and the last checkpoint of an uninterrupted training, made when first asked for."""
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def train_once(method):
         work_dir = tmp_path_factory.mktemp(method)
         cfg = read(config, method, work_dir)

@@ -1,4 +1,3 @@
-import pytest
 import torch
 from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
@@ -7,6 +6,7 @@ from tiny_clip import shake
 
 from mmpretrain_mps.models.backbones.linear import force_onednn
 from mmpretrain_mps.models.losses import sculpt_loss
+
 
 def total(losses):
     return sum(value for key, value in losses.items() if 'loss' in key)

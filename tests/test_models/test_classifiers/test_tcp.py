@@ -27,7 +27,7 @@ def test_texts_equal_a_plain_execution_by_the_definition(build):
     clip = model._clip_of_texts()
     tokenizer, text = clip.make_tokenizer(), clip.model
     frozen = F.normalize(text.encode_text(tokenizer([f'one {name}' for name in NAMES])), dim=-1)
-    weights = {name: value for name, value in model.meta_net.named_parameters()}
+    weights = dict(model.meta_net.named_parameters())
     hidden = frozen @ weights['linear1.weight'].T + weights['linear1.bias']
     prompts = (hidden * torch.sigmoid(1.702 * hidden)) @ weights['linear2.weight'].T + weights['linear2.bias']
     token_ids = tokenizer([f'X X X {name}, a type of pet.' for name in NAMES])

@@ -61,7 +61,7 @@ def test_the_keys_alone_are_trained_with_the_gradient_of_the_plain_product(start
     expected = F.cross_entropy(plain_logits(model, keys, 2.0, 1.7), torch.arange(6) % 3)
     expected.backward()
     torch.testing.assert_close(losses['loss_ce'], expected)
-    ordered = [keys.grad[LABELS == label] for label in range(3)]
+    ordered = [keys.grad[label == LABELS] for label in range(3)]
     for label, rows in enumerate(ordered):
         torch.testing.assert_close(model.cache_keys.grad[label, :len(rows)], rows)
         assert not model.cache_keys.grad[label, len(rows):].any()

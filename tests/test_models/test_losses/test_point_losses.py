@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
-from mmpretrain_mps.models.losses import (LogitConsistencyLoss, PointAlignLoss, PointConstraint, logit_divergences,
-                                          point_distances)
+from mmpretrain_mps.models.losses import LogitConsistencyLoss, PointAlignLoss, PointConstraint, logit_divergences, point_distances
 
 
 def unit(*shape, seed=0):

@@ -6,8 +6,16 @@ from tiny_text import make_clip
 
 from mmpretrain_mps import mini_clip
 from mmpretrain_mps.models import MPSCLIPClassifier
-from mmpretrain_mps.models.text import (TextTower, check_prompts, context_template, count_tokens, insert_context,
-                                        num_shared_positions, tokenize_prompts, word_embeddings)
+from mmpretrain_mps.models.text import (
+    TextTower,
+    check_prompts,
+    context_template,
+    count_tokens,
+    insert_context,
+    num_shared_positions,
+    tokenize_prompts,
+    word_embeddings,
+)
 
 both_tokenizers = pytest.mark.parametrize(
     'tokenizer', [open_clip.get_tokenizer('ViT-B-16'), mini_clip.tokenizer()], ids=['clip', 'mini'])

@@ -6,8 +6,7 @@ import torch
 from tiny_text import make_clip
 
 from mmpretrain_mps.models.text import TextTower
-from mmpretrain_mps.models.text.sentences import (mean_sentence_features, read_sentences, select_sentences,
-                                                  tokenize_sentences)
+from mmpretrain_mps.models.text.sentences import mean_sentence_features, read_sentences, select_sentences, tokenize_sentences
 
 SENTENCES = {'water lily': ['A water lily floats on a pond.', 'Its leaves are round.', 'It is white or pink.'],
              'pug': ['A pug is a small dog.']}

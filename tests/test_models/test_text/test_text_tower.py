@@ -8,8 +8,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmpretrain_mps.models.backbones.linear import force_onednn
 from mmpretrain_mps.models.low_rank import LowRankUpdates
-from mmpretrain_mps.models.text import (POSITIONS, TextTower, context_template, count_tokens, insert_context,
-                                        num_shared_positions, text_tower, tokenize_prompts)
+from mmpretrain_mps.models.text import (
+    POSITIONS,
+    TextTower,
+    context_template,
+    count_tokens,
+    insert_context,
+    num_shared_positions,
+    text_tower,
+    tokenize_prompts,
+)
 from mmpretrain_mps.models.utils.text_prototypes import encode_prototypes
 
 EXACT = dict(rtol=1e-10, atol=1e-10)

@@ -9,7 +9,7 @@ import torch
 
 from mmpretrain_mps.models.utils import precision
 from mmpretrain_mps.models.utils.identity import model_facts
-from mmpretrain_mps.models.utils.precision import (amp_dtype, computed_on, float32_products, set_float32_precision)
+from mmpretrain_mps.models.utils.precision import amp_dtype, computed_on, float32_products, set_float32_precision
 from mmpretrain_mps.models.utils.prototype_cache import prototype_key
 
 

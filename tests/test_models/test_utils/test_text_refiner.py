@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmpretrain_mps.models.utils.text_refiner import (LocalCache, TextRefiner, TokenAligner, find_top_patches,
-                                                      select_local)
+from mmpretrain_mps.models.utils.text_refiner import LocalCache, TextRefiner, TokenAligner, find_top_patches, select_local
 
 SIZE, DIMS = 5, 6
 
