@@ -1,0 +1,103 @@
+"""Pre-train the embedded pictogram CLIP on drawings that no test shows.
+
+PICTOGRAMS is what ``tools/build_pictograms.py PACKAGES --out OUT --pretraining PICTOGRAMS`` wrote. A run can be cut off and goes
+on from its checkpoint, in as many sittings as are needed::
+
+    python tools/pretrain_pictogram_clip.py PICTOGRAMS --out work_dirs/pictogram_clip --checkpoint work_dirs/pictogram_clip.pt
+
+Batches depend on the seed and the step only. With ``--no-compile`` two runs of one machine and number of threads give the same
+bytes; compiled sums may differ in the last digits between machines.
+"""
+import argparse
+import json
+import logging
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from mmpretrain_mps.mini_clip import byte_pairs, pretraining
+from mmpretrain_mps.pictogram_clip import captions, drawings
+from mmpretrain_mps.pictogram_clip.batches import PictogramBatches, PictogramRecipe
+from mmpretrain_mps.pictogram_clip.model import model_config
+
+logger = logging.getLogger('pretrain_pictogram_clip')
+MERGES = 6000
+QUICK = dict(steps=6, pictograms=12, icons_of_kinds=6, icons=6)
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line of the tool."""
+    default = PictogramRecipe()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('pictograms', type=Path, help='folder of the drawings for pre-training')
+    parser.add_argument('--out', type=Path, required=True, help='model folder to write')
+    parser.add_argument('--card', type=Path, help='model card to write (default: OUT/card.json)')
+    parser.add_argument('--seed', type=int, default=default.seed)
+    parser.add_argument('--steps', type=int, default=default.steps)
+    parser.add_argument('--learning-rate', type=float, default=default.learning_rate)
+    parser.add_argument('--patch-dropout', type=float, default=default.patch_dropout)
+    parser.add_argument('--threads', type=int, default=2, help='CPU threads of torch')
+    parser.add_argument('--no-compile', action='store_true', help='do not compile the image tower')
+    parser.add_argument('--checkpoint', type=Path, help='resume from and write to this file')
+    parser.add_argument('--stop', type=int, help='end at this step of the schedule and leave; resume without --stop')
+    parser.add_argument('--quick', action='store_true', help='smoke test: a few small steps')
+    args = parser.parse_args()
+    if args.stop is not None and args.checkpoint is None:
+        parser.error('--stop needs --checkpoint, or the work would be lost')
+    return args
+
+
+def log_progress(recipe: PictogramRecipe):
+    """Callback that logs the loss and the time left now and then."""
+    every = max(1, recipe.steps // 100)
+
+    def report(done: int, loss: float, seconds_left: float) -> None:
+        if done % every == 0 or done == recipe.steps:
+            logger.info('step %d/%d  loss %.3f  about %.1f min left', done, recipe.steps, loss, seconds_left / 60)
+
+    return report
+
+
+def write_vocabulary(out: Path, read: dict) -> int:
+    """Write the vocabulary of all drawings; returns its size."""
+    from open_clip.tokenizer import SimpleTokenizer
+    splitter = SimpleTokenizer()
+    described = [one for found in read.values() for one in found.described]
+    words = captions.count_words(captions.texts_of(described),
+                                 lambda text: splitter.pat.findall(splitter.clean_fn(text)))
+    return byte_pairs.write_words(out, dict(sorted(words.items())), captions.concept_groups(described), MERGES)
+
+
+def main() -> None:
+    """Run the tool."""
+    args = parse_args()
+    logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
+    torch.set_num_threads(args.threads)
+    recipe = PictogramRecipe(steps=args.steps, learning_rate=args.learning_rate, seed=args.seed,
+                             patch_dropout=args.patch_dropout)
+    if args.quick:
+        recipe = recipe._replace(**QUICK)
+    args.out.mkdir(parents=True, exist_ok=True)
+    read = drawings.read_all(args.pictograms)
+    config = model_config(write_vocabulary(args.out, read))
+    from open_clip.tokenizer import SimpleTokenizer
+    tokenize = SimpleTokenizer(bpe_path=str(args.out / 'bpe_merges.txt.gz'),
+                               context_length=config['model_cfg']['text_cfg']['context_length'])
+    batches = PictogramBatches(recipe, read)
+    logger.info('drawings %s, %d token ids', batches.counts(), config['model_cfg']['text_cfg']['vocab_size'])
+    trained = json.loads(json.dumps(config))
+    trained['model_cfg']['vision_cfg']['patch_dropout'] = recipe.patch_dropout  # while it is pre-trained only
+    model = pretraining.build_model(trained, recipe.seed)
+    progress = pretraining.train(model, tokenize, batches, recipe, log_progress(recipe), checkpoint=args.checkpoint,
+                                 stop=args.stop, use_compile=not (args.no_compile or args.quick))
+    pretraining.save_model(model.eval(), config, args.out)
+    if progress.steps < recipe.steps:
+        logger.info('stopped at step %d of %d', progress.steps, recipe.steps)
+
+
+if __name__ == '__main__':
+    main()
