@@ -79,15 +79,18 @@ def _vocabulary(model_folder: Path) -> dict:
         return json.load(file)
 
 
-def vocabulary() -> dict:
+def vocabulary(model_folder: Optional[Path] = None) -> dict:
     """What the text tower knows.
+
+    Args:
+        model_folder (Path, optional): Of another model of this form.
 
     Returns:
         dict: ``words``, every word and punctuation mark of the pre-training
         captions, sorted; ``concepts``, the class names by group (``digits``,
         ``letters``, ``symbols``, ``shapes``, ``colours``).
     """
-    known = _vocabulary(folder())
+    known = _vocabulary(model_folder or folder())
     return {
         'words': list(known['words']),
         'concepts': {k: list(v) for k, v in known['concepts'].items()},

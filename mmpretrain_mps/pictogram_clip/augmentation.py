@@ -7,22 +7,25 @@ IMAGE_SIZE = 48
 _GREY = (.299, .587, .114)
 
 
-def augment(drawings: Tensor, can_be_mirrored: Tensor, generator: torch.Generator) -> Tensor:
+def augment(drawings: Tensor, can_be_mirrored: Tensor, changed: float, generator: torch.Generator) -> Tensor:
     """Make training pictures.
 
     Args:
         drawings (Tensor): Straight RGBA ``(B, 64, 64, 4)``, uint8.
         can_be_mirrored (Tensor): ``(B,)`` bool.
+        changed (float): Share of the pictures that are not just moved on white paper.
         generator (torch.Generator): Source of randomness.
 
     Returns:
         Tensor: ``(B, 3, 48, 48)`` in -1..1.
     """
     colour, alpha = move(drawings, can_be_mirrored, generator)
+    plain = colour * alpha + 1 - alpha
     colour, alpha = redraw(colour, alpha, generator)
     ink = recolour(colour, alpha, generator)
     pictures = paper(alpha, generator) * (1 - alpha) + ink * alpha
-    return photograph(pictures, generator).clamp(0, 1) * 2 - 1
+    use = _chance(len(plain), changed, generator).view(-1, 1, 1, 1)
+    return torch.where(use, photograph(pictures, generator), plain).clamp(0, 1) * 2 - 1
 
 
 def move(drawings: Tensor, can_be_mirrored: Tensor, generator: torch.Generator):
@@ -34,6 +37,7 @@ def move(drawings: Tensor, can_be_mirrored: Tensor, generator: torch.Generator):
     count = len(drawings)
     pixels = drawings.permute(0, 3, 1, 2).float() / 255
     pixels = torch.cat([pixels[:, :3] * pixels[:, 3:], pixels[:, 3:]], 1)  # or the colour of nothing would bleed in
+    pixels = F.interpolate(pixels, size=IMAGE_SIZE, mode='bilinear', antialias=True)
     angle = .17 * torch.randn(count, generator=generator)
     # A part of the pictures stays as it is drawn, as most that are tested are.
     angle = torch.where(_chance(count, .4, generator), 0., angle)
@@ -49,11 +53,10 @@ def move(drawings: Tensor, can_be_mirrored: Tensor, generator: torch.Generator):
     theta[:, 1, 1] = scale / squeeze * cos
     room = (.06 + (scale - 1).clamp(min=0))[:, None]
     theta[:, :, 2] = room * _uniform((count, 2), -1, 1, generator)
-    # Twice as fine, and averaged: what is made smaller shall not lose its lines.
-    grid = F.affine_grid(theta, (count, 4, 2 * IMAGE_SIZE, 2 * IMAGE_SIZE), align_corners=False)
+    grid = F.affine_grid(theta, (count, 4, IMAGE_SIZE, IMAGE_SIZE), align_corners=False)
     field = _uniform((count, 1, 1, 1), 0, .05, generator) * torch.randn(count, 2, 4, 4, generator=generator)
-    field = F.interpolate(field, size=2 * IMAGE_SIZE, mode='bilinear', align_corners=True)
-    moved = F.avg_pool2d(F.grid_sample(pixels, grid + field.permute(0, 2, 3, 1), align_corners=False), 2)
+    field = F.interpolate(field, size=IMAGE_SIZE, mode='bilinear', align_corners=True)
+    moved = F.grid_sample(pixels, grid + field.permute(0, 2, 3, 1), align_corners=False)
     alpha = moved[:, 3:].clamp(0, 1)
     return (moved[:, :3] / alpha.clamp(min=1e-3)).clamp(0, 1), alpha
 

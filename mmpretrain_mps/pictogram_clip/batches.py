@@ -20,19 +20,23 @@ class PictogramRecipe(NamedTuple):
         icons_of_kinds (int): Pictures per batch of icons whose kind is known.
         icons (int): Pictures per batch of all icons.
         patch_dropout (float): Share of the patches that a picture is trained without.
+        changed (float): Share of the pictures whose colours, lines or paper are changed, too.
+        changed_from (float): Part of the run after which that share is reached, growing from 0.
         learning_rate (float): Peak of the cosine schedule.
         weight_decay (float): For matrices only.
         warmup (int): Steps of linear warm-up.
         seed (int): Seeds data, augmentation and weights.
     """
     steps: int = 3000
-    pictograms: int = 112
-    icons_of_kinds: int = 40
-    icons: int = 40
+    pictograms: int = 80
+    icons_of_kinds: int = 28
+    icons: int = 20
     patch_dropout: float = .4
+    changed: float = .85
+    changed_from: float = .35
     learning_rate: float = 1.2e-3
     weight_decay: float = 0.1
-    warmup: int = 300
+    warmup: int = 200
     seed: int = 0
 
     @property
@@ -75,12 +79,14 @@ class PictogramBatches:
             rows = [int(rng.choice(names[place])) for place in rng.integers(len(names), size=count)]
             pixels.append(self._drawings[source].pixels[rows])
             described += [self._drawings[source].described[row] for row in rows]
+        recipe = self.recipe
+        changed = recipe.changed * min(1., self.step / max(1., recipe.changed_from * recipe.steps))
         mirrored = torch.tensor([one.can_be_mirrored for one in described])
-        return caption(augment(torch.cat(pixels), mirrored, generator), described, rng)
+        return caption(augment(torch.cat(pixels), mirrored, changed, generator), described, rng)
 
 
 def caption(pictures: Tensor, described: Sequence[Described], rng: np.random.Generator) -> Batch:
-    """Give pictures captions of three sorts: their names, one keyword of each, and their kinds.
+    """Give pictures captions of three sorts: their names, a keyword of every second one, and their kinds.
 
     Args:
         pictures (Tensor): ``(B, 3, S, S)``.
@@ -91,7 +97,7 @@ def caption(pictures: Tensor, described: Sequence[Described], rng: np.random.Gen
         Batch: With one block of captions for each sort; a picture without a kind or keyword has no caption in that block.
     """
     names = list(dict.fromkeys(one.name for one in described))
-    keywords = list(dict.fromkeys(str(rng.choice(one.keywords)) for one in described if one.keywords))
+    keywords = list(dict.fromkeys(str(rng.choice(one.keywords)) for one in described[::2] if one.keywords))
     kinds = list(dict.fromkeys(one.kind for one in described if one.kind))
     blocks = ((names, [{one.name} for one in described], TEMPLATES),
               (keywords, [{one.name, *one.keywords} for one in described], TEMPLATES),

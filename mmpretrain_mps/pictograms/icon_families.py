@@ -1,4 +1,4 @@
-"""Icons in one colour, for a pre-training alone: drawn by others than the pictograms, and named in plain English by themselves."""
+"""Icons in one colour, for a pre-training alone: drawn by others than the pictograms, and named in plain English."""
 import json
 import re
 import tarfile
@@ -23,9 +23,8 @@ SKIPPED_CATEGORIES = frozenset(('Alpha / Numeric', 'Brand / Logo', 'Brand', 'Typ
 def plain_name(icon: str) -> str:
     """Return what an icon shows by its name, like 'basset hound head', or '' for one that is not wanted."""
     words = [word for word in icon.lower().split('-') if word not in STYLE_WORDS and not word.isdigit()]
-    if not words or len(words) > MAX_WORDS or SKIPPED_WORDS.intersection(words) or not all(re.fullmatch('[a-z]+', w) for w in words):
-        return ''
-    return ' '.join(words)
+    unwanted = len(words) > MAX_WORDS or SKIPPED_WORDS.intersection(words) or not all(re.fullmatch('[a-z]+', w) for w in words)
+    return '' if unwanted else ' '.join(words)
 
 
 def kinds_of_words(emoji: Sequence[Emoji], kind_of: Dict[str, str]) -> Dict[str, str]:
