@@ -15,6 +15,7 @@ from pathlib import Path
 
 from _gpu_tables import GPU_BLOCKS
 from _method_tables import METHOD_BLOCKS, RESULTS, read
+from _pictogram_tables import PICTOGRAM_BLOCKS
 
 from mmpretrain_mps.analysis.bound_study import bound_plots
 from mmpretrain_mps.analysis.study import study_plots
@@ -26,7 +27,7 @@ from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXTS = ('README.md', 'docs/deployment.md', 'docs/evidence.md', 'docs/methods.md', 'docs/speed.md')
+TEXTS = ('README.md', 'docs/deployment.md', 'docs/evidence.md', 'docs/methods.md', 'docs/pictograms.md', 'docs/speed.md')
 STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
 # Folders of plots, and the file that each is drawn from.
 SOURCES = {**{f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}, 'bound': 'bound/bounds.json'}
@@ -288,7 +289,7 @@ def spread(values, sign='', digits=2):
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table,
               letters_table=letters_table, claims=claims, durations=durations, parts=parts, bound=bound, view_bank=view_bank, options=options,
-              memory=memory, parity=parity, start=start, export=export, **GPU_BLOCKS, **METHOD_BLOCKS,
+              memory=memory, parity=parity, start=start, export=export, **GPU_BLOCKS, **METHOD_BLOCKS, **PICTOGRAM_BLOCKS,
               operators=functools.partial(operators, STEPS['step']),
               **{name: functools.partial(step, file) for name, file in STEPS.items()},
               **{f'{name}_{kind}_{shots}': functools.partial(study_table, rows_of, name, shots)

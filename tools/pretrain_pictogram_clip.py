@@ -149,11 +149,11 @@ def main() -> None:
     if progress.steps < recipe.steps:
         logger.info('stopped at step %d of %d', progress.steps, recipe.steps)
         return
-    content = card(args, recipe, read, progress, score(args.out))
+    content = card(args, recipe, read, progress, {} if args.quick else score(args.out))
     path = args.card or args.out / 'card.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-    logger.info('zero-shot %s', json.dumps(content['zero_shot_percent']['test']))
+    logger.info('zero-shot %s', json.dumps(content['zero_shot_percent'].get('test')))
 
 
 if __name__ == '__main__':
