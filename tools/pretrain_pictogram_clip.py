@@ -46,6 +46,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--steps', type=int, default=default.steps)
     parser.add_argument('--learning-rate', type=float, default=default.learning_rate)
     parser.add_argument('--patch-dropout', type=float, default=default.patch_dropout)
+    parser.add_argument('--changed', type=float, default=default.changed,
+                        help='share of the pictures whose colours, lines or paper are changed, too')
+    parser.add_argument('--icons', type=int, default=default.icons, help='pictures per batch of all icons')
     parser.add_argument('--threads', type=int, default=2, help='CPU threads of torch')
     parser.add_argument('--no-compile', action='store_true', help='do not compile the image tower')
     parser.add_argument('--checkpoint', type=Path, help='resume from and write to this file')
@@ -95,7 +98,7 @@ def score(folder: Path) -> dict:
     return dict(logit_scale=round(model.logit_scale.exp().item(), 3), test=found, validation=validation)
 
 
-def card(args: argparse.Namespace, recipe: PictogramRecipe, read: dict, progress: pretraining.Progress, scores: dict) -> dict:
+def card(args: argparse.Namespace, parts: list, read: dict, progress: pretraining.Progress, scores: dict) -> dict:
     """Everything a reader needs to judge or repeat the run."""
     sheets = {**pictograms.read_index(args.pictograms)['sheets'],
               **pictograms.read_index(args.pictograms / drawings.ICONS_FOLDER)['sheets']}
@@ -109,10 +112,9 @@ def card(args: argparse.Namespace, recipe: PictogramRecipe, read: dict, progress
         names=sum(len(names) for group, names in known['concepts'].items() if group != 'kinds'),
         kinds=len(known['concepts']['kinds']),
         words=len(known['words']),
-        recipe=recipe._asdict(),
-        batch_size=recipe.batch_size,
-        images_seen=recipe.batch_size * progress.steps,
-        resumed_at_step_with_schedule_of=progress.rejoined,
+        recipe=parts[-1],
+        recipes_of_earlier_parts=parts[:-1],
+        images_seen=images_seen(parts, progress.steps),
         seconds_training=round(progress.seconds, 1),
         seconds_of_those_on_data=round(progress.data_seconds, 1),
         machine=dict(processor=platform.machine(), logical_cores=os.cpu_count(), threads=args.threads),
@@ -123,13 +125,33 @@ def card(args: argparse.Namespace, recipe: PictogramRecipe, read: dict, progress
         finished_utc=time.strftime('%Y-%m-%d %H:%M', time.gmtime()))
 
 
+def images_seen(parts: list, steps: int) -> int:
+    """Return how many pictures all parts of a run had, of which the last one ended after ``steps``."""
+    ends = [part['from_step'] for part in parts[1:]] + [steps]
+    return sum((end - part['from_step']) * (part['pictograms'] + part['icons_of_kinds'] + part['icons'])
+               for part, end in zip(parts, ends))
+
+
+def keep_recipe(checkpoint: Path, recipe: PictogramRecipe) -> list:
+    """Note beside the checkpoint with which recipe a part of the run is made; returns what all parts were made with."""
+    if checkpoint is None:
+        return [dict(from_step=0, **recipe._asdict())]
+    path = checkpoint.with_suffix('.recipes.json')
+    parts = json.loads(path.read_text(encoding='utf-8')) if path.exists() else []
+    begun = torch.load(checkpoint, map_location='cpu')['progress']['steps'] if checkpoint.exists() else 0
+    # What was begun and lost before its first checkpoint is no part.
+    parts = [part for part in parts if part['from_step'] < begun] + [dict(from_step=begun, **recipe._asdict())]
+    path.write_text(json.dumps(parts, indent=1) + '\n', encoding='utf-8')
+    return parts
+
+
 def main() -> None:
     """Run the tool."""
     args = parse_args()
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
     torch.set_num_threads(args.threads)
     recipe = PictogramRecipe(steps=args.steps, learning_rate=args.learning_rate, seed=args.seed,
-                             patch_dropout=args.patch_dropout)
+                             patch_dropout=args.patch_dropout, changed=args.changed, icons=args.icons)
     if args.quick:
         recipe = recipe._replace(**QUICK)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -139,6 +161,7 @@ def main() -> None:
     tokenize = SimpleTokenizer(bpe_path=str(args.out / 'bpe_merges.txt.gz'),
                                context_length=config['model_cfg']['text_cfg']['context_length'])
     batches = PictogramBatches(recipe, read)
+    parts = keep_recipe(args.checkpoint, recipe)
     logger.info('drawings %s, %d token ids', batches.counts(), config['model_cfg']['text_cfg']['vocab_size'])
     trained = json.loads(json.dumps(config))
     trained['model_cfg']['vision_cfg']['patch_dropout'] = recipe.patch_dropout  # while it is pre-trained only
@@ -149,7 +172,7 @@ def main() -> None:
     if progress.steps < recipe.steps:
         logger.info('stopped at step %d of %d', progress.steps, recipe.steps)
         return
-    content = card(args, recipe, read, progress, {} if args.quick else score(args.out))
+    content = card(args, parts, read, progress, {} if args.quick else score(args.out))
     path = args.card or args.out / 'card.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')

@@ -132,5 +132,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bytes(run, tmp_path):
     parts = run('parts', '--no-compile', '--checkpoint', str(tmp_path / 'run.pt'))
     for name in ('open_clip_model.safetensors', 'open_clip_config.json', 'vocabulary.json', 'bpe_merges.txt.gz'):
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
-    assert json.loads((parts / 'card.json').read_text())['resumed_at_step_with_schedule_of'] == [[3, 6]]
+    card = json.loads((parts / 'card.json').read_text())
+    assert [part['from_step'] for part in card['recipes_of_earlier_parts']] == [0] and card['recipe']['from_step'] == 3
+    assert card['images_seen'] == 6 * 24
     assert 'patch_dropout' not in json.loads((whole / 'open_clip_config.json').read_text())['model_cfg']['vision_cfg']
