@@ -29,7 +29,8 @@ logger = logging.getLogger('pretrain_pictogram_clip')
 MERGES = 6000
 QUICK = dict(steps=6, pictograms=12, icons_of_kinds=6, icons=6)
 DATA = ('drawings of emoji and icons by the artists under `styles`. None of the styles under `never_seen` was trained on, nor '
-        'a drawing that looks like one of theirs. Most concepts that are tested were seen in the styles trained on, with their '
+        'a drawing that looks like theirs of the same concept, nor an icon that looks like any of theirs. Most concepts that are '
+        'tested were seen in the styles trained on, with their '
         'names, keywords and kinds, as CLIP had seen dogs with captions: `tested_concepts` counts them')
 CHOICES = ('form, recipe and length followed from the speed of one core, and from the loss and the validation pictures of kinds; '
            'test pictures were looked at when the training had ended')
@@ -78,7 +79,8 @@ def write_vocabulary(out: Path, read: dict) -> int:
     described = [one for found in read.values() for one in found.described]
     words = captions.count_words(captions.texts_of(described),
                                  lambda text: splitter.pat.findall(splitter.clean_fn(text)))
-    return byte_pairs.write_words(out, dict(sorted(words.items())), captions.concept_groups(described), MERGES)
+    return byte_pairs.write_words(out, dict(sorted(words.items())), captions.concept_groups(described), MERGES,
+                                  captions.SPELLING)
 
 
 def seen_concepts(read: dict) -> dict:

@@ -12,7 +12,7 @@ made from and what it is not.
     >>> tokens = mini_clip.tokenizer()(['a photo of the number three.'])
 """
 import json
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Iterable, List, Optional
 
@@ -110,7 +110,17 @@ def _tokenizer(model_folder: Path):
             f'{_MERGES_NAME} gives {made.vocab_size} tokens but {_CONFIG_NAME}'
             f" says {text_cfg['vocab_size']}; the folder {model_folder} mixes "
             'files of two models')
+    spelling = _vocabulary(model_folder).get('spelling')
+    if spelling:
+        made.clean_fn = partial(_spell, made.clean_fn, spelling)
     return made
+
+
+def _spell(clean, spelling, text: str) -> str:
+    """Write a text as the captions of a model were written."""
+    for written, meant in spelling.items():
+        text = text.replace(written, meant)
+    return clean(text)
 
 
 def tokenizer(model_folder: Optional[Path] = None):

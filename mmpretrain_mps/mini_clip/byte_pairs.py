@@ -125,7 +125,8 @@ def write_vocabulary(folder: Path) -> int:
 
 def write_words(folder: Path, words: Iterable[str],
                 concepts: Dict[str, List[str]],
-                limit: Optional[int] = None) -> int:
+                limit: Optional[int] = None,
+                spelling: Optional[Dict[str, str]] = None) -> int:
     """Write the vocabulary of given words and concepts.
 
     Args:
@@ -133,6 +134,8 @@ def write_words(folder: Path, words: Iterable[str],
         words (Iterable[str]): As for :func:`learn_merges`.
         concepts (dict[str, list[str]]): Class names by group.
         limit (int, optional): Merges at most.
+        spelling (dict[str, str], optional): What the tokenizer is to replace
+            in texts by what, as the captions have it.
 
     Returns:
         int: Vocabulary size for the model's ``text_cfg``.
@@ -144,6 +147,8 @@ def write_words(folder: Path, words: Iterable[str],
     (folder / 'bpe_merges.txt.gz').write_bytes(
         gzip.compress('\n'.join(lines).encode('utf-8'), mtime=0))
     known = {'words': sorted(words), 'concepts': concepts}
+    if spelling:
+        known['spelling'] = spelling
     (folder / 'vocabulary.json').write_text(
         json.dumps(known, indent=1, ensure_ascii=False) + '\n',
         encoding='utf-8')

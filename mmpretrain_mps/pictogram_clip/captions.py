@@ -24,6 +24,8 @@ TEMPLATES = (
     'a small {} on a white background.',
 )
 KIND_TEMPLATES = TEMPLATES + ('a kind of {}.', 'one of many: {}.')
+# Captions have no apostrophes and no hyphens: womans hat, t shirt.
+SPELLING = {"'": '', '’': '', '-': ' '}
 # A mirrored arrow is another one, and so are letters and clocks.
 _ONE_WAY = re.compile(r'left|right|clock|letter|text|sign|button|symbol|keycap|input|curving|turn')
 
