@@ -1,8 +1,7 @@
 # From base to new classes on pictograms of 250 single things: trained and tested on the first half of the classes, then tested on
 # the other half.
 #
-#   python tools/train.py configs/mps_mini_16shot_pictogram_things_base2new.py \
-#       --cfg-options architecture=local-dir:FOLDER pretrained=None
+#   python tools/train.py configs/mps_mini_16shot_pictogram_things_base2new.py
 _base_ = './mps_mini_16shot_pictogram_things.py'
 
 task = 'base_to_new'

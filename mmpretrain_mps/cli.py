@@ -27,7 +27,7 @@ from .apis.training import typed_values
 from .benchmark import execution
 from .datasets.given import sources_of
 from .export import FORMATS
-from .models.utils.clip_loader import EMBEDDED_ARCHITECTURE, EMBEDDED_WEIGHTS
+from .models.utils.clip_loader import EMBEDDED_MODELS, EMBEDDED_WEIGHTS
 from .utils.errors import user_errors
 from .utils.methods import RECIPES, method_names
 from .utils.option_values import OptionsAction
@@ -137,8 +137,8 @@ def _add_model(command):
 
 
 def _add_clip(command):
-    command.add_argument('--architecture', default='ViT-B-16', help=f"model of open_clip; '{EMBEDDED_ARCHITECTURE}' is the "
-                         'embedded one of glyphs and shapes; ViT-B-16 by default')
+    command.add_argument('--architecture', default='ViT-B-16', help="model of open_clip; 'mps-mini' is the embedded one of "
+                         "glyphs and shapes, 'mps-mini-pictograms' that of pictograms; ViT-B-16 by default")
     command.add_argument('--pretrained', help="tag or file of its weights; OpenAI's by default")
 
 
@@ -155,7 +155,7 @@ def _add_table(command):
 
 def clip_of(arguments):
     """Return ``architecture`` and ``pretrained``; where no weights are named, OpenAI's, or those that come with the model."""
-    default = EMBEDDED_WEIGHTS if arguments.architecture == EMBEDDED_ARCHITECTURE else (
+    default = EMBEDDED_WEIGHTS if arguments.architecture in EMBEDDED_MODELS else (
         None if ':' in arguments.architecture else 'openai')
     return dict(architecture=arguments.architecture, pretrained=arguments.pretrained or default)
 

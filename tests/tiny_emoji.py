@@ -8,6 +8,8 @@ import tarfile
 CONCEPTS = [f'thing-{letter}' for letter in 'abcdefghijklmnopqrst']
 STYLES = dict(first='source', second='source', third='source', old='older', strange='other_artist', line='sketch',
               learnt='pretraining')
+# Two of things that emoji show too, one of another, and two that are not wanted.
+ICONS = ('thing-a', 'thing-b-filled', 'tea-pot-outline', 'a-logo', 'wifi-off')
 
 
 def squares(key, cells=6, side=60):
@@ -38,6 +40,10 @@ def make_packages(folder, change=lambda icons: None):
         content = dict(icons={name: dict(body=body) for name, body in icons[style].items()}, width=60, height=60)
         listing['styles'][style] = dict(role=role, artist=style, licence='MIT',
                                         **_pack(folder / f'{style}.tgz', {'icons.json': content}))
+    named = {name: dict(body=squares(f'drawn {name}')) for name in ICONS}
+    listing['icons'] = dict(drawn=dict(role='pretraining', artist='drawn', licence='MIT', **_pack(
+        folder / 'drawn.tgz', {'icons.json': dict(icons=named, width=60, height=60),
+                               'metadata.json': dict(categories={'Brand': ['a-logo'], 'Things / Other': ['tea-pot-outline']})})))
     return listing
 
 

@@ -23,6 +23,10 @@ SHIPPED = (
     ('mini_clip/bpe_merges.txt.gz', "byte pairs, learned on the project's own captions", 'Apache-2.0', 'mini_clip/NOTICE.md'),
     ('mini_clip/vocabulary.json, mini_clip/open_clip_config.json', 'words and sizes of the mini CLIP', 'Apache-2.0',
      'mini_clip/NOTICE.md'),
+    ('pictogram_clip/open_clip_model.safetensors', 'the pictogram CLIP, trained by this project on drawings that are not in it',
+     'Apache-2.0', 'pictogram_clip/NOTICE.md'),
+    ('pictogram_clip/bpe_merges.txt.gz, pictogram_clip/vocabulary.json, pictogram_clip/open_clip_config.json',
+     'byte pairs, words and sizes of the pictogram CLIP', 'Apache-2.0', 'pictogram_clip/NOTICE.md'),
     ('pictograms/noto.webp, pictograms/noto-v1.webp', 'pictures rendered from Noto Emoji', 'Apache-2.0', 'pictograms/NOTICE.md'),
     ('pictograms/twemoji.webp, pictograms/fxemoji.webp, pictograms/emojione.webp, pictograms/emojione-monotone.webp',
      'pictures rendered from Twemoji, Firefox OS Emoji and Emojitwo', 'CC BY 4.0', 'pictograms/NOTICE.md'),
@@ -39,9 +43,10 @@ Made by `python tools/list_licences.py`; names, versions and licences of package
 
 {shipped}
 
-No font is in it, and no picture but these. The glyphs that the mini CLIP was trained on were rendered from fonts under the licences that
-[NOTICE.md](../mmpretrain_mps/mini_clip/NOTICE.md) names; the digits are read from the installed scikit-learn, which has them of
-the UCI repository (Alpaydin and Kaynak, CC BY 4.0).
+No font is in it, and no picture but these. The drawings that the pictogram CLIP was trained on are under the licences that
+[its notice](../mmpretrain_mps/pictogram_clip/NOTICE.md) names. The glyphs that the mini CLIP was trained on were rendered
+from fonts under the licences that [NOTICE.md](../mmpretrain_mps/mini_clip/NOTICE.md) names; the digits are read from the
+installed scikit-learn, which has them of the UCI repository (Alpaydin and Kaynak, CC BY 4.0).
 
 ## What it depends on
 

@@ -1,4 +1,4 @@
-# CLIP-LoRA of the embedded mini CLIP on one's own pictures of glyphs, 16 per class.
+# CLIP-LoRA of the embedded pictogram CLIP on one's own pictures, 16 per class.
 #
 #   python tools/train.py configs/clip_lora/clip_lora_mini_16shot_custom.py --cfg-options data_root=/my/pictures
 #
@@ -10,7 +10,7 @@ _base_ = [
     '../default_runtime.py',
 ]
 
-architecture = 'mps-mini'
+architecture = 'mps-mini-pictograms'
 pretrained = 'embedded'
 model = dict(architecture=architecture, pretrained=pretrained)
 

@@ -1,4 +1,4 @@
-# The linear probe of the embedded mini CLIP on one's own pictures of glyphs, 16 per class.
+# The linear probe of the embedded pictogram CLIP on one's own pictures, 16 per class.
 #
 #   python tools/train.py configs/linear_probe/linear_probe_mini_16shot_custom.py --cfg-options data_root=/my/pictures
 #
@@ -9,7 +9,7 @@ _base_ = [
     '../default_runtime.py',
 ]
 
-architecture = 'mps-mini'
+architecture = 'mps-mini-pictograms'
 pretrained = 'embedded'
 model = dict(architecture=architecture, pretrained=pretrained)
 

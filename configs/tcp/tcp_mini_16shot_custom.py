@@ -1,4 +1,4 @@
-# TCP of the embedded mini CLIP on one's own pictures of glyphs, 16 per class.
+# TCP of the embedded pictogram CLIP on one's own pictures, 16 per class.
 #
 #   python tools/train.py configs/tcp/tcp_mini_16shot_custom.py --cfg-options data_root=/my/pictures
 #
@@ -9,7 +9,7 @@ _base_ = [
     '../default_runtime.py',
 ]
 
-architecture = 'mps-mini'
+architecture = 'mps-mini-pictograms'
 pretrained = 'embedded'
 # Its text tower has 3 blocks, not 12.
 model = dict(architecture=architecture, pretrained=pretrained, class_aware_block=2)

@@ -1,4 +1,4 @@
-# Tip-Adapter-F of the embedded mini CLIP on one's own pictures of glyphs, 16 per class.
+# Tip-Adapter-F of the embedded pictogram CLIP on one's own pictures, 16 per class.
 #
 #   python tools/train.py configs/tip_adapter_f/tip_adapter_f_mini_16shot_custom.py --cfg-options data_root=/my/pictures
 #
@@ -9,7 +9,7 @@ _base_ = [
     '../default_runtime.py',
 ]
 
-architecture = 'mps-mini'
+architecture = 'mps-mini-pictograms'
 pretrained = 'embedded'
 model = dict(architecture=architecture, pretrained=pretrained)
 

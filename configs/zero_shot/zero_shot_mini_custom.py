@@ -1,4 +1,4 @@
-# Zero-shot classification by the embedded mini CLIP on one's own pictures of glyphs.
+# Zero-shot classification by the embedded pictogram CLIP on one's own pictures.
 #
 #   python tools/test.py configs/zero_shot/zero_shot_mini_custom.py --zero-shot --cfg-options data_root=/my/pictures
 #
@@ -9,7 +9,7 @@ _base_ = [
     '../default_runtime.py',
 ]
 
-architecture = 'mps-mini'
+architecture = 'mps-mini-pictograms'
 pretrained = 'embedded'
 model = dict(architecture=architecture, pretrained=pretrained)
 

@@ -35,7 +35,8 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
     ``tools/train.py --method NAME`` and the same seed, give the same weights.
 
     Args:
-        architecture (str): Model name of open_clip, ``'local-dir:FOLDER'``, or ``'mps-mini'`` for the embedded model.
+        architecture (str): Model name of open_clip, ``'local-dir:FOLDER'``, ``'mps-mini'`` or
+            ``'mps-mini-pictograms'`` for the embedded ones.
         pretrained (str | None): Tag or file of its weights; ``'embedded'`` for the embedded model.
         method (str): One of those in docs/methods.md, such as ``'mps'``, ``'coop'``, ``'tip_adapter_f'``, ``'zero_shot'``.
         shots (int, optional): Pictures of each class that are drawn from those given. Defaults to all of them.

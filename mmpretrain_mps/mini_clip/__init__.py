@@ -12,7 +12,7 @@ made from and what it is not.
     >>> tokens = mini_clip.tokenizer()(['a photo of the number three.'])
 """
 import json
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Iterable, List, Optional
 
@@ -79,15 +79,18 @@ def _vocabulary(model_folder: Path) -> dict:
         return json.load(file)
 
 
-def vocabulary() -> dict:
+def vocabulary(model_folder: Optional[Path] = None) -> dict:
     """What the text tower knows.
+
+    Args:
+        model_folder (Path, optional): Of another model of this form.
 
     Returns:
         dict: ``words``, every word and punctuation mark of the pre-training
         captions, sorted; ``concepts``, the class names by group (``digits``,
         ``letters``, ``symbols``, ``shapes``, ``colours``).
     """
-    known = _vocabulary(folder())
+    known = _vocabulary(model_folder or folder())
     return {
         'words': list(known['words']),
         'concepts': {k: list(v) for k, v in known['concepts'].items()},
@@ -107,7 +110,17 @@ def _tokenizer(model_folder: Path):
             f'{_MERGES_NAME} gives {made.vocab_size} tokens but {_CONFIG_NAME}'
             f" says {text_cfg['vocab_size']}; the folder {model_folder} mixes "
             'files of two models')
+    spelling = _vocabulary(model_folder).get('spelling')
+    if spelling:
+        made.clean_fn = partial(_spell, made.clean_fn, spelling)
     return made
+
+
+def _spell(clean, spelling, text: str) -> str:
+    """Write a text as the captions of a model were written."""
+    for written, meant in spelling.items():
+        text = text.replace(written, meant)
+    return clean(text)
 
 
 def tokenizer(model_folder: Optional[Path] = None):

@@ -78,10 +78,13 @@ class Batch(NamedTuple):
         pictures (Tensor): ``(B, 3, 32, 32)`` in -1..1.
         captions (list[str]): ``T`` captions, one per distinct concept.
         positives (Tensor): ``(B, T)`` bool, which captions fit a picture.
+        blocks (tuple[int]): Numbers of captions that are told apart among
+            themselves, in their order; all of them if empty.
     """
     pictures: Tensor
     captions: List[str]
     positives: Tensor
+    blocks: Tuple[int, ...] = ()
 
 
 def drawn_masks(per_digit: int, seed: int) -> Masks:

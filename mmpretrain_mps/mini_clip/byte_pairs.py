@@ -3,7 +3,7 @@ import gzip
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Iterable, List, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 from . import concepts as _concepts
 
@@ -45,7 +45,8 @@ def caption_words() -> List[str]:
     return sorted(words)
 
 
-def learn_merges(words: Iterable[str]) -> List[Tuple[str, str]]:
+def learn_merges(words: Iterable[str],
+                 limit: Optional[int] = None) -> List[Tuple[str, str]]:
     """Byte-pair merges after which every given word is one token.
 
     The most frequent pair of neighbours is merged until nothing is left to
@@ -53,26 +54,43 @@ def learn_merges(words: Iterable[str]) -> List[Tuple[str, str]]:
     words only.
 
     Args:
-        words (Iterable[str]): Words as the tokenizer splits them.
+        words (Iterable[str]): Words as the tokenizer splits them, or a
+            mapping to how often each occurs (once without it).
+        limit (int, optional): Merges at most, so that rare words are several
+            tokens.
 
     Returns:
         list[tuple[str, str]]: Merges in the order of their ranks.
     """
     from open_clip.tokenizer import bytes_to_unicode
     symbols = bytes_to_unicode()
-    spelled = []
-    for word in words:
+    counts = words if isinstance(words, Mapping) else Counter(words)
+    spelled, weights = [], list(counts.values())
+    for word in counts:
         letters = [symbols[byte] for byte in word.encode('utf-8')]
         spelled.append(letters[:-1] + [letters[-1] + '</w>'])
+    pairs = Counter()
+    for word, weight in zip(spelled, weights):
+        _count(pairs, word, weight)
     merges = []
-    while True:
-        pairs = Counter(
-            pair for word in spelled for pair in zip(word, word[1:]))
-        if not pairs:
-            return merges
-        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+    while limit is None or len(merges) < limit:
+        most = max(pairs.values(), default=0)
+        if not most:
+            break
+        best = min(pair for pair, count in pairs.items() if count == most)
         merges.append(best)
-        spelled = [_merge(word, best) for word in spelled]
+        for place, word in enumerate(spelled):
+            merged = _merge(word, best) if best[0] in word else word
+            if len(merged) < len(word):
+                _count(pairs, word, -weights[place])
+                _count(pairs, merged, weights[place])
+                spelled[place] = merged
+    return merges
+
+
+def _count(pairs: Counter, word: List[str], weight: int) -> None:
+    for pair in zip(word, word[1:]):
+        pairs[pair] += weight
 
 
 def _merge(word: List[str], pair: Tuple[str, str]) -> List[str]:
@@ -102,13 +120,35 @@ def write_vocabulary(folder: Path) -> int:
         int: Vocabulary size for the model's ``text_cfg``.
     """
     words = caption_words()
-    merges = learn_merges(words)
+    return write_words(folder, words, _concepts.concept_groups())
+
+
+def write_words(folder: Path, words: Iterable[str],
+                concepts: Dict[str, List[str]],
+                limit: Optional[int] = None,
+                spelling: Optional[Dict[str, str]] = None) -> int:
+    """Write the vocabulary of given words and concepts.
+
+    Args:
+        folder (Path): Model folder; must exist.
+        words (Iterable[str]): As for :func:`learn_merges`.
+        concepts (dict[str, list[str]]): Class names by group.
+        limit (int, optional): Merges at most.
+        spelling (dict[str, str], optional): What the tokenizer is to replace
+            in texts by what, as the captions have it.
+
+    Returns:
+        int: Vocabulary size for the model's ``text_cfg``.
+    """
+    merges = learn_merges(words, limit)
     lines = ['#version: mini CLIP'] + [' '.join(merge) for merge in merges]
     # A fixed time stamp keeps the file identical from run to run.  No final
     # line break: the tokenizer would read it as one more, empty merge.
     (folder / 'bpe_merges.txt.gz').write_bytes(
         gzip.compress('\n'.join(lines).encode('utf-8'), mtime=0))
-    known = {'words': words, 'concepts': _concepts.concept_groups()}
+    known = {'words': sorted(words), 'concepts': concepts}
+    if spelling:
+        known['spelling'] = spelling
     (folder / 'vocabulary.json').write_text(
         json.dumps(known, indent=1, ensure_ascii=False) + '\n',
         encoding='utf-8')

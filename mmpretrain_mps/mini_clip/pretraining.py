@@ -220,8 +220,11 @@ def train(model, tokenize: Callable, batches: BatchMaker, recipe: Recipe,
         before = time.perf_counter()
         batch = batches.next()
         data_seconds += time.perf_counter() - before
-        loss = _step(model, encode, tokenize, optimizer, batch,
-                     learning_rate(step, recipe))
+        with torch.random.fork_rng(devices=[]):
+            # Patches that are left out depend on seed and step alone, too.
+            torch.manual_seed(recipe.seed * 1_000_003 + step)
+            loss = _step(model, encode, tokenize, optimizer, batch,
+                         learning_rate(step, recipe))
         spent = time.perf_counter() - began
         now = Progress(step + 1, earlier.seconds + spent,
                        earlier.data_seconds + data_seconds, earlier.rejoined)
@@ -233,6 +236,23 @@ def train(model, tokenize: Callable, batches: BatchMaker, recipe: Recipe,
     return now
 
 
+def _loss_of_blocks(image: Tensor, text: Tensor, logit_scale: Tensor,
+                    batch: Batch) -> Tensor:
+    """Mean loss of the blocks, each over the pictures it has captions for."""
+    sizes = batch.blocks or (len(batch.captions), )
+    losses = []
+    for part, positives in zip(
+            text.split(sizes), batch.positives.split(sizes, 1)):
+        rows = positives.any(1)
+        if not bool(rows.all()):
+            losses.append(contrastive_loss(
+                image[rows], part, logit_scale, positives[rows]))
+        else:
+            losses.append(contrastive_loss(
+                image, part, logit_scale, positives))
+    return sum(losses) / len(losses)
+
+
 def _step(model, encode, tokenize, optimizer, batch: Batch,
           rate: float) -> float:
     """One optimiser step; returns the loss."""
@@ -240,8 +260,7 @@ def _step(model, encode, tokenize, optimizer, batch: Batch,
         group['lr'] = rate
     image = F.normalize(encode(batch.pictures), dim=-1)
     text = F.normalize(model.encode_text(tokenize(batch.captions)), dim=-1)
-    loss = contrastive_loss(image, text, model.logit_scale.exp(),
-                            batch.positives)
+    loss = _loss_of_blocks(image, text, model.logit_scale.exp(), batch)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.)

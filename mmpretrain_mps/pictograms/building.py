@@ -10,12 +10,14 @@ import numpy as np
 import yaml
 
 from . import INDEX_NAME, write_sheet
+from .icon_families import draw_family, icon_entries, kinds_of_words, like_any
 from .packages import FOLDER, Emoji, IconSet, match_icons, read_emoji
 from .rendering import MARGIN, SIZE, render
 from .splitting import Drawings, Roles, look_alike, same_drawings, shifted_tests, split_kinds, split_things
 
 MIN_INK, MAX_CUT = .02, .01  # shares of the picture, and of the ink
 STYLE_KEYS = ('role', 'artist', 'licence')
+ICONS_FOLDER = 'icons'  # of the folder for pre-training
 
 
 class Kinds(NamedTuple):
@@ -90,6 +92,7 @@ def build(packages: Path, out: Path, listing: dict, kinds: Kinds, pretraining: P
         others = {style: draw(sets[style], icons[style], [concept for concept in icons[style] if concept not in reasons])
                   for style in styles if style not in tested}
         _write_pretraining(pretraining, others, drawn, emoji, kinds, styles)
+        _write_icons(Path(pretraining) / ICONS_FOLDER, listing.get('icons', {}), packages, drawn, emoji, kinds)
     return content
 
 
@@ -182,6 +185,25 @@ def _write_pretraining(out, others, drawn, emoji, kinds, styles):
     concepts = sorted({concept for drawings in kept.values() for concept in drawings})
     content = dict(concepts=concepts, kinds={}, shown={}, things={}, left_out=dict(emoji={}, drawings=left_out))
     _write(out, content, emoji, kinds, styles, kept)
+
+
+def _write_icons(out, families, packages, drawn, emoji, kinds):
+    """Write the icons in one colour, each of which is a concept of its own with the family before its name."""
+    tested = [drawing for drawings in drawn.values() for drawing in drawings.values()]
+    kind_of_word = kinds_of_words(emoji, kinds.kind_of)
+    left_out, kept, entries = {}, {}, []
+    for family, content in families.items():
+        drawings = draw_family(family, content, packages)
+        copies = like_any(drawings, tested)
+        left_out[family] = {'looks like a drawing of the tests': copies}
+        named = {f'{family}:{icon}': drawing for icon, drawing in drawings.items() if icon not in set(copies)}
+        entries += icon_entries(family, sorted(named), Path(packages) / content['file'])
+        kept[family] = named
+    kind_of = {entry.concept: kind_of_word[entry.name] for entry in entries if entry.name in kind_of_word}
+    members = {kind: [concept for concept, other in kind_of.items() if other == kind] for kind in kinds.kinds}
+    content = dict(concepts=sorted(entry.concept for entry in entries), kinds={}, shown={}, things={},
+                   left_out=dict(emoji={}, drawings=left_out))
+    _write(out, content, entries, kinds._replace(kinds=members), families, kept)
 
 
 def _looks_like_any(drawing, concept, drawn):

@@ -54,6 +54,11 @@ class IconSet:
         self._by_hand = {concept: icon for icon, concept in content.get('names', {}).items()}
         self._taken = set(content.get('names', {}))
 
+    @property
+    def icons(self) -> List[str]:
+        """list[str]: Names of all icons, sorted."""
+        return sorted(self._icons)
+
     def find(self, emoji: Emoji, other_names: Sequence[str]) -> str:
         """Return the name of the icon that shows an emoji, or ''.
 

@@ -169,7 +169,7 @@ def situation_of(cfg: Config, recipe: str) -> Situation:
 
 
 def _architecture_of(cfg):
-    """Return the architecture, of which one's own mini CLIP is the same as the embedded one."""
+    """Return the architecture, of which all mini CLIPs, embedded or one's own, are the same."""
     from ..models.utils.clip_loader import EMBEDDED_ARCHITECTURE, mini_folder  # which brings the models along
     architecture = str(cfg.model.get('architecture'))
     return EMBEDDED_ARCHITECTURE if mini_folder(architecture) else architecture

@@ -60,6 +60,7 @@ def paths_of(folder):
     ('promptsrc', dict(train_cfg__max_epochs=2, default_hooks__epoch_average__weights__mean=1))])
 def test_weights_and_logits_are_those_of_the_tools(folder, tmp_path, method, settings):
     config, options = CONFIG_FOLDER / 'mps_mini_16shot_custom.py', [
+        'architecture=mps-mini',
         f'data_root={folder}', 'num_shots=4', 'seed=3', *(f"{name.replace('__', '.')}={value}" for name, value in settings.items())]
     flags = ('--method', method, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
     assert call(ROOT / 'tools' / 'train.py', config, *flags) == 0

@@ -31,7 +31,7 @@ def test_every_direct_dependency_is_listed_with_its_licence(setup):
 
 def test_all_data_in_the_package_are_listed_with_a_file_that_is_there(setup):
     said = {name.strip(): file for names, _, _, file in TOOL['SHIPPED'] for name in names.split(',')}
-    data = {path.relative_to(PACKAGE).as_posix() for folder in ('mini_clip', 'checkpoints', 'pictograms')
+    data = {path.relative_to(PACKAGE).as_posix() for folder in ('mini_clip', 'checkpoints', 'pictograms', 'pictogram_clip')
             for path in (PACKAGE / folder).iterdir() if path.is_file() and path.suffix not in ('.py', '.md')}
     assert data and data <= set(said) and all(f'`{names}`' in PAGE for names, *_ in TOOL['SHIPPED'])
     licences = {'LICENSE', *(file.removeprefix('mmpretrain_mps/') for file in setup['license_files'])}

@@ -1,7 +1,7 @@
-# One's own pictures as in custom.py, made ready for the embedded model (32x32 pixels).
+# One's own pictures as in custom.py, made ready for an embedded model (32x32 or 48x48 pixels).
 _base_ = 'custom.py'
 
-keep_crops = True  # less than most of a glyph is another glyph, whatever a method crops
+keep_crops = True  # less than most of a small picture is another one, whatever a method crops
 
 train_pipeline = [
     dict(type='LoadRGBImage', max_pixels={{_base_.max_pixels}}),
@@ -11,16 +11,16 @@ train_pipeline = [
         transforms=[
             dict(
                 type='CLIPTrainTransform',
-                architecture='mps-mini',
+                architecture='mps-mini-pictograms',
                 pretrained='embedded',
-                scale=(0.8, 1.0),  # less than most of a glyph is another glyph
-                flip_prob=0)  # the embedded model knows glyphs and digits, which are not what they were when mirrored
+                scale=(0.8, 1.0),  # less than most of a small picture is another one
+                flip_prob=0)  # signs, arrows and digits are not what they were when mirrored
         ]),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadRGBImage', max_pixels={{_base_.max_pixels}}),
-    dict(type='CLIPTestTransform', architecture='mps-mini', pretrained='embedded'),
+    dict(type='CLIPTestTransform', architecture='mps-mini-pictograms', pretrained='embedded'),
     dict(type='PackInputs'),
 ]
 

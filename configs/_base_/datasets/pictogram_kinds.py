@@ -13,11 +13,16 @@ train_pipeline = [
         transforms=[
             dict(
                 type='CLIPTrainTransform',
-                architecture='mps-mini',
+                architecture='mps-mini-pictograms',
                 pretrained='embedded',
                 scale=(0.6, 1.0),  # half a small drawing is hard to tell
                 flip_prob=0.5)
         ]),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadRGBImage'),
+    dict(type='CLIPTestTransform', architecture='mps-mini-pictograms', pretrained='embedded'),
     dict(type='PackInputs'),
 ]
 
@@ -33,9 +38,9 @@ val_dataloader = dict(
         subset='val',
         num_shots=num_shots,
         seed={{_base_.seed}},
-        dataset=dict(type='PictogramKinds', subset='val', test_mode=True, pipeline={{_base_.test_pipeline}})))
+        dataset=dict(type='PictogramKinds', subset='val', test_mode=True, pipeline=test_pipeline)))
 test_dataloader = dict(
-    dataset=dict(type='PictogramKinds', subset='test', test_mode=True, pipeline={{_base_.test_pipeline}}))
+    dataset=dict(type='PictogramKinds', subset='test', test_mode=True, pipeline=test_pipeline))
 
 # The same classes in other hands, for test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}}).
 targets = dict(

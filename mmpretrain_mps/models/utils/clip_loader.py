@@ -24,7 +24,7 @@ from open_clip.pretrained import _PRETRAINED, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_N
 from open_clip.transform import PreprocessCfg
 from safetensors import SafetensorError
 
-from mmpretrain_mps import mini_clip
+from mmpretrain_mps import mini_clip, pictogram_clip
 
 from ...utils.checkpoint import reason_of
 from ...utils.files import open_regular, read_json
@@ -32,6 +32,8 @@ from ...utils.trust import PROGRAM
 from .text_prototypes import fill_templates
 
 EMBEDDED_ARCHITECTURE = 'mps-mini'
+# Of glyphs, and of pictograms.
+EMBEDDED_MODELS = {EMBEDDED_ARCHITECTURE: mini_clip.folder, 'mps-mini-pictograms': pictogram_clip.folder}
 EMBEDDED_WEIGHTS = 'embedded'
 # What OpenAI's own archives hold beside the weights.
 OPENAI_ENTRIES = ('input_resolution', 'context_length', 'vocab_size')
@@ -72,7 +74,7 @@ def clip_preprocess(architecture, pretrained=None):
 
     Args:
         architecture (str): Name in open_clip (``'ViT-B-16'`` or ``'ViT-B/16'``), ``'local-dir:PATH'``,
-            ``'hf-hub:ORG/REPO'`` or ``'mps-mini'``.
+            ``'hf-hub:ORG/REPO'``, ``'mps-mini'`` or ``'mps-mini-pictograms'``.
         pretrained (str, optional): Tag or path of a weights file.
 
     Returns:
@@ -135,7 +137,7 @@ def load_clip(architecture, pretrained, quick_gelu=None):
     archive = weights is not None and _is_torchscript(weights)
     if archive:
         _refuse_programs(pretrained, weights)
-    is_random = pretrained is None and (architecture == EMBEDDED_ARCHITECTURE or parse_model_name(name)[0] is None)
+    is_random = pretrained is None and (architecture in EMBEDDED_MODELS or parse_model_name(name)[0] is None)
     try:
         model = open_clip.create_model(name, pretrained=None if archive else weights, load_weights=not is_random,
                                        force_quick_gelu=quick_gelu)
@@ -159,7 +161,7 @@ def load_clip(architecture, pretrained, quick_gelu=None):
 
 
 def mini_folder(architecture):
-    """Return the folder of a mini CLIP, which has a vocabulary of its own: the embedded one, or one made in the same way.
+    """Return the folder of a mini CLIP, which has a vocabulary of its own: an embedded one, or one made in the same way.
 
     Args:
         architecture (str): As in :func:`clip_preprocess`.
@@ -167,8 +169,8 @@ def mini_folder(architecture):
     Returns:
         Path | None: None for all other models.
     """
-    if architecture == EMBEDDED_ARCHITECTURE:
-        return mini_clip.folder()
+    if architecture in EMBEDDED_MODELS:
+        return EMBEDDED_MODELS[architecture]()
     scheme, identifier = parse_model_name(str(architecture))
     found = Path(identifier) if scheme == 'local-dir' else None
     return found if found is not None and mini_clip.is_model_folder(found) else None
@@ -216,16 +218,16 @@ def resolve_names(architecture, pretrained):
         tuple[str, str | None]: Model name and ``pretrained`` for ``open_clip.create_model``.
 
     Raises:
-        ValueError: If the embedded architecture and the embedded weights are not asked for together.
+        ValueError: If an embedded architecture and the embedded weights are not asked for together.
     """
-    if architecture == EMBEDDED_ARCHITECTURE and pretrained in (EMBEDDED_WEIGHTS, None):
-        return f'local-dir:{mini_clip.folder()}', None
-    if architecture == EMBEDDED_ARCHITECTURE:
-        raise ValueError(f'{EMBEDDED_ARCHITECTURE!r} has the weights {EMBEDDED_WEIGHTS!r} alone, not {pretrained!r}; '
+    if architecture in EMBEDDED_MODELS and pretrained in (EMBEDDED_WEIGHTS, None):
+        return f'local-dir:{EMBEDDED_MODELS[architecture]()}', None
+    if architecture in EMBEDDED_MODELS:
+        raise ValueError(f'{architecture!r} has the weights {EMBEDDED_WEIGHTS!r} alone, not {pretrained!r}; '
                          "an own model of this form is named 'local-dir:FOLDER'")
     if pretrained == EMBEDDED_WEIGHTS:
-        raise ValueError(f"pretrained='{EMBEDDED_WEIGHTS}' belongs to architecture '{EMBEDDED_ARCHITECTURE}', not to "
-                         f'{architecture!r}')
+        raise ValueError(f"pretrained='{EMBEDDED_WEIGHTS}' belongs to the architectures {' and '.join(map(repr, EMBEDDED_MODELS))}, "
+                         f'not to {architecture!r}')
     if pretrained is not None and pretrained.startswith(TORCHSCRIPT):
         pretrained = pretrained[len(TORCHSCRIPT):]
     scheme, _ = parse_model_name(architecture)
@@ -322,7 +324,7 @@ def _read_config(architecture, pretrained):
     if config is None:
         raise ValueError(f'unknown architecture {architecture!r}; open_clip knows, among others, '
                          f"{[known for known in open_clip.list_models() if known.startswith('ViT-')][:12]}, and "
-                         f"this project {EMBEDDED_ARCHITECTURE!r}")
+                         f"this project {' and '.join(map(repr, EMBEDDED_MODELS))}")
     tag = open_clip.get_pretrained_cfg(name, weights) if weights else {}
     return config, tag
 

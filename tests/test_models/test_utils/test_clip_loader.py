@@ -188,7 +188,7 @@ def test_reaching_out_is_bounded_in_time(monkeypatch):
     ('ViT-B-16', 'clip.safetensors', FileNotFoundError, 'does not exist'),
     ('ViT-B-16', 'opanai', ValueError, "'opanai' is neither a file nor a tag of ViT-B-16; its tags are .*'openai'"),
     ('ViT-Z-99', 'openai', ValueError, "unknown architecture 'ViT-Z-99'.*'ViT-B-16'.*'mps-mini'"),
-    ('ViT-B-16', 'embedded', ValueError, "belongs to architecture 'mps-mini', not to 'ViT-B-16'"),
+    ('ViT-B-16', 'embedded', ValueError, "belongs to the architectures 'mps-mini' and 'mps-mini-pictograms', not to 'ViT-B-16'"),
     ('mps-mini', 'openai', ValueError, "has the weights 'embedded' alone, not 'openai'"),
     ('local-dir:/nowhere', None, ValueError, 'open_clip_config.json does not exist'),
 ])

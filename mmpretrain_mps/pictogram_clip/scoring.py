@@ -1,0 +1,53 @@
+"""Zero-shot accuracy of the pictogram CLIP on the data sets of pictograms."""
+from typing import Dict, Optional
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..datasets.pictograms import PICTOGRAM_TEMPLATES, PictogramKinds, Pictograms, PictogramThings
+from ..mini_clip import zero_shot
+from .augmentation import IMAGE_SIZE
+
+TASKS = dict(kinds=PictogramKinds, things=PictogramThings)
+
+
+def preprocess(images: np.ndarray) -> Tensor:
+    """Same numbers as open_clip's transform of this model.
+
+    Args:
+        images (np.ndarray): RGB ``(N, H, W, 3)``, uint8, square.
+
+    Returns:
+        Tensor: ``(N, 3, 48, 48)`` float32 in -1..1.
+    """
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    resized = np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in images])
+    return torch.from_numpy(resized).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def accuracy(model, tokenize, dataset: Pictograms) -> dict:
+    """Return ``accuracy`` in percent, ``pictures`` and ``classes`` of one data set."""
+    prototypes = zero_shot.text_prototypes(model, tokenize, dataset.metainfo['classes'], PICTOGRAM_TEMPLATES)
+    images = np.stack([dataset.get_data_info(place)['img'] for place in range(len(dataset))])
+    features = zero_shot.image_features(model, preprocess(images))
+    found = zero_shot.accuracy(features, prototypes, dataset.get_gt_labels())
+    return dict(accuracy=round(found, 2), pictures=len(dataset), classes=len(dataset.metainfo['classes']))
+
+
+def score(model, tokenize, subset: Optional[str] = None) -> Dict[str, Dict[str, dict]]:
+    """Score all tasks and domains.
+
+    Args:
+        model: open_clip model in evaluation mode.
+        tokenize (callable): Texts to token ids.
+        subset (str, optional): Of the source alone, such as 'val'. Defaults to the test subset of every domain.
+
+    Returns:
+        dict: Task -> domain -> what :func:`accuracy` returns.
+    """
+    if subset is not None:
+        return {task: dict(source=accuracy(model, tokenize, kind(subset=subset))) for task, kind in TASKS.items()}
+    return {task: {domain: accuracy(model, tokenize, kind(domain=domain, subset='test')) for domain in kind.domains}
+            for task, kind in TASKS.items()}

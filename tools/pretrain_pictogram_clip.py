@@ -1,0 +1,185 @@
+"""Pre-train the embedded pictogram CLIP on drawings that no test shows.
+
+PICTOGRAMS is what ``tools/build_pictograms.py PACKAGES --out OUT --pretraining PICTOGRAMS`` wrote. A run can be cut off and goes
+on from its checkpoint, in as many sittings as are needed::
+
+    python tools/pretrain_pictogram_clip.py PICTOGRAMS --out work_dirs/pictogram_clip --checkpoint work_dirs/pictogram_clip.pt
+
+Batches depend on the seed and the step only. With ``--no-compile`` two runs of one machine and number of threads give the same
+bytes; compiled sums may differ in the last digits between machines.
+"""
+import argparse
+import json
+import logging
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from mmpretrain_mps import mini_clip, pictograms
+from mmpretrain_mps.mini_clip import byte_pairs, pretraining
+from mmpretrain_mps.pictogram_clip import captions, drawings, scoring
+from mmpretrain_mps.pictogram_clip.batches import PictogramBatches, PictogramRecipe
+from mmpretrain_mps.pictogram_clip.model import model_config
+
+logger = logging.getLogger('pretrain_pictogram_clip')
+MERGES = 6000
+QUICK = dict(steps=6, pictograms=12, icons_of_kinds=6, icons=6)
+DATA = ('drawings of emoji and icons by the artists under `styles`. None of the styles under `never_seen` was trained on, nor '
+        'a drawing that looks like theirs of the same concept, nor an icon that looks like any of theirs. Most concepts that are '
+        'tested were seen in the styles trained on, with their '
+        'names, keywords and kinds, as CLIP had seen dogs with captions: `tested_concepts` counts them')
+CHOICES = ('form, recipe and length followed from the speed of one core, and from the loss and the validation pictures of kinds; '
+           'test pictures were looked at when the training had ended')
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line of the tool."""
+    default = PictogramRecipe()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('pictograms', type=Path, help='folder of the drawings for pre-training')
+    parser.add_argument('--out', type=Path, required=True, help='model folder to write')
+    parser.add_argument('--card', type=Path, help='model card to write (default: OUT/card.json)')
+    parser.add_argument('--seed', type=int, default=default.seed)
+    parser.add_argument('--steps', type=int, default=default.steps)
+    parser.add_argument('--learning-rate', type=float, default=default.learning_rate)
+    parser.add_argument('--patch-dropout', type=float, default=default.patch_dropout)
+    parser.add_argument('--changed', type=float, default=default.changed,
+                        help='share of the pictures whose colours, lines or paper are changed, too')
+    parser.add_argument('--icons', type=int, default=default.icons, help='pictures per batch of all icons')
+    parser.add_argument('--threads', type=int, default=2, help='CPU threads of torch')
+    parser.add_argument('--no-compile', action='store_true', help='do not compile the image tower')
+    parser.add_argument('--checkpoint', type=Path, help='resume from and write to this file')
+    parser.add_argument('--stop', type=int, help='end at this step of the schedule and leave; resume without --stop')
+    parser.add_argument('--quick', action='store_true', help='smoke test: a few small steps')
+    args = parser.parse_args()
+    if args.stop is not None and args.checkpoint is None:
+        parser.error('--stop needs --checkpoint, or the work would be lost')
+    return args
+
+
+def log_progress(recipe: PictogramRecipe):
+    """Callback that logs the loss and the time left now and then."""
+    every = max(1, recipe.steps // 100)
+
+    def report(done: int, loss: float, seconds_left: float) -> None:
+        if done % every == 0 or done == recipe.steps:
+            logger.info('step %d/%d  loss %.3f  about %.1f min left', done, recipe.steps, loss, seconds_left / 60)
+
+    return report
+
+
+def write_vocabulary(out: Path, read: dict) -> int:
+    """Write the vocabulary of all drawings; returns its size."""
+    from open_clip.tokenizer import SimpleTokenizer
+    splitter = SimpleTokenizer()
+    described = [one for found in read.values() for one in found.described]
+    words = captions.count_words(captions.texts_of(described),
+                                 lambda text: splitter.pat.findall(splitter.clean_fn(text)))
+    return byte_pairs.write_words(out, dict(sorted(words.items())), captions.concept_groups(described), MERGES,
+                                  captions.SPELLING)
+
+
+def seen_concepts(read: dict) -> dict:
+    """Count the concepts that are tested, by whether their names were in captions of drawings."""
+    index, names = pictograms.index(), {one.name for found in read.values() for one in found.described}
+    tested = dict(kinds=[concept for parts in index['kinds'].values() for concept in parts['test']], things=list(index['things']))
+    return {task: dict(concepts=len(concepts), seen=sum(captions.plain(index['concepts'][concept]['name']) in names
+                                                        for concept in concepts)) for task, concepts in tested.items()}
+
+
+def score(folder: Path) -> dict:
+    """Zero-shot accuracies, in percent, of the model as it was saved."""
+    import open_clip
+    model = open_clip.create_model(f'local-dir:{folder}', require_pretrained=True).eval()
+    found = scoring.score(model, mini_clip.tokenizer(folder))
+    validation = scoring.score(model, mini_clip.tokenizer(folder), 'val')
+    return dict(logit_scale=round(model.logit_scale.exp().item(), 3), test=found, validation=validation)
+
+
+def card(args: argparse.Namespace, parts: list, read: dict, progress: pretraining.Progress, scores: dict) -> dict:
+    """Everything a reader needs to judge or repeat the run."""
+    sheets = {**pictograms.read_index(args.pictograms)['sheets'],
+              **pictograms.read_index(args.pictograms / drawings.ICONS_FOLDER)['sheets']}
+    known = mini_clip.vocabulary(args.out)
+    return dict(
+        data=DATA,
+        styles={style: dict(drawings=len(sheet['concepts']), artist=sheet['artist'], licence=sheet['licence'])
+                for style, sheet in sheets.items()},
+        never_seen=sorted(pictograms.index()['sheets']),
+        tested_concepts=seen_concepts(read),
+        names=sum(len(names) for group, names in known['concepts'].items() if group != 'kinds'),
+        kinds=len(known['concepts']['kinds']),
+        words=len(known['words']),
+        recipe=parts[-1],
+        recipes_of_earlier_parts=parts[:-1],
+        images_seen=images_seen(parts, progress.steps),
+        seconds_training=round(progress.seconds, 1),
+        seconds_of_those_on_data=round(progress.data_seconds, 1),
+        machine=dict(processor=platform.machine(), logical_cores=os.cpu_count(), threads=args.threads),
+        versions={name: version(name) for name in ('torch', 'open_clip_torch', 'numpy', 'pillow')},
+        files_bytes={path.name: path.stat().st_size for path in sorted(args.out.iterdir()) if path.is_file()},
+        zero_shot_percent=scores,
+        choices=CHOICES,
+        finished_utc=time.strftime('%Y-%m-%d %H:%M', time.gmtime()))
+
+
+def images_seen(parts: list, steps: int) -> int:
+    """Return how many pictures all parts of a run had, of which the last one ended after ``steps``."""
+    ends = [part['from_step'] for part in parts[1:]] + [steps]
+    return sum((end - part['from_step']) * (part['pictograms'] + part['icons_of_kinds'] + part['icons'])
+               for part, end in zip(parts, ends))
+
+
+def keep_recipe(checkpoint: Path, recipe: PictogramRecipe) -> list:
+    """Note beside the checkpoint with which recipe a part of the run is made; returns what all parts were made with."""
+    if checkpoint is None:
+        return [dict(from_step=0, **recipe._asdict())]
+    path = checkpoint.with_suffix('.recipes.json')
+    parts = json.loads(path.read_text(encoding='utf-8')) if path.exists() else []
+    begun = torch.load(checkpoint, map_location='cpu')['progress']['steps'] if checkpoint.exists() else 0
+    # What was begun and lost before its first checkpoint is no part.
+    parts = [part for part in parts if part['from_step'] < begun] + [dict(from_step=begun, **recipe._asdict())]
+    path.write_text(json.dumps(parts, indent=1) + '\n', encoding='utf-8')
+    return parts
+
+
+def main() -> None:
+    """Run the tool."""
+    args = parse_args()
+    logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
+    torch.set_num_threads(args.threads)
+    recipe = PictogramRecipe(steps=args.steps, learning_rate=args.learning_rate, seed=args.seed,
+                             patch_dropout=args.patch_dropout, changed=args.changed, icons=args.icons)
+    if args.quick:
+        recipe = recipe._replace(**QUICK)
+    args.out.mkdir(parents=True, exist_ok=True)
+    read = drawings.read_all(args.pictograms)
+    config = model_config(write_vocabulary(args.out, read))
+    from open_clip.tokenizer import SimpleTokenizer
+    tokenize = SimpleTokenizer(bpe_path=str(args.out / 'bpe_merges.txt.gz'),
+                               context_length=config['model_cfg']['text_cfg']['context_length'])
+    batches = PictogramBatches(recipe, read)
+    parts = keep_recipe(args.checkpoint, recipe)
+    logger.info('drawings %s, %d token ids', batches.counts(), config['model_cfg']['text_cfg']['vocab_size'])
+    trained = json.loads(json.dumps(config))
+    trained['model_cfg']['vision_cfg']['patch_dropout'] = recipe.patch_dropout  # while it is pre-trained only
+    model = pretraining.build_model(trained, recipe.seed)
+    progress = pretraining.train(model, tokenize, batches, recipe, log_progress(recipe), checkpoint=args.checkpoint,
+                                 stop=args.stop, use_compile=not (args.no_compile or args.quick))
+    pretraining.save_model(model.eval(), config, args.out)
+    if progress.steps < recipe.steps:
+        logger.info('stopped at step %d of %d', progress.steps, recipe.steps)
+        return
+    content = card(args, parts, read, progress, {} if args.quick else score(args.out))
+    path = args.card or args.out / 'card.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    logger.info('zero-shot %s', json.dumps(content['zero_shot_percent'].get('test')))
+
+
+if __name__ == '__main__':
+    main()
