@@ -30,4 +30,13 @@ def pictogram_data():
             f"tested on, {seen['seen']} were in captions.")
 
 
-PICTOGRAM_BLOCKS = dict(pictogram_card=pictogram_card, pictogram_data=pictogram_data)
+def pictogram_tuned():
+    """Return accuracy over shots on kinds, one draw each."""
+    cells = sorted(read('pictogram_kinds/results.json')['cells'], key=lambda cell: cell['shots'])
+    rows = [[str(cell['shots']), branch.replace('_', '-'),
+             *(f"{cell['metrics'][f'{domain}/accuracy/{branch}' if domain != 'source' else f'accuracy/{branch}']:.1f}"
+               for domain in DOMAINS)] for cell in cells for branch in ('zero_shot', 'tuned', 'fused')]
+    return markdown_table(['shots', 'branch', *DOMAINS.values()], rows)
+
+
+PICTOGRAM_BLOCKS = dict(pictogram_card=pictogram_card, pictogram_data=pictogram_data, pictogram_tuned=pictogram_tuned)
