@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmpretrain_mps.evaluation.parity import METHODS, compare
+from mmpretrain_mps.evaluation.parity import compare
 from mmpretrain_mps.models.utils.precision import float32_products
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +91,8 @@ def test_a_gpu_that_is_not_there_is_refused(capsys, monkeypatch):
     assert '--device is cuda, but PyTorch sees no GPU here' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('method', METHODS)
+# Those that find the numbers of attention heads, which rounding must not touch, and one that is told them.
+@pytest.mark.parametrize('method', ['mps', 'coop', 'tip_adapter', 'clip_lora', 'tac'])
 def test_rounding_computes_all_numbers_and_is_not_judged(method, capsys, monkeypatch):
     path = GOLDEN if method == 'mps' else GOLDEN.parent / 'methods' / f'{method}.npz'
     monkeypatch.setattr(sys, 'argv', ['check_parity.py', str(path), '--precision', 'bf16'])
