@@ -111,7 +111,7 @@ def test_own_pictures_for_the_embedded_model_differ_in_their_transforms_alone():
     assert mini.train_dataloader.dataset.dataset.type == 'PictureFolder'
     views = mini.train_dataloader.dataset.dataset.pipeline[1].transforms[0]
     assert (views.architecture, views.pretrained, views.flip_prob) == ('mps-mini-pictograms', 'embedded', 0)
-    assert mini.test_dataloader.dataset.pipeline[1].architecture == 'mps-mini'
+    assert mini.test_dataloader.dataset.pipeline[1].architecture == 'mps-mini-pictograms'
     assert full.test_dataloader.dataset.pipeline[1].architecture == 'ViT-B-16'
 
 
