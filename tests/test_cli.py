@@ -157,6 +157,15 @@ def test_all_methods_have_the_same_budget(pictures, tmp_path):
     assert next(method for method in study.methods if method.name == 'tac').options == {'model.num_clusters': 3}
 
 
+def test_zero_shot_is_in_every_comparison_and_needs_no_training(pictures, tmp_path):
+    clip = dict(architecture='mps-mini', pretrained='embedded')
+    flags = ['compare', str(pictures), '--methods', 'zero_shot']
+    path, _ = own_pictures.write_study(tmp_path, str(pictures), clip, cli.parse_arguments([*flags, 'linear_probe']))
+    assert [method.name for method in read_study(path).methods] == ['linear_probe']
+    with pytest.raises(ValueError, match='zero_shot alone, which is in every comparison; expected at least one method'):
+        own_pictures.write_study(tmp_path, str(pictures), clip, cli.parse_arguments(flags))
+
+
 def study_of(folder, figures, seconds, zero_shot=70.0):
     """Write what a study leaves behind, with these accuracies by method and seed."""
     cells = [dict(format='mmpretrain_mps-benchmark-1', hash='x', config='c.py', recipe=name, shots=4, seed=seed, dataset='Mine',

@@ -58,7 +58,12 @@ def write_study(folder: Path, pictures: str, clip: Dict[str, Any], arguments: An
     shots = arguments.shots or min(MOST_SHOTS, smallest)
     options = {**clip, **_options_of(where, folder), **typed_values(clip['architecture'], arguments.cfg_options)}
     methods, left_out = {}, []
-    for name in arguments.methods or [name for name in method_names() if is_trained(name)]:
+    # Zero-shot CLIP is in every comparison, without a training.
+    asked = [name for name in arguments.methods or () if name != 'zero_shot']
+    if arguments.methods and not asked:
+        raise ValueError('--methods names zero_shot alone, which is in every comparison; expected at least one method that is '
+                         'trained. For its accuracy alone: mps-clip zero-shot')
+    for name in asked or [name for name in method_names() if is_trained(name)]:
         try:
             methods[name] = _method(name, options, shots, len(split.classes), arguments.candidates)
         except FileNotFoundError as error:
