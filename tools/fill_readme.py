@@ -26,8 +26,8 @@ from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXTS = ('README.md', *(f'docs/{name}.md' for name in ('deployment', 'evidence', 'methods', 'mini_clip', 'own_pictures', 'pictograms',
-                                                  'speed')))
+PAGES = ('deployment', 'evidence', 'methods', 'mini_clip', 'own_pictures', 'pictograms', 'speed')
+TEXTS = ('README.md', *(f'docs/{name}.md' for name in PAGES))
 STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
 # Folders of plots, and the file that each is drawn from.
 SOURCES = {**{f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}, 'bound': 'bound/bounds.json'}
@@ -289,8 +289,7 @@ def spread(values, sign='', digits=2):
 
 BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table,
               letters_table=letters_table, claims=claims, durations=durations, parts=parts, bound=bound, view_bank=view_bank,
-              options=options,
-              memory=memory, parity=parity, start=start, export=export, **GPU_BLOCKS, **METHOD_BLOCKS,
+              options=options, memory=memory, parity=parity, start=start, export=export, **GPU_BLOCKS, **METHOD_BLOCKS,
               **PICTOGRAM_BLOCKS,
               operators=functools.partial(operators, STEPS['step']),
               **{name: functools.partial(step, file) for name, file in STEPS.items()},

@@ -19,10 +19,7 @@ differ in the last digits between machines.
 import argparse
 import json
 import logging
-import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -30,6 +27,7 @@ import torch
 from mmpretrain_mps.mini_clip import byte_pairs, concepts, pretraining, rendering, zero_shot
 
 logger = logging.getLogger('pretrain_mini_clip')
+PACKAGES = ('torch', 'open_clip_torch', 'numpy', 'pillow', 'matplotlib', 'scikit-learn', 'mlxtend')
 
 # Prompt sets whose zero-shot scores are compared on the train half of
 # scikit-learn's digits.
@@ -58,29 +56,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, required=True,
-                        help='model folder to write')
-    parser.add_argument('--card', type=Path,
-                        help='model card to write (default: OUT/card.json)')
-    parser.add_argument('--seed', type=int, default=default.seed)
-    parser.add_argument('--steps', type=int, default=default.steps)
-    parser.add_argument('--learning-rate', type=float,
-                        default=default.learning_rate)
-    parser.add_argument('--threads', type=int, default=2,
-                        help='CPU threads of torch')
-    parser.add_argument('--no-compile', action='store_true',
-                        help='do not compile the image tower')
-    parser.add_argument('--checkpoint', type=Path,
-                        help='resume from and write to this file')
-    parser.add_argument('--stop', type=int, default=None,
-                        help='end at this step of the schedule, write the '
-                        'checkpoint and leave; resume without --stop')
-    parser.add_argument('--quick', action='store_true',
-                        help='smoke test: a few small steps, under a minute')
-    args = parser.parse_args()
-    if args.stop is not None and args.checkpoint is None:
-        parser.error('--stop needs --checkpoint, or the work would be lost')
-    return args
+    pretraining.add_run_arguments(parser, default)
+    return pretraining.parse_run(parser)
 
 
 def make_recipe(args: argparse.Namespace) -> pretraining.Recipe:
@@ -92,18 +69,6 @@ def make_recipe(args: argparse.Namespace) -> pretraining.Recipe:
             steps=6, drawn_digits=12, font_digits=4, letters=8, symbols=8,
             shapes=8, drawn_per_digit=20)
     return recipe
-
-
-def log_progress(recipe: pretraining.Recipe):
-    """Callback that logs the loss and the time left now and then."""
-    every = max(1, recipe.steps // 100)
-
-    def report(done: int, loss: float, seconds_left: float) -> None:
-        if done % every == 0 or done == recipe.steps:
-            logger.info('step %d/%d  loss %.3f  about %.1f min left', done,
-                        recipe.steps, loss, seconds_left / 60)
-
-    return report
 
 
 def evaluation_sets(quick: bool = False) -> dict:
@@ -186,21 +151,12 @@ def card(recipe: pretraining.Recipe, batches: pretraining.BatchMaker,
         'batch_size': batch_size,
         'images_seen': batch_size * progress.steps,
         'resumed_at_step_with_schedule_of': progress.rejoined,
-        'seconds_training': round(progress.seconds, 1),
-        'seconds_of_those_on_data': round(progress.data_seconds, 1),
-        'machine': {'processor': platform.machine(),
-                    'logical_cores': os.cpu_count(), 'threads': threads},
-        'versions': {name: version(name) for name in
-                     ('torch', 'open_clip_torch', 'numpy', 'pillow',
-                      'matplotlib', 'scikit-learn', 'mlxtend')},
-        'files_bytes': {p.name: p.stat().st_size
-                        for p in sorted(folder.iterdir()) if p.is_file()},
         'prompt_sets': PROMPT_SETS,
         'zero_shot_percent': scores,
         'splits': 'digits halves: scikit-learn train_test_split, test_size '
                   '0.5, stratified, random_state 0; recipe and prompts were '
                   'chosen on the train half',
-        'finished_utc': time.strftime('%Y-%m-%d %H:%M', time.gmtime()),
+        **pretraining.about_run(progress, threads, folder, PACKAGES),
     }
 
 
@@ -223,7 +179,8 @@ def main() -> None:
                 time.perf_counter() - began)
     model = pretraining.build_model(config, recipe.seed)
     progress = pretraining.train(
-        model, tokenize, batches, recipe, log_progress(recipe),
+        model, tokenize, batches, recipe,
+        pretraining.log_progress(recipe.steps, logger),
         checkpoint=args.checkpoint, stop=args.stop,
         use_compile=not (args.no_compile or args.quick))
     if progress.steps < recipe.steps:
@@ -232,9 +189,7 @@ def main() -> None:
     pretraining.save_model(model.eval(), config, args.out)
     scores = score(args.out, args.quick)
     content = card(recipe, batches, args.out, progress, scores, args.threads)
-    path = args.card or args.out / 'card.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    pretraining.write_card(args.card or args.out / 'card.json', content)
     logger.info('zero-shot %s', json.dumps(scores['digits']))
     logger.info('data preparation took %.0f %% of the training time',
                 100 * progress.data_seconds / progress.seconds)

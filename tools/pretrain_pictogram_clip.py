@@ -11,10 +11,6 @@ bytes; compiled sums may differ in the last digits between machines.
 import argparse
 import json
 import logging
-import os
-import platform
-import time
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -26,6 +22,7 @@ from mmpretrain_mps.pictogram_clip.batches import PictogramBatches, PictogramRec
 from mmpretrain_mps.pictogram_clip.model import model_config
 
 logger = logging.getLogger('pretrain_pictogram_clip')
+PACKAGES = ('torch', 'open_clip_torch', 'numpy', 'pillow')
 MERGES = 6000
 QUICK = dict(steps=6, pictograms=12, icons_of_kinds=6, icons=6)
 DATA = ('drawings of emoji and icons by the artists under `styles`. None of the styles under `never_seen` was trained on, nor '
@@ -41,35 +38,12 @@ def parse_args() -> argparse.Namespace:
     default = PictogramRecipe()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('pictograms', type=Path, help='folder of the drawings for pre-training')
-    parser.add_argument('--out', type=Path, required=True, help='model folder to write')
-    parser.add_argument('--card', type=Path, help='model card to write (default: OUT/card.json)')
-    parser.add_argument('--seed', type=int, default=default.seed)
-    parser.add_argument('--steps', type=int, default=default.steps)
-    parser.add_argument('--learning-rate', type=float, default=default.learning_rate)
+    pretraining.add_run_arguments(parser, default)
     parser.add_argument('--patch-dropout', type=float, default=default.patch_dropout)
     parser.add_argument('--changed', type=float, default=default.changed,
                         help='share of the pictures whose colours, lines or paper are changed, too')
     parser.add_argument('--icons', type=int, default=default.icons, help='pictures per batch of all icons')
-    parser.add_argument('--threads', type=int, default=2, help='CPU threads of torch')
-    parser.add_argument('--no-compile', action='store_true', help='do not compile the image tower')
-    parser.add_argument('--checkpoint', type=Path, help='resume from and write to this file')
-    parser.add_argument('--stop', type=int, help='end at this step of the schedule and leave; resume without --stop')
-    parser.add_argument('--quick', action='store_true', help='smoke test: a few small steps')
-    args = parser.parse_args()
-    if args.stop is not None and args.checkpoint is None:
-        parser.error('--stop needs --checkpoint, or the work would be lost')
-    return args
-
-
-def log_progress(recipe: PictogramRecipe):
-    """Callback that logs the loss and the time left now and then."""
-    every = max(1, recipe.steps // 100)
-
-    def report(done: int, loss: float, seconds_left: float) -> None:
-        if done % every == 0 or done == recipe.steps:
-            logger.info('step %d/%d  loss %.3f  about %.1f min left', done, recipe.steps, loss, seconds_left / 60)
-
-    return report
+    return pretraining.parse_run(parser)
 
 
 def write_vocabulary(out: Path, read: dict) -> int:
@@ -117,14 +91,9 @@ def card(args: argparse.Namespace, parts: list, read: dict, progress: pretrainin
         recipe=parts[-1],
         recipes_of_earlier_parts=parts[:-1],
         images_seen=images_seen(parts, progress.steps),
-        seconds_training=round(progress.seconds, 1),
-        seconds_of_those_on_data=round(progress.data_seconds, 1),
-        machine=dict(processor=platform.machine(), logical_cores=os.cpu_count(), threads=args.threads),
-        versions={name: version(name) for name in ('torch', 'open_clip_torch', 'numpy', 'pillow')},
-        files_bytes={path.name: path.stat().st_size for path in sorted(args.out.iterdir()) if path.is_file()},
         zero_shot_percent=scores,
         choices=CHOICES,
-        finished_utc=time.strftime('%Y-%m-%d %H:%M', time.gmtime()))
+        **pretraining.about_run(progress, args.threads, args.out, PACKAGES))
 
 
 def images_seen(parts: list, steps: int) -> int:
@@ -168,16 +137,14 @@ def main() -> None:
     trained = json.loads(json.dumps(config))
     trained['model_cfg']['vision_cfg']['patch_dropout'] = recipe.patch_dropout  # while it is pre-trained only
     model = pretraining.build_model(trained, recipe.seed)
-    progress = pretraining.train(model, tokenize, batches, recipe, log_progress(recipe), checkpoint=args.checkpoint,
-                                 stop=args.stop, use_compile=not (args.no_compile or args.quick))
-    pretraining.save_model(model.eval(), config, args.out)
+    progress = pretraining.train(model, tokenize, batches, recipe, pretraining.log_progress(recipe.steps, logger),
+                                 checkpoint=args.checkpoint, stop=args.stop, use_compile=not (args.no_compile or args.quick))
     if progress.steps < recipe.steps:
         logger.info('stopped at step %d of %d', progress.steps, recipe.steps)
         return
+    pretraining.save_model(model.eval(), config, args.out)
     content = card(args, parts, read, progress, {} if args.quick else score(args.out))
-    path = args.card or args.out / 'card.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    pretraining.write_card(args.card or args.out / 'card.json', content)
     logger.info('zero-shot %s', json.dumps(content['zero_shot_percent'].get('test')))
 
 

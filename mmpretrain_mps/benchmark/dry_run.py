@@ -73,12 +73,9 @@ def without_inputs(folder, cells):
     needs, lacking, ready, failures = Needs(in_memory=False), {}, [], []
     for cell in cells:
         kind = cell.config, cell.recipe
-        if read_result(folder, cell) is not None:
-            ready.append(cell)
-            continue
         if kind not in lacking:
             lacking[kind] = needs.look_for(read_cell_config(cell))
-        if lacking[kind]:
+        if lacking[kind] and read_result(folder, cell) is None:
             failures.append(Failure(cell, f"it lacks {'; '.join(lacking[kind])}", ''))
         else:
             ready.append(cell)

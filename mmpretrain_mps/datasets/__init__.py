@@ -2,16 +2,16 @@
 from . import index_file
 from .base import SplitDataset
 from .benchmarks import (
-                         CLIPDTD,
-                         CLIPSUN397,
-                         CLIPUCF101,
-                         CLIPCaltech101,
-                         CLIPEuroSAT,
-                         CLIPFGVCAircraft,
-                         CLIPFlowers102,
-                         CLIPFood101,
-                         CLIPOxfordPets,
-                         CLIPStanfordCars,
+    CLIPDTD,
+    CLIPSUN397,
+    CLIPUCF101,
+    CLIPCaltech101,
+    CLIPEuroSAT,
+    CLIPFGVCAircraft,
+    CLIPFlowers102,
+    CLIPFood101,
+    CLIPOxfordPets,
+    CLIPStanfordCars,
 )
 from .digit_targets import CorruptedDigits, MNISTSample, RenderedGlyphs
 from .digits import Digits

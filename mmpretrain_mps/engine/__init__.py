@@ -1,11 +1,11 @@
 """Engine of mmpretrain_mps: hooks, optimizer wrapper, schedules, start of distributed runs."""
 from .hooks import (
-                    AtomicCheckpointHook,
-                    ClassNamesHook,
-                    EpochAverageHook,
-                    PlainCheckpointHook,
-                    TemperatureHook,
-                    WeightInterpolationHook,
+    AtomicCheckpointHook,
+    ClassNamesHook,
+    EpochAverageHook,
+    PlainCheckpointHook,
+    TemperatureHook,
+    WeightInterpolationHook,
 )
 from .loops import DomainGeneralizationLoop, LinearProbeLoop, StepBudgetTrainLoop
 from .optim_wrapper import DeviceAmpOptimWrapper, TrainableOptimWrapperConstructor

@@ -1,9 +1,14 @@
 """Contrastive pre-training of the mini CLIP on rendered pictures."""
+import argparse
 import json
+import logging
 import math
+import os
+import platform
 import time
+from importlib.metadata import version
 from pathlib import Path
-from typing import Callable, List, NamedTuple, Optional
+from typing import Callable, List, NamedTuple, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -244,12 +249,8 @@ def _loss_of_blocks(image: Tensor, text: Tensor, logit_scale: Tensor,
     for part, positives in zip(
             text.split(sizes), batch.positives.split(sizes, 1)):
         rows = positives.any(1)
-        if not bool(rows.all()):
-            losses.append(contrastive_loss(
-                image[rows], part, logit_scale, positives[rows]))
-        else:
-            losses.append(contrastive_loss(
-                image, part, logit_scale, positives))
+        losses.append(contrastive_loss(
+            image[rows], part, logit_scale, positives[rows]))
     return sum(losses) / len(losses)
 
 
@@ -287,3 +288,84 @@ def save_model(model, config: dict, folder: Path) -> None:
     save_file(weights, str(folder / 'open_clip_model.safetensors'))
     (folder / 'open_clip_config.json').write_text(
         json.dumps(config, indent=2) + '\n', encoding='utf-8')
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, default) -> None:
+    """Add what a tool of pre-training needs to know.
+
+    Args:
+        parser (ArgumentParser): Changed.
+        default (Recipe): With ``seed``, ``steps`` and ``learning_rate``.
+    """
+    parser.add_argument('--out', type=Path, required=True,
+                        help='model folder to write')
+    parser.add_argument('--card', type=Path,
+                        help='model card to write (default: OUT/card.json)')
+    parser.add_argument('--seed', type=int, default=default.seed)
+    parser.add_argument('--steps', type=int, default=default.steps)
+    parser.add_argument('--learning-rate', type=float,
+                        default=default.learning_rate)
+    parser.add_argument('--threads', type=int, default=2,
+                        help='CPU threads of torch')
+    parser.add_argument('--no-compile', action='store_true',
+                        help='do not compile the image tower')
+    parser.add_argument('--checkpoint', type=Path,
+                        help='resume from and write to this file')
+    parser.add_argument('--stop', type=int, default=None,
+                        help='end at this step of the schedule, write the '
+                        'checkpoint and leave; resume without --stop')
+    parser.add_argument('--quick', action='store_true',
+                        help='smoke test: a few small steps, under a minute')
+
+
+def parse_run(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line of a tool of pre-training."""
+    args = parser.parse_args()
+    if args.stop is not None and args.checkpoint is None:
+        parser.error('--stop needs --checkpoint, or the work would be lost')
+    return args
+
+
+def log_progress(steps: int, logger: logging.Logger) -> Callable:
+    """Callback that logs the loss and the time left now and then."""
+    every = max(1, steps // 100)
+
+    def report(done: int, loss: float, seconds_left: float) -> None:
+        if done % every == 0 or done == steps:
+            logger.info('step %d/%d  loss %.3f  about %.1f min left', done,
+                        steps, loss, seconds_left / 60)
+
+    return report
+
+
+def about_run(progress: Progress, threads: int, folder: Path,
+              packages: Sequence[str]) -> dict:
+    """What every model card says of its run.
+
+    Args:
+        progress (Progress): Of the whole run.
+        threads (int): CPU threads.
+        folder (Path): Of the model.
+        packages (Sequence[str]): Whose versions matter.
+
+    Returns:
+        dict: Times, machine, versions, sizes of the files in bytes.
+    """
+    return {
+        'seconds_training': round(progress.seconds, 1),
+        'seconds_of_those_on_data': round(progress.data_seconds, 1),
+        'machine': {'processor': platform.machine(),
+                    'logical_cores': os.cpu_count(), 'threads': threads},
+        'versions': {name: version(name) for name in packages},
+        'files_bytes': {path.name: path.stat().st_size
+                        for path in sorted(folder.iterdir())
+                        if path.is_file()},
+        'finished_utc': time.strftime('%Y-%m-%d %H:%M', time.gmtime()),
+    }
+
+
+def write_card(path: Path, content: dict) -> None:
+    """Write a model card, and the folder that it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n',
+                    encoding='utf-8')

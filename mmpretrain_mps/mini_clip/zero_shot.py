@@ -10,15 +10,16 @@ from torch import Tensor
 from .rendering import IMAGE_SIZE
 
 
-def preprocess(images: np.ndarray) -> Tensor:
+def preprocess(images: np.ndarray, size: int = IMAGE_SIZE) -> Tensor:
     """Same numbers as open_clip's transform of this model, for arrays.
 
     Args:
         images (np.ndarray): ``(N, H, W)`` grey or ``(N, H, W, 3)`` colour,
             uint8.
+        size (int): Side of the model's pictures, for square ones of any side.
 
     Returns:
-        Tensor: ``(N, 3, 32, 32)`` float32 in -1..1.
+        Tensor: ``(N, 3, size, size)`` float32 in -1..1.
 
     Raises:
         ValueError: If shape or type differ.
@@ -28,11 +29,10 @@ def preprocess(images: np.ndarray) -> Tensor:
             grey or (images.ndim == 4 and images.shape[-1] == 3)):
         raise ValueError('images must be uint8 (N, H, W) or (N, H, W, 3), got '
                          f'{images.dtype} {images.shape}')
-    size = (IMAGE_SIZE, IMAGE_SIZE)
     resized = np.stack([
         np.asarray(
             Image.fromarray(image).convert('RGB').resize(
-                size, Image.Resampling.BICUBIC)) for image in images
+                (size, size), Image.Resampling.BICUBIC)) for image in images
     ])
     return torch.from_numpy(resized).permute(0, 3, 1, 2).float() / 127.5 - 1
 

@@ -39,11 +39,6 @@ class PictogramRecipe(NamedTuple):
     warmup: int = 200
     seed: int = 0
 
-    @property
-    def batch_size(self) -> int:
-        """int: Pictures per batch."""
-        return self.pictograms + self.icons_of_kinds + self.icons
-
 
 class PictogramBatches:
     """Draws batches from drawings held in memory.

@@ -1,30 +1,16 @@
 """Zero-shot accuracy of the pictogram CLIP on the data sets of pictograms."""
+import functools
 from typing import Dict, Optional
 
 import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
 
 from ..datasets.pictograms import PICTOGRAM_TEMPLATES, PictogramKinds, Pictograms, PictogramThings
 from ..mini_clip import zero_shot
 from .augmentation import IMAGE_SIZE
 
 TASKS = dict(kinds=PictogramKinds, things=PictogramThings)
-
-
-def preprocess(images: np.ndarray) -> Tensor:
-    """Same numbers as open_clip's transform of this model.
-
-    Args:
-        images (np.ndarray): RGB ``(N, H, W, 3)``, uint8, square.
-
-    Returns:
-        Tensor: ``(N, 3, 48, 48)`` float32 in -1..1.
-    """
-    size = (IMAGE_SIZE, IMAGE_SIZE)
-    resized = np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in images])
-    return torch.from_numpy(resized).permute(0, 3, 1, 2).float() / 127.5 - 1
+# Same numbers as open_clip's transform of this model.
+preprocess = functools.partial(zero_shot.preprocess, size=IMAGE_SIZE)
 
 
 def accuracy(model, tokenize, dataset: Pictograms) -> dict:

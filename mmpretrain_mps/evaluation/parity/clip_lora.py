@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 
 from ...models import CLIPLoRAClassifier
 from ...utils.methods import read_method
-from .golden import clip_folder, compared, whole_products
+from .golden import clip_folder, compared, find_heads
 from .recipes import recipe_optimizer
 
 # The rates of the trajectory that is no recipe are given.
@@ -76,16 +76,13 @@ class _Builder:
         return model
 
     def _find_heads(self, tower, positions, name, features):
-        """Try numbers of heads for one tower, 0 vision and 1 text, the usual width of a head first."""
-        width = self.golden.arrays[positions].shape[-1]
-        for count in sorted((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(width // n - 64)):
+        """Find the number of heads of one tower, 0 vision and 1 text."""
+
+        def agrees(count):
             self.heads = (*self.heads[:tower], count, *self.heads[tower + 1:])
-            with torch.no_grad(), whole_products(self.golden.device):
-                ours = features(self(0.0))
-            if (ours - self.golden.tensor(name)).abs().max() < 1e-4:
-                return
-        raise ValueError(f'with no number of heads that divides the width {width} does the tower give the recorded '
-                         f'features {name}')
+            return (features(self(0.0)) - self.golden.tensor(name)).abs().max() < 1e-4
+
+        find_heads(self.golden, self.golden.arrays[positions].shape[-1], name, agrees)
 
 
 def parameters_of(golden, model):

@@ -9,7 +9,7 @@ from mmpretrain.structures import DataSample
 from ...models.utils.clip_loader import load_clip
 from ...utils.config import apply_options
 from ...utils.methods import read_method
-from .golden import GoldenFile, clip_folder, whole_products
+from .golden import GoldenFile, clip_folder, find_heads
 
 FEATURES_AGREE = 1e-3
 
@@ -41,15 +41,12 @@ def find_architecture(golden: GoldenFile, folder: str, images: torch.Tensor, ima
 
 
 def _first_that_fits(golden, positions, recorded, heads_of, folder, encode):
-    width = golden.arrays[positions].shape[1]
-    # The usual width of a head is 64, in small models less.
-    for heads in sorted((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(width // n - 16)):
-        with torch.no_grad(), whole_products(golden.device):
-            clip = load_clip(clip_folder(golden, folder, heads_of(heads)), None).model.to(golden.device)
-            features = encode(clip)
-        if (F.normalize(features, dim=-1) - F.normalize(recorded, dim=-1)).abs().max() < FEATURES_AGREE:
-            return heads
-    raise ValueError(f'with no number of heads that divides the width {width} does CLIP give the recorded features')
+
+    def agrees(heads):
+        clip = load_clip(clip_folder(golden, folder, heads_of(heads)), None).model.to(golden.device)
+        return (F.normalize(encode(clip), dim=-1) - F.normalize(recorded, dim=-1)).abs().max() < FEATURES_AGREE
+
+    return find_heads(golden, golden.arrays[positions].shape[1], 'features', agrees)
 
 
 def with_recorded_classes(model, token_ids: torch.Tensor):

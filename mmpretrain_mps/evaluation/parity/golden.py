@@ -1,11 +1,10 @@
 """Files of recorded numbers, and what every comparison with them needs."""
-import contextlib
 import json
 import math
 import re
 import zipfile
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -106,11 +105,31 @@ def compared(golden: GoldenFile, name: str, ours, tolerance: float = TOLERANCE) 
     return Row(name, difference.max().item() if difference.numel() else 0.0, limit)
 
 
-@contextlib.contextmanager
-def whole_products(device: torch.device) -> Iterator[None]:
-    """Compute in whole float32, whatever is compared: to find what no array holds and only numbers tell."""
-    with float32_products(STRICT), torch.autocast(device.type, enabled=False):
-        yield
+@torch.no_grad()
+def find_heads(golden: GoldenFile, width: int, recorded: str, agrees: Callable[[int], bool]) -> int:
+    """Find the number of attention heads of a tower, which leaves no trace in the shapes of its weights; features tell.
+
+    Args:
+        golden (GoldenFile): The file.
+        width (int): Of the tower.
+        recorded (str): What the features are compared with, for the error.
+        agrees (Callable): Whether a number of heads gives the recorded features. It computes in whole float32, whatever is
+            compared afterwards.
+
+    Returns:
+        int: The number.
+
+    Raises:
+        ValueError: If no number that divides the width gives them.
+    """
+    # The usual width of a head is 64, in small models less.
+    counts = sorted((count for count in range(1, width + 1) if width % count == 0), key=lambda count: abs(width // count - 16))
+    with float32_products(STRICT), torch.autocast(golden.device.type, enabled=False):
+        for count in counts:
+            if agrees(count):
+                return count
+    raise ValueError(f'{golden.path}: with no number of heads that divides the width {width} does the tower give the recorded '
+                     f'{recorded}')
 
 
 def clip_folder(golden: GoldenFile, folder: Union[str, Path], heads: Optional[Tuple[int, int]] = None) -> str:

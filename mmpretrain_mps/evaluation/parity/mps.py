@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from ...models import MPSCLIPClassifier
 from ...models.losses import sculpt_loss
 from ...models.utils.schedules import CosineValue
-from .golden import GoldenFile, compared, whole_products
+from .golden import GoldenFile, compared, find_heads
 
 SCULPT_WEIGHT = 0.1
 ALPHA = 0.3
@@ -125,18 +125,16 @@ def build_model(golden, gram_weight=0.5, normalize_text=False):
 
 
 def _find_heads(golden):
-    """Find the number of attention heads, which leaves no trace in the shapes of weights; the features tell."""
+    """Find the number of attention heads, once for all models of a file."""
     width = golden.tensor('frozen.proj').shape[0]
     images, recorded = golden.tensor('in.images_v1'), golden.tensor('out.frozen_cls.v1')
-    # The usual width of a head is 64, so that numbers near it are tried first.
-    for heads in sorted((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(width // n - 64)):
-        with torch.no_grad(), whole_products(golden.device):
-            features = _build_classifier(golden, heads, 0.5, False).backbone(images).zero_shot[:, 0]
-        if (features - recorded).abs().max() < 1e-3:
-            golden.heads = heads
-            return heads
-    raise ValueError(f'with no number of heads that divides the width {width} does the frozen tower give the recorded '
-                     'features out.frozen_cls.v1')
+
+    def agrees(heads):
+        features = _build_classifier(golden, heads, 0.5, False).backbone(images).zero_shot[:, 0]
+        return (features - recorded).abs().max() < 1e-3
+
+    golden.heads = find_heads(golden, width, 'out.frozen_cls.v1', agrees)
+    return golden.heads
 
 
 def _build_classifier(golden, heads, gram_weight, normalize_text):

@@ -17,7 +17,7 @@ from ...models import TACClassifier
 from ...models.text.sentences import TokenizedSentences, mean_sentence_features
 from ...models.utils.clustering import cosine_kmeans
 from ...utils.methods import read_method
-from .golden import clip_folder, compared, whole_products
+from .golden import clip_folder, compared, find_heads
 from .recipes import recipe_optimizer, recipe_rates
 
 METHOD = 'tac'
@@ -103,16 +103,13 @@ class _Builder:
         return model.train()
 
     def _find_heads(self, tower, sized, name, features):
-        """Try numbers of heads for one tower, 0 vision and 1 text."""
-        width = self.golden.arrays[sized].shape[-1]
-        for count in (n for n in range(1, width + 1) if width % n == 0):
+        """Find the number of heads of one tower, 0 vision and 1 text."""
+
+        def agrees(count):
             self.heads = (*self.heads[:tower], count, *self.heads[tower + 1:])
-            with whole_products(self.golden.device):
-                found = compared(self.golden, name, features(self.golden, self()))
-            if found.passed:
-                return
-        raise ValueError(f'{self.golden.path}: with no number of heads that divides the width {width} does the tower '
-                         f'give the recorded {name}')
+            return compared(self.golden, name, features(self.golden, self())).passed
+
+        find_heads(self.golden, self.golden.arrays[sized].shape[-1], name, agrees)
 
 
 def parameters_of(golden, model):
