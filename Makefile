@@ -14,4 +14,4 @@ docs:  ## build the documentation: work_dirs/site/index.html
 	bash tools/build_docs.sh
 
 lint:  ## style, types, figures of the texts
-	bash -c 'source tools/_environment.sh && prepare_environment tests && ruff check . && mypy && python tools/fill_readme.py --check'
+	bash -c 'source tools/_environment.sh && prepare_environment tests && pre-commit run --all-files'

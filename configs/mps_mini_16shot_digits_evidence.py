@@ -11,11 +11,15 @@ _base_ = './mps_mini_16shot_digits.py'
 
 # Digits of other people, and concepts that tuning on digits does not see, each among its own class names: forgetting is
 # the distance to zero-shot.
-test_cfg = dict(feature_metrics='source', targets=dict(
-    _delete_=True,
-    mnist=dict(type='MNISTSample'),
-    letters=dict(type='RenderedGlyphs', concepts='letters'),
-    symbols=dict(type='RenderedGlyphs', concepts='symbols')))
+test_cfg = dict(
+    feature_metrics='source',
+    targets=dict(
+        _delete_=True,
+        mnist=dict(type='MNISTSample'),
+        letters=dict(type='RenderedGlyphs', concepts='letters'),
+        symbols=dict(type='RenderedGlyphs', concepts='symbols'),
+    ),
+)
 
 val_evaluator = dict(type='BranchAccuracy')
 test_evaluator = [

@@ -13,7 +13,8 @@ model = dict(
     type='LinearProbeClassifier',
     architecture={{_base_.architecture}},
     pretrained={{_base_.pretrained}},
-    head=dict(type='LogitsFusionHead', alpha=1.0))
+    head=dict(type='LogitsFusionHead', alpha=1.0),
+)
 
 # Features are those of the test transform.
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline={{_base_.test_pipeline}})))

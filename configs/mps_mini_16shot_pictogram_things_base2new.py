@@ -11,4 +11,5 @@ test_dataloader = dict(dataset=dict(class_subset='base'))
 test_cfg = dict(
     _delete_=True,
     type='DomainGeneralizationLoop',
-    targets=dict(new=dict(type='PictogramThings', subset='test', class_subset='new')))
+    targets=dict(new=dict(type='PictogramThings', subset='test', class_subset='new')),
+)

@@ -24,7 +24,9 @@ test_cfg = dict(
     targets=dict(
         printed=dict(type='RenderedGlyphs', concepts='letters'),
         digits=dict(type='Digits', subset='test'),
-        symbols=dict(type='RenderedGlyphs', concepts='symbols')))
+        symbols=dict(type='RenderedGlyphs', concepts='symbols'),
+    ),
+)
 test_evaluator = [
     dict(type='BranchAccuracy'),
     dict(type='CalibrationError'),

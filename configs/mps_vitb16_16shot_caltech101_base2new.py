@@ -11,5 +11,5 @@ val_dataloader = dict(dataset=dict(dataset=dict(class_subset='base')))
 test_dataloader = dict(dataset=dict(class_subset='base'))
 test_cfg = dict(
     type='DomainGeneralizationLoop',
-    targets=dict(
-        new=dict(type='CLIPCaltech101', data_root={{_base_.data_root}}, subset='test', class_subset='new')))
+    targets=dict(new=dict(type='CLIPCaltech101', data_root={{_base_.data_root}}, subset='test', class_subset='new')),
+)

@@ -11,5 +11,5 @@ test_dataloader = dict(dataset=dict(class_subset='base'))
 test_cfg = dict(
     _delete_=True,
     type='DomainGeneralizationLoop',
-    targets=dict(
-        new=dict(type='CLIPImageNet', data_root={{_base_.data_root}}, subset='test', class_subset='new')))
+    targets=dict(new=dict(type='CLIPImageNet', data_root={{_base_.data_root}}, subset='test', class_subset='new')),
+)

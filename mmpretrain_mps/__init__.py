@@ -3,6 +3,7 @@
 Importing the package registers its parts in mmpretrain's registries. Configs ask for that with
 ``custom_imports = dict(imports=['mmpretrain_mps'], allow_failed_imports=False)``.
 """
+
 import warnings
 
 from ._requirements import check_requirements

@@ -1,4 +1,5 @@
 """Check of the installed dependencies, before anything imports them."""
+
 from importlib import metadata
 
 from packaging.specifiers import SpecifierSet
@@ -27,14 +28,17 @@ def check_requirements(supported=SUPPORTED, version_of=metadata.version):
     faults = []
     for names, specifier in supported:
         found = _first_installed(names, version_of)
-        wanted = f"needs {' or '.join(names)} {specifier}"
+        wanted = f'needs {" or ".join(names)} {specifier}'
         if found is None:
             faults.append(f'{wanted}, but none is installed')
         elif not _satisfies(found[1], specifier):
             faults.append(f'{wanted}, but {found[0]} {found[1]} is installed')
     if faults:
-        raise ImportError('mmpretrain_mps cannot be used with the installed packages:\n  ' + '\n  '.join(faults) +
-                          "\nInstall it with `pip install -c constraints.txt -e .` from the project's root.")
+        raise ImportError(
+            'mmpretrain_mps cannot be used with the installed packages:\n  '
+            + '\n  '.join(faults)
+            + "\nInstall it with `pip install -c constraints.txt -e .` from the project's root."
+        )
 
 
 def _first_installed(names, version_of):

@@ -10,6 +10,7 @@
 
 tools/*.py have all options; these commands have those that one's own pictures need.
 """
+
 import argparse
 import csv
 import json
@@ -43,8 +44,15 @@ def parse_arguments(arguments=None):
     """
     parser = argparse.ArgumentParser('mps-clip', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for add, run in ((_add_train, train), (_add_predict, predict), (_add_test, test), (_add_compare, compare),
-                     (_add_zero_shot, zero_shot), (_add_export, export), (_add_demo, demo)):
+    for add, run in (
+        (_add_train, train),
+        (_add_predict, predict),
+        (_add_test, test),
+        (_add_compare, compare),
+        (_add_zero_shot, zero_shot),
+        (_add_export, export),
+        (_add_demo, demo),
+    ):
         command = add(commands)
         command.set_defaults(run=run)
         command.add_argument('--device', default='auto', help='cpu, cuda, cuda:1, ...; by default a GPU if there is one')
@@ -56,11 +64,13 @@ def parse_arguments(arguments=None):
 
 def _add_train(commands):
     command = commands.add_parser('train', help='tune on a folder of pictures, and write one file')
-    command.add_argument('pictures', help='one folder per class, of which 30 %% per class are kept for testing; or train/<class>/ '
-                         'with test/<class>/')
+    command.add_argument(
+        'pictures',
+        help='one folder per class, of which 30 %% per class are kept for testing; or train/<class>/ with test/<class>/',
+    )
     command.add_argument('--out', default='model.pth', help='file to write; model.pth by default')
     command.add_argument('--overwrite', action='store_true', help='let --out replace a file')
-    command.add_argument('--method', default='mps', help=f"one of {', '.join(method_names())}; mps by default")
+    command.add_argument('--method', default='mps', help=f'one of {", ".join(method_names())}; mps by default')
     command.add_argument('--recipe', choices=RECIPES, default=RECIPES[0], help='of the method')
     command.add_argument('--shots', type=int, help='pictures of each class; by default all')
     command.add_argument('--seed', type=int, default=1)
@@ -80,22 +90,31 @@ def _add_predict(commands):
 def _add_test(commands):
     command = commands.add_parser('test', help='accuracy on labelled pictures that were not trained on')
     _add_model(command)
-    command.add_argument('pictures', help='folder with test/<class>/ or <class>/; of the folder that was trained on, the pictures '
-                         'that were kept')
+    command.add_argument(
+        'pictures', help='folder with test/<class>/ or <class>/; of the folder that was trained on, the pictures that were kept'
+    )
     command.add_argument('--out', metavar='FILE.json', help='write the figures, too')
     return command
 
 
 def _add_compare(commands):
     command = commands.add_parser('compare', help='compare methods on a folder of pictures')
-    command.add_argument('pictures', help='folder as for train; where it has no val/, a quarter of the training pictures is for '
-                         'the choice of settings')
+    command.add_argument(
+        'pictures',
+        help='folder as for train; where it has no val/, a quarter of the training pictures is for the choice of settings',
+    )
     command.add_argument('--work-dir', default='work_dirs/compare', help='folder of runs and tables; what is done is skipped')
     command.add_argument('--methods', nargs='+', metavar='METHOD', help='by default all whose weights are there')
     command.add_argument('--shots', type=int, help='pictures of each class; by default those of the smallest, up to 16')
     command.add_argument('--seeds', type=int, default=5, help='draws of the training pictures; 5 by default')
-    command.add_argument('--candidates', type=int, default=3, choices=range(1, 8), metavar='1..7',
-                         help='settings that each method chooses among on validation pictures; 3 by default')
+    command.add_argument(
+        '--candidates',
+        type=int,
+        default=3,
+        choices=range(1, 8),
+        metavar='1..7',
+        help='settings that each method chooses among on validation pictures; 3 by default',
+    )
     execution.add_flags(command, with_shards=False)
     _add_clip(command)
     _add_options(command)
@@ -113,7 +132,9 @@ def _add_zero_shot(commands):
 
 
 def _add_demo(commands):
-    command = commands.add_parser('demo', help='a page in the browser, on this machine alone: pictures into classes, tune, classify')
+    command = commands.add_parser(
+        'demo', help='a page in the browser, on this machine alone: pictures into classes, tune, classify'
+    )
     command.add_argument('--port', type=int, help='to listen on; by default a free one')
     _add_clip(command)
     return command
@@ -122,13 +143,23 @@ def _add_demo(commands):
 def _add_export(commands):
     command = commands.add_parser('export', help='write a file that predicts without this package')
     _add_model(command)
-    command.add_argument('--format', choices=list(FORMATS), default='onnx', help='onnx by default; open_clip takes '
-                         'the methods that are a plain CLIP once they are tuned')
-    command.add_argument('--out', metavar='FILE', help=f'file to write; by default the name of the model with '
-                         f'{", ".join(form.ending for form in FORMATS.values())}')
+    command.add_argument(
+        '--format',
+        choices=list(FORMATS),
+        default='onnx',
+        help='onnx by default; open_clip takes the methods that are a plain CLIP once they are tuned',
+    )
+    command.add_argument(
+        '--out',
+        metavar='FILE',
+        help=f'file to write; by default the name of the model with {", ".join(form.ending for form in FORMATS.values())}',
+    )
     command.add_argument('--overwrite', action='store_true', help='let --out replace a file')
-    command.add_argument('--pictures', metavar='FOLDER', help='compare the file with the model on these pictures; by default on '
-                         'parts of two photographs')
+    command.add_argument(
+        '--pictures',
+        metavar='FOLDER',
+        help='compare the file with the model on these pictures; by default on parts of two photographs',
+    )
     return command
 
 
@@ -137,14 +168,23 @@ def _add_model(command):
 
 
 def _add_clip(command):
-    command.add_argument('--architecture', default='ViT-B-16', help="model of open_clip; 'mps-mini' is the embedded one of "
-                         "glyphs and shapes, 'mps-mini-pictograms' that of pictograms; ViT-B-16 by default")
+    command.add_argument(
+        '--architecture',
+        default='ViT-B-16',
+        help="model of open_clip; 'mps-mini' is the embedded one of "
+        "glyphs and shapes, 'mps-mini-pictograms' that of pictograms; ViT-B-16 by default",
+    )
     command.add_argument('--pretrained', help="tag or file of its weights; OpenAI's by default")
 
 
 def _add_options(command):
-    command.add_argument('--cfg-options', nargs='+', action=OptionsAction, metavar='NAME=VALUE',
-                         help='change the config, for example train_cfg.max_epochs=10')
+    command.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='NAME=VALUE',
+        help='change the config, for example train_cfg.max_epochs=10',
+    )
 
 
 def _add_table(command):
@@ -155,8 +195,9 @@ def _add_table(command):
 
 def clip_of(arguments):
     """Return ``architecture`` and ``pretrained``; where no weights are named, OpenAI's, or those that come with the model."""
-    default = EMBEDDED_WEIGHTS if arguments.architecture in EMBEDDED_MODELS else (
-        None if ':' in arguments.architecture else 'openai')
+    default = (
+        EMBEDDED_WEIGHTS if arguments.architecture in EMBEDDED_MODELS else (None if ':' in arguments.architecture else 'openai')
+    )
     return dict(architecture=arguments.architecture, pretrained=arguments.pretrained or default)
 
 
@@ -165,12 +206,21 @@ def train(arguments):
     out = Path(arguments.out)
     _check_free(out, arguments)
     classifier = FewShotClassifier(
-        **clip_of(arguments), method=arguments.method, recipe=arguments.recipe, shots=arguments.shots, seed=arguments.seed,
-        device=arguments.device, verbose=0 if arguments.quiet else 1, **typed_values(arguments.architecture, arguments.cfg_options))
+        **clip_of(arguments),
+        method=arguments.method,
+        recipe=arguments.recipe,
+        shots=arguments.shots,
+        seed=arguments.seed,
+        device=arguments.device,
+        verbose=0 if arguments.quiet else 1,
+        **typed_values(arguments.architecture, arguments.cfg_options),
+    )
     classifier.fit(arguments.pictures)
     classifier.save(out)
-    print(f'{len(classifier.classes_)} classes: {", ".join(map(str, classifier.classes_[:10]))}'
-          + (', ...' if len(classifier.classes_) > 10 else ''))
+    print(
+        f'{len(classifier.classes_)} classes: {", ".join(map(str, classifier.classes_[:10]))}'
+        + (', ...' if len(classifier.classes_) > 10 else '')
+    )
     if classifier.has_test_pictures(arguments.pictures):
         print(accuracy_table(classifier.report(arguments.pictures)))
     print(f'written: {out}\nnext: mps-clip predict {out} FOLDER --out out.csv')
@@ -187,20 +237,31 @@ def test(arguments):
     figures = classifier.report(arguments.pictures)
     if arguments.out:
         Path(arguments.out).write_text(json.dumps(figures, indent=1) + '\n', encoding='utf-8')
-    print(f"{figures['pictures']:.0f} pictures\n{accuracy_table(figures)}")
+    print(f'{figures["pictures"]:.0f} pictures\n{accuracy_table(figures)}')
 
 
 def compare(arguments):
     """Run a study of methods and print its verdict."""
     from .benchmark import own_pictures, study_command  # which bring plots along
+
     folder = Path(arguments.work_dir)
     report = (lambda line: None) if arguments.quiet else (lambda line: print(line, flush=True))
     study, left_out = own_pictures.write_study(folder, arguments.pictures, clip_of(arguments), arguments)
     for line in left_out:
         print(line)
-    flags = dict(study=str(study), work_dir=str(folder), out=None, methods=None, against=None, jobs=arguments.jobs,
-                 executor=arguments.executor, slurm=arguments.slurm, shard=execution.Shard(), keep_checkpoints=False,
-                 devices=None if arguments.device == 'auto' else [arguments.device.replace('cuda:', '')])
+    flags = dict(
+        study=str(study),
+        work_dir=str(folder),
+        out=None,
+        methods=None,
+        against=None,
+        jobs=arguments.jobs,
+        executor=arguments.executor,
+        slurm=arguments.slurm,
+        shard=execution.Shard(),
+        keep_checkpoints=False,
+        devices=None if arguments.device == 'auto' else [arguments.device.replace('cuda:', '')],
+    )
     status = study_command.run(types.SimpleNamespace(**flags), report)
     if status:
         return status
@@ -212,8 +273,9 @@ def compare(arguments):
 
 def zero_shot(arguments):
     """Test CLIP as it is, or classify with it."""
-    classifier = FewShotClassifier(**clip_of(arguments), method='zero_shot', device=arguments.device,
-                                   verbose=0 if arguments.quiet else 1)
+    classifier = FewShotClassifier(
+        **clip_of(arguments), method='zero_shot', device=arguments.device, verbose=0 if arguments.quiet else 1
+    )
     if arguments.classes:
         classifier.fit(class_names=arguments.classes, templates=arguments.templates)
         _write_predictions(classifier, arguments)
@@ -222,13 +284,16 @@ def zero_shot(arguments):
         raise ValueError('--out is for the table of --classes; without them, the accuracy is printed')
     classifier.fit(arguments.pictures, templates=arguments.templates)
     figures = classifier.report(arguments.pictures)
-    print(f"{figures['pictures']:.0f} pictures of {len(classifier.classes_)} classes\n"
-          f"{accuracy_table({'accuracy/zero_shot': figures['accuracy/zero_shot']})}")
+    print(
+        f'{figures["pictures"]:.0f} pictures of {len(classifier.classes_)} classes\n'
+        f'{accuracy_table({"accuracy/zero_shot": figures["accuracy/zero_shot"]})}'
+    )
 
 
 def demo(arguments):
     """Answer the page until Ctrl-C."""
     from .demo import Server  # which needs an optional package
+
     server = Server(clip_of(arguments), arguments.device, arguments.port)
     print(f'{server.address}\nCtrl-C ends it', flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so does whoever stops it: the files of the tabs are to go
@@ -244,8 +309,10 @@ def export(arguments):
         print(f'written: {file} ({file.stat().st_size / 1e6:.1f} MB)')
     tower = json.loads(out.with_suffix('.json').read_text(encoding='utf-8')).get('open_clip')
     if tower and tower['logits'] != 'fused':
-        print('these are the weights of the tuned branch alone; predictions of the model fuse it with the frozen CLIP, as the other '
-              'formats do')
+        print(
+            'these are the weights of the tuned branch alone; predictions of the model fuse it with the frozen CLIP, as the other '
+            'formats do'
+        )
 
 
 def _check_free(out, arguments):
@@ -264,8 +331,11 @@ def _write_predictions(classifier, arguments):
         raise ValueError(f'--topk is {topk}, expected a number from 1 to {len(classifier.classes_)}, that of the classes')
     if arguments.batch_size < 1:
         raise ValueError(f'--batch-size is {arguments.batch_size}, expected 1 or more')
-    columns = ['path', *(f'{name}{"" if place == 0 else f"_{place + 1}"}' for place in range(topk)
-                         for name in ('label', 'probability')), 'fault']
+    columns = [
+        'path',
+        *(f'{name}{"" if place == 0 else f"_{place + 1}"}' for place in range(topk) for name in ('label', 'probability')),
+        'fault',
+    ]
     partial = arguments.out and Path(f'{arguments.out}.partial')
     found, broken = Counter(), []
     with open(partial, 'w', encoding='utf-8', newline='') if partial else _standard_output() as file:
@@ -275,8 +345,14 @@ def _write_predictions(classifier, arguments):
             for rows in classifier.predict_rows(sources, topk, arguments.batch_size):
                 for place, answers, fault in rows:
                     path = _relative(sources[place], arguments.pictures)
-                    writer.writerow([path, *(part for label, share in answers for part in (label, f'{share:.6f}')),
-                                     *[''] * (2 * topk - 2 * len(answers)), fault])
+                    writer.writerow(
+                        [
+                            path,
+                            *(part for label, share in answers for part in (label, f'{share:.6f}')),
+                            *[''] * (2 * topk - 2 * len(answers)),
+                            fault,
+                        ]
+                    )
                     found.update(label for label, _ in answers[:1])
                     broken += [path] * bool(fault)
                 bar.update(len(rows))

@@ -1,4 +1,5 @@
 """The names by which mim and mmpretrain find the configs, outside a checkout too."""
+
 from mmpretrain.apis import ModelHub
 
 from .utils.places import PACKAGE_ROOT

@@ -1,4 +1,5 @@
 """A headless Chromium, driven over pipes by its own protocol: no driver and no further package are needed."""
+
 import contextlib
 import json
 import os
@@ -34,8 +35,7 @@ class Page:
 
     def show(self, address, width, height, scheme):
         """Open an address on a screen of that size, in the colour scheme 'light' or 'dark'."""
-        self.send('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1,
-                  mobile=width < 600)
+        self.send('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self.send('Emulation.setEmulatedMedia', features=[dict(name='prefers-color-scheme', value=scheme)])
         self._loaded = False
         self.send('Page.navigate', url=address)
@@ -59,7 +59,7 @@ class Page:
             answer = self._receive()
             if answer.get('id') == self._count:
                 if 'error' in answer:
-                    raise RuntimeError(f"{method}: {answer['error']}")
+                    raise RuntimeError(f'{method}: {answer["error"]}')
                 return answer['result']
 
     def _receive(self):
@@ -92,12 +92,21 @@ def open_browser(path):
     (their_input, our_output), (our_input, their_output) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # its processes may still write
         # The protocol wants descriptors 3 and 4, which the shell arranges; dash could not copy one of two digits.
-        flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
-                 '--disable-background-networking', '--hide-scrollbars', '--remote-debugging-pipe',
-                 f'--user-data-dir={profile}']
+        flags = [
+            '--headless',
+            '--no-sandbox',
+            '--disable-gpu',
+            '--disable-dev-shm-usage',
+            '--no-first-run',
+            '--disable-background-networking',
+            '--hide-scrollbars',
+            '--remote-debugging-pipe',
+            f'--user-data-dir={profile}',
+        ]
         command = ['bash', '-c', f'exec "$@" 3<&{their_input} 4>&{their_output}', 'bash', path, *flags]
-        process = subprocess.Popen(command, pass_fds=(their_input, their_output), stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, pass_fds=(their_input, their_output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         os.close(their_input)
         os.close(their_output)
         try:

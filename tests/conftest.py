@@ -1,4 +1,5 @@
 """Shared by all tests; being here also lets them import the helper modules of this folder."""
+
 import logging
 import os
 import random
@@ -63,4 +64,5 @@ def told():
 def digits_work_dir(tmp_path_factory):
     """The work directory of a tiny training on the digits that has been tested; not to be changed."""
     from reported import make_work_dir  # imports much
+
     return make_work_dir(tmp_path_factory.mktemp('reported'))

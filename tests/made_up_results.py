@@ -1,4 +1,5 @@
 """Results of cells that nobody trained: for what is about who runs a cell, and when."""
+
 import json
 from pathlib import Path
 
@@ -9,11 +10,27 @@ def put_result(folder, cell, accuracy=50.0):
     """Write the result of a cell as a run of it would."""
     path = Path(folder, cell.folder, RESULT_FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dict(
-        format=RESULT_FORMAT, hash=cell.key, config=cell.config, recipe=cell.recipe, method=cell.method, shots=cell.shots,
-        seed=cell.seed, select=cell.select, resumed=False, dataset='Digits',
-        metrics={'accuracy/fused': accuracy + cell.seed, 'accuracy/zero_shot': accuracy},
-        seconds=dict(training=2.0, testing=1.0), train_pictures=10, test_pictures=20, epoch=1)))
+    path.write_text(
+        json.dumps(
+            dict(
+                format=RESULT_FORMAT,
+                hash=cell.key,
+                config=cell.config,
+                recipe=cell.recipe,
+                method=cell.method,
+                shots=cell.shots,
+                seed=cell.seed,
+                select=cell.select,
+                resumed=False,
+                dataset='Digits',
+                metrics={'accuracy/fused': accuracy + cell.seed, 'accuracy/zero_shot': accuracy},
+                seconds=dict(training=2.0, testing=1.0),
+                train_pictures=10,
+                test_pictures=20,
+                epoch=1,
+            )
+        )
+    )
 
 
 def put_results(folder, cells, *arguments):

@@ -1,4 +1,5 @@
 """Several processes on one machine, joined by gloo, for tests."""
+
 import multiprocessing
 import os
 
@@ -14,8 +15,7 @@ def run_ranks(function, num_ranks, folder, *arguments):
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['mmpretrain_mps.models', 'mmpretrain_mps.engine.command_line', 'sklearn.datasets'])
     folder.mkdir(parents=True, exist_ok=True)
-    processes = [context.Process(target=_work, args=(function, rank, num_ranks, folder, arguments))
-                 for rank in range(num_ranks)]
+    processes = [context.Process(target=_work, args=(function, rank, num_ranks, folder, arguments)) for rank in range(num_ranks)]
     for process in processes:
         process.start()
     for process in processes:

@@ -2,6 +2,7 @@
 
 float64, open_clip's own modules, one-hot values, whole matrices; nothing of this project.
 """
+
 import math
 
 import numpy as np
@@ -24,16 +25,18 @@ class Recorder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.clip = open_clip.CLIP(
-                embed, quick_gelu=True,
+                embed,
+                quick_gelu=True,
                 vision_cfg=dict(image_size=image_size, layers=layers, width=width, head_width=head_width, patch_size=8),
-                text_cfg=dict(context_length=77, vocab_size=30, width=text_width, heads=text_width // text_head,
-                              layers=text_layers))
+                text_cfg=dict(
+                    context_length=77, vocab_size=30, width=text_width, heads=text_width // text_head, layers=text_layers
+                ),
+            )
         with torch.no_grad():
             for parameter in self.clip.parameters():
                 parameter += 0.05 * torch.randn(parameter.shape, generator=self.generator)
             self.clip.logit_scale.fill_(math.log(70))
-        self.arrays = {f'clip.{name}': value.clone() for name, value in self.clip.state_dict().items()
-                       if name != 'attn_mask'}
+        self.arrays = {f'clip.{name}': value.clone() for name, value in self.clip.state_dict().items() if name != 'attn_mask'}
         self.clip = self.clip.double().eval().requires_grad_(False)
         tokens = torch.zeros(classes, prompts, 77, dtype=torch.int64)
         tokens[..., 0] = 28
@@ -45,18 +48,25 @@ class Recorder:
 
     def pictures(self, name, *count, low=None):
         shape = (*count, 3, self.image_size, self.image_size)
-        images = torch.rand(shape, generator=self.generator) if low is not None else torch.randn(
-            shape, generator=self.generator)
+        images = torch.rand(shape, generator=self.generator) if low is not None else torch.randn(shape, generator=self.generator)
         labels = torch.randint(self.classes, count[-1:], generator=self.generator)
-        labels[:self.classes] = torch.randperm(self.classes, generator=self.generator)[:len(labels)]
+        labels[: self.classes] = torch.randperm(self.classes, generator=self.generator)[: len(labels)]
         self.arrays.update({f'in.{name}_images': images, f'in.{name}_labels': labels})
         return images.double(), labels
 
     def save(self, path, **results):
         self.arrays.update(results)
-        np.savez(path, **{name: np.asarray(torch.as_tensor(value).detach().to(
-            torch.int64 if torch.as_tensor(value).dtype == torch.int64 else torch.float32))
-            for name, value in self.arrays.items()})
+        np.savez(
+            path,
+            **{
+                name: np.asarray(
+                    torch.as_tensor(value)
+                    .detach()
+                    .to(torch.int64 if torch.as_tensor(value).dtype == torch.int64 else torch.float32)
+                )
+                for name, value in self.arrays.items()
+            },
+        )
 
 
 def steps(weight, batches, total, loss_of):
@@ -103,11 +113,16 @@ def record_clip_adapter(path, seed=0):
         losses.append(loss.item())
         optimizer.param_groups[0]['lr'] = rate
         optimizer.step()
-        found.update({f'traj.ratio0.3.after_step{step}.{name}': p.detach().clone()
-                      for name, p in zip(names, parameters)})
-    found.update({'traj.ratio0.3.loss': losses, 'traj.ratio0.3.lr': rates, 'loss.ratio0.3.ce': losses[0],
-                  'out.ratio0.3.logits.test_after': logits(features['test'], parameters),
-                  'out.text_features': record.texts[:, 0]})
+        found.update({f'traj.ratio0.3.after_step{step}.{name}': p.detach().clone() for name, p in zip(names, parameters)})
+    found.update(
+        {
+            'traj.ratio0.3.loss': losses,
+            'traj.ratio0.3.lr': rates,
+            'loss.ratio0.3.ce': losses[0],
+            'out.ratio0.3.logits.test_after': logits(features['test'], parameters),
+            'out.text_features': record.texts[:, 0],
+        }
+    )
     record.save(path, **{f'in.adapter.{name}': weight for name, weight in zip(names, weights)}, **found)
 
 
@@ -116,7 +131,8 @@ def record_tip_adapter(path, seed=0):
     record = Recorder(5, 2, seed)
     views, cache_labels = record.pictures('cache', 2, 11)
     (val, val_labels), (test, test_labels), (train, labels) = (
-        record.pictures(name, count) for name, count in (('val', 13), ('test', 8), ('train', 7)))
+        record.pictures(name, count) for name, count in (('val', 13), ('test', 8), ('train', 7))
+    )
 
     def unit(images):
         return F.normalize(record.clip.encode_image(images), dim=-1)
@@ -142,20 +158,36 @@ def record_tip_adapter(path, seed=0):
                 best = (beta, alpha, accuracy[i, j].item()) if accuracy[i, j] > best[2] else best
         return {f'search.{name}.accuracy': accuracy, f'search.{name}.best': best, f'search.{name}.safe': safe}
 
-    found = {'out.text_prototypes': record.prototypes, 'out.cache_view_features': features, 'out.cache_keys': keys,
-             'out.cache_values': values, 'out.val_features': unit(val), 'out.test_features': unit(test),
-             'out.affinity.test': unit(test) @ keys.T, 'out.cache_logits.test.beta2.0': cache(unit(test), keys, 2.0),
-             'out.fused_logits.test.beta2.0.alpha1.5': logits(unit(test), keys, 2.0, 1.5),
-             **{f'out.zero_shot_logits.{split}': 100 * unit(images) @ record.prototypes.T
-                for split, images in (('val', val), ('test', test))}, **search('tip', keys)}
+    found = {
+        'out.text_prototypes': record.prototypes,
+        'out.cache_view_features': features,
+        'out.cache_keys': keys,
+        'out.cache_values': values,
+        'out.val_features': unit(val),
+        'out.test_features': unit(test),
+        'out.affinity.test': unit(test) @ keys.T,
+        'out.cache_logits.test.beta2.0': cache(unit(test), keys, 2.0),
+        'out.fused_logits.test.beta2.0.alpha1.5': logits(unit(test), keys, 2.0, 1.5),
+        **{
+            f'out.zero_shot_logits.{split}': 100 * unit(images) @ record.prototypes.T
+            for split, images in (('val', val), ('test', test))
+        },
+        **search('tip', keys),
+    }
     weight, best = nn.Parameter(keys.clone()), (-1, None)
     first = logits(unit(train[:4]), weight, 5.5, 3.0)
-    found.update({'out.B.train_features': unit(train[:4]),
-                  'out.B.cache_logits.train': cache(unit(train[:4]), weight, 5.5), 'out.B.fused_logits.train': first})
+    found.update(
+        {
+            'out.B.train_features': unit(train[:4]),
+            'out.B.cache_logits.train': cache(unit(train[:4]), weight, 5.5),
+            'out.B.fused_logits.train': first,
+        }
+    )
     losses, rates = [], []
     batches = [(train[:4], labels[:4]), (train[4:], labels[4:])]
     for step, rate, loss, gradient, after in steps(
-            weight, batches, 6, lambda x, y: F.cross_entropy(logits(unit(x), weight, 5.5, 3.0), y)):
+        weight, batches, 6, lambda x, y: F.cross_entropy(logits(unit(x), weight, 5.5, 3.0), y)
+    ):
         losses.append(loss), rates.append(rate)
         found[f'traj.B.keys_after_step{step + 1}'] = after
         if not step:
@@ -163,17 +195,25 @@ def record_tip_adapter(path, seed=0):
         right = (logits(unit(test), after, 5.5, 3.0).argmax(1) == test_labels).sum().item()
         if step % 2 and right > best[0]:
             best = right, after
-    record.save(path, **found, **{
-        'traj.B.loss': losses, 'traj.B.lr': rates, 'selected.B.keys': best[1],
-        'out.B.fused_logits.test_after': logits(unit(test), weight, 5.5, 3.0)}, **search('B', best[1]))
+    record.save(
+        path,
+        **found,
+        **{
+            'traj.B.loss': losses,
+            'traj.B.lr': rates,
+            'selected.B.keys': best[1],
+            'out.B.fused_logits.test_after': logits(unit(test), weight, 5.5, 3.0),
+        },
+        **search('B', best[1]),
+    )
 
 
 def record_amu_tuning(path, seed=0):
     """Record a file as of AMU-Tuning: 6 classes, and a training in batches of 3 and 2."""
     record = Recorder(6, 2, seed)
     (views, support), (train, labels), (test, test_labels) = (
-        record.pictures(name, *count, low=0)
-        for name, count in (('support', (3, 13)), ('train', (5, )), ('test', (7, ))))
+        record.pictures(name, *count, low=0) for name, count in (('support', (3, 13)), ('train', (5,)), ('test', (7,)))
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ResNet(depth=50, base_channels=8, stem_channels=8)
@@ -182,8 +222,9 @@ def record_amu_tuning(path, seed=0):
         if buffer.is_floating_point():
             noise = torch.randn(buffer.shape, generator=record.generator)
             buffer += 0.1 * (noise.abs() if name.endswith('var') else noise)
-    record.arrays.update({f'aux.{name}': value.clone() for name, value in network.state_dict().items()
-                          if not name.endswith('num_batches_tracked')})
+    record.arrays.update(
+        {f'aux.{name}': value.clone() for name, value in network.state_dict().items() if not name.endswith('num_batches_tracked')}
+    )
     network.double().eval()
 
     def normal(images, mean, std):
@@ -213,21 +254,27 @@ def record_amu_tuning(path, seed=0):
     def factor(logits, power=0.3):
         p = logits.softmax(1)
         centred = (p - p.mean(1, keepdim=True)) / p.std(1, keepdim=True)
-        return ((centred**4).mean(1, keepdim=True) / 250)**-power
+        return ((centred**4).mean(1, keepdim=True) / 250) ** -power
 
     def losses(images, labels, weight):
         z, a = zero_shot(images), standard(raw(images, weight))
         merge, alone = F.cross_entropy(z + 0.8 * factor(z) * a, labels), F.cross_entropy(a, labels)
         return 0.7 * merge + 0.3 * alone, merge, alone
 
-    found = {'out.text_prototypes': record.prototypes, 'out.support_view_features': features,
-             'out.support_features': means, 'out.adapter_init.fc.weight': first, 'out.clip_features.test': clip(test),
-             'out.aux_features.test': auxiliary(test), 'out.zero_shot_logits.test': zero_shot(test),
-             'out.aux_logits_raw.test': raw(test, first), 'out.aux_logits.test': standard(raw(test, first)),
-             'out.C.zero_shot_logits.train': zero_shot(train[:3]),
-             'out.C.aux_logits.train': standard(raw(train[:3], first)),
-             'out.C.fused_logits.train': zero_shot(train[:3]) + 0.8 * factor(zero_shot(train[:3])) * standard(
-                 raw(train[:3], first))}
+    found = {
+        'out.text_prototypes': record.prototypes,
+        'out.support_view_features': features,
+        'out.support_features': means,
+        'out.adapter_init.fc.weight': first,
+        'out.clip_features.test': clip(test),
+        'out.aux_features.test': auxiliary(test),
+        'out.zero_shot_logits.test': zero_shot(test),
+        'out.aux_logits_raw.test': raw(test, first),
+        'out.aux_logits.test': standard(raw(test, first)),
+        'out.C.zero_shot_logits.train': zero_shot(train[:3]),
+        'out.C.aux_logits.train': standard(raw(train[:3], first)),
+        'out.C.fused_logits.train': zero_shot(train[:3]) + 0.8 * factor(zero_shot(train[:3])) * standard(raw(train[:3], first)),
+    }
     found.update(zip(('loss.C.loss', 'loss.C.loss_merge', 'loss.C.loss_aux'), losses(train[:3], labels[:3], first)))
     weight, best, trace = nn.Parameter(first.clone()), (-1, None), dict(loss=[], lr=[])
 
@@ -245,6 +292,13 @@ def record_amu_tuning(path, seed=0):
         if step % 2 and right > best[0]:
             best = right, after
     last = after_logits(weight)
-    record.save(path, **found, **{f'traj.C.{name}': values for name, values in trace.items()}, **{
-        'selected.C.fc.weight': best[1], 'out.C.fused_logits.test_after': last,
-        'test.C.accuracy_after': 100 * (last.argmax(1) == test_labels).double().mean()})
+    record.save(
+        path,
+        **found,
+        **{f'traj.C.{name}': values for name, values in trace.items()},
+        **{
+            'selected.C.fc.weight': best[1],
+            'out.C.fused_logits.test_after': last,
+            'test.C.accuracy_after': 100 * (last.argmax(1) == test_labels).double().mean(),
+        },
+    )

@@ -1,4 +1,5 @@
 """TAC without any short cut, on open_clip's own modules: records a file of the same kind as the released trainer's."""
+
 import numpy as np
 import open_clip
 import torch
@@ -7,8 +8,7 @@ import torch.nn.functional as F
 CLUSTERS = 5
 
 
-def record(path, seed=0, size=(24, 12), vision=(40, 3, 5), text=(32, 2, 2), embed=32, classes=6, batch=2, views=3, n=7,
-           epochs=3):
+def record(path, seed=0, size=(24, 12), vision=(40, 3, 5), text=(32, 2, 2), embed=32, classes=6, batch=2, views=3, n=7, epochs=3):
     """Write a file of recorded numbers.
 
     Args:
@@ -21,18 +21,23 @@ def record(path, seed=0, size=(24, 12), vision=(40, 3, 5), text=(32, 2, 2), embe
     """
     torch.manual_seed(seed)
     clip = open_clip.CLIP(
-        embed, quick_gelu=True,
-        vision_cfg=dict(image_size=size[0], patch_size=size[1], width=vision[0], layers=vision[1],
-                        head_width=vision[0] // vision[2]),
-        text_cfg=dict(context_length=77, vocab_size=30, width=text[0], layers=text[1], heads=text[2])).eval()
+        embed,
+        quick_gelu=True,
+        vision_cfg=dict(
+            image_size=size[0], patch_size=size[1], width=vision[0], layers=vision[1], head_width=vision[0] // vision[2]
+        ),
+        text_cfg=dict(context_length=77, vocab_size=30, width=text[0], layers=text[1], heads=text[2]),
+    ).eval()
     with torch.no_grad():
         for parameter in clip.parameters():
             if parameter.ndim:
                 parameter += 0.1 * torch.randn_like(parameter)
     made = _Inputs(clip, size[0], classes, batch, views, n, epochs)
-    arrays = {**{f'clip.{name}': value for name, value in clip.state_dict().items() if name != 'attn_mask'},
-              **{f'in.{name}': value for name, value in made.inputs.items()},
-              **{f'param.{name}': value for name, value in made.parameters.items()}}
+    arrays = {
+        **{f'clip.{name}': value for name, value in clip.state_dict().items() if name != 'attn_mask'},
+        **{f'in.{name}': value for name, value in made.inputs.items()},
+        **{f'param.{name}': value for name, value in made.parameters.items()},
+    }
     run = _Run(clip, made)
     arrays.update({f'out.{name}': value for name, value in run.outputs().items()})
     for suffix, step in (('', 0), ('.nodropout', None)):
@@ -43,40 +48,51 @@ def record(path, seed=0, size=(24, 12), vision=(40, 3, 5), text=(32, 2, 2), embe
 
 
 class _Inputs:
-
     def __init__(self, clip, size, classes, batch, views, n, steps):
         end, width = 29, clip.token_embedding.weight.shape[1]
         lengths = [6 + label % 3 for label in range(classes)]
         token_ids = torch.zeros(classes, 77, dtype=torch.int64)
         for row, length in zip(token_ids, lengths):
-            row[:length] = torch.randint(1, 28, (length, ))
+            row[:length] = torch.randint(1, 28, (length,))
             row[:4], row[length] = torch.tensor([28, 1, 2, 3]), end
-        self.labels = torch.randint(0, classes, (batch, ))
+        self.labels = torch.randint(0, classes, (batch,))
         self.sentence_labels = torch.arange(2 * classes) % classes  # those of a class are not side by side
         sentences = torch.zeros(2 * classes, 77, dtype=torch.int64)
         sentences[:, :9] = torch.randint(1, 28, (2 * classes, 9))
         sentences[:, 9] = end
         starts = torch.randperm(classes)[:CLUSTERS]
         self.inputs = dict(
-            token_ids=token_ids, ctx_token_ids=token_ids[0], images=torch.randn(views, batch, 3, size, size),
-            images_original=torch.randn(batch, 3, size, size), labels=self.labels, description_token_ids=sentences,
+            token_ids=token_ids,
+            ctx_token_ids=token_ids[0],
+            images=torch.randn(views, batch, 3, size, size),
+            images_original=torch.randn(batch, 3, size, size),
+            labels=self.labels,
+            description_token_ids=sentences,
             description_class=self.sentence_labels,
-            **{'dropout_keep.image': (torch.rand(steps, views * batch, clip.text_projection.shape[1]) > 0.3).float(),
-               'dropout_keep.zero_shot': (torch.rand(steps, batch, clip.text_projection.shape[1]) > 0.3).float()})
+            **{
+                'dropout_keep.image': (torch.rand(steps, views * batch, clip.text_projection.shape[1]) > 0.3).float(),
+                'dropout_keep.zero_shot': (torch.rand(steps, batch, clip.text_projection.shape[1]) > 0.3).float(),
+            },
+        )
         self.starts = starts
         text_blocks, vision_blocks = clip.transformer.resblocks, clip.visual.transformer.resblocks
         vision_width, embed = clip.visual.proj.shape
-        sizes = {'prompt_learner.ctx': (n, width), 'image_encoder.VPT': (n, vision_width),
-                 'VPT_topk_t.weight': (width, embed), 'VPT_topk_t.bias': (width, ), 'VPT_topk_v.weight': (vision_width, embed),
-                 'VPT_topk_v.bias': (vision_width, )}
+        sizes = {
+            'prompt_learner.ctx': (n, width),
+            'image_encoder.VPT': (n, vision_width),
+            'VPT_topk_t.weight': (width, embed),
+            'VPT_topk_t.bias': (width,),
+            'VPT_topk_v.weight': (vision_width, embed),
+            'VPT_topk_v.bias': (vision_width,),
+        }
         for tower, blocks, columns in (('text', text_blocks, width), ('image', vision_blocks, vision_width)):
-            sizes.update({f'{tower}_encoder.transformer.resblocks.{index}.VPT_shallow': (n, columns)
-                          for index in range(1, len(blocks))})
+            sizes.update(
+                {f'{tower}_encoder.transformer.resblocks.{index}.VPT_shallow': (n, columns) for index in range(1, len(blocks))}
+            )
         self.parameters = {name: (0.3 * torch.randn(shape)).requires_grad_() for name, shape in sizes.items()}
 
 
 class _Run:
-
     def __init__(self, clip, made):
         self.clip, self.made, self.n = clip, made, len(made.parameters['prompt_learner.ctx'])
         with torch.no_grad():
@@ -88,8 +104,9 @@ class _Run:
     def _cluster(self):
         centers = [self.fixed[row].clone() for row in self.made.starts]
         while True:
-            assignment = [max(range(CLUSTERS), key=lambda k: float(F.cosine_similarity(point, centers[k], dim=0)))
-                          for point in self.fixed]
+            assignment = [
+                max(range(CLUSTERS), key=lambda k: float(F.cosine_similarity(point, centers[k], dim=0))) for point in self.fixed
+            ]
             members = [[p for p, a in zip(self.fixed, assignment) if a == k] for k in range(CLUSTERS)]
             new = [torch.stack(points).mean(0) if points else center for points, center in zip(members, centers)]
             moved = sum(float((a - b).norm()) for a, b in zip(new, centers))
@@ -106,12 +123,12 @@ class _Run:
         plain, mapped = clip.token_embedding(token_ids), self._mapped('t', parameters)
         rows = []
         for row, ids in zip(plain, token_ids):
-            tokens = torch.cat([row[:1], mapped, parameters['prompt_learner.ctx'], row[1:77 - CLUSTERS - self.n]])
+            tokens = torch.cat([row[:1], mapped, parameters['prompt_learner.ctx'], row[1 : 77 - CLUSTERS - self.n]])
             tokens = (tokens + clip.positional_embedding)[None]
             for index, block in enumerate(clip.transformer.resblocks):
                 if index:
                     deep = parameters[f'text_encoder.transformer.resblocks.{index}.VPT_shallow']
-                    tokens = torch.cat([tokens[:, :1], mapped[None], deep[None], tokens[:, 1 + CLUSTERS + self.n:]], 1)
+                    tokens = torch.cat([tokens[:, :1], mapped[None], deep[None], tokens[:, 1 + CLUSTERS + self.n :]], 1)
                 tokens = block(tokens, attn_mask=clip.attn_mask)
             rows.append(clip.ln_final(tokens)[0, int(ids.argmax()) + CLUSTERS + self.n] @ clip.text_projection)
         return F.normalize(torch.stack(rows), dim=-1)
@@ -128,7 +145,7 @@ class _Run:
         first, length = 1 + patches.shape[1], tokens.shape[1]
         mask = torch.zeros(length, length)
         for row in range(1, first):
-            mask[row, first:first + CLUSTERS] = float('-inf')
+            mask[row, first : first + CLUSTERS] = float('-inf')
         for index, block in enumerate(visual.transformer.resblocks):
             if index:
                 deep = parameters[f'image_encoder.transformer.resblocks.{index}.VPT_shallow']
@@ -148,29 +165,44 @@ class _Run:
         frozen = torch.cat([frozen] * len(inputs['images']))
         logits = self.clip.logit_scale.exp().detach() * pictures @ texts.T
         labels = torch.cat([self.made.labels] * len(inputs['images']))
-        terms = dict(ce=F.cross_entropy(logits, labels), text=20 * (texts - self.fixed).abs().mean(),
-                     image=25 * (pictures - frozen).abs().mean())
+        terms = dict(
+            ce=F.cross_entropy(logits, labels),
+            text=20 * (texts - self.fixed).abs().mean(),
+            image=25 * (pictures - frozen).abs().mean(),
+        )
         return dict(terms, total=sum(terms.values())), dict(
-            image_features_train=pictures, zero_shot_features_train=frozen, logits_train=logits)
+            image_features_train=pictures, zero_shot_features_train=frozen, logits_train=logits
+        )
 
     @torch.no_grad()
     def outputs(self):
         parameters, pictures = self.made.parameters, self.made.inputs['images_original']
         features = F.normalize(torch.stack([self.picture(image, True) for image in pictures]), dim=-1)
         texts = self.texts()
-        return dict(fixed_text=self.fixed, cluster_centers=self.centers, topk_text=self._mapped('t', parameters),
-                    topk_vision=self._mapped('v', parameters), text_features=texts, image_features_test=features,
-                    logits_test=self.clip.logit_scale.exp() * features @ texts.T)
+        return dict(
+            fixed_text=self.fixed,
+            cluster_centers=self.centers,
+            topk_text=self._mapped('t', parameters),
+            topk_vision=self._mapped('v', parameters),
+            text_features=texts,
+            image_features_test=features,
+            logits_test=self.clip.logit_scale.exp() * features @ texts.T,
+        )
 
     def training(self, suffix, step):
         terms, outputs = self.losses(step)
         parameters = self.made.parameters
         gradients = torch.autograd.grad(terms['total'], list(parameters.values()))
-        words = self.clip.token_embedding(self.made.inputs['ctx_token_ids'])[1:1 + self.n]
-        return {'kmeans.init_index': self.made.starts, 'kmeans.assignment': self.assignment, 'kmeans.centers_raw': self.raw,
-                'init.ctx': words, **{f'loss.{name}{suffix}': value for name, value in terms.items()},
-                **{f'out.{name}{suffix}': value for name, value in outputs.items()},
-                **{f'grad{suffix}.{name}': value for name, value in zip(parameters, gradients)}}
+        words = self.clip.token_embedding(self.made.inputs['ctx_token_ids'])[1 : 1 + self.n]
+        return {
+            'kmeans.init_index': self.made.starts,
+            'kmeans.assignment': self.assignment,
+            'kmeans.centers_raw': self.raw,
+            'init.ctx': words,
+            **{f'loss.{name}{suffix}': value for name, value in terms.items()},
+            **{f'out.{name}{suffix}': value for name, value in outputs.items()},
+            **{f'grad{suffix}.{name}': value for name, value in zip(parameters, gradients)},
+        }
 
     def _train(self, rates):
         """Take steps, and return the losses before them and the tensors after each; the tensors come back at the end."""
@@ -204,5 +236,9 @@ class _Run:
         self._put(mean)
         logits = self.outputs()['logits_test']
         self._put(start)
-        return {'avg.lr': torch.tensor(rates), 'avg.total': totals, 'out.logits_test.averaged': logits,
-                **{f'avg.{name}': value for name, value in mean.items()}}
+        return {
+            'avg.lr': torch.tensor(rates),
+            'avg.total': totals,
+            'out.logits_test.averaged': logits,
+            **{f'avg.{name}': value for name, value in mean.items()},
+        }

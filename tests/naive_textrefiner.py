@@ -3,6 +3,7 @@
 Modules of open_clip and torch, one after the other, in float64; the cache is written by loops. Only the names of the
 arrays follow the recorded files.
 """
+
 import copy
 import math
 
@@ -27,8 +28,7 @@ class NaiveTrainer(nn.Module):
         dims, width = clip.visual.proj.shape[1], clip.token_embedding.weight.shape[1]
         self.clip, self.hp, self.token_ids, self.cache = [clip], hp, token_ids, cache
         self.ctx = nn.Parameter(0.5 * torch.randn(hp['n_ctx'], width))
-        self.align = nn.ModuleDict(dict(conv1=nn.Conv2d(dims, dims, 1), bn=nn.BatchNorm2d(dims),
-                                        conv2=nn.Conv2d(dims, dims, 1)))
+        self.align = nn.ModuleDict(dict(conv1=nn.Conv2d(dims, dims, 1), bn=nn.BatchNorm2d(dims), conv2=nn.Conv2d(dims, dims, 1)))
         self.extractor = nn.Linear(2 * dims, dims, bias=False)
 
     def look(self, images):
@@ -47,7 +47,7 @@ class NaiveTrainer(nn.Module):
     def read_texts(self, token_ids):
         clip = self.clip[0]
         x = clip.token_embedding(token_ids)
-        x = torch.cat([x[:, :1], self.ctx.expand(len(x), -1, -1), x[:, 1 + len(self.ctx):]], 1)
+        x = torch.cat([x[:, :1], self.ctx.expand(len(x), -1, -1), x[:, 1 + len(self.ctx) :]], 1)
         x = x + clip.positional_embedding
         for block in clip.transformer.resblocks:
             x = block(x, attn_mask=clip.attn_mask)
@@ -69,8 +69,9 @@ class NaiveTrainer(nn.Module):
         hidden = self.align['bn'](self.align['conv1'](local.permute(0, 2, 1)[..., None]))
         aligned = self.align['conv2'](torch.relu(hidden))[..., 0].permute(0, 2, 1)
         top = attention.topk(hp['top_k'], 1).indices
-        top_local = torch.stack([torch.cat([picture[:1], picture[1 + patches], picture.mean(0)[None]])
-                                 for picture, patches in zip(aligned, top)])
+        top_local = torch.stack(
+            [torch.cat([picture[:1], picture[1 + patches], picture.mean(0)[None]]) for picture, patches in zip(aligned, top)]
+        )
         texts = self.read_texts(self.token_ids)
         read, refined = self.refine(texts)
         features = unit(local[:, 0])
@@ -79,14 +80,33 @@ class NaiveTrainer(nn.Module):
         losses = {
             'global': F.cross_entropy(logits, labels),
             'semantic': F.cross_entropy(local_logits.flatten(0, 1), repeated),
-            'regularisation': (unit(refined) - texts).abs().mean()}
-        losses['total'] = (losses['global'] + losses['semantic'] / hp['semantic_divisor'] +
-                           hp['regularisation_weight'] * losses['regularisation'])
-        out = dict(image_raw=local[:, 0], image=features, local_tokens=local, cls_attention=attention, top_patches=top,
-                   aligned_tokens=aligned, top_local=top_local, text=texts, cache_read=read, text_refined=refined,
-                   logits=logits, local_logits=local_logits, assignment=self.write(aligned.detach()))
-        out.update(cache_after_write=self.cache, bn_running_mean=self.align['bn'].running_mean.clone(),
-                   bn_running_var=self.align['bn'].running_var.clone())
+            'regularisation': (unit(refined) - texts).abs().mean(),
+        }
+        losses['total'] = (
+            losses['global']
+            + losses['semantic'] / hp['semantic_divisor']
+            + hp['regularisation_weight'] * losses['regularisation']
+        )
+        out = dict(
+            image_raw=local[:, 0],
+            image=features,
+            local_tokens=local,
+            cls_attention=attention,
+            top_patches=top,
+            aligned_tokens=aligned,
+            top_local=top_local,
+            text=texts,
+            cache_read=read,
+            text_refined=refined,
+            logits=logits,
+            local_logits=local_logits,
+            assignment=self.write(aligned.detach()),
+        )
+        out.update(
+            cache_after_write=self.cache,
+            bn_running_mean=self.align['bn'].running_mean.clone(),
+            bn_running_var=self.align['bn'].running_var.clone(),
+        )
         return out, losses
 
     def write(self, aligned):
@@ -108,23 +128,59 @@ class NaiveTrainer(nn.Module):
         return dict(self.named_parameters())
 
 
-def record(path, width=32, heads=2, depth=3, patch=8, size=32, text_width=24, text_heads=3, text_depth=2, length=20,
-           embed=16, batch=5, classes=4, others=3, n_ctx=4, cache_size=7, alpha=0.2, momentum=0.8, top_k=5,
-           divisor=50.0, weight=20.0, log_scale=3.0, steps=3, epochs=10, seed=0):
+def record(
+    path,
+    width=32,
+    heads=2,
+    depth=3,
+    patch=8,
+    size=32,
+    text_width=24,
+    text_heads=3,
+    text_depth=2,
+    length=20,
+    embed=16,
+    batch=5,
+    classes=4,
+    others=3,
+    n_ctx=4,
+    cache_size=7,
+    alpha=0.2,
+    momentum=0.8,
+    top_k=5,
+    divisor=50.0,
+    weight=20.0,
+    log_scale=3.0,
+    steps=3,
+    epochs=10,
+    seed=0,
+):
     """Write a file of recorded numbers."""
-    hp = dict(vision_heads=heads, text_heads=text_heads, patch_size=patch, n_ctx=n_ctx, cache_size=cache_size,
-              alpha=alpha, momentum=momentum, top_k=top_k, semantic_divisor=divisor, regularisation_weight=weight)
+    hp = dict(
+        vision_heads=heads,
+        text_heads=text_heads,
+        patch_size=patch,
+        n_ctx=n_ctx,
+        cache_size=cache_size,
+        alpha=alpha,
+        momentum=momentum,
+        top_k=top_k,
+        semantic_divisor=divisor,
+        regularisation_weight=weight,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         clip = open_clip.CLIP(
-            embed_dim=embed, quick_gelu=True,
+            embed_dim=embed,
+            quick_gelu=True,
             vision_cfg=dict(image_size=size, layers=depth, width=width, head_width=width // heads, patch_size=patch),
-            text_cfg=dict(context_length=length, vocab_size=30, width=text_width, heads=text_heads, layers=text_depth))
+            text_cfg=dict(context_length=length, vocab_size=30, width=text_width, heads=text_heads, layers=text_depth),
+        )
         with torch.no_grad():
             for parameter in clip.parameters():
                 parameter += 0.1 * torch.randn_like(parameter)
             clip.logit_scale.fill_(log_scale)
-        images, labels = torch.randn(batch, 3, size, size), torch.randint(classes, (batch, ))
+        images, labels = torch.randn(batch, 3, size, size), torch.randint(classes, (batch,))
         token_ids, new_token_ids = draw_tokens(classes, n_ctx, length), draw_tokens(others, n_ctx, length)
         trainer = NaiveTrainer(clip, hp, token_ids, unit(torch.rand(cache_size, embed)))
         with torch.no_grad():
@@ -134,8 +190,16 @@ def record(path, width=32, heads=2, depth=3, patch=8, size=32, text_width=24, te
     arrays = {f'clip.{name}': value for name, value in clip.state_dict().items() if name != 'attn_mask'}
     arrays.update({f'hp.{name}': torch.tensor(value) for name, value in hp.items()})
     arrays.update({f'in.param.{name}': value.clone() for name, value in trainer.trained().items()})
-    arrays.update({'in.images': images, 'in.labels': labels, 'in.token_ids': token_ids, 'in.eot': token_ids.argmax(1),
-                   'in.new_token_ids': new_token_ids, 'in.cache': trainer.cache})
+    arrays.update(
+        {
+            'in.images': images,
+            'in.labels': labels,
+            'in.token_ids': token_ids,
+            'in.eot': token_ids.argmax(1),
+            'in.new_token_ids': new_token_ids,
+            'in.cache': trainer.cache,
+        }
+    )
     clip.double().requires_grad_(False)
     clip.attn_mask = clip.attn_mask.double()
     trainer.double().cache, images = trainer.cache.double(), images.double()
@@ -143,17 +207,16 @@ def record(path, width=32, heads=2, depth=3, patch=8, size=32, text_width=24, te
     rates = [1e-5] + [0.002 * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2 for epoch in range(1, epochs)]
     arrays[f'sched.lr.E{epochs}'] = torch.tensor(rates)
     as_numpy = {name: value.detach().numpy() for name, value in arrays.items()}
-    np.savez(path, **{name: value.astype(np.float32) if value.dtype == np.float64 else value
-                      for name, value in as_numpy.items()})
+    np.savez(path, **{name: value.astype(np.float32) if value.dtype == np.float64 else value for name, value in as_numpy.items()})
 
 
 def draw_tokens(classes, n_ctx, length):
     """Draw prompts: start 1, placeholders 5, a name of 1 to 4 tokens, full stop 6, end 29 (the largest), then zeros."""
     token_ids = torch.zeros(classes, length, dtype=torch.int64)
     for row in token_ids:
-        name = torch.randint(7, 29, (torch.randint(1, 5, ()).item(), )).tolist()
+        name = torch.randint(7, 29, (torch.randint(1, 5, ()).item(),)).tolist()
         prompt = [1] + [5] * n_ctx + name + [6, 29]
-        row[:len(prompt)] = torch.tensor(prompt)
+        row[: len(prompt)] = torch.tensor(prompt)
     return token_ids
 
 
@@ -170,8 +233,13 @@ def record_results(start, images, labels, new_token_ids, steps):
         else:
             arrays[f'grad_{term}.ctx'] = trainer.ctx.grad
     refined, logits = start.predict(images, start.token_ids)
-    arrays.update({'out.test_text_refined': refined, 'out.test_logits': logits,
-                   'out.new_test_logits': start.predict(images, new_token_ids)[1]})
+    arrays.update(
+        {
+            'out.test_text_refined': refined,
+            'out.test_logits': logits,
+            'out.new_test_logits': start.predict(images, new_token_ids)[1],
+        }
+    )
     for prefix, decay, extra in (('traj', 5e-4, 1), ('traj_wd0.25', 0.25, 0)):
         trainer = copy.deepcopy(start)
         optimizer = torch.optim.SGD(trainer.parameters(), lr=0.002, momentum=0.9, weight_decay=decay)
@@ -191,7 +259,11 @@ def record_results(start, images, labels, new_token_ids, steps):
                 after = trainer.predict(images, trainer.token_ids)[1]
         arrays[f'{prefix}.total'] = torch.stack(totals)
         if extra:
-            arrays.update({
-                f'{prefix}.weighted_terms': torch.stack(terms), f'{prefix}.cache_after_step': torch.stack(caches),
-                f'{prefix}.test_logits_after': after})
+            arrays.update(
+                {
+                    f'{prefix}.weighted_terms': torch.stack(terms),
+                    f'{prefix}.cache_after_step': torch.stack(caches),
+                    f'{prefix}.test_logits_after': after,
+                }
+            )
     return arrays

@@ -3,6 +3,7 @@
 Everything is a loop over torch's own modules: two passes for two views, attention by ``nn.MultiheadAttention``, losses
 by their definitions. Only the names of the arrays follow the recorded files.
 """
+
 import math
 
 import numpy as np
@@ -27,17 +28,32 @@ def block(x, weights, name, heads):
     width = x.shape[-1]
     normed = norm(x, weights, f'{name}.ln_1').transpose(0, 1)
     attended, _ = F.multi_head_attention_forward(
-        normed, normed, normed, width, heads, weights[f'{name}.attn.in_proj_weight'], weights[f'{name}.attn.in_proj_bias'],
-        None, None, False, 0.0, weights[f'{name}.attn.out_proj.weight'], weights[f'{name}.attn.out_proj.bias'],
-        need_weights=False)
+        normed,
+        normed,
+        normed,
+        width,
+        heads,
+        weights[f'{name}.attn.in_proj_weight'],
+        weights[f'{name}.attn.in_proj_bias'],
+        None,
+        None,
+        False,
+        0.0,
+        weights[f'{name}.attn.out_proj.weight'],
+        weights[f'{name}.attn.out_proj.bias'],
+        need_weights=False,
+    )
     x = x + attended.transpose(0, 1)
     return x + mlp(norm(x, weights, f'{name}.ln_2'), weights, f'{name}.mlp')
 
 
 def value_block(x, weights, name):
     width = x.shape[-1]
-    values = F.linear(norm(x, weights, f'{name}.ln_1'), weights[f'{name}.attn.in_proj_weight'][2 * width:],
-                      weights[f'{name}.attn.in_proj_bias'][2 * width:])
+    values = F.linear(
+        norm(x, weights, f'{name}.ln_1'),
+        weights[f'{name}.attn.in_proj_weight'][2 * width :],
+        weights[f'{name}.attn.in_proj_bias'][2 * width :],
+    )
     x = x + F.linear(values, weights[f'{name}.attn.out_proj.weight'], weights[f'{name}.attn.out_proj.bias'])
     return x + mlp(norm(x, weights, f'{name}.ln_2'), weights, f'{name}.mlp')
 
@@ -63,8 +79,12 @@ def run_view(images, frozen, tuned, shape):
         else:
             h = block(h, tuned, name, heads)
         states[index] = (z, h)
-    result = dict(frozen_tokens=output(z, frozen), tokens=output(h, tuned), trunk=states[depth - adapted - copied - 1][0],
-                  adapted=states[depth - copied - 1][1])
+    result = dict(
+        frozen_tokens=output(z, frozen),
+        tokens=output(h, tuned),
+        trunk=states[depth - adapted - copied - 1][0],
+        adapted=states[depth - copied - 1][1],
+    )
     one = value_block(states[depth - 2][1], tuned, f'transformer.resblocks.{depth - 1}')
     two = value_block(states[depth - 3][1], tuned, f'transformer.resblocks.{depth - 2}')
     two = value_block(two, tuned, f'transformer.resblocks.{depth - 1}')
@@ -96,15 +116,31 @@ def compute(images, labels, text, scale, frozen, tuned, shape, gram_weight, taus
     local = sum((v['frozen_tokens'] @ v['frozen_tokens'].mT - v['tokens'] @ v['tokens'].mT).abs().mean() for v in views)
     world = sum((z @ z.T - u @ u.T).abs().mean() for z, u in zip(cls_frozen, cls))
     ce = F.cross_entropy(logits, labels)
-    parts = [contrast(features, labels, text, tau)
-             for features, tau in zip((cls, [v['one'] for v in views], [v['two'] for v in views]), taus)]
+    parts = [
+        contrast(features, labels, text, tau)
+        for features, tau in zip((cls, [v['one'] for v in views], [v['two'] for v in views]), taus)
+    ]
     sculpt = parts[0] + parts[1] + 0.5 * parts[2]
     total = ce + gram_weight * (local + world) + 0.1 * sculpt
     return views, raw, tuned_logits, logits, dict(mar_local=local, mar_global=world, ce=ce), parts, sculpt, total
 
 
-def record(path, depth=7, adapted=2, copied=3, width=48, heads=3, dim=24, patch=8, size=(24, 16), batch=5, classes=7,
-           gram_weight=1.5, taus=(0.1, 0.1, 0.2), seed=0):
+def record(
+    path,
+    depth=7,
+    adapted=2,
+    copied=3,
+    width=48,
+    heads=3,
+    dim=24,
+    patch=8,
+    size=(24, 16),
+    batch=5,
+    classes=7,
+    gram_weight=1.5,
+    taus=(0.1, 0.1, 0.2),
+    seed=0,
+):
     """Record a file of numbers of the given sizes."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -112,31 +148,44 @@ def record(path, depth=7, adapted=2, copied=3, width=48, heads=3, dim=24, patch=
         return scale * torch.randn(*shape, generator=generator)
 
     def block_weights(name):
-        return {f'{name}.ln_1.weight': 1 + noise(width, scale=0.1), f'{name}.ln_1.bias': noise(width, scale=0.1),
-                f'{name}.attn.in_proj_weight': noise(3 * width, width, scale=width**-0.5),
-                f'{name}.attn.in_proj_bias': noise(3 * width, scale=0.1),
-                f'{name}.attn.out_proj.weight': noise(width, width, scale=0.5 * width**-0.5),
-                f'{name}.attn.out_proj.bias': noise(width, scale=0.1),
-                f'{name}.ln_2.weight': 1 + noise(width, scale=0.1), f'{name}.ln_2.bias': noise(width, scale=0.1),
-                f'{name}.mlp.c_fc.weight': noise(4 * width, width, scale=width**-0.5),
-                f'{name}.mlp.c_fc.bias': noise(4 * width, scale=0.1),
-                f'{name}.mlp.c_proj.weight': noise(width, 4 * width, scale=0.25 * width**-0.5),
-                f'{name}.mlp.c_proj.bias': noise(width, scale=0.1)}
+        return {
+            f'{name}.ln_1.weight': 1 + noise(width, scale=0.1),
+            f'{name}.ln_1.bias': noise(width, scale=0.1),
+            f'{name}.attn.in_proj_weight': noise(3 * width, width, scale=width**-0.5),
+            f'{name}.attn.in_proj_bias': noise(3 * width, scale=0.1),
+            f'{name}.attn.out_proj.weight': noise(width, width, scale=0.5 * width**-0.5),
+            f'{name}.attn.out_proj.bias': noise(width, scale=0.1),
+            f'{name}.ln_2.weight': 1 + noise(width, scale=0.1),
+            f'{name}.ln_2.bias': noise(width, scale=0.1),
+            f'{name}.mlp.c_fc.weight': noise(4 * width, width, scale=width**-0.5),
+            f'{name}.mlp.c_fc.bias': noise(4 * width, scale=0.1),
+            f'{name}.mlp.c_proj.weight': noise(width, 4 * width, scale=0.25 * width**-0.5),
+            f'{name}.mlp.c_proj.bias': noise(width, scale=0.1),
+        }
 
     tokens = 1 + size[0] * size[1] // patch**2
-    frozen = {'conv1.weight': noise(width, 3, patch, patch, scale=0.1), 'class_embedding': noise(width),
-              'positional_embedding': noise(tokens, width, scale=0.3),
-              **{f'{name}.{part}': (part == 'weight') + noise(width, scale=0.1)
-                 for name in ('ln_pre', 'ln_post') for part in ('weight', 'bias')}}
+    frozen = {
+        'conv1.weight': noise(width, 3, patch, patch, scale=0.1),
+        'class_embedding': noise(width),
+        'positional_embedding': noise(tokens, width, scale=0.3),
+        **{
+            f'{name}.{part}': (part == 'weight') + noise(width, scale=0.1)
+            for name in ('ln_pre', 'ln_post')
+            for part in ('weight', 'bias')
+        },
+    }
     frozen['proj'] = noise(width, dim, scale=width**-0.5)
     for index in range(depth):
         frozen.update(block_weights(f'transformer.resblocks.{index}'))
     copies = [f'transformer.resblocks.{index}.' for index in range(depth - copied, depth)] + ['ln_post.', 'proj']
-    tuned = {name: value + noise(*value.shape, scale=0.03) for name, value in frozen.items()
-             if any(name.startswith(copy) for copy in copies)}
+    tuned = {
+        name: value + noise(*value.shape, scale=0.03)
+        for name, value in frozen.items()
+        if any(name.startswith(copy) for copy in copies)
+    }
     tuned.update({f'cross_adapters.{index}.weight': noise(width, width, scale=0.05) for index in range(adapted)})
     images = [noise(batch, 3, *size), noise(batch, 3, *size)]
-    labels = torch.randint(0, classes, (batch, ), generator=generator)
+    labels = torch.randint(0, classes, (batch,), generator=generator)
     text, scale_log = 8 * F.normalize(noise(classes, dim), dim=-1), torch.tensor(math.log(60.0))
 
     for value in tuned.values():
@@ -150,13 +199,21 @@ def record(path, depth=7, adapted=2, copied=3, width=48, heads=3, dim=24, patch=
     arrays.update({'in.labels': labels, 'in.text_features': text, 'in.logit_scale_log': scale_log, 'out.logits': logits})
     one, two, last_trunk, last_adapted = depth - 1, depth - 2, depth - adapted - copied - 1, depth - copied - 1
     for number, view in enumerate(views, 1):
-        arrays.update({
-            f'in.images_v{number}': images[number - 1], f'out.tokens.v{number}': view['tokens'],
-            f'out.frozen_tokens.v{number}': view['frozen_tokens'], f'out.cls.v{number}': view['tokens'][:, 0],
-            f'out.frozen_cls.v{number}': view['frozen_tokens'][:, 0], f'out.cls_layer{one}_v.v{number}': view['one'],
-            f'out.cls_layer{two}.v{number}': view['two'], f'out.raw_logits.v{number}': raw[number - 1],
-            f'out.logits_ft.v{number}': tuned_logits[number - 1], f'mid.frozen_block{last_trunk}.v{number}': view['trunk'],
-            f'mid.tuned_block{last_adapted}.v{number}': view['adapted']})
+        arrays.update(
+            {
+                f'in.images_v{number}': images[number - 1],
+                f'out.tokens.v{number}': view['tokens'],
+                f'out.frozen_tokens.v{number}': view['frozen_tokens'],
+                f'out.cls.v{number}': view['tokens'][:, 0],
+                f'out.frozen_cls.v{number}': view['frozen_tokens'][:, 0],
+                f'out.cls_layer{one}_v.v{number}': view['one'],
+                f'out.cls_layer{two}.v{number}': view['two'],
+                f'out.raw_logits.v{number}': raw[number - 1],
+                f'out.logits_ft.v{number}': tuned_logits[number - 1],
+                f'mid.frozen_block{last_trunk}.v{number}': view['trunk'],
+                f'mid.tuned_block{last_adapted}.v{number}': view['adapted'],
+            }
+        )
     arrays['out.test_logits'] = 0.3 * tuned_logits[0] + 0.7 * raw[0]
     arrays.update({f'loss.{name}': value for name, value in losses.items()})
     for name, value, tau in zip(('final', f'layer{one}_v', f'layer{two}'), parts, taus):

@@ -1,7 +1,8 @@
 """A Slurm of one node, this machine, from the system's packages: munged, slurmctld and slurmd of its own.
 
-    with one_node_slurm(folder) as variables:          SLURM_CONF for sbatch, squeue, scancel
+with one_node_slurm(folder) as variables:          SLURM_CONF for sbatch, squeue, scancel
 """
+
 import contextlib
 import getpass
 import os
@@ -67,21 +68,39 @@ def one_node_slurm(folder, cpus=2):
     (folder / 'munge.key').write_bytes(os.urandom(1024))
     (folder / 'munge.key').chmod(0o400)
     host = socket.gethostname().split('.')[0]
-    (folder / 'slurm.conf').write_text(CONF.format(
-        host=host, user=getpass.getuser(), folder=folder, controller_port=_free_port(), node_port=_free_port(), cpus=cpus))
+    (folder / 'slurm.conf').write_text(
+        CONF.format(
+            host=host, user=getpass.getuser(), folder=folder, controller_port=_free_port(), node_port=_free_port(), cpus=cpus
+        )
+    )
     variables = dict(SLURM_CONF=str(folder / 'slurm.conf'))
     environment = {**os.environ, **variables, 'PATH': _path()}
-    daemons = [['munged', '--foreground', '--force', f'--socket={folder}/munge.socket', f'--key-file={folder}/munge.key',
-                f'--pid-file={folder}/munged.pid', f'--log-file={folder}/munged.log', f'--seed-file={folder}/munge.seed'],
-               ['slurmctld', '-D', '-c'], ['slurmd', '-D', '-N', host]]
+    daemons = [
+        [
+            'munged',
+            '--foreground',
+            '--force',
+            f'--socket={folder}/munge.socket',
+            f'--key-file={folder}/munge.key',
+            f'--pid-file={folder}/munged.pid',
+            f'--log-file={folder}/munged.log',
+            f'--seed-file={folder}/munge.seed',
+        ],
+        ['slurmctld', '-D', '-c'],
+        ['slurmd', '-D', '-N', host],
+    ]
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(open(folder / 'daemons.log', 'wb'))
         for command in daemons:
             stack.callback(_end, subprocess.Popen(command, env=environment, stdout=log, stderr=log))
             if command[0] == 'munged':
                 _wait(lambda: (folder / 'munge.socket').exists(), folder)
-        _wait(lambda: b'idle' in subprocess.run(['sinfo', '--noheader', '--format=%t'], env=environment,
-                                                capture_output=True).stdout, folder)
+        _wait(
+            lambda: (
+                b'idle' in subprocess.run(['sinfo', '--noheader', '--format=%t'], env=environment, capture_output=True).stdout
+            ),
+            folder,
+        )
         yield variables
 
 

@@ -1,4 +1,5 @@
 """Folders of handwritten digits as PNG files, as somebody has them who is new here."""
+
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -12,7 +13,7 @@ def digits(number, start=0, names=NAMES):
     order = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
     pictures, labels = [], []
     for name in sorted(names):
-        for image in data.images[data.target == order.index(name)][start:start + number]:
+        for image in data.images[data.target == order.index(name)][start : start + number]:
             pictures.append(np.kron((image * 15.9).astype(np.uint8), np.ones((4, 4), np.uint8)))
             labels.append(name)
     return pictures, labels

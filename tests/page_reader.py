@@ -1,4 +1,5 @@
 """A page as a browser would read it, without one."""
+
 import base64
 from html.parser import HTMLParser
 

@@ -1,4 +1,5 @@
 """Files that leave a mark if anything in them is run, in every form in which files run code."""
+
 import http.server
 import json
 import os
@@ -17,7 +18,7 @@ class Marks:
         self.mark = str(mark)
 
     def __reduce__(self):
-        return os.mkdir, (self.mark, )
+        return os.mkdir, (self.mark,)
 
 
 class Writes(torch.nn.Module):
@@ -70,7 +71,6 @@ def plain_yaml(path, content):
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-
     def log_message(self, *_):
         pass
 

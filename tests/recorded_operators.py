@@ -1,4 +1,5 @@
 """The operators that a stretch of code runs, for tests of what it must not do."""
+
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 

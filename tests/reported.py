@@ -1,4 +1,5 @@
 """Folders to report on, so small that they are made in tests: of a training and its test, of a grid, of a study."""
+
 import argparse
 import io
 import json
@@ -20,8 +21,18 @@ from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.benchmark.tables import write_results
 
 # What a page or a plot could take for something else: tags, entities, attributes, formulas; and what no tick can hold.
-CLASS_NAMES = ('<b>&"', '<script>alert(1)</script>', "it's", '$1_$ to $2', '&amp;', 'a name of many words', 'six',
-               'seven', 'eight', 'nine')
+CLASS_NAMES = (
+    '<b>&"',
+    '<script>alert(1)</script>',
+    "it's",
+    '$1_$ to $2',
+    '&amp;',
+    'a name of many words',
+    'six',
+    'seven',
+    'eight',
+    'nine',
+)
 EPOCHS = 2
 MORE = f"""
 for loader in (train_dataloader['dataset'], val_dataloader, test_dataloader):
@@ -50,7 +61,7 @@ def make_work_dir(folder):
 
 def copy_of(work_dir, folder, *patterns):
     """Copy what some patterns of paths match, a whole work directory without any; return the copy."""
-    for pattern in patterns or ('*', ):
+    for pattern in patterns or ('*',):
         for path in work_dir.glob(pattern):
             target = folder / path.relative_to(work_dir)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -61,11 +72,24 @@ def copy_of(work_dir, folder, *patterns):
 def cell(shots, seed, fused, recipe='', dataset='Digits', **metrics):
     """Result of a run of a grid."""
     return dict(
-        format='mmpretrain_mps-benchmark-1', hash=f'{dataset}{recipe}{shots}{seed}', dataset=dataset,
-        config=f'mps_{dataset}.py', recipe=recipe, shots=shots, seed=seed, select='last', epoch=50,
-        train_pictures=10 * shots, test_pictures=100, options=dict(num_shots=shots, seed=seed), resumed=False,
-        metrics={'accuracy/fused': fused, 'accuracy/tuned': fused - 1, 'accuracy/zero_shot': 60., **metrics},
-        seconds=dict(training=10., testing=1.), machine=dict(cores=2, gpu=None), versions=dict(torch='2.0'))
+        format='mmpretrain_mps-benchmark-1',
+        hash=f'{dataset}{recipe}{shots}{seed}',
+        dataset=dataset,
+        config=f'mps_{dataset}.py',
+        recipe=recipe,
+        shots=shots,
+        seed=seed,
+        select='last',
+        epoch=50,
+        train_pictures=10 * shots,
+        test_pictures=100,
+        options=dict(num_shots=shots, seed=seed),
+        resumed=False,
+        metrics={'accuracy/fused': fused, 'accuracy/tuned': fused - 1, 'accuracy/zero_shot': 60.0, **metrics},
+        seconds=dict(training=10.0, testing=1.0),
+        machine=dict(cores=2, gpu=None),
+        versions=dict(torch='2.0'),
+    )
 
 
 def make_grid(folder, results, cells=None):
@@ -78,17 +102,34 @@ def make_grid(folder, results, cells=None):
 
 def make_study(folder, shots=(1, 4), label='CE & <MAR>'):
     """Write what tools/compare_methods.py leaves; return the folder."""
-    methods = [Method(name, name_on_page, 'config.py', {}, [{'lr': 1}, {'lr': 2}])
-               for name, name_on_page in (('ce', 'cross-entropy'), ('mar', label))]
-    columns = [Column('accuracy/fused', 'digits', 'higher', 'accuracy/zero_shot', 2),
-               Column('symbols', 'symbols', 'higher', '', 2)]
+    methods = [
+        Method(name, name_on_page, 'config.py', {}, [{'lr': 1}, {'lr': 2}])
+        for name, name_on_page in (('ce', 'cross-entropy'), ('mar', label))
+    ]
+    columns = [
+        Column('accuracy/fused', 'digits', 'higher', 'accuracy/zero_shot', 2),
+        Column('symbols', 'symbols', 'higher', '', 2),
+    ]
     claims = [dict(text='alignment helps', method='mar', than='ce', metric='accuracy/fused')]
-    study = Study('A study', 'ce', {}, dict(shots=4, seeds=[11], metric='accuracy/fused'),
-                  dict(shots=list(shots), seeds=[1, 2]), methods, columns, claims, ['accuracy/fused', 'symbols'],
-                  'study.yaml')
-    results = [cell(number, seed, 60. + gain + number + seed, name, symbols=70. + gain)
-               for name, gain in (('ce', 0), ('mar', 2)) for number in shots for seed in (1, 2)]
-    choices = {method.name: Choice(1, {'lr': 2}, [spread_of([50.]), spread_of([60.])]) for method in methods}
+    study = Study(
+        'A study',
+        'ce',
+        {},
+        dict(shots=4, seeds=[11], metric='accuracy/fused'),
+        dict(shots=list(shots), seeds=[1, 2]),
+        methods,
+        columns,
+        claims,
+        ['accuracy/fused', 'symbols'],
+        'study.yaml',
+    )
+    results = [
+        cell(number, seed, 60.0 + gain + number + seed, name, symbols=70.0 + gain)
+        for name, gain in (('ce', 0), ('mar', 2))
+        for number in shots
+        for seed in (1, 2)
+    ]
+    choices = {method.name: Choice(1, {'lr': 2}, [spread_of([50.0]), spread_of([60.0])]) for method in methods}
     write_study(folder, study, study_content(study, choices, results), [])
     return folder
 
@@ -115,10 +156,9 @@ def drawn(plot, style='light'):
 
 def lines_of(plot):
     """Return label -> (horizontal values, vertical values, style of the line) of the lines in a plot's legend."""
-    axis, = drawn(plot).axes
+    (axis,) = drawn(plot).axes
     lines = {label: handle.lines[0] for handle, label in zip(*axis.get_legend_handles_labels())}
-    return {label: (list(line.get_xdata()), list(line.get_ydata()), line.get_linestyle())
-            for label, line in lines.items()}
+    return {label: (list(line.get_xdata()), list(line.get_ydata()), line.get_linestyle()) for label, line in lines.items()}
 
 
 def texts_of(section):
@@ -132,8 +172,16 @@ def make_held_out(labels, zero_shot, tuned, texts=None, logits=None, class_names
     texts = np.eye(labels.max() + 1, tuned.shape[1]) if texts is None else np.array(texts, float)
     logits = logits or dict(fused=tuned @ texts.T, tuned=tuned @ texts.T, zero_shot=zero_shot @ texts.T)
     names = class_names or tuple(f'class {label}' for label in range(len(texts)))
-    return HeldOut('Digits', len(labels), names, labels, tuned, zero_shot, texts,
-                   {branch: np.array(values, float) for branch, values in logits.items()})
+    return HeldOut(
+        'Digits',
+        len(labels),
+        names,
+        labels,
+        tuned,
+        zero_shot,
+        texts,
+        {branch: np.array(values, float) for branch, values in logits.items()},
+    )
 
 
 def rim(png, width=2):

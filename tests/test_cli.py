@@ -1,4 +1,5 @@
 """mps-clip as somebody types it: real folders, files and figures, and one message for each mistake."""
+
 import csv
 import json
 import subprocess
@@ -41,8 +42,22 @@ def pictures(tmp_path_factory):
 @pytest.fixture(scope='module')
 def model(pictures):
     file = pictures.parent / 'model.pth'
-    assert mps_clip('train', pictures, '--out', file, '--method', 'clip_adapter', '--shots', 4, *MINI, '--cfg-options',
-                    'train_cfg.max_epochs=2') == 0
+    assert (
+        mps_clip(
+            'train',
+            pictures,
+            '--out',
+            file,
+            '--method',
+            'clip_adapter',
+            '--shots',
+            4,
+            *MINI,
+            '--cfg-options',
+            'train_cfg.max_epochs=2',
+        )
+        == 0
+    )
     return file
 
 
@@ -65,7 +80,7 @@ def test_it_tests_on_what_was_kept(pictures, model, tmp_path, capsys):
     assert mps_clip('test', model, pictures, '--out', tmp_path / 'figures.json', '--quiet') == 0
     figures = json.loads((tmp_path / 'figures.json').read_text())
     assert figures['pictures'] == 9  # 30 % of 30
-    assert f"fused      {figures['accuracy/fused']:7.2f}" in capsys.readouterr().out
+    assert f'fused      {figures["accuracy/fused"]:7.2f}' in capsys.readouterr().out
     other = write_pictures(tmp_path / 'other', 2, start=40)
     assert mps_clip('test', model, other, '--quiet') == 0 and capsys.readouterr().out.startswith('6 pictures')
 
@@ -117,7 +132,7 @@ def test_a_model_is_exported_for_other_programs(model, pictures, tmp_path, capsy
     assert not (tmp_path / 'model.safetensors').exists()
 
 
-def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None, share=''):
+def run_here(folder, cells, devices=('cpu',), jobs=1, resume=True, keep_checkpoints=False, report=None, share=''):
     """Run cells in this process: what starts others is tested elsewhere, and takes longer than these trainings."""
     for cell in cells:
         if read_result(folder, cell) is None:
@@ -128,15 +143,31 @@ def run_here(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpo
 @pytest.mark.slow
 def test_methods_are_compared_on_ones_own_pictures(pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(execution, 'run_cells', run_here)
-    flags = ('compare', pictures, '--methods', 'linear_probe', 'tip_adapter', '--seeds', 2, '--candidates', 1, '--shots', 2,
-             '--work-dir', tmp_path / 'work', *MINI)
+    flags = (
+        'compare',
+        pictures,
+        '--methods',
+        'linear_probe',
+        'tip_adapter',
+        '--seeds',
+        2,
+        '--candidates',
+        1,
+        '--shots',
+        2,
+        '--work-dir',
+        tmp_path / 'work',
+        *MINI,
+    )
     assert mps_clip(*flags) == 0
     printed = capsys.readouterr().out
     assert '| method' in printed and 'Take ' in printed and 'on 9 test pictures' in printed
     assert (tmp_path / 'work' / 'compare.md').read_text().strip() in printed
     study = json.loads((tmp_path / 'work' / 'study.json').read_text())
     assert {cell['recipe'] for cell in study['cells']} == {'linear_probe', 'tip_adapter'} and len(study['cells']) == 4
-    assert {cell['test_pictures'] for cell in study['cells']} == {9} and {cell['train_pictures'] for cell in study['cells']} == {6}
+    assert {cell['test_pictures'] for cell in study['cells']} == {9} and {cell['train_pictures'] for cell in study['cells']} == {
+        6
+    }
     table = rows_of(tmp_path / 'work' / 'pictures.csv')
     counts = {subset: sum(row['split'] == subset for row in table) for subset in ('train', 'val', 'test')}
     assert counts == dict(train=15, val=6, test=9)
@@ -144,14 +175,29 @@ def test_methods_are_compared_on_ones_own_pictures(pictures, tmp_path, capsys, m
 
 def test_all_methods_have_the_same_budget(pictures, tmp_path):
     arguments = cli.parse_arguments(['compare', str(pictures), '--candidates', '3'])
-    with mock.patch('mmpretrain_mps.models.utils.clip_loader.reachable', lambda host: False), \
-            mock.patch('mmpretrain_mps.models.utils.auxiliary.reachable', lambda host: False, create=True):
-        path, left_out = own_pictures.write_study(tmp_path, str(pictures), dict(architecture='mps-mini', pretrained='embedded'),
-                                                  arguments)
+    with (
+        mock.patch('mmpretrain_mps.models.utils.clip_loader.reachable', lambda host: False),
+        mock.patch('mmpretrain_mps.models.utils.auxiliary.reachable', lambda host: False, create=True),
+    ):
+        path, left_out = own_pictures.write_study(
+            tmp_path, str(pictures), dict(architecture='mps-mini', pretrained='embedded'), arguments
+        )
     study = read_study(path)
     assert {method.name for method in study.methods} | {line.split()[0] for line in left_out} == {
-        'amu_tuning', 'clip_adapter', 'clip_lora', 'coop', 'ivlp', 'linear_probe', 'mps', 'promptsrc', 'tac', 'tcp', 'textrefiner',
-        'tip_adapter', 'tip_adapter_f'}
+        'amu_tuning',
+        'clip_adapter',
+        'clip_lora',
+        'coop',
+        'ivlp',
+        'linear_probe',
+        'mps',
+        'promptsrc',
+        'tac',
+        'tcp',
+        'textrefiner',
+        'tip_adapter',
+        'tip_adapter_f',
+    }
     assert study.budget == 3 and study.report['shots'] == [5]
     chosen = {method.name: method.candidates for method in study.methods}
     assert [candidate['model.beta'] for candidate in chosen['tip_adapter']] == [5.5, 1.375, 22.0]
@@ -169,13 +215,35 @@ def test_zero_shot_is_in_every_comparison_and_needs_no_training(pictures, tmp_pa
 
 def study_of(folder, figures, seconds, zero_shot=70.0):
     """Write what a study leaves behind, with these accuracies by method and seed."""
-    cells = [dict(format='mmpretrain_mps-benchmark-1', hash='x', config='c.py', recipe=name, shots=4, seed=seed, dataset='Mine',
-                  metrics={'accuracy/fused': value, 'accuracy/zero_shot': zero_shot}, seconds=dict(training=seconds[name], testing=1.0),
-                  test_pictures=200) for name, values in figures.items() for seed, value in enumerate(values)]
+    cells = [
+        dict(
+            format='mmpretrain_mps-benchmark-1',
+            hash='x',
+            config='c.py',
+            recipe=name,
+            shots=4,
+            seed=seed,
+            dataset='Mine',
+            metrics={'accuracy/fused': value, 'accuracy/zero_shot': zero_shot},
+            seconds=dict(training=seconds[name], testing=1.0),
+            test_pictures=200,
+        )
+        for name, values in figures.items()
+        for seed, value in enumerate(values)
+    ]
     column = dict(metric='accuracy/fused', title='accuracy', better='higher', zero_shot='accuracy/zero_shot', digits=2)
-    content = dict(format='mmpretrain_mps-study-1', study='s', baseline=next(iter(figures)), selected='', trade_off=[], columns=[column],
-                   choices={name: dict(label=name, chosen={}, options={}, candidates=[]) for name in figures},
-                   summary=[dict(method=name, shots=4, metric='accuracy/fused', mean=0.0) for name in figures], claims=[], cells=cells)
+    content = dict(
+        format='mmpretrain_mps-study-1',
+        study='s',
+        baseline=next(iter(figures)),
+        selected='',
+        trade_off=[],
+        columns=[column],
+        choices={name: dict(label=name, chosen={}, options={}, candidates=[]) for name in figures},
+        summary=[dict(method=name, shots=4, metric='accuracy/fused', mean=0.0) for name in figures],
+        claims=[],
+        cells=cells,
+    )
     (folder / 'study.json').write_text(json.dumps(content))
 
 
@@ -187,9 +255,11 @@ def test_the_verdict_tells_noise_from_a_lead(tmp_path):
     assert list(rows) == ['a', 'b', 'c', 'zero_shot']
     assert rows['a'] == ['92.00 ± 2.00', '-', 'best', '60 s']
     assert rows['b'][1:3] == ['-0.33 ± 2.87', 'cannot be told'] and rows['c'][1:3] == ['-10.00 ± 0.00', 'worse']
-    assert words.splitlines()[:3] == ['Take a: 92.00 % on average over 3 draws of the training pictures.',
-                                      'Whether it is better than b cannot be told from noise.',
-                                      'Of these, b takes the least time, and is as good a choice.']
+    assert words.splitlines()[:3] == [
+        'Take a: 92.00 % on average over 3 draws of the training pictures.',
+        'Whether it is better than b cannot be told from noise.',
+        'Of these, b takes the least time, and is as good a choice.',
+    ]
     assert 'on 200 test pictures, of which one is 0.50 points' in words
     study_of(tmp_path, dict(a=[90.0, 92.0, 94.0], c=[80.0, 82.0, 84.0]), dict(a=60.0, c=1.0), zero_shot=99.0)
     assert own_pictures.verdict(tmp_path)[1].startswith('Take zero_shot: 99.00 %')
@@ -197,19 +267,23 @@ def test_the_verdict_tells_noise_from_a_lead(tmp_path):
     assert 'It is better than all others, beyond what the draws' in own_pictures.verdict(tmp_path)[1]
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (('train', '{empty}', *MINI), 'there is no class folder'),
-    (('train', '{nowhere}', *MINI), 'nowhere'),
-    (('train', '{pictures}', '--method', 'coup', *MINI), "there is no method 'coup'"),
-    (('train', '{pictures}', *MINI, '--cfg-options', 'train_cfg.max_epochs=many'), 'expected a number'),
-    (('train', '{pictures}', '--shots', '0', *MINI), 'shots is 0, expected a whole number from 1 on'),
-    (('predict', '{model}', '{empty}'), 'holds no pictures'),
-    (('predict', '{nowhere}', '{pictures}'), 'nowhere does not exist'),
-    (('predict', '{model}', '{pictures}', '--topk', '4'), '--topk is 4, expected a number from 1 to 3'),
-    (('export', '{model}', '--out', 'model.pt2'), 'model.pt2 does not end in .onnx, as files of the format onnx do'),
-    (('compare', '{one}', *MINI), 'expected two or more, with different names'),
-    (('zero-shot', '{pictures}', '--out', 'x.csv', *MINI), '--out is for the table of --classes'),
-    (('zero-shot', '{pictures}', '--classes', 'tabby', *MINI), "no meaning for 'tabby'")])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (('train', '{empty}', *MINI), 'there is no class folder'),
+        (('train', '{nowhere}', *MINI), 'nowhere'),
+        (('train', '{pictures}', '--method', 'coup', *MINI), "there is no method 'coup'"),
+        (('train', '{pictures}', *MINI, '--cfg-options', 'train_cfg.max_epochs=many'), 'expected a number'),
+        (('train', '{pictures}', '--shots', '0', *MINI), 'shots is 0, expected a whole number from 1 on'),
+        (('predict', '{model}', '{empty}'), 'holds no pictures'),
+        (('predict', '{nowhere}', '{pictures}'), 'nowhere does not exist'),
+        (('predict', '{model}', '{pictures}', '--topk', '4'), '--topk is 4, expected a number from 1 to 3'),
+        (('export', '{model}', '--out', 'model.pt2'), 'model.pt2 does not end in .onnx, as files of the format onnx do'),
+        (('compare', '{one}', *MINI), 'expected two or more, with different names'),
+        (('zero-shot', '{pictures}', '--out', 'x.csv', *MINI), '--out is for the table of --classes'),
+        (('zero-shot', '{pictures}', '--classes', 'tabby', *MINI), "no meaning for 'tabby'"),
+    ],
+)
 def test_each_mistake_is_one_message_and_status_2(pictures, model, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'empty').mkdir()
@@ -221,6 +295,12 @@ def test_each_mistake_is_one_message_and_status_2(pictures, model, tmp_path, mon
 
 
 def test_it_is_a_module_too():
-    done = subprocess.run([sys.executable, '-m', 'mmpretrain_mps', '--help'], capture_output=True, text=True, cwd=ROOT,
-                          env=environment(), timeout=240)
+    done = subprocess.run(
+        [sys.executable, '-m', 'mmpretrain_mps', '--help'],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        timeout=240,
+    )
     assert done.returncode == 0 and 'mps-clip train PICTURES' in done.stdout

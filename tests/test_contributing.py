@@ -1,4 +1,5 @@
 """What docs/contributing/ says is true: its files are written, and its commands are run, as somebody does who follows it."""
+
 import os
 import re
 import subprocess
@@ -21,7 +22,7 @@ def follow(page, folder):
     commands = '\n'.join(re.findall(r'```bash\n(.*?)```', text, re.DOTALL))
     commands = re.sub(r'(export PYTHONPATH=\S+)', r'\1:$BEFORE', commands)
     around = environment(MMPRETRAIN_MPS_CACHE='off')
-    around.update(BEFORE=around['PYTHONPATH'], PATH=f"{os.path.dirname(sys.executable)}:{around['PATH']}")
+    around.update(BEFORE=around['PYTHONPATH'], PATH=f'{os.path.dirname(sys.executable)}:{around["PATH"]}')
     done = subprocess.run(['bash', '-ec', commands], cwd=folder, env=around, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
@@ -37,7 +38,7 @@ def test_a_method_is_trained_and_tested_as_its_page_says(tmp_path):
 @pytest.mark.slow
 def test_a_data_set_is_loaded_and_trained_on_as_its_page_says(tmp_path):
     printed = follow('data_set', tmp_path)
-    shown, = re.findall(r'prints `(180.*?)`', (ROOT / 'docs' / 'contributing' / 'data_set.md').read_text(encoding='utf-8'))
+    (shown,) = re.findall(r'prints `(180.*?)`', (ROOT / 'docs' / 'contributing' / 'data_set.md').read_text(encoding='utf-8'))
     assert shown in printed and (tmp_path / 'work_dirs' / 'parity' / 'epoch_1.pth').is_file()
 
 

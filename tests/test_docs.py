@@ -1,4 +1,5 @@
 """The code of docs/ runs as it stands."""
+
 import json
 import re
 import subprocess
@@ -17,7 +18,7 @@ from tiny_digits import ROOT
 from mmpretrain_mps.export.description import describe_export
 
 # Before the program of the page: nothing of what it does without may be imported.
-ALONE = '''
+ALONE = """
 import json, sys
 class Refuse:
     def find_spec(self, name, *rest):
@@ -27,7 +28,7 @@ sys.meta_path.insert(0, Refuse())
 import classify
 found = classify.Classifier('model.onnx').predict(sys.argv[1:])
 print(json.dumps({name: values.tolist() for name, values in found.items()}))
-'''
+"""
 
 
 def code_of(page):

@@ -1,4 +1,5 @@
 """Wherever a file, a folder or an address can be given, code in it is not run."""
+
 import json
 import os
 import time
@@ -57,7 +58,7 @@ def default(request, monkeypatch):
 def refused(capsys, script, *arguments):
     """Run a tool and return the one line that it refuses its input with."""
     assert call(script, *arguments) == 2
-    line, = [line for line in capsys.readouterr().err.split('\n') if line.startswith('error: ')]
+    (line,) = [line for line in capsys.readouterr().err.split('\n') if line.startswith('error: ')]
     return line
 
 
@@ -65,8 +66,11 @@ def refused(capsys, script, *arguments):
 def test_checkpoints(folder, capsys, form, tmp_path, default):
     path = folder / form
     expected = 'is refused: it is not plain data|cannot be read'
-    for command in ((TEST, 'tiny.py', path), (TRAIN, 'tiny.py', '--resume', path),
-                    (TRAIN, 'tiny.py', '--cfg-options', f'load_from={path}')):
+    for command in (
+        (TEST, 'tiny.py', path),
+        (TRAIN, 'tiny.py', '--resume', path),
+        (TRAIN, 'tiny.py', '--cfg-options', f'load_from={path}'),
+    ):
         assert any(part in refused(capsys, *command, '--work-dir', tmp_path / 'w') for part in expected.split('|'))
     with pytest.raises(ValueError, match=expected):
         read_checkpoint(path)
@@ -75,8 +79,11 @@ def test_checkpoints(folder, capsys, form, tmp_path, default):
 @pytest.mark.parametrize('form', ['zip.pth', 'raw.pth'])
 def test_checkpoints_by_address(folder, capsys, form, tmp_path, default):
     with serving(folder) as address:
-        for command in ((TEST, 'tiny.py', f'{address}/{form}'), (TRAIN, 'tiny.py', '--resume', f'{address}/{form}'),
-                        (TRAIN, 'tiny.py', '--cfg-options', f'load_from={address}/{form}')):
+        for command in (
+            (TEST, 'tiny.py', f'{address}/{form}'),
+            (TRAIN, 'tiny.py', '--resume', f'{address}/{form}'),
+            (TRAIN, 'tiny.py', '--cfg-options', f'load_from={address}/{form}'),
+        ):
             line = refused(capsys, *command, '--work-dir', tmp_path / 'w')
             assert 'is refused: it is not plain data' in line or 'cannot be read' in line
         with pytest.raises(ValueError, match='is refused|cannot be read'):
@@ -112,8 +119,19 @@ def test_the_config_in_a_checkpoint(folder, tmp_path, default):
     for key in ('config', 'cfg'):
         content['meta'][key] = f'import os\nos.mkdir({str(folder / "mark")!r})\n'
     torch.save(content, tmp_path / 'plain.pth')
-    assert call(TRAIN, 'tiny.py', '--work-dir', tmp_path / 'w', '--resume', tmp_path / 'plain.pth', '--cfg-options',
-                'train_cfg.max_epochs=3') == 0
+    assert (
+        call(
+            TRAIN,
+            'tiny.py',
+            '--work-dir',
+            tmp_path / 'w',
+            '--resume',
+            tmp_path / 'plain.pth',
+            '--cfg-options',
+            'train_cfg.max_epochs=3',
+        )
+        == 0
+    )
     assert (tmp_path / 'w' / 'epoch_3.pth').is_file()
 
 
@@ -156,12 +174,18 @@ def test_the_weights_of_a_model_folder(folder, form, tmp_path):
         load_clip(name, None)
 
 
-CONTENTS = [dict(custom_hooks=[dict(type='os.system', command='mkdir mark')]), dict(custom_imports=dict(imports=['evil'])),
-            dict(model=dict(type='evil')), dict(default_scope='evil'), dict(_base_='evil.py')]
+CONTENTS = [
+    dict(custom_hooks=[dict(type='os.system', command='mkdir mark')]),
+    dict(custom_imports=dict(imports=['evil'])),
+    dict(model=dict(type='evil')),
+    dict(default_scope='evil'),
+    dict(_base_='evil.py'),
+]
 
 
-@pytest.mark.parametrize('content, name', [(content, f'config.{ending}') for content, ending in zip(CONTENTS, (
-    'yaml', 'json', 'yml', 'json', 'yaml'))])
+@pytest.mark.parametrize(
+    'content, name', [(content, f'config.{ending}') for content, ending in zip(CONTENTS, ('yaml', 'json', 'yml', 'json', 'yaml'))]
+)
 def test_configs_that_are_data(folder, capsys, content, name, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     plain_yaml(folder / name, content)
@@ -171,9 +195,16 @@ def test_configs_that_are_data(folder, capsys, content, name, monkeypatch):
         MPSInferencer(name, 'run/epoch_2.pth')
 
 
-@pytest.mark.parametrize('content', [dict(configs=['evil.py']), dict(methods=['evil.py']), dict(_base_='evil.py'), dict(
-    cfg_options=dict(custom_hooks=[dict(type='os.system', command='mkdir mark')])), dict(
-        recipes=dict(x={'custom_imports.imports': ['evil']}))])
+@pytest.mark.parametrize(
+    'content',
+    [
+        dict(configs=['evil.py']),
+        dict(methods=['evil.py']),
+        dict(_base_='evil.py'),
+        dict(cfg_options=dict(custom_hooks=[dict(type='os.system', command='mkdir mark')])),
+        dict(recipes=dict(x={'custom_imports.imports': ['evil']})),
+    ],
+)
 def test_grids(folder, capsys, content, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     plain_yaml(folder / 'grid.yaml', content)
@@ -181,18 +212,27 @@ def test_grids(folder, capsys, content, monkeypatch):
 
 
 def test_studies(folder, capsys):
-    study = dict(config='evil.py', baseline='a', selection=dict(shots=1, seeds=[1], metric='m'),
-                 report=dict(shots=[1], seeds=[2]), methods=dict(a=dict(candidates=[{}])), columns=[dict(metric='m', title='m')])
+    study = dict(
+        config='evil.py',
+        baseline='a',
+        selection=dict(shots=1, seeds=[1], metric='m'),
+        report=dict(shots=[1], seeds=[2]),
+        methods=dict(a=dict(candidates=[{}])),
+        columns=[dict(metric='m', title='m')],
+    )
     plain_yaml(folder / 'study.yaml', study)
     assert 'If you trust it' in refused(capsys, TOOLS / 'compare_methods.py', 'study.yaml')
     (folder / 'tagged.yaml').write_text('title: !!python/object/apply:os.mkdir [mark]\n')
-    for command in ((TOOLS / 'compare_methods.py', 'tagged.yaml'), (GRID, '--grid', 'tagged.yaml', '--dry-run'),
-                    (TRAIN, 'tagged.yaml')):
+    for command in (
+        (TOOLS / 'compare_methods.py', 'tagged.yaml'),
+        (GRID, '--grid', 'tagged.yaml', '--dry-run'),
+        (TRAIN, 'tagged.yaml'),
+    ):
         assert 'is no YAML of plain data' in refused(capsys, *command)
 
 
 @pytest.mark.parametrize('script', ['report.py', 'plots.py'])
-@pytest.mark.parametrize('flags', [(), ('--no-model', )])
+@pytest.mark.parametrize('flags', [(), ('--no-model',)])
 def test_work_folders_that_are_looked_at(folder, tmp_path, script, flags, capsys, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     python(tmp_path / 'x.py', folder / 'mark')
@@ -231,15 +271,14 @@ def test_caches(folder, capsys, tmp_path, monkeypatch, form):
     evil = (folder / form).read_bytes()
     clip = load_clip(save_tiny_clip(tmp_path / 'clip'), None)
     first = cached_prototypes(clip.model, clip.make_tokenizer(), ['cat', 'dog'], ['{}'])
-    kept, = (tmp_path / 'prototypes').iterdir()
+    (kept,) = (tmp_path / 'prototypes').iterdir()
     kept.write_bytes(evil)
     assert torch.equal(cached_prototypes(clip.model, clip.make_tokenizer(), ['cat', 'dog'], ['{}']), first)
     with serving(folder / 'run') as address:
         fetched = Path(local_checkpoint(f'{address}/epoch_2.pth'))
         fetched.write_bytes(evil)
     # The server is gone, so that what is in the cache is taken, and looked at.
-    assert any(part in refused(capsys, TEST, 'tiny.py', f'{address}/epoch_2.pth') for part in ('is refused',
-                                                                                               'cannot be read'))
+    assert any(part in refused(capsys, TEST, 'tiny.py', f'{address}/epoch_2.pth') for part in ('is refused', 'cannot be read'))
     (tmp_path / 'pictures' / 'a').mkdir(parents=True)
     (tmp_path / 'pictures' / 'a' / '0.jpg').write_bytes(b'')
     listing = list_class_folders(str(tmp_path / 'pictures'), str(tmp_path / 'listings'))
@@ -248,13 +287,21 @@ def test_caches(folder, capsys, tmp_path, monkeypatch, form):
     assert list_class_folders(str(tmp_path / 'pictures'), str(tmp_path / 'listings')) == listing
 
 
-@pytest.mark.parametrize('name',
-                         ['results.json', 'study.json', 'result.json', 'domain_generalization.json', 'scalars.json'])
+@pytest.mark.parametrize('name', ['results.json', 'study.json', 'result.json', 'domain_generalization.json', 'scalars.json'])
 @pytest.mark.parametrize('form', ['tag', 'type', 'pickle'])
 def test_results_that_are_shown(folder, tmp_path, name, form, capsys):
-    content = dict(tag=b'!!python/object/apply:os.mkdir [mark]', pickle=(folder / 'raw.pth').read_bytes(),
-                   type=json.dumps(dict(format='mmpretrain_mps-study-1', type='os.mkdir', cells=[dict(type='os.mkdir')],
-                                        custom_imports=dict(imports=['evil']))).encode())[form]
+    content = dict(
+        tag=b'!!python/object/apply:os.mkdir [mark]',
+        pickle=(folder / 'raw.pth').read_bytes(),
+        type=json.dumps(
+            dict(
+                format='mmpretrain_mps-study-1',
+                type='os.mkdir',
+                cells=[dict(type='os.mkdir')],
+                custom_imports=dict(imports=['evil']),
+            )
+        ).encode(),
+    )[form]
     for place in (tmp_path, tmp_path / 'cell' / 'run', tmp_path / 'run' / 'vis_data'):
         place.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(content)
@@ -268,10 +315,17 @@ def test_lists_of_pictures(folder, tmp_path):
     from mmpretrain_mps.datasets import index_file
     from mmpretrain_mps.datasets.pictures import read_class_file, read_table
     from mmpretrain_mps.datasets.split_readers import load_json_split
-    readers = dict(json=(load_json_split, index_file.read), csv=(lambda path: read_table(path, str(tmp_path)), ),
-                   yaml=(lambda path: read_class_file(path, ['a'], 'here'), ))
-    for content in (b'!!python/object/apply:os.mkdir [mark]', (folder / 'raw.pth').read_bytes(),
-                    (folder / 'zip.pth').read_bytes()):
+
+    readers = dict(
+        json=(load_json_split, index_file.read),
+        csv=(lambda path: read_table(path, str(tmp_path)),),
+        yaml=(lambda path: read_class_file(path, ['a'], 'here'),),
+    )
+    for content in (
+        b'!!python/object/apply:os.mkdir [mark]',
+        (folder / 'raw.pth').read_bytes(),
+        (folder / 'zip.pth').read_bytes(),
+    ):
         for ending, functions in readers.items():
             (tmp_path / f'x.{ending}').write_bytes(content)
             for read in functions:

@@ -1,4 +1,5 @@
 """What holds for all inputs, tried on many that are drawn by chance, the same in every run."""
+
 import random
 import string
 from collections import Counter
@@ -31,7 +32,6 @@ def rotation(seed, size):
 
 
 class TestLosses:
-
     @seeds
     def test_alignment_is_a_distance_of_angles(self, seed):
         """Zero for equal angles, symmetric, blind to rotations, to the order of pictures and of tokens."""
@@ -45,8 +45,7 @@ class TestLosses:
         assert gram_distance(first, first, p) == 0
         turned = first @ rotation(seed, width)
         assert gram_distance(turned, first, p) < 1e-5
-        torch.testing.assert_close(gram_distance(turned, second @ rotation(seed + 99, width), p), distance, rtol=1e-3,
-                                   atol=1e-6)
+        torch.testing.assert_close(gram_distance(turned, second @ rotation(seed + 99, width), p), distance, rtol=1e-3, atol=1e-6)
         order = torch.randperm(tokens, generator=torch.Generator().manual_seed(seed))
         torch.testing.assert_close(gram_distance(first[:, :, order], second[:, :, order], p), distance)
         # Entries of both matrices are cosines, which differ by 2 at most.
@@ -55,8 +54,8 @@ class TestLosses:
     @seeds
     def test_the_weight_of_a_loss_is_a_factor_and_zero_switches_it_off(self, seed):
         tuned, frozen = drawn(seed, 2, 3, 4, 5), drawn(seed + 50, 2, 3, 4, 5)
-        weight = random.Random(seed).uniform(.1, 3)
-        once, scaled = (GramAlignLoss(loss_weight=factor)(tuned, frozen) for factor in (1., weight))
+        weight = random.Random(seed).uniform(0.1, 3)
+        once, scaled = (GramAlignLoss(loss_weight=factor)(tuned, frozen) for factor in (1.0, weight))
         for name in once:
             torch.testing.assert_close(scaled[name], weight * once[name])
         assert GramAlignLoss(loss_weight=0)(tuned, frozen) == {}
@@ -67,22 +66,20 @@ class TestLosses:
         classes, pictures = chance.randint(2, 6), chance.randint(2, 7)
         output, text = drawn(seed, 2, pictures, 5), drawn(seed + 50, classes, 5)
         labels = torch.tensor([chance.randrange(classes) for _ in range(pictures)])
-        loss = HierarchicalSculptLoss(layer_weights=(1., ), temperature=chance.choice([.05, .1, 1.]))
-        value, = loss(output, (), labels, text).values()
+        loss = HierarchicalSculptLoss(layer_weights=(1.0,), temperature=chance.choice([0.05, 0.1, 1.0]))
+        (value,) = loss(output, (), labels, text).values()
         assert torch.isfinite(value) and value >= 0
         names = torch.randperm(classes, generator=torch.Generator().manual_seed(seed))
         renamed = torch.empty_like(text)
         renamed[names] = text
         torch.testing.assert_close(*loss(output, (), names[labels], renamed).values(), value)
         order = torch.randperm(pictures, generator=torch.Generator().manual_seed(seed))
-        torch.testing.assert_close(*loss(output[:, order], (), labels[order], text).values(), value, rtol=1e-4,
-                                   atol=1e-6)
+        torch.testing.assert_close(*loss(output[:, order], (), labels[order], text).values(), value, rtol=1e-4, atol=1e-6)
         # Texts count by their direction alone.
         torch.testing.assert_close(*loss(output, (), labels, 3 * text).values(), value)
 
 
 class TestPicks:
-
     @seeds
     def test_each_label_gets_its_shots_or_all_that_it_has_and_no_picture_twice(self, seed):
         chance = random.Random(seed)
@@ -94,11 +91,12 @@ class TestPicks:
         assert random.getstate() == before and picks == few_shot_picks(labels, shots, seed, val_labels)
         for found, pool, asked in ((picks.train, labels, shots), (picks.val, val_labels, min(shots, 4))):
             assert len(set(found)) == len(found)
-            assert Counter(pool[pick] for pick in found) == {
-                label: min(asked, there) for label, there in Counter(pool).items()}
+            assert Counter(pool[pick] for pick in found) == {label: min(asked, there) for label, there in Counter(pool).items()}
         # Labels are names: other numbers give the same pictures.
-        assert few_shot_picks([7 * label + 3 for label in labels], shots, seed,
-                              [7 * label + 3 for label in val_labels])[:2] == picks[:2]
+        assert (
+            few_shot_picks([7 * label + 3 for label in labels], shots, seed, [7 * label + 3 for label in val_labels])[:2]
+            == picks[:2]
+        )
 
     @seeds
     def test_processes_together_show_the_batches_of_one(self, seed, monkeypatch):
@@ -117,9 +115,9 @@ class TestPicks:
         assert sorted(whole) == list(range(pictures)) == sorted(sum(shares, []))
         steps = -(-pictures // (batch * ranks))
         for step in range(steps):
-            common = sum((share[step * batch:(step + 1) * batch] for share in shares), [])
+            common = sum((share[step * batch : (step + 1) * batch] for share in shares), [])
             if step < steps - 1:  # of the last one, the shares are smaller
-                assert sorted(common) == sorted(whole[step * batch * ranks:(step + 1) * batch * ranks])
+                assert sorted(common) == sorted(whole[step * batch * ranks : (step + 1) * batch * ranks])
 
 
 @seeds
@@ -148,29 +146,39 @@ def clip(tmp_path_factory):
 @seeds
 def test_the_prototype_of_a_class_depends_on_its_own_texts_alone(clip, seed):
     chance = random.Random(seed)
-    names = [f'{chance.choice(["red", "big", "old"])} {chance.choice(["cat", "house", "tree"])} {number}'
-             for number in range(chance.randint(2, 9))]
+    names = [
+        f'{chance.choice(["red", "big", "old"])} {chance.choice(["cat", "house", "tree"])} {number}'
+        for number in range(chance.randint(2, 9))
+    ]
     templates = [f'{chance.choice(["a", "one", "my"])} {{}} {number}.' for number in range(chance.randint(1, 4))]
-    normalize = chance.random() < .5
+    normalize = chance.random() < 0.5
     prototypes = encode_prototypes(*clip, names, templates, normalize, batch_size=chance.randint(1, 20))
     assert prototypes.shape == (len(names), 8) and torch.isfinite(prototypes).all()
     if normalize:  # means of unit vectors
         assert prototypes.norm(dim=1).max() <= 1.0001
     order = chance.sample(range(len(names)), len(names))
-    again = encode_prototypes(*clip, [names[label] for label in order], chance.sample(templates, len(templates)),
-                              normalize)
+    again = encode_prototypes(*clip, [names[label] for label in order], chance.sample(templates, len(templates)), normalize)
     torch.testing.assert_close(again, prototypes[order], rtol=1e-4, atol=1e-6)
 
 
 def plain(chance, depth=0):
     """Draw a value of the kinds that checkpoints are made of."""
-    kinds = [lambda: None, lambda: chance.random() < .5, lambda: chance.randint(-2**40, 2**40), chance.random,
-             lambda: ''.join(chance.choice(LETTERS) for _ in range(5)), lambda: torch.randn(chance.randint(0, 3), 2),
-             lambda: torch.tensor(chance.randint(0, 9)), lambda: torch.ones(2, dtype=torch.bfloat16)]
+    kinds = [
+        lambda: None,
+        lambda: chance.random() < 0.5,
+        lambda: chance.randint(-(2**40), 2**40),
+        chance.random,
+        lambda: ''.join(chance.choice(LETTERS) for _ in range(5)),
+        lambda: torch.randn(chance.randint(0, 3), 2),
+        lambda: torch.tensor(chance.randint(0, 9)),
+        lambda: torch.ones(2, dtype=torch.bfloat16),
+    ]
     if depth < 3:
-        kinds += [lambda: [plain(chance, depth + 1) for _ in range(chance.randint(0, 3))],
-                  lambda: tuple(plain(chance, depth + 1) for _ in range(chance.randint(0, 3))),
-                  lambda: {chance.choice(['a', 'b', 3, 'ä']): plain(chance, depth + 1) for _ in range(3)}]
+        kinds += [
+            lambda: [plain(chance, depth + 1) for _ in range(chance.randint(0, 3))],
+            lambda: tuple(plain(chance, depth + 1) for _ in range(chance.randint(0, 3))),
+            lambda: {chance.choice(['a', 'b', 3, 'ä']): plain(chance, depth + 1) for _ in range(3)},
+        ]
     return chance.choice(kinds)()
 
 
@@ -178,8 +186,7 @@ def equal(first, second):
     if isinstance(first, torch.Tensor):
         return isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
     if isinstance(first, dict):
-        return isinstance(second,
-                          dict) and list(first) == list(second) and all(equal(first[key], second[key]) for key in first)
+        return isinstance(second, dict) and list(first) == list(second) and all(equal(first[key], second[key]) for key in first)
     if isinstance(first, (list, tuple)):
         return type(first) is type(second) and len(first) == len(second) and all(map(equal, first, second))
     return type(first) is type(second) and first == second
@@ -189,13 +196,18 @@ def equal(first, second):
 def test_a_checkpoint_gives_back_what_was_written_and_no_changed_byte_goes_unnoticed(tmp_path, seed):
     chance = random.Random(seed)
     torch.manual_seed(seed)
-    content = dict(meta=dict(epoch=seed), value=plain(chance), weights=torch.randn(20, 3), scalar=np.float64(.5),
-                   history=HistoryBuffer([1., 2.], [1, 3], 10))
+    content = dict(
+        meta=dict(epoch=seed),
+        value=plain(chance),
+        weights=torch.randn(20, 3),
+        scalar=np.float64(0.5),
+        history=HistoryBuffer([1.0, 2.0], [1, 3], 10),
+    )
     path = tmp_path / 'x.pth'
     torch.save(to_plain(content), path)
     found = read_checkpoint(path)
     assert equal(found['value'], content['value']) and torch.equal(found['weights'], content['weights'])
-    assert found['scalar'] == .5 and history_from_plain(found['history']).data[0].tolist() == [1., 2.]
+    assert found['scalar'] == 0.5 and history_from_plain(found['history']).data[0].tolist() == [1.0, 2.0]
     whole = path.read_bytes()
     for _ in range(20):
         changed = bytearray(whole)

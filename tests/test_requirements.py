@@ -7,8 +7,7 @@ import torch
 
 from mmpretrain_mps._requirements import SUPPORTED, check_requirements
 
-GOOD = {'torch': '2.6.0+cu124', 'mmengine': '0.10.7', 'mmcv-lite': '2.2.0', 'mmpretrain': '1.2.0',
-        'open_clip_torch': '3.3.0'}
+GOOD = {'torch': '2.6.0+cu124', 'mmengine': '0.10.7', 'mmcv-lite': '2.2.0', 'mmpretrain': '1.2.0', 'open_clip_torch': '3.3.0'}
 
 
 def versions(**changes):
@@ -32,13 +31,16 @@ def test_full_mmcv_stands_in_for_mmcv_lite():
     check_requirements(version_of=versions(mmcv_lite=None, mmcv='2.1.0'))
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(torch='2.3.1'), 'needs torch >=2.4, but torch 2.3.1 is installed'),
-    (dict(mmpretrain='1.1.0'), 'needs mmpretrain >=1.2,<1.3, but mmpretrain 1.1.0'),
-    (dict(mmcv_lite=None), 'needs mmcv or mmcv-lite >=2.0,<2.4, but none is installed'),
-    (dict(open_clip_torch='2.24.0'), 'open_clip_torch 2.24.0 is installed'),
-    (dict(mmengine='odd'), 'mmengine odd is installed'),
-])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(torch='2.3.1'), 'needs torch >=2.4, but torch 2.3.1 is installed'),
+        (dict(mmpretrain='1.1.0'), 'needs mmpretrain >=1.2,<1.3, but mmpretrain 1.1.0'),
+        (dict(mmcv_lite=None), 'needs mmcv or mmcv-lite >=2.0,<2.4, but none is installed'),
+        (dict(open_clip_torch='2.24.0'), 'open_clip_torch 2.24.0 is installed'),
+        (dict(mmengine='odd'), 'mmengine odd is installed'),
+    ],
+)
 def test_a_wrong_version_is_named_with_what_is_needed(changes, message):
     with pytest.raises(ImportError) as error:
         check_requirements(version_of=versions(**changes))
@@ -60,7 +62,7 @@ def test_the_bounds_are_those_of_the_installation():
 
 
 def test_importing_registers_every_part_without_network_or_gpu():
-    code = '''
+    code = """
 import socket
 def refuse(*args, **kwargs): raise OSError('no network at import')
 socket.socket.connect = refuse
@@ -71,9 +73,13 @@ wanted = {MODELS: ['MPSCLIPClassifier', 'DualBranchViT', 'GramAlignLoss', 'Hiera
           DATASETS: ['Digits', 'FewShotDataset'], TRANSFORMS: ['DualView', 'LoadRGBImage', 'CLIPTestTransform'],
           HOOKS: ['TemperatureHook', 'ClassNamesHook', 'PlainCheckpointHook'], METRICS: ['BranchAccuracy']}
 assert all(registry.get(name) is not None for registry, names in wanted.items() for name in names)
-'''
-    done = subprocess.run([sys.executable, '-W', 'error::UserWarning', '-c', code], capture_output=True, text=True,
-                          env={**__import__('os').environ, 'CUDA_VISIBLE_DEVICES': ''})
+"""
+    done = subprocess.run(
+        [sys.executable, '-W', 'error::UserWarning', '-c', code],
+        capture_output=True,
+        text=True,
+        env={**__import__('os').environ, 'CUDA_VISIBLE_DEVICES': ''},
+    )
     assert done.returncode == 0, done.stderr
 
 

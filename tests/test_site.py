@@ -1,4 +1,5 @@
 """The documentation: the site builds without a warning, links lead somewhere, and the notebook runs."""
+
 import json
 import os
 import re
@@ -47,8 +48,9 @@ def test_the_readme_is_short_and_has_at_most_one_small_table_of_methods():
 
 def test_the_long_description_has_no_links_that_lead_nowhere():
     code = "import setuptools; setuptools.setup = lambda **given: print(given['long_description']); exec(open('setup.py').read())"
-    done = subprocess.run([sys.executable, '-c', f"__file__ = 'setup.py'; {code}"], cwd=ROOT, capture_output=True, text=True,
-                          check=True)
+    done = subprocess.run(
+        [sys.executable, '-c', f"__file__ = 'setup.py'; {code}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert 'MPS-Tuning' in done.stdout
     assert [link for link in re.findall(r'\]\(([^)\s]+)\)', done.stdout) if not link.startswith('https:')] == []
 
@@ -57,8 +59,14 @@ def test_the_long_description_has_no_links_that_lead_nowhere():
 def site(tmp_path_factory):
     """The site, built as `make docs` does."""
     folder = tmp_path_factory.mktemp('site')
-    done = subprocess.run([sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(folder)], cwd=ROOT,
-                          env=environment(NO_MKDOCS_2_WARNING='1'), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(folder)],
+        cwd=ROOT,
+        env=environment(NO_MKDOCS_2_WARNING='1'),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0 and 'WARNING' not in done.stderr, done.stderr[-3000:]
     return folder
 
@@ -88,8 +96,14 @@ def test_the_notebook_runs_cell_by_cell_and_prints_what_it_shows(tmp_path):
     code = [cell for cell in cells if cell['cell_type'] == 'code']
     assert [cell['execution_count'] for cell in code] == list(range(1, len(code) + 1))
     program = '\n\n'.join(''.join(cell['source']) for cell in code)
-    done = subprocess.run([sys.executable, '-c', program], cwd=tmp_path, capture_output=True, text=True, timeout=600,
-                          env=environment(MPLBACKEND='agg', MMPRETRAIN_MPS_CACHE='off'))
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=environment(MPLBACKEND='agg', MMPRETRAIN_MPS_CACHE='off'),
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / 'model.pth').is_file()
     shown = ''.join(line for cell in code for output in cell['outputs'] for line in output.get('text', ()))
@@ -101,11 +115,11 @@ def test_the_notebook_runs_cell_by_cell_and_prints_what_it_shows(tmp_path):
 @pytest.mark.slow
 def test_the_page_about_own_pictures_leads_to_a_table_of_predictions(tmp_path):
     page = text_of(ROOT / 'docs' / 'own_pictures.md').partition('## 4.')[0]
-    program, = re.findall(r'```python\n# make_pictures.py\n(.*?)```', page, re.DOTALL)
+    (program,) = re.findall(r'```python\n# make_pictures.py\n(.*?)```', page, re.DOTALL)
     (tmp_path / 'make_pictures.py').write_text(program, encoding='utf-8')
     commands = '\n'.join(re.findall(r'```bash\n(.*?)```', page, re.DOTALL))
     around = environment(MMPRETRAIN_MPS_CACHE='off')
-    around['PATH'] = f"{os.path.dirname(sys.executable)}:{around['PATH']}"
+    around['PATH'] = f'{os.path.dirname(sys.executable)}:{around["PATH"]}'
     done = subprocess.run(['bash', '-ec', commands], cwd=tmp_path, env=around, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     rows = text_of(tmp_path / 'predictions.csv').splitlines()

@@ -1,4 +1,5 @@
 """Pictures with labels for tests of classifiers, and training steps of one process or of one among several."""
+
 import torch
 from mmpretrain.structures import DataSample
 
@@ -14,7 +15,7 @@ def total(losses):
     return sum(value for name, value in losses.items() if 'loss' in name)
 
 
-def gradients(model, views=(PICTURES, ), labels=LABELS):
+def gradients(model, views=(PICTURES,), labels=LABELS):
     """Run one step backwards; return the total and the gradients by name."""
     model.zero_grad()
     loss = total(model(list(views), samples(labels), mode='loss'))

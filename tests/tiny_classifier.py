@@ -1,4 +1,5 @@
 """Classifiers on a small random CLIP whose weights are as far from their start as a training brings them, without one."""
+
 import numpy as np
 import torch
 from tiny_clip import NAMES, shake

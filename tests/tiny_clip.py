@@ -1,4 +1,5 @@
 """A CLIP model of open_clip, small enough for tests, in the folder form that open_clip saves and loads."""
+
 import json
 
 import open_clip
@@ -6,9 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 TINY_CONFIG = dict(
-    embed_dim=8, quick_gelu=True,
+    embed_dim=8,
+    quick_gelu=True,
     vision_cfg=dict(image_size=16, layers=6, width=16, head_width=8, patch_size=8),
-    text_cfg=dict(context_length=77, vocab_size=49408, width=8, heads=1, layers=1))
+    text_cfg=dict(context_length=77, vocab_size=49408, width=8, heads=1, layers=1),
+)
 
 NAMES = ('cat', 'dog', 'sparrow')
 
@@ -19,8 +22,11 @@ def save_tiny_clip(folder, seed=0, text=None, **vision):
     All weights get noise, so that biases and norms are not at their trivial start values. ``text`` and further arguments
     are changes of the towers.
     """
-    config = {**TINY_CONFIG, 'vision_cfg': {**TINY_CONFIG['vision_cfg'], **vision},
-              'text_cfg': {**TINY_CONFIG['text_cfg'], **(text or {})}}
+    config = {
+        **TINY_CONFIG,
+        'vision_cfg': {**TINY_CONFIG['vision_cfg'], **vision},
+        'text_cfg': {**TINY_CONFIG['text_cfg'], **(text or {})},
+    }
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

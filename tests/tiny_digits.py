@@ -1,4 +1,5 @@
 """Whole runs of the classifier on scikit-learn's digits, with a random CLIP so small that they fit into tests."""
+
 import argparse
 import os
 import uuid
@@ -63,6 +64,7 @@ def train(rank, num_ranks, config, work_dir, options=(), resume=None):
     from mmengine.config import DictAction
 
     from mmpretrain_mps.engine import command_line, launch
+
     parser = argparse.ArgumentParser()
     command_line.add_common_flags(parser)
     chosen = dict(option.split('=', 1) for option in options)

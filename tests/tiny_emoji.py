@@ -1,4 +1,5 @@
 """Packages of a made-up emoji set, in the real formats: drawings are random black squares, each of its own."""
+
 import hashlib
 import io
 import json
@@ -6,8 +7,9 @@ import random
 import tarfile
 
 CONCEPTS = [f'thing-{letter}' for letter in 'abcdefghijklmnopqrst']
-STYLES = dict(first='source', second='source', third='source', old='older', strange='other_artist', line='sketch',
-              learnt='pretraining')
+STYLES = dict(
+    first='source', second='source', third='source', old='older', strange='other_artist', line='sketch', learnt='pretraining'
+)
 # Two of things that emoji show too, one of another, and two that are not wanted.
 ICONS = ('thing-a', 'thing-b-filled', 'tea-pot-outline', 'a-logo', 'wifi-off')
 
@@ -15,8 +17,12 @@ ICONS = ('thing-a', 'thing-b-filled', 'tea-pot-outline', 'a-logo', 'wifi-off')
 def squares(key, cells=6, side=60):
     """Return the body of an icon: about half of the cells of a grid, chosen by the key."""
     rng, step = random.Random(key), side // cells
-    return ''.join(f'<path fill="#000" d="M{x * step} {y * step}h{step}v{step}h-{step}z"/>' for x in range(cells)
-                   for y in range(cells) if rng.random() < .5)
+    return ''.join(
+        f'<path fill="#000" d="M{x * step} {y * step}h{step}v{step}h-{step}z"/>'
+        for x in range(cells)
+        for y in range(cells)
+        if rng.random() < 0.5
+    )
 
 
 def make_packages(folder, change=lambda icons: None):
@@ -28,22 +34,37 @@ def make_packages(folder, change=lambda icons: None):
     """
     icons = {style: {concept: squares(f'{style} {concept}') for concept in CONCEPTS} for style in STYLES}
     change(icons)
-    emoji = {chr(0x1f400 + place): dict(name=concept.replace('-', ' '), slug=concept.replace('-', '_'), group='Things')
-             for place, concept in enumerate([*CONCEPTS, 'a-flag'])}
-    emoji[chr(0x1f400 + len(CONCEPTS))]['group'] = 'Flags'
+    emoji = {
+        chr(0x1F400 + place): dict(name=concept.replace('-', ' '), slug=concept.replace('-', '_'), group='Things')
+        for place, concept in enumerate([*CONCEPTS, 'a-flag'])
+    }
+    emoji[chr(0x1F400 + len(CONCEPTS))]['group'] = 'Flags'
     keywords = [dict(hexcode=f'{ord(character):X}', tags=['made', 'up'], subgroup=0) for character in emoji]
     listing = dict(
         emoji=_pack(folder / 'emoji.tgz', {'data-by-emoji.json': emoji}),
-        keywords=_pack(folder / 'keywords.tgz', {'en/data.json': keywords,
-                                                 'meta/groups.json': dict(subgroups={'0': 'squares'})}), styles={})
+        keywords=_pack(folder / 'keywords.tgz', {'en/data.json': keywords, 'meta/groups.json': dict(subgroups={'0': 'squares'})}),
+        styles={},
+    )
     for style, role in STYLES.items():
         content = dict(icons={name: dict(body=body) for name, body in icons[style].items()}, width=60, height=60)
-        listing['styles'][style] = dict(role=role, artist=style, licence='MIT',
-                                        **_pack(folder / f'{style}.tgz', {'icons.json': content}))
+        listing['styles'][style] = dict(
+            role=role, artist=style, licence='MIT', **_pack(folder / f'{style}.tgz', {'icons.json': content})
+        )
     named = {name: dict(body=squares(f'drawn {name}')) for name in ICONS}
-    listing['icons'] = dict(drawn=dict(role='pretraining', artist='drawn', licence='MIT', **_pack(
-        folder / 'drawn.tgz', {'icons.json': dict(icons=named, width=60, height=60),
-                               'metadata.json': dict(categories={'Brand': ['a-logo'], 'Things / Other': ['tea-pot-outline']})})))
+    listing['icons'] = dict(
+        drawn=dict(
+            role='pretraining',
+            artist='drawn',
+            licence='MIT',
+            **_pack(
+                folder / 'drawn.tgz',
+                {
+                    'icons.json': dict(icons=named, width=60, height=60),
+                    'metadata.json': dict(categories={'Brand': ['a-logo'], 'Things / Other': ['tea-pot-outline']}),
+                },
+            ),
+        )
+    )
     return listing
 
 

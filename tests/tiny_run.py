@@ -1,4 +1,5 @@
 """A classifier, a data set and a config so small that whole runs, with their tools and processes, fit into tests."""
+
 import os
 import runpy
 import signal
@@ -64,22 +65,33 @@ class TinyClassifier(BaseModel):
         loss = torch.nn.functional.cross_entropy(logits / self.temperature, labels)
         if is_bad:
             loss = loss * float('nan')
-        return dict(loss_ce=loss, loss_gram_global=loss.detach() * 0, temperature=torch.tensor(self.temperature),
-                    acc_fused=(logits.argmax(-1) == labels).float().mean() * 100)
+        return dict(
+            loss_ce=loss,
+            loss_gram_global=loss.detach() * 0,
+            temperature=torch.tensor(self.temperature),
+            acc_fused=(logits.argmax(-1) == labels).float().mean() * 100,
+        )
 
 
 @DATASETS.register_module()
 class TinyDataset(Dataset):
     """Noisy points round three corners; ``metainfo`` as the project's data sets have it."""
 
-    def __init__(self, length=20, seed=0, classes=('one', 'two', 'three'), split_id='a' * 64, picks_id=None,
-                 dataset_name='Tiny', templates=('a photo of a {}.', )):
+    def __init__(
+        self,
+        length=20,
+        seed=0,
+        classes=('one', 'two', 'three'),
+        split_id='a' * 64,
+        picks_id=None,
+        dataset_name='Tiny',
+        templates=('a photo of a {}.',),
+    ):
         generator = torch.Generator().manual_seed(seed)
         self.labels = torch.arange(length) % 3
         corners = torch.eye(8)[self.labels]
         self.points = 3 * corners + torch.randn(length, 8, generator=generator)
-        self.metainfo = dict(
-            classes=classes, templates=templates, dataset_name=dataset_name, split_id=split_id, seed=seed)
+        self.metainfo = dict(classes=classes, templates=templates, dataset_name=dataset_name, split_id=split_id, seed=seed)
         if picks_id:
             self.metainfo.update(picks_id=picks_id, num_shots=4)
 
@@ -87,7 +99,7 @@ class TinyDataset(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index):
-        return dict(inputs=self.points[index], data_samples=DataSample().set_gt_label(self.labels[index:index + 1]))
+        return dict(inputs=self.points[index], data_samples=DataSample().set_gt_label(self.labels[index : index + 1]))
 
 
 CONFIG = """

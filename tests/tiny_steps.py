@@ -1,4 +1,5 @@
 """The same few training steps for one process and for several."""
+
 import torch
 from mmpretrain.structures import DataSample
 
@@ -8,8 +9,13 @@ STEPS = 5
 
 
 def build_shaken(architecture, **overrides):
-    config = dict(architecture=architecture, pretrained=None, class_names=('cat', 'dog', 'sparrow'),
-                  gram_loss=dict(), sculpt_loss=dict(layer_weights=(1.0, 0.5)))
+    config = dict(
+        architecture=architecture,
+        pretrained=None,
+        class_names=('cat', 'dog', 'sparrow'),
+        gram_loss=dict(),
+        sculpt_loss=dict(layer_weights=(1.0, 0.5)),
+    )
     model = MPSCLIPClassifier(**{**config, **overrides}).train()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -26,5 +32,6 @@ def pictures(first, count):
     labels = torch.randint(0, 3, (STEPS, 8), generator=generator)
     for step in range(STEPS):
         mine = slice(first, first + count)
-        yield dict(inputs=list(views[step, :, mine]),
-                   data_samples=[DataSample().set_gt_label(label) for label in labels[step, mine]])
+        yield dict(
+            inputs=list(views[step, :, mine]), data_samples=[DataSample().set_gt_label(label) for label in labels[step, mine]]
+        )

@@ -1,4 +1,5 @@
 """Small random CLIPs for tests of prompts, and the plain execution of their text towers."""
+
 import open_clip
 import torch
 
@@ -10,9 +11,11 @@ def make_clip(text=None, dtype=torch.float64, seed=0, custom=False, quick_gelu=T
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(
-            embed_dim=6, quick_gelu=quick_gelu,
+            embed_dim=6,
+            quick_gelu=quick_gelu,
             vision_cfg=dict(image_size=16, layers=1, width=8, head_width=8, patch_size=8),
-            text_cfg={**dict(context_length=77, vocab_size=49408, width=16, heads=2, layers=3), **(text or {})})
+            text_cfg={**dict(context_length=77, vocab_size=49408, width=16, heads=2, layers=3), **(text or {})},
+        )
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += 0.2 * torch.randn_like(parameter)
@@ -38,7 +41,7 @@ def run_plainly(model, embeddings, ends, deep=None):
         if index in (deep or {}):
             start, vectors = deep[index]
             vectors = vectors.expand(len(tokens), *vectors.shape[-2:])
-            tokens = torch.cat([tokens[:, :start], vectors, tokens[:, start + vectors.shape[1]:]], 1)
+            tokens = torch.cat([tokens[:, :start], vectors, tokens[:, start + vectors.shape[1] :]], 1)
         tokens = block(tokens, attn_mask=text.attn_mask[:length, :length])
         outputs.append(tokens)
     features = text.ln_final(tokens)[torch.arange(len(tokens)), torch.as_tensor(ends)]

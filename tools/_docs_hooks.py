@@ -3,6 +3,7 @@
 Pages link to files of the repository as they do on a code host. On the site such a file has no place of its own, so that it is
 copied below ``files/``. Notebooks become pages. Roles of reStructuredText in docstrings become Markdown.
 """
+
 import json
 import posixpath
 import re
@@ -68,8 +69,11 @@ def notebook_page(notebook):
         for output in cell.get('outputs', ()):
             data = output.get('data', {})
             shown = ''.join(output.get('text') or data.get('text/plain') or '').rstrip()
-            parts.append(f"![output](data:image/png;base64,{data['image/png'].strip()})" if 'image/png' in data else
-                         f'```text\n{shown}\n```')
+            parts.append(
+                f'![output](data:image/png;base64,{data["image/png"].strip()})'
+                if 'image/png' in data
+                else f'```text\n{shown}\n```'
+            )
     return '\n\n'.join(parts) + '\n'
 
 
@@ -93,8 +97,8 @@ def as_markdown(text):
     """
     text = re.sub(r'^( *)\.\. math::[ \n]*(.*?)(?=\n *\n|\Z)', _formula, text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r':math:`([^`]*)`', _inline_formula, text)
-    text = re.sub(r':[a-z]+:`~?([^`]*)`', lambda match: f"`{match[1].removeprefix('mmpretrain_mps.')}`", text)
-    text = re.sub(r'`([^`<]*?)\s*<(https?://[^>]*)>`_+', lambda match: f"[{' '.join(match[1].split())}]({match[2]})", text)
+    text = re.sub(r':[a-z]+:`~?([^`]*)`', lambda match: f'`{match[1].removeprefix("mmpretrain_mps.")}`', text)
+    text = re.sub(r'`([^`<]*?)\s*<(https?://[^>]*)>`_+', lambda match: f'[{" ".join(match[1].split())}]({match[2]})', text)
     return re.sub(r'::$', ':', text, flags=re.MULTILINE)
 
 

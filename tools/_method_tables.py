@@ -1,4 +1,5 @@
 """Tables about all methods, from the files in results/; tools/fill_readme.py puts them in."""
+
 import json
 import statistics
 from pathlib import Path
@@ -8,17 +9,19 @@ from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 RESULTS = Path(__file__).resolve().parents[1] / 'results'
 # The lines of the README, and what each method trains.
-SHORT = {'linear_probe': ('linear probe', 'a linear layer on frozen features'),
-         'clip_adapter': ('CLIP-Adapter', 'two layers on frozen features'),
-         'tip_adapter_f': ('Tip-Adapter-F', 'a memory of the training pictures'),
-         'amu_tuning': ('AMU-Tuning', 'a linear layer on features of a second network'),
-         'coop': ('CoOp', 'prompt vectors of the text encoder'),
-         'tcp': ('TCP', 'prompt vectors, and more of them from each class'),
-         'textrefiner': ('TextRefiner', 'prompt vectors, refined by parts of pictures'),
-         'promptsrc': ('PromptSRC', 'prompt vectors in both encoders'),
-         'tac': ('TAC', 'prompt vectors and class clusters in both encoders'),
-         'clip_lora': ('CLIP-LoRA', 'low-rank updates in both encoders'),
-         'mps': ('MPS-Tuning', 'the last blocks of the vision encoder')}
+SHORT = {
+    'linear_probe': ('linear probe', 'a linear layer on frozen features'),
+    'clip_adapter': ('CLIP-Adapter', 'two layers on frozen features'),
+    'tip_adapter_f': ('Tip-Adapter-F', 'a memory of the training pictures'),
+    'amu_tuning': ('AMU-Tuning', 'a linear layer on features of a second network'),
+    'coop': ('CoOp', 'prompt vectors of the text encoder'),
+    'tcp': ('TCP', 'prompt vectors, and more of them from each class'),
+    'textrefiner': ('TextRefiner', 'prompt vectors, refined by parts of pictures'),
+    'promptsrc': ('PromptSRC', 'prompt vectors in both encoders'),
+    'tac': ('TAC', 'prompt vectors and class clusters in both encoders'),
+    'clip_lora': ('CLIP-LoRA', 'low-rank updates in both encoders'),
+    'mps': ('MPS-Tuning', 'the last blocks of the vision encoder'),
+}
 CONTEXT = {'plain': 'released code', 'fresh': 'new pictures', 'kept': 'cached views'}
 
 
@@ -31,37 +34,57 @@ def methods_digits() -> str:
     """Return the accuracy of every method on the digits, and how long a run takes."""
     content = read('methods_digits/results.json')
     cells = [cell for cell in content['cells'] if cell['shots']]
-    zero_shot, = (cell for cell in content['cells'] if not cell['shots'])
+    (zero_shot,) = (cell for cell in content['cells'] if not cell['shots'])
     methods, numbers = list(dict.fromkeys(cell['method'] for cell in cells)), sorted({cell['shots'] for cell in cells})
-    lines = [['zero_shot', *[f"{zero_shot['metrics']['accuracy/fused']:.2f}"] * len(numbers), '', '']]
+    lines = [['zero_shot', *[f'{zero_shot["metrics"]["accuracy/fused"]:.2f}'] * len(numbers), '', '']]
     for method in methods:
         runs = {number: [cell for cell in cells if (cell['method'], cell['shots']) == (method, number)] for number in numbers}
-        lines.append([method, *(_spread([run['metrics']['accuracy/fused'] for run in runs[number]]) for number in numbers),
-                      *(f"{statistics.median([run['seconds']['training'] for run in runs[number]]):.0f} s" for number in numbers)])
+        lines.append(
+            [
+                method,
+                *(_spread([run['metrics']['accuracy/fused'] for run in runs[number]]) for number in numbers),
+                *(f'{statistics.median([run["seconds"]["training"] for run in runs[number]]):.0f} s' for number in numbers),
+            ]
+        )
     seeds, machine = sorted({cell['seed'] for cell in cells}), cells[0]['machine']
-    header = ['method', *(f"{number} {'shot' if number == 1 else 'shots'}" for number in numbers),
-              *(f'training, {number}' for number in numbers)]
-    return '\n'.join([
-        markdown_table(header, lines), '',
-        f"Accuracy in percent on {cells[0]['test_pictures']} held-out digits, mean ± standard deviation over the seeds "
-        f"{', '.join(map(str, seeds))}, each with its own pictures, the same for all methods; median time of a training "
-        f"({machine['processor']}, {machine['cores']} cores, with other work beside; torch {cells[0]['versions']['torch']})."])
+    header = [
+        'method',
+        *(f'{number} {"shot" if number == 1 else "shots"}' for number in numbers),
+        *(f'training, {number}' for number in numbers),
+    ]
+    return '\n'.join(
+        [
+            markdown_table(header, lines),
+            '',
+            f'Accuracy in percent on {cells[0]["test_pictures"]} held-out digits, mean ± standard deviation over the seeds '
+            f'{", ".join(map(str, seeds))}, each with its own pictures, the same for all methods; median time of a training '
+            f'({machine["processor"]}, {machine["cores"]} cores, with other work beside; torch {cells[0]["versions"]["torch"]}).',
+        ]
+    )
 
 
 def methods_short() -> str:
     """Return a short table of what the methods train and their accuracy on the digits."""
     cells = read('methods_digits/results.json')['cells']
-    zero_shot, = (cell['metrics']['accuracy/fused'] for cell in cells if not cell['shots'])
+    (zero_shot,) = (cell['metrics']['accuracy/fused'] for cell in cells if not cell['shots'])
     numbers = sorted({cell['shots'] for cell in cells if cell['shots']})
     lines = [['zero-shot CLIP', 'nothing', *[f'{zero_shot:.2f}'] * len(numbers)]]
     for method, (label, trained) in SHORT.items():
-        runs = [[cell['metrics']['accuracy/fused'] for cell in cells if (cell['method'], cell['shots']) == (method, number)]
-                for number in numbers]
+        runs = [
+            [cell['metrics']['accuracy/fused'] for cell in cells if (cell['method'], cell['shots']) == (method, number)]
+            for number in numbers
+        ]
         lines.append([label, trained, *map(_spread, runs)])
-    header = ['method', 'what is trained', *(f"{number} {'shot' if number == 1 else 'shots'}" for number in numbers)]
+    header = ['method', 'what is trained', *(f'{number} {"shot" if number == 1 else "shots"}' for number in numbers)]
     seeds = {cell['seed'] for cell in cells if cell['shots']}
-    return '\n'.join([markdown_table(header, lines), '', f"Percent on {cells[0]['test_pictures']} held-out digits, mean ± standard "
-                      f'deviation over {len(seeds)} draws of the training pictures, the same for all methods.'])
+    return '\n'.join(
+        [
+            markdown_table(header, lines),
+            '',
+            f'Percent on {cells[0]["test_pictures"]} held-out digits, mean ± standard '
+            f'deviation over {len(seeds)} draws of the training pictures, the same for all methods.',
+        ]
+    )
 
 
 def methods_speed() -> str:
@@ -70,20 +93,42 @@ def methods_speed() -> str:
     lines = []
     for found in content['methods']:
         training, prediction = found['training'], found['prediction']
-        lines.append([
-            found['method'], f"{found['trained']:,}", str(found['views']),
-            *(_rate(training, name) for name in CONTEXT), _rate(prediction, 'plain'), _rate(prediction, 'fresh')])
-    header = ['method', 'trained', 'views', *(f'training, {what}' for what in CONTEXT.values()), 'prediction, released code',
-              'prediction']
+        lines.append(
+            [
+                found['method'],
+                f'{found["trained"]:,}',
+                str(found['views']),
+                *(_rate(training, name) for name in CONTEXT),
+                _rate(prediction, 'plain'),
+                _rate(prediction, 'fresh'),
+            ]
+        )
+    header = [
+        'method',
+        'trained',
+        'views',
+        *(f'training, {what}' for what in CONTEXT.values()),
+        'prediction, released code',
+        'prediction',
+    ]
     return '\n'.join([markdown_table(header, lines), '', _circumstances(content), *_searches(content)])
 
 
 def methods_cost() -> str:
     """Return operations and memory of every method against its plain execution."""
     content = read('benchmark/methods.json')
-    lines = [[found['method'], *(_cost(found[task], name) for task in ('training', 'prediction')
-                                 for name in CONTEXT if task == 'training' or name != 'kept')]
-             for found in content['methods']]
+    lines = [
+        [
+            found['method'],
+            *(
+                _cost(found[task], name)
+                for task in ('training', 'prediction')
+                for name in CONTEXT
+                if task == 'training' or name != 'kept'
+            ),
+        ]
+        for found in content['methods']
+    ]
     header = ['method', *(f'training, {what}' for what in CONTEXT.values()), 'prediction, released code', 'prediction']
     return markdown_table(header, lines)
 
@@ -94,8 +139,8 @@ def methods_1000() -> str:
     lines = []
     for found in content['methods']:
         fresh, kept = found['training']['fresh'], found['training'].get('kept')
-        epoch = '-' if kept is None else f"{16 * content['classes'] / kept['rate']:,.0f} s"
-        lines.append([found['method'], f"{fresh['peak_gb']:.1f} GB", f"{fresh['seconds']:.1f} s", epoch])
+        epoch = '-' if kept is None else f'{16 * content["classes"] / kept["rate"]:,.0f} s'
+        lines.append([found['method'], f'{fresh["peak_gb"]:.1f} GB', f'{fresh["seconds"]:.1f} s', epoch])
     return markdown_table(['method', 'memory of a step', 'processor time of a step', 'of an epoch of 16,000 cached views'], lines)
 
 
@@ -104,30 +149,34 @@ def _rate(executions, name):
         return '-'
     found, ratio = executions[name], executions.get(f'{name}_ratio')
     digits = 2 if found['rate'] < 10 else 0
-    return f"{found['rate']:,.{digits}f}" + (f" ({ratio:.{1 if ratio < 100 else 0}f} x)" if ratio else '')
+    return f'{found["rate"]:,.{digits}f}' + (f' ({ratio:.{1 if ratio < 100 else 0}f} x)' if ratio else '')
 
 
 def _cost(executions, name):
     if name not in executions:
         return '-'
     found = executions[name]
-    return f"{found['tflop']:.3f} TFLOP" + ('' if found['peak_gb'] is None else f", {found['peak_gb']:.2f} GB")
+    return f'{found["tflop"]:.3f} TFLOP' + ('' if found['peak_gb'] is None else f', {found["peak_gb"]:.2f} GB')
 
 
 def _circumstances(content):
     machine = content['machine']
-    return (f"Pictures per second; {content['architecture']}, {content['classes']} classes, batches of {content['batch']}, float32, "
-            f"{content['clock']} time of one thread; {machine['processor']}, torch {machine['versions']['torch']}. In brackets: times the "
-            'released way of the same method.')
+    return (
+        f'Pictures per second; {content["architecture"]}, {content["classes"]} classes, batches of {content["batch"]}, float32, '
+        f'{content["clock"]} time of one thread; {machine["processor"]}, torch {machine["versions"]["torch"]}. In brackets: times the '
+        'released way of the same method.'
+    )
 
 
 def _searches(content):
     for found in content['methods']:
         if 'search' in found:
             search = found['search']
-            yield (f"\nThe search of {found['method']}, {search['pairs']:,} pairs on {search['pictures']:,} pictures, takes "
-                   f"{search['seconds']:.1f} s; computed anew for each pair, as the released code does, it would take "
-                   f"{search['ratio']:.0f} times as long (measured on {search['plain_pairs_measured']} pairs).")
+            yield (
+                f'\nThe search of {found["method"]}, {search["pairs"]:,} pairs on {search["pictures"]:,} pictures, takes '
+                f'{search["seconds"]:.1f} s; computed anew for each pair, as the released code does, it would take '
+                f'{search["ratio"]:.0f} times as long (measured on {search["plain_pairs_measured"]} pairs).'
+            )
 
 
 def _spread(values):
@@ -135,4 +184,6 @@ def _spread(values):
     return f'{found.mean:.2f} ± {found.std:.2f}' if found.std is not None else f'{found.mean:.2f}'
 
 
-METHOD_BLOCKS = {function.__name__: function for function in (methods_digits, methods_short, methods_speed, methods_cost, methods_1000)}
+METHOD_BLOCKS = {
+    function.__name__: function for function in (methods_digits, methods_short, methods_speed, methods_cost, methods_1000)
+}

@@ -1,4 +1,5 @@
 """Tables of docs/pictograms.md; see fill_readme.py."""
+
 from _method_tables import read
 
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
@@ -12,9 +13,15 @@ def pictogram_card():
     rows = []
     for task, found in tasks.items():
         classes = found['source']['classes']
-        rows.append([f'{task} ({classes} classes, chance {100 / classes:.1f})',
-                     *(f"{found[domain]['accuracy']:.1f} ({found[domain]['pictures']:,})" if domain in found else ''
-                       for domain in DOMAINS)])
+        rows.append(
+            [
+                f'{task} ({classes} classes, chance {100 / classes:.1f})',
+                *(
+                    f'{found[domain]["accuracy"]:.1f} ({found[domain]["pictures"]:,})' if domain in found else ''
+                    for domain in DOMAINS
+                ),
+            ]
+        )
     return markdown_table(['zero-shot, % (pictures)', *DOMAINS.values()], rows)
 
 
@@ -24,18 +31,29 @@ def pictogram_data():
     drawings = sum(style['drawings'] for style in card['styles'].values())
     threads = card['machine']['threads']
     seen = card['tested_concepts']['kinds']
-    return (f"{drawings:,} drawings of {card['names']:,} names, {card['words']:,} words; {card['images_seen']:,} pictures in "
-            f"{card['recipe']['steps']:,} steps, {card['seconds_training'] / 60:.0f} minutes on {threads} core"
-            f"{'s' if threads > 1 else ''} of a machine with other work to do. Of the {seen['concepts']} concepts that kinds are "
-            f"tested on, {seen['seen']} were in captions.")
+    return (
+        f'{drawings:,} drawings of {card["names"]:,} names, {card["words"]:,} words; {card["images_seen"]:,} pictures in '
+        f'{card["recipe"]["steps"]:,} steps, {card["seconds_training"] / 60:.0f} minutes on {threads} core'
+        f'{"s" if threads > 1 else ""} of a machine with other work to do. Of the {seen["concepts"]} concepts that kinds are '
+        f'tested on, {seen["seen"]} were in captions.'
+    )
 
 
 def pictogram_tuned():
     """Return accuracy over shots on kinds, one draw each."""
     cells = sorted(read('pictogram_kinds/results.json')['cells'], key=lambda cell: cell['shots'])
-    rows = [[str(cell['shots']), branch.replace('_', '-'),
-             *(f"{cell['metrics'][f'{domain}/accuracy/{branch}' if domain != 'source' else f'accuracy/{branch}']:.1f}"
-               for domain in DOMAINS)] for cell in cells for branch in ('zero_shot', 'tuned', 'fused')]
+    rows = [
+        [
+            str(cell['shots']),
+            branch.replace('_', '-'),
+            *(
+                f'{cell["metrics"][f"{domain}/accuracy/{branch}" if domain != "source" else f"accuracy/{branch}"]:.1f}'
+                for domain in DOMAINS
+            ),
+        ]
+        for cell in cells
+        for branch in ('zero_shot', 'tuned', 'fused')
+    ]
     return markdown_table(['shots', 'branch', *DOMAINS.values()], rows)
 
 

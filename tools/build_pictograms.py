@@ -6,6 +6,7 @@ nothing is fetched, and the same archives give the same pixels; docs/pictograms.
     python tools/build_pictograms.py PACKAGES
     python tools/build_pictograms.py PACKAGES --out work_dirs/pictograms --pretraining work_dirs/pictograms/pretraining
 """
+
 import argparse
 from pathlib import Path
 
@@ -21,10 +22,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('packages', type=Path, help='folder of the archives')
     parser.add_argument('--out', type=Path, default=folder(), help="folder to write; by default the package's own")
-    parser.add_argument('--pretraining', type=Path, metavar='FOLDER',
-                        help='write the drawings that a model may be pre-trained on into this folder, too')
-    parser.add_argument('--contact-sheets', type=Path, metavar='FOLDER',
-                        help='write small pictures of every style into this folder')
+    parser.add_argument(
+        '--pretraining',
+        type=Path,
+        metavar='FOLDER',
+        help='write the drawings that a model may be pre-trained on into this folder, too',
+    )
+    parser.add_argument(
+        '--contact-sheets', type=Path, metavar='FOLDER', help='write small pictures of every style into this folder'
+    )
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
     arguments = parser.parse_args()
     with user_errors(arguments.traceback):

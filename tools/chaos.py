@@ -6,6 +6,7 @@ The exit status is 0 if they are. Linux alone. For example, in a few minutes on 
 
     python tools/chaos.py configs/mps_mini_16shot_digits.py --rounds 10 --cfg-options train_cfg.max_epochs=6
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -19,8 +20,13 @@ def parse_arguments():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--methods', nargs='+', default=[''], metavar='NAME',
-                        help=f"train by these in the place of the config's own method: {', '.join(method_names())}")
+    parser.add_argument(
+        '--methods',
+        nargs='+',
+        default=[''],
+        metavar='NAME',
+        help=f"train by these in the place of the config's own method: {', '.join(method_names())}",
+    )
     parser.add_argument('--rounds', type=int, default=10, help='trainings that are disturbed, of each method; by default 10')
     parser.add_argument('--seed', type=int, default=0, help='of kinds and moments; by default 0')
     parser.add_argument('--processes', type=int, default=1, help='of each training; by default 1')
@@ -42,9 +48,18 @@ def main():
     with user_errors(arguments.traceback):
         results = []
         for method in arguments.methods:
-            results.append(chaos.run(
-                arguments.config, Path(arguments.work_dir, method), arguments.rounds, arguments.seed, arguments.processes,
-                arguments.cfg_options, report=lambda line, method=method: print(f'{method} {line}'.lstrip(), flush=True), method=method))
+            results.append(
+                chaos.run(
+                    arguments.config,
+                    Path(arguments.work_dir, method),
+                    arguments.rounds,
+                    arguments.seed,
+                    arguments.processes,
+                    arguments.cfg_options,
+                    report=lambda line, method=method: print(f'{method} {line}'.lstrip(), flush=True),
+                    method=method,
+                )
+            )
             if arguments.out:
                 chaos.write(results, arguments.out)
     sys.exit(0 if all(result['equal'] for result in results) else 1)

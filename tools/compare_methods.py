@@ -3,6 +3,7 @@
 Every method of the study chooses its settings on validation pictures, with as many candidates as the others and with seeds
 of its own; then all are trained with the seeds of the report and tested. What is done is skipped, what was cut off goes on.
 """
+
 import argparse
 import sys
 
@@ -18,8 +19,9 @@ def parse_arguments():
     parser.add_argument('--work-dir', help='folder of runs and tables; by default work_dirs/<name of the study>')
     parser.add_argument('--out', help='another folder for the tables')
     parser.add_argument('--methods', nargs='+', metavar='METHOD', help='compare only these; the baseline must be one')
-    parser.add_argument('--against', metavar='FOLDER',
-                        help='tables of an earlier run, such as results/digits_study: say which figures agree')
+    parser.add_argument(
+        '--against', metavar='FOLDER', help='tables of an earlier run, such as results/digits_study: say which figures agree'
+    )
     execution.add_flags(parser)
     parser.add_argument('--keep-checkpoints', action='store_true', help='keep the checkpoints of the reported runs')
     add_trust_flag(parser)

@@ -5,6 +5,7 @@
 study.json. ``--check`` changes nothing and ends with status 1 if a text is not up to date, or plots were drawn from other
 figures than those that there are.
 """
+
 import argparse
 import functools
 import hashlib
@@ -32,14 +33,22 @@ STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
 # Folders of plots, and the file that each is drawn from.
 SOURCES = {**{f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}, 'bound': 'bound/bounds.json'}
 STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4)}
-STEPS = {'step_quick': 'step-ViT-B-16-cpu-float32-batch2',
-         'step': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process',
-         'step_one_library': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process-no_onednn'}
+STEPS = {
+    'step_quick': 'step-ViT-B-16-cpu-float32-batch2',
+    'step': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process',
+    'step_one_library': 'step-ViT-B-16-cpu-float32-batch4-threads_1-clock_process-no_onednn',
+}
 EXPORTED = ('mps-mini', 'ViT-B-16')
 NEITHER = 'neither alignment nor sculpting'
-PARTS = (('accuracy/fused', 'fused', 2), ('accuracy/tuned', 'tuned', 2), ('symbols/accuracy/fused', 'symbols, fused', 2),
-         ('symbols/accuracy/tuned', 'symbols, tuned', 2), ('gram/global', 'Gram change global', 3),
-         ('gram/local', 'Gram change local', 3), ('separability/tuned/output/silhouette', 'silhouette', 3))
+PARTS = (
+    ('accuracy/fused', 'fused', 2),
+    ('accuracy/tuned', 'tuned', 2),
+    ('symbols/accuracy/fused', 'symbols, fused', 2),
+    ('symbols/accuracy/tuned', 'symbols, tuned', 2),
+    ('gram/global', 'Gram change global', 3),
+    ('gram/local', 'Gram change local', 3),
+    ('separability/tuned/output/silhouette', 'silhouette', 3),
+)
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 
 
@@ -47,22 +56,27 @@ def quickstart():
     """Return the table with which the first command ends."""
     accuracy = read('quickstart.json')
     rows = [f'{label:<10} {accuracy[f"accuracy/{name}"]:6.2f}' for name, label in BRANCHES.items()]
-    return '\n'.join(['```', f"{'accuracy':<10}      %", *rows, '```'])
+    return '\n'.join(['```', f'{"accuracy":<10}      %', *rows, '```'])
 
 
 def machine_of(cell):
     """Describe in a sentence on what and with what a run was measured."""
     machine, versions = cell['machine'], cell['versions']
-    return (f"{machine['processor']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}; Python "
-            f"{versions['python']}, torch {versions['torch']}")
+    return (
+        f'{machine["processor"]}, {machine["cores"]} cores, {machine["gpu"] or "no GPU"}; Python '
+        f'{versions["python"]}, torch {versions["torch"]}'
+    )
 
 
 def card():
     """Return what the embedded model scores before any tuning."""
     scores = read('mini_clip_card.json')['zero_shot_percent']['digits']
-    names = {'digits_whole': "scikit-learn's digits (1,797)", 'mnist_5000': 'MNIST (5,000)',
-             'heldout_font_digits': 'digits of fonts kept out of pre-training (320)'}
-    rows = [f"| {label} | {scores[name]['digits_4']:.1f} |" for name, label in names.items()]
+    names = {
+        'digits_whole': "scikit-learn's digits (1,797)",
+        'mnist_5000': 'MNIST (5,000)',
+        'heldout_font_digits': 'digits of fonts kept out of pre-training (320)',
+    }
+    rows = [f'| {label} | {scores[name]["digits_4"]:.1f} |' for name, label in names.items()]
     return '\n'.join(['| zero-shot accuracy of the embedded model | % |', '|---|---|', *rows])
 
 
@@ -75,36 +89,58 @@ def digits():
         values = {name: [run[f'accuracy/{name}'] for run in runs] for name in BRANCHES}
         gains = [fused - zero for fused, zero in zip(values['fused'], values['zero_shot'])]
         shown = [f'{mean(values["zero_shot"]):.2f}'] + [spread(values[name]) for name in ('tuned', 'fused')]
-        lines.append(f"| {shots} | {' | '.join(shown)} | {spread(gains, '+')} |")
+        lines.append(f'| {shots} | {" | ".join(shown)} | {spread(gains, "+")} |')
     seeds = sorted({cell['seed'] for cell in cells})
-    return '\n'.join([
-        f"Accuracy in percent on the {cells[0]['test_pictures']} held-out digits, mean ± standard deviation over the seeds "
-        f"{', '.join(map(str, seeds))} ({machine_of(cells[0])}):", '', *lines])
+    return '\n'.join(
+        [
+            f'Accuracy in percent on the {cells[0]["test_pictures"]} held-out digits, mean ± standard deviation over the seeds '
+            f'{", ".join(map(str, seeds))} ({machine_of(cells[0])}):',
+            '',
+            *lines,
+        ]
+    )
 
 
 def targets():
     """Return accuracy on the shifted test sets."""
     rows = [row for row in read('mini_digits/results.json')['cells'] if row['shots'] == 16]
-    sets = list(dict.fromkeys(name.split('/')[0] for name in rows[0]['metrics']
-                              if name.count('/') == 2 and not name.startswith('mean_of')))
-    lines = [f"| 16 shots | {' | '.join(name.replace('_', ' ') for name in sets)} |", '|---' * (len(sets) + 1) + '|']
+    sets = list(
+        dict.fromkeys(
+            name.split('/')[0] for name in rows[0]['metrics'] if name.count('/') == 2 and not name.startswith('mean_of')
+        )
+    )
+    lines = [f'| 16 shots | {" | ".join(name.replace("_", " ") for name in sets)} |', '|---' * (len(sets) + 1) + '|']
     for branch, label in BRANCHES.items():
         values = [spread([row['metrics'][f'{name}/accuracy/{branch}'] for row in rows]) for name in sets]
-        lines.append(f"| {label} | {' | '.join(values)} |")
+        lines.append(f'| {label} | {" | ".join(values)} |')
     return '\n'.join(lines)
 
 
 def main_table():
     """Return the comparison on the digits with 16 shots, fewer columns than the study has."""
-    wanted = ('accuracy/fused', 'accuracy/tuned', 'mnist/accuracy/fused', 'symbols/accuracy/fused',
-              'symbols/accuracy/tuned', 'gram/global', 'separability/tuned/output/silhouette')
+    wanted = (
+        'accuracy/fused',
+        'accuracy/tuned',
+        'mnist/accuracy/fused',
+        'symbols/accuracy/fused',
+        'symbols/accuracy/tuned',
+        'gram/global',
+        'separability/tuned/output/silhouette',
+    )
     return study_table(figures_rows, 'digits', 16, wanted)
 
 
 def letters_table():
     """Return the comparison on the letters with 4 shots, fewer columns than the study has."""
-    wanted = ('accuracy/fused', 'accuracy/tuned', 'printed/accuracy/fused', 'symbols/accuracy/fused',
-              'symbols/accuracy/tuned', 'gram/global', 'separability/tuned/output/silhouette')
+    wanted = (
+        'accuracy/fused',
+        'accuracy/tuned',
+        'printed/accuracy/fused',
+        'symbols/accuracy/fused',
+        'symbols/accuracy/tuned',
+        'gram/global',
+        'separability/tuned/output/silhouette',
+    )
     return study_table(figures_rows, 'letters', 4, wanted)
 
 
@@ -135,27 +171,37 @@ def claims():
 
 def durations():
     """Return how long the runs of every study took, two at a time."""
-    minutes = {name: sum(sum(cell['seconds'].values()) for file in ('selection', 'study')
-                         for cell in read(f'{folder}/{file}.json')['cells']) / 120 for name, folder in STUDIES.items()}
-    machine = read(f"{STUDIES['digits']}/study.json")['cells'][0]['machine']
-    return (f"On {machine['cores']} cores ({machine['processor']}), two at a time and with other work beside them, the runs of "
-            f"selection and report took {', '.join(f'{value:.0f} minutes ({name})' for name, value in minutes.items())}.")
+    minutes = {
+        name: sum(
+            sum(cell['seconds'].values()) for file in ('selection', 'study') for cell in read(f'{folder}/{file}.json')['cells']
+        )
+        / 120
+        for name, folder in STUDIES.items()
+    }
+    machine = read(f'{STUDIES["digits"]}/study.json')['cells'][0]['machine']
+    return (
+        f'On {machine["cores"]} cores ({machine["processor"]}), two at a time and with other work beside them, the runs of '
+        f'selection and report took {", ".join(f"{value:.0f} minutes ({name})" for name, value in minutes.items())}.'
+    )
 
 
 def _verdicts(verdicts):
     """Write verdicts as counts, what was not measured left out; '-' where a study does not ask."""
     names = ('holds', 'the opposite holds', 'cannot be told')
     counted = [f'{name} {verdicts.count(name)}' for name in names if name in verdicts]
-    return f"{', '.join(counted)} of {sum(map(verdicts.count, names))}" if counted else '-'
+    return f'{", ".join(counted)} of {sum(map(verdicts.count, names))}' if counted else '-'
 
 
 def parts():
     """Return what single changes of the config do: in the domain beside the config as it is, to what it knew beside CE."""
     cells = read('mini_parts/results.json')['cells']
-    compared = (('accuracy/fused', 'chosen', 'fused'), ('accuracy/tuned', 'chosen', 'tuned'),
-                ('symbols/accuracy/fused', NEITHER, 'symbols, fused'))
+    compared = (
+        ('accuracy/fused', 'chosen', 'fused'),
+        ('accuracy/tuned', 'chosen', 'tuned'),
+        ('symbols/accuracy/fused', NEITHER, 'symbols, fused'),
+    )
     headings, rows = ['change', *(title for _, title, _ in PARTS)], []
-    headings += [f"{title}: difference to {'neither' if base == NEITHER else base}" for _, base, title in compared]
+    headings += [f'{title}: difference to {"neither" if base == NEITHER else base}' for _, base, title in compared]
     for recipe in dict.fromkeys(cell['recipe'] for cell in cells):
         row = [recipe]
         for metric, _, places in PARTS:
@@ -172,12 +218,29 @@ def bound():
     """Return the Gromov-Wasserstein distance and its bound at the end of training, and how tight it ever was."""
     content, rows = read('bound/bounds.json'), []
     for method, seeds in content['courses'].items():
-        last = {name: [course[name][-1] for course in seeds.values()]
-                for name in ('gw/exact', 'gw/bound', 'gw/tightness', 'gw/entropic', 'gw/diagonal')}
-        rows.append([content['labels'][method], *(spread(values, digits=4) for values in last.values()),
-                     f"{content['summary'][method]['tightness_least']:.3f}"])
-    return markdown_table(['method', 'distance, squared', 'bound', 'distance / bound', 'entropic solver',
-                           'coupling on the identity', 'least distance / bound of any epoch'], rows)
+        last = {
+            name: [course[name][-1] for course in seeds.values()]
+            for name in ('gw/exact', 'gw/bound', 'gw/tightness', 'gw/entropic', 'gw/diagonal')
+        }
+        rows.append(
+            [
+                content['labels'][method],
+                *(spread(values, digits=4) for values in last.values()),
+                f'{content["summary"][method]["tightness_least"]:.3f}',
+            ]
+        )
+    return markdown_table(
+        [
+            'method',
+            'distance, squared',
+            'bound',
+            'distance / bound',
+            'entropic solver',
+            'coupling on the identity',
+            'least distance / bound of any epoch',
+        ],
+        rows,
+    )
 
 
 def view_bank():
@@ -187,8 +250,13 @@ def view_bank():
     for name in dict.fromkeys(cell['recipe'] for cell in cells):
         values = {branch: values_of(cells, name, 16, f'accuracy/{branch}') for branch in ('tuned', 'fused')}
         difference = paired_difference(values['fused'], plain)
-        rows.append([name.replace('_', ' '), *(spread(list(found.values())) for found in values.values()),
-                     '' if name == 'new_views' else f'{difference.mean:+.2f} ± {difference.half_width:.2f}'])
+        rows.append(
+            [
+                name.replace('_', ' '),
+                *(spread(list(found.values())) for found in values.values()),
+                '' if name == 'new_views' else f'{difference.mean:+.2f} ± {difference.half_width:.2f}',
+            ]
+        )
     return markdown_table(['views per picture', 'tuned', 'fused', 'difference of fused'], rows)
 
 
@@ -197,8 +265,13 @@ def options():
     rows = []
     for name, figures in read('benchmark/options_accuracy.json')['options'].items():
         difference = figures['fused']['difference']
-        rows.append([name, *(spread(figures[branch]['values']) for branch in ('tuned', 'fused')),
-                     '' if difference is None else f'{difference:+.2f}'])
+        rows.append(
+            [
+                name,
+                *(spread(figures[branch]['values']) for branch in ('tuned', 'fused')),
+                '' if difference is None else f'{difference:+.2f}',
+            ]
+        )
     return markdown_table(['training', 'tuned', 'fused', 'difference of fused'], rows)
 
 
@@ -208,21 +281,33 @@ def step(name):
     for task, label, pictures in (('step', 'training step', 'picture and view'), ('predict', 'prediction', 'picture')):
         row = found[task]
         seconds, flops, memory = (row[key] for key in ('seconds', 'gflop', 'memory'))
-        rows.append([f'{label}, s', f"{seconds['reference']:.2f}", f"{seconds['ours']:.2f}",
-                     f"{row['ratio']:.2f} times faster"])
-        rows.append([f'{label}, GFLOP per {pictures}', f"{flops['reference']:.1f}",
-                     f"{flops['ours']:.1f} (floor {row['gflop_floor']:.1f})", f"{flops['reference'] / flops['ours']:.2f}"])
+        rows.append([f'{label}, s', f'{seconds["reference"]:.2f}', f'{seconds["ours"]:.2f}', f'{row["ratio"]:.2f} times faster'])
+        rows.append(
+            [
+                f'{label}, GFLOP per {pictures}',
+                f'{flops["reference"]:.1f}',
+                f'{flops["ours"]:.1f} (floor {row["gflop_floor"]:.1f})',
+                f'{flops["reference"] / flops["ours"]:.2f}',
+            ]
+        )
         if memory:
-            rows.append([f'{label}, peak memory above weights', *(f'{memory[key] / 1e9:.2f} GB' for key in memory),
-                         f"{memory['ours'] / memory['reference']:.2f}"])
-        rows.append([f'{label}, share of the speed of a large matrix product', '', f"{row['share_of_peak']:.0%}", ''])
+            rows.append(
+                [
+                    f'{label}, peak memory above weights',
+                    *(f'{memory[key] / 1e9:.2f} GB' for key in memory),
+                    f'{memory["ours"] / memory["reference"]:.2f}',
+                ]
+            )
+        rows.append([f'{label}, share of the speed of a large matrix product', '', f'{row["share_of_peak"]:.0%}', ''])
     return markdown_table(['', 'reference', 'ours', 'ratio'], rows)
 
 
 def operators(name):
     """Return where the time of a step goes, from a file that tools/benchmark/step.py wrote with --profile."""
-    rows = [[row['operator'], str(row['calls']), f"{row['share']:.1%}"]
-            for row in read(f'benchmark/{name}.json')['profile']['step'][:8]]
+    rows = [
+        [row['operator'], str(row['calls']), f'{row["share"]:.1%}']
+        for row in read(f'benchmark/{name}.json')['profile']['step'][:8]
+    ]
     return markdown_table(['operator of our training step', 'calls', 'share of the time'], rows)
 
 
@@ -231,9 +316,16 @@ def memory():
     rows = []
     for row in read('benchmark/memory.json')['rows']:
         ours, theirs = row['above']['ours'], row['above']['reference']
-        rows.append([f"{row['architecture']}, {row['batch']} x 2 views, {row['dtype']}"
-                     f"{', checkpointing' if row['checkpointing'] else ''}", f"{row['weights'] / 1e9:.2f} GB",
-                     f'{theirs / 1e9:.1f} GB', f'{ours / 1e9:.1f} GB', f'{ours / theirs:.2f}'])
+        rows.append(
+            [
+                f'{row["architecture"]}, {row["batch"]} x 2 views, {row["dtype"]}'
+                f'{", checkpointing" if row["checkpointing"] else ""}',
+                f'{row["weights"] / 1e9:.2f} GB',
+                f'{theirs / 1e9:.1f} GB',
+                f'{ours / 1e9:.1f} GB',
+                f'{ours / theirs:.2f}',
+            ]
+        )
     return markdown_table(['training step', 'weights', 'reference, above them', 'ours, above them', 'ratio'], rows)
 
 
@@ -241,20 +333,27 @@ def start():
     """Return how long a training takes to its first iteration."""
     found = read('benchmark/start.json')
     first, later = (found['seconds'][name] for name in ('first', 'later'))
-    return (f"`{found['config']}` is in its first iteration {first:.1f} s after the command, {later:.1f} s where the "
-            f"prototypes are on disk already (medians of {len(found['all_seconds']['first'])} starts; "
-            f"{found['machine']['processor']}).")
+    return (
+        f'`{found["config"]}` is in its first iteration {first:.1f} s after the command, {later:.1f} s where the '
+        f'prototypes are on disk already (medians of {len(found["all_seconds"]["first"])} starts; '
+        f'{found["machine"]["processor"]}).'
+    )
 
 
 def export():
     """Return how long exported models take on a CPU, from the files that tools/benchmark/export.py wrote."""
     found = [read(f'benchmark/export-{architecture}.json') for architecture in EXPORTED]
-    columns = {f"{file['settings']['architecture']}, {pictures}": seconds for file in found
-               for pictures, seconds in file['seconds'].items()}
+    columns = {
+        f'{file["settings"]["architecture"]}, {pictures}': seconds
+        for file in found
+        for pictures, seconds in file['seconds'].items()
+    }
     rows = [[name, *(f'{1000 * seconds[name]:.1f}' for seconds in columns.values())] for name in next(iter(columns.values()))]
     machine, threads = found[0]['machine'], found[0]['settings']['threads']
-    return (f"{markdown_table(['model, pictures', *columns], rows)}\n\n{machine['processor']}, threads: {threads}; torch "
-            f"{machine['versions']['torch']}, onnxruntime {machine['onnxruntime']}. ViT-B-16 has random weights.")
+    return (
+        f'{markdown_table(["model, pictures", *columns], rows)}\n\n{machine["processor"]}, threads: {threads}; torch '
+        f'{machine["versions"]["torch"]}, onnxruntime {machine["onnxruntime"]}. ViT-B-16 has random weights.'
+    )
 
 
 def parity():
@@ -262,9 +361,10 @@ def parity():
     found = read('parity.json')
     lines = ['| method | recorded arrays | that agree | largest difference, in units of its tolerance |', '|---|---|---|---|']
     for file in found['files']:
-        lines.append(f"| {file['method']} | {file['arrays']} | {file['agreeing']} | "
-                     f"{file['largest']['share_of_tolerance']:.2f} |")
-    lines.append(f"\ntorch {found['versions']['torch']}, float32 on the CPU.")
+        lines.append(
+            f'| {file["method"]} | {file["arrays"]} | {file["agreeing"]} | {file["largest"]["share_of_tolerance"]:.2f} |'
+        )
+    lines.append(f'\ntorch {found["versions"]["torch"]}, float32 on the CPU.')
     return '\n'.join(lines)
 
 
@@ -287,15 +387,35 @@ def spread(values, sign='', digits=2):
     return f'{text} ± {found.std:.{digits}f}' if found.std and found.std >= 0.5 * 10**-digits else text
 
 
-BLOCKS = dict(quickstart=quickstart, card=card, digits=digits, targets=targets, main_table=main_table,
-              letters_table=letters_table, claims=claims, durations=durations, parts=parts, bound=bound, view_bank=view_bank,
-              options=options, memory=memory, parity=parity, start=start, export=export, **GPU_BLOCKS, **METHOD_BLOCKS,
-              **PICTOGRAM_BLOCKS,
-              operators=functools.partial(operators, STEPS['step']),
-              **{name: functools.partial(step, file) for name, file in STEPS.items()},
-              **{f'{name}_{kind}_{shots}': functools.partial(study_table, rows_of, name, shots)
-                 for name, numbers in STUDY_SHOTS.items() for shots in numbers
-                 for kind, rows_of in (('figures', figures_rows), ('differences', differences))})
+BLOCKS = dict(
+    quickstart=quickstart,
+    card=card,
+    digits=digits,
+    targets=targets,
+    main_table=main_table,
+    letters_table=letters_table,
+    claims=claims,
+    durations=durations,
+    parts=parts,
+    bound=bound,
+    view_bank=view_bank,
+    options=options,
+    memory=memory,
+    parity=parity,
+    start=start,
+    export=export,
+    **GPU_BLOCKS,
+    **METHOD_BLOCKS,
+    **PICTOGRAM_BLOCKS,
+    operators=functools.partial(operators, STEPS['step']),
+    **{name: functools.partial(step, file) for name, file in STEPS.items()},
+    **{
+        f'{name}_{kind}_{shots}': functools.partial(study_table, rows_of, name, shots)
+        for name, numbers in STUDY_SHOTS.items()
+        for shots in numbers
+        for kind, rows_of in (('figures', figures_rows), ('differences', differences))
+    },
+)
 
 
 def fill(text):
@@ -310,6 +430,7 @@ def fill(text):
     Raises:
         ValueError: If a marker names no block.
     """
+
     def replace(match):
         if match[1] not in BLOCKS:
             raise ValueError(f'there is a block {match[1]!r}; known are {sorted(BLOCKS)}')

@@ -6,6 +6,7 @@ status is 0 if they do; what they did not is listed, with the input. Linux and m
 
     python tools/fuzz.py --inputs 2000 --out results/fuzz.json
 """
+
 import argparse
 import contextlib
 import json
@@ -38,10 +39,40 @@ from mmpretrain_mps.utils.errors import user_message
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 20
 LIMIT_BYTES = 4 * 2**30
-TOKENS = [b'{', b'}', b'[', b']', b'"', b':', b',', b'-', b'0', b'1e999', b'NaN', b'null', b'true', b'\0',
-          b'\xff\xfe', b'\xef\xbb\xbf', b'\n', b'\r', b'&a ', b'*a', b'!!python/name:os.system ', b'<<: ', b'../',
-          b'/', b'{{_base_.x}}', b'9' * 5000,
-          b'[' * 3000, b'PK\x03\x04', b'\x80\x02c', b'._base_', b'\xc3\xa9', b'type: os.system']
+TOKENS = [
+    b'{',
+    b'}',
+    b'[',
+    b']',
+    b'"',
+    b':',
+    b',',
+    b'-',
+    b'0',
+    b'1e999',
+    b'NaN',
+    b'null',
+    b'true',
+    b'\0',
+    b'\xff\xfe',
+    b'\xef\xbb\xbf',
+    b'\n',
+    b'\r',
+    b'&a ',
+    b'*a',
+    b'!!python/name:os.system ',
+    b'<<: ',
+    b'../',
+    b'/',
+    b'{{_base_.x}}',
+    b'9' * 5000,
+    b'[' * 3000,
+    b'PK\x03\x04',
+    b'\x80\x02c',
+    b'._base_',
+    b'\xc3\xa9',
+    b'type: os.system',
+]
 
 
 def main():
@@ -55,8 +86,10 @@ def main():
         chosen = {name: readers[name] for name in arguments.readers or readers}
         report = {name: fuzz(*reader, arguments.inputs, f'{arguments.seed}/{name}') for name, reader in chosen.items()}
     for name, row in report.items():
-        print(f"{name:18} {row['inputs']:7} inputs {row['accepted']:7} accepted {row['refused']:7} refused "
-              f"{len(row['other']):4} other, slowest {row['slowest_seconds']:.2f} s")
+        print(
+            f'{name:18} {row["inputs"]:7} inputs {row["accepted"]:7} accepted {row["refused"]:7} refused '
+            f'{len(row["other"]):4} other, slowest {row["slowest_seconds"]:.2f} s'
+        )
     if arguments.out:
         content = dict(inputs=arguments.inputs, seed=arguments.seed, readers=report)
         Path(arguments.out).write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
@@ -82,23 +115,33 @@ def make_readers(folder):
     Returns:
         dict[str, tuple[Path, Callable]]: The file, and what reads it.
     """
-    split = {subset: [[f'{name}/{subset}_{number}.jpg', label, name] for label, name in enumerate(('cat', 'dög'))
-                      for number in range(3)] for subset in ('train', 'val', 'test')}
+    split = {
+        subset: [
+            [f'{name}/{subset}_{number}.jpg', label, name] for label, name in enumerate(('cat', 'dög')) for number in range(3)
+        ]
+        for subset in ('train', 'val', 'test')
+    }
     table = 'path,label,split\n' + ''.join(
-        f'{path},{name},{subset}\n' for subset, rows in split.items() for path, _, name in rows)
-    grid = dict(configs=['configs/mps_mini_16shot_digits.py'], shots=[1, 2], seeds=[1],
-                recipes=dict(a={'model.head.alpha': 0.5}))
+        f'{path},{name},{subset}\n' for subset, rows in split.items() for path, _, name in rows
+    )
+    grid = dict(configs=['configs/mps_mini_16shot_digits.py'], shots=[1, 2], seeds=[1], recipes=dict(a={'model.head.alpha': 0.5}))
     config = dict(_base_=str(ROOT / 'configs' / 'default_runtime.py'), log_level='INFO', train_cfg=dict(max_epochs=2))
-    scalars = ''.join(json.dumps(dict(lr=.1, loss=1., iter=step, epoch=1, step=step)) + '\n' for step in range(1, 6))
+    scalars = ''.join(json.dumps(dict(lr=0.1, loss=1.0, iter=step, epoch=1, step=step)) + '\n' for step in range(1, 6))
     cells = json.loads((ROOT / 'results' / 'mini_digits' / 'results.json').read_text(encoding='utf-8'))['cells'][:2]
     contents = {
-        'split.json': json.dumps(split), 'pictures.csv': table, 'grid.yaml': yaml.safe_dump(grid),
-        'grid.json': json.dumps(grid), 'config.yaml': yaml.safe_dump(config), 'config.json': json.dumps(config),
+        'split.json': json.dumps(split),
+        'pictures.csv': table,
+        'grid.yaml': yaml.safe_dump(grid),
+        'grid.json': json.dumps(grid),
+        'config.yaml': yaml.safe_dump(config),
+        'config.json': json.dumps(config),
         'classes.yaml': 'classes: {a: tabby cat, b: dog}\ntemplates: ["a photo of a {}."]\n',
-        'grid/results.json': json.dumps(dict(cells=cells)), 'result.json': json.dumps(cells[0]),
+        'grid/results.json': json.dumps(dict(cells=cells)),
+        'result.json': json.dumps(cells[0]),
         'study/study.json': (ROOT / 'results' / 'digits_study' / 'study.json').read_text(encoding='utf-8'),
         'run/vis_data/scalars.json': scalars,
-        'run/config.py': "model = dict(type='MPSCLIPClassifier', a=[1, (2, -3.5)])\n"}
+        'run/config.py': "model = dict(type='MPSCLIPClassifier', a=[1, (2, -3.5)])\n",
+    }
     for name, text in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding='utf-8')
@@ -109,18 +152,22 @@ def make_readers(folder):
     torch.save(checkpoint, folder / 'x.pth')
     save_tensors(folder, 'cached', dict(prototypes=torch.ones(2, 3)), 'prototypes')
     return {
-        'split': (folder / 'split.json', load_json_split), 'table': (folder / 'pictures.csv', read_table),
+        'split': (folder / 'split.json', load_json_split),
+        'table': (folder / 'pictures.csv', read_table),
         'classes': (folder / 'classes.yaml', lambda path: read_class_file(path, ['a', 'b'], 'here')),
-        'index': (folder / 'index.json', index_file.read), 'checkpoint': (folder / 'x.pth', read_checkpoint),
+        'index': (folder / 'index.json', index_file.read),
+        'checkpoint': (folder / 'x.pth', read_checkpoint),
         'cache': (folder / 'cached.safetensors', lambda path: load_tensors(folder, 'cached', 'prototypes')),
-        'grid yaml': (folder / 'grid.yaml', read_grid_file), 'grid json': (folder / 'grid.json', read_grid_file),
+        'grid yaml': (folder / 'grid.yaml', read_grid_file),
+        'grid json': (folder / 'grid.json', read_grid_file),
         'config yaml': (folder / 'config.yaml', read_config_file),
         'config json': (folder / 'config.json', read_config_file),
         'results': (folder / 'grid' / 'results.json', lambda path: read_grid(folder / 'grid')),
         'study': (folder / 'study' / 'study.json', lambda path: read_study_results(folder / 'study')),
         'result of a cell': (folder / 'result.json', result_in),
         'scalars': (folder / 'run' / 'vis_data' / 'scalars.json', lambda path: read_work_dir(folder / 'run')),
-        'config of a run': (folder / 'run' / 'config.py', lambda path: read_work_dir(folder / 'run'))}
+        'config of a run': (folder / 'run' / 'config.py', lambda path: read_work_dir(folder / 'run')),
+    }
 
 
 def fuzz(path, read, inputs, seed):
@@ -137,7 +184,7 @@ def fuzz(path, read, inputs, seed):
     """
     chance, sound = random.Random(seed), path.read_bytes()
     read(str(path))
-    row = dict(inputs=inputs, accepted=0, refused=0, other=[], slowest_seconds=0.)
+    row = dict(inputs=inputs, accepted=0, refused=0, other=[], slowest_seconds=0.0)
     for number in range(inputs):
         changed = change(sound, chance)
         path.write_bytes(changed)
@@ -151,8 +198,9 @@ def fuzz(path, read, inputs, seed):
             if message is not None and not message.startswith('the memory is not enough'):
                 row['refused'] += 1
             else:
-                row['other'].append(dict(number=number, error=f'{type(error).__name__}: {error}'[:200],
-                                         input=changed[:2000].hex()))
+                row['other'].append(
+                    dict(number=number, error=f'{type(error).__name__}: {error}'[:200], input=changed[:2000].hex())
+                )
         row['slowest_seconds'] = round(max(row['slowest_seconds'], time.perf_counter() - start), 3)
     path.write_bytes(sound)
     return row
@@ -175,14 +223,14 @@ def change(sound, chance):
         if kind == 0 and content:
             content[min(first, len(content) - 1)] ^= 1 << chance.randrange(8)
         elif kind == 1:
-            del content[first:min(second, first + chance.choice((1, 4, 64, 10**6)))]
+            del content[first : min(second, first + chance.choice((1, 4, 64, 10**6)))]
         elif kind == 2:
             content[first:first] = chance.choice(TOKENS)
         elif kind == 3:
             content[first:first] = content[first:second][:4096]
         elif kind == 4:
             token = chance.choice(TOKENS)
-            content[first:first + len(token)] = token
+            content[first : first + len(token)] = token
         else:
             content[first:second] = content[first:second][::-1]
     return bytes(content)

@@ -2,6 +2,7 @@
 
 Versions are those of the environment that it is called in; it should have all extras of setup.py.
 """
+
 import re
 from importlib import metadata
 
@@ -11,29 +12,65 @@ from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 PROJECT = 'mmpretrain_mps'
 # What tells the text of a licence, for packages that name theirs nowhere else.
-TEXTS = {'Permission is hereby granted, free of charge': 'MIT', 'Apache License Version 2.0': 'Apache-2.0',
-         'Mozilla Public License Version 2.0': 'MPL-2.0'}
+TEXTS = {
+    'Permission is hereby granted, free of charge': 'MIT',
+    'Apache License Version 2.0': 'Apache-2.0',
+    'Mozilla Public License Version 2.0': 'MPL-2.0',
+}
 # Path in the package, what it is, its licence, and the file of the wheel that has it or says more.
 SHIPPED = (
     ('*.py, .mim/*, demo/*', 'code, configs, tools, the page in the browser', 'Apache-2.0', 'LICENSE'),
-    ('mini_clip/open_clip_model.safetensors', 'the mini CLIP, trained by this project on pictures that it draws', 'Apache-2.0',
-     'mini_clip/NOTICE.md'),
-    ('mini_clip/auxiliary_resnet18.safetensors', 'the auxiliary network, trained by MoCo v3 on the same pictures', 'Apache-2.0',
-     'mini_clip/NOTICE.md'),
+    (
+        'mini_clip/open_clip_model.safetensors',
+        'the mini CLIP, trained by this project on pictures that it draws',
+        'Apache-2.0',
+        'mini_clip/NOTICE.md',
+    ),
+    (
+        'mini_clip/auxiliary_resnet18.safetensors',
+        'the auxiliary network, trained by MoCo v3 on the same pictures',
+        'Apache-2.0',
+        'mini_clip/NOTICE.md',
+    ),
     ('mini_clip/bpe_merges.txt.gz', "byte pairs, learned on the project's own captions", 'Apache-2.0', 'mini_clip/NOTICE.md'),
-    ('mini_clip/vocabulary.json, mini_clip/open_clip_config.json', 'words and sizes of the mini CLIP', 'Apache-2.0',
-     'mini_clip/NOTICE.md'),
-    ('pictogram_clip/open_clip_model.safetensors', 'the pictogram CLIP, trained by this project on drawings that are not in it',
-     'Apache-2.0', 'pictogram_clip/NOTICE.md'),
-    ('pictogram_clip/bpe_merges.txt.gz, pictogram_clip/vocabulary.json, pictogram_clip/open_clip_config.json',
-     'byte pairs, words and sizes of the pictogram CLIP', 'Apache-2.0', 'pictogram_clip/NOTICE.md'),
+    (
+        'mini_clip/vocabulary.json, mini_clip/open_clip_config.json',
+        'words and sizes of the mini CLIP',
+        'Apache-2.0',
+        'mini_clip/NOTICE.md',
+    ),
+    (
+        'pictogram_clip/open_clip_model.safetensors',
+        'the pictogram CLIP, trained by this project on drawings that are not in it',
+        'Apache-2.0',
+        'pictogram_clip/NOTICE.md',
+    ),
+    (
+        'pictogram_clip/bpe_merges.txt.gz, pictogram_clip/vocabulary.json, pictogram_clip/open_clip_config.json',
+        'byte pairs, words and sizes of the pictogram CLIP',
+        'Apache-2.0',
+        'pictogram_clip/NOTICE.md',
+    ),
     ('pictograms/noto.webp, pictograms/noto-v1.webp', 'pictures rendered from Noto Emoji', 'Apache-2.0', 'pictograms/NOTICE.md'),
-    ('pictograms/twemoji.webp, pictograms/fxemoji.webp, pictograms/emojione.webp, pictograms/emojione-monotone.webp',
-     'pictures rendered from Twemoji, Firefox OS Emoji and Emojitwo', 'CC BY 4.0', 'pictograms/NOTICE.md'),
+    (
+        'pictograms/twemoji.webp, pictograms/fxemoji.webp, pictograms/emojione.webp, pictograms/emojione-monotone.webp',
+        'pictures rendered from Twemoji, Firefox OS Emoji and Emojitwo',
+        'CC BY 4.0',
+        'pictograms/NOTICE.md',
+    ),
     ('pictograms/pictograms.json', 'their names, groups and keywords', 'MIT, Unicode-3.0', 'pictograms/NOTICE.md'),
-    ('pictograms/kinds.yaml, pictograms/packages.yaml', 'which is of which kind and subset, by this project', 'Apache-2.0', 'LICENSE'),
-    ('checkpoints/mps-mini_16shot_digits.pth', "what MPS-Tuning changed of the mini CLIP on 160 of scikit-learn's digits",
-     'Apache-2.0', 'LICENSE'),
+    (
+        'pictograms/kinds.yaml, pictograms/packages.yaml',
+        'which is of which kind and subset, by this project',
+        'Apache-2.0',
+        'LICENSE',
+    ),
+    (
+        'checkpoints/mps-mini_16shot_digits.pth',
+        "what MPS-Tuning changed of the mini CLIP on 160 of scikit-learn's digits",
+        'Apache-2.0',
+        'LICENSE',
+    ),
 )
 INTRODUCTION = """# Licences
 
@@ -68,10 +105,14 @@ def main():
         direct.setdefault(plain(need.name), []).append(use_of(need))
     further = sorted(packages_of(PROJECT) - {*direct, plain(PROJECT)})
     rows = [[name, *described(name), ', '.join(dict.fromkeys(uses))] for name, uses in sorted(direct.items())]
-    print(INTRODUCTION.format(
-        shipped=markdown_table(['file', 'what', 'licence', 'said in'], [[f'`{file}`', *more] for file, *more in SHIPPED]),
-        direct=markdown_table(['package', 'version', 'licence', 'for'], rows),
-        further=markdown_table(['package', 'version', 'licence'], [[name, *described(name)] for name in further])), end='')
+    print(
+        INTRODUCTION.format(
+            shipped=markdown_table(['file', 'what', 'licence', 'said in'], [[f'`{file}`', *more] for file, *more in SHIPPED]),
+            direct=markdown_table(['package', 'version', 'licence', 'for'], rows),
+            further=markdown_table(['package', 'version', 'licence'], [[name, *described(name)] for name in further]),
+        ),
+        end='',
+    )
 
 
 def packages_of(project):
@@ -89,8 +130,11 @@ def packages_of(project):
 
 def needed_by(requirement):
     """Return what an installed package needs on this machine with the extras that are asked for."""
-    return [need for need in map(Requirement, metadata.requires(requirement.name) or ())
-            if need.marker is None or any(need.marker.evaluate({'extra': extra}) for extra in ('', *requirement.extras))]
+    return [
+        need
+        for need in map(Requirement, metadata.requires(requirement.name) or ())
+        if need.marker is None or any(need.marker.evaluate({'extra': extra}) for extra in ('', *requirement.extras))
+    ]
 
 
 def use_of(requirement):

@@ -4,6 +4,7 @@ By them mim, ``mmpretrain.list_models`` and ``get_model`` know the configs by na
 grids of the papers' tables quote, with their source; nothing here was measured with OpenAI's weights. ``--check`` changes
 nothing and ends with status 1 if a file is not up to date.
 """
+
 import argparse
 import re
 import sys
@@ -19,8 +20,10 @@ PAPERS = {
     'mps': ('Preserve and Sculpt: Manifold-Aligned Fine-tuning of Vision-Language Models for Few-Shot Learning', '2508.12877'),
     'coop': ('Learning to Prompt for Vision-Language Models', '2109.01134'),
     'tcp': ('TCP: Textual-based Class-aware Prompt tuning for Visual-Language Model', '2311.18231'),
-    'textrefiner': ('TextRefiner: Internal Visual Feature as Efficient Refiner for Vision-Language Models Prompt Tuning',
-                    '2412.08176'),
+    'textrefiner': (
+        'TextRefiner: Internal Visual Feature as Efficient Refiner for Vision-Language Models Prompt Tuning',
+        '2412.08176',
+    ),
     'promptsrc': ('Self-regulating Prompts: Foundational Model Adaptation without Forgetting', '2307.06948'),
     'ivlp': ('Self-regulating Prompts: Foundational Model Adaptation without Forgetting', '2307.06948'),
     'tac': ('Task-Aware Clustering for Prompting Vision-Language Models', None),
@@ -33,8 +36,13 @@ PAPERS = {
     'zero_shot': ('Learning Transferable Visual Models From Natural Language Supervision', '2103.00020'),
 }
 QUOTED = 'configs/grids/paper/domain_generalization.yaml'
-DATASETS = {'ImageNet': 'ImageNet-1k', 'imagenet_v2': 'ImageNet-V2', 'imagenet_sketch': 'ImageNet-Sketch',
-            'imagenet_a': 'ImageNet-A', 'imagenet_r': 'ImageNet-R'}
+DATASETS = {
+    'ImageNet': 'ImageNet-1k',
+    'imagenet_v2': 'ImageNet-V2',
+    'imagenet_sketch': 'ImageNet-Sketch',
+    'imagenet_a': 'ImageNet-A',
+    'imagenet_r': 'ImageNet-R',
+}
 SHOTS = 16
 # Checkpoints that are part of the package, by model.
 SHIPPED = {'mps-mini_16shot_digits': 'mmpretrain_mps/checkpoints/mps-mini_16shot_digits.pth'}
@@ -56,15 +64,18 @@ def name_of(method, config):
     stem = config.stem
     if stem.endswith('_linear_probe'):
         stem = 'linear_probe_' + stem.removeprefix('mps_').removesuffix('_linear_probe')
-    return f"{method.replace('_', '-')}-{stem.removeprefix(f'{method}_')}"
+    return f'{method.replace("_", "-")}-{stem.removeprefix(f"{method}_")}'
 
 
 def quoted_results(method):
     """Return what is published of a method on ImageNet and its variants with 16 shots, and by whom."""
     published = yaml.safe_load((ROOT / QUOTED).read_text(encoding='utf-8'))['published']
     figures = published['recipes']['full'] if method == 'mps' else (published.get('methods') or {}).get(method) or {}
-    results = [{'Task': 'Image Classification', 'Dataset': DATASETS[name], 'Metrics': {'Top 1 Accuracy': values[SHOTS]}}
-               for name, values in figures.items() if name in DATASETS and SHOTS in values]
+    results = [
+        {'Task': 'Image Classification', 'Dataset': DATASETS[name], 'Metrics': {'Top 1 Accuracy': values[SHOTS]}}
+        for name, values in figures.items()
+        if name in DATASETS and SHOTS in values
+    ]
     return results, figures.get('source', published['source'])
 
 
@@ -72,8 +83,7 @@ def model_of(method, label, config):
     """Return the entry of a config."""
     name = name_of(method, config)
     shots = re.search(r'_(\d+)shot_', name)
-    model = {'Name': name, 'In Collection': label, 'Config': str(config),
-             'Metadata': {'Shots': int(shots[1]) if shots else 0}}
+    model = {'Name': name, 'In Collection': label, 'Config': str(config), 'Metadata': {'Shots': int(shots[1]) if shots else 0}}
     if config.stem == f'{method}_vitb16_16shot_imagenet':
         results, source = quoted_results(method)
         if results:
@@ -88,8 +98,11 @@ def metafile_of(method):
     """Return the metafile of a method, as plain values."""
     label = read_method(method).method.label
     title, arxiv = PAPERS[method]
-    collection = {'Name': label, 'README': 'docs/methods.md',
-                  'Paper': {'Title': title, **({'URL': f'https://arxiv.org/abs/{arxiv}'} if arxiv else {})}}
+    collection = {
+        'Name': label,
+        'README': 'docs/methods.md',
+        'Paper': {'Title': title, **({'URL': f'https://arxiv.org/abs/{arxiv}'} if arxiv else {})},
+    }
     return {'Collections': [collection], 'Models': [model_of(method, label, config) for config in configs_of(method)]}
 
 

@@ -5,6 +5,7 @@
 Ten to twenty minutes on one core; needs nothing that the package itself does not. Two runs of one machine with one seed
 give the same bytes. Writes auxiliary_resnet18.safetensors in half precision, and card.json.
 """
+
 import argparse
 import json
 import platform
@@ -43,20 +44,21 @@ def main():
     self_supervision.save(trained.network, path)
     losses = trained.losses
     card = {
-        'data': 'drawn digits, glyphs of fonts that matplotlib brings, coloured shapes; no picture of any data set, '
-                'no label',
-        'method': 'MoCo v3, mmpretrain', 'config': self_supervision.moco_v3(), 'recipe': recipe._asdict(),
+        'data': 'drawn digits, glyphs of fonts that matplotlib brings, coloured shapes; no picture of any data set, no label',
+        'method': 'MoCo v3, mmpretrain',
+        'config': self_supervision.moco_v3(),
+        'recipe': recipe._asdict(),
         'parameters': sum(parameter.numel() for parameter in trained.network.parameters()),
-        'loss': {'first_steps': round(float(losses[:20].mean()), 3),
-                 'last_steps': round(float(losses[-20:].mean()), 3)},
+        'loss': {'first_steps': round(float(losses[:20].mean()), 3), 'last_steps': round(float(losses[-20:].mean()), 3)},
         'seconds_training': round(trained.seconds, 1),
         'machine': {'processor': platform.machine(), 'threads': args.threads},
         'versions': {name: version(name) for name in ('torch', 'mmpretrain', 'mmengine', 'numpy', 'matplotlib')},
         'bytes': path.stat().st_size,
         'digits_train_half_percent': self_supervision.digit_scores(
-            dict(before=trained.before, after=self_supervision.load(path))),
+            dict(before=trained.before, after=self_supervision.load(path))
+        ),
         'scores': "five-fold cross-validation on the train half of scikit-learn's digits, unit-norm vectors; before: "
-                  'the network with random weights; the other half took part in no choice',
+        'the network with random weights; the other half took part in no choice',
     }
     text = json.dumps(card, indent=1) + '\n'
     (args.card or args.out / 'card.json').write_text(text, encoding='utf-8')

@@ -3,6 +3,7 @@
 What a training goes on from is left out (half of the file), and so are folders of this machine. The result is tested, predicted
 with and loaded by name as before; tools/train.py cannot go on from it.
 """
+
 import argparse
 
 import torch

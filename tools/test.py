@@ -1,4 +1,5 @@
 """Test a checkpoint: python tools/test.py CONFIG CHECKPOINT [flags], or zero-shot CLIP: CONFIG --zero-shot."""
+
 import argparse
 from pathlib import Path
 
@@ -21,13 +22,15 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description='Test a checkpoint, or zero-shot CLIP.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint file')
-    parser.add_argument('--zero-shot', action='store_true',
-                        help='test the CLIP of the config before any training, without a checkpoint')
+    parser.add_argument(
+        '--zero-shot', action='store_true', help='test the CLIP of the config before any training, without a checkpoint'
+    )
     parser.add_argument('--out', metavar='FILE', help='write results to this file')
     parser.add_argument(
         '--out-item',
         choices=['metrics', 'pred'],
-        help='what to write: the metrics (.json or .yml), or every prediction (.pkl); predictions by default')
+        help='what to write: the metrics (.json or .yml), or every prediction (.pkl); predictions by default',
+    )
     command_line.add_common_flags(parser)
     arguments = parser.parse_args()
     if arguments.checkpoint and arguments.checkpoint.lower() == 'none':
@@ -42,7 +45,7 @@ def parse_arguments():
         parser.error('--out-item needs --out FILE')
     endings = ('.json', '.yml', '.yaml') if arguments.out_item == 'metrics' else ('.pkl', '.pickle')
     if arguments.out and not arguments.out.endswith(endings):
-        parser.error(f"--out {arguments.out}: expected a name that ends in {' or '.join(endings)}")
+        parser.error(f'--out {arguments.out}: expected a name that ends in {" or ".join(endings)}')
     return arguments
 
 
@@ -63,7 +66,7 @@ def test(arguments):
     """Test and write what was asked for."""
     if arguments.out:  # known before the test, not after it
         check_writable(Path(arguments.out).parent, 'the folder', 'another --out')
-    runner = command_line.build_runner(configure(arguments), ('test_dataloader', ))
+    runner = command_line.build_runner(configure(arguments), ('test_dataloader',))
     if arguments.out and arguments.out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=arguments.out))
     metrics = runner.test()

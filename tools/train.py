@@ -1,4 +1,5 @@
 """Train a model from a config: python tools/train.py CONFIG [flags]."""
+
 import argparse
 
 from torch.distributed.elastic.multiprocessing.errors import record
@@ -16,12 +17,12 @@ def parse_arguments():
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint, or from the last one in the work folder')
+        help='go on from this checkpoint, or from the last one in the work folder',
+    )
     parser.add_argument('--allow-changes', action='store_true', help='resume under another config than the training began')
     parser.add_argument('--overwrite', action='store_true', help='overwrite the checkpoints of an earlier training')
     parser.add_argument('--no-validate', action='store_true', help='no validation during training')
-    parser.add_argument(
-        '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size of all processes')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size of all processes')
     command_line.add_common_flags(parser)
     return parser.parse_args()
 

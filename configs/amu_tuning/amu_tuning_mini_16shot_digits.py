@@ -18,7 +18,8 @@ model = dict(
     auxiliary=dict(type='ResNet_CIFAR', depth=18, stem_channels=16, base_channels=16, strides=(2, 2, 2, 2)),
     auxiliary_weights=dict(checkpoint='embedded'),
     auxiliary_mean=(0.5, 0.5, 0.5),
-    auxiliary_std=(0.5, 0.5, 0.5))
+    auxiliary_std=(0.5, 0.5, 0.5),
+)
 
 # Crops are those of the data set.
 train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=1)))

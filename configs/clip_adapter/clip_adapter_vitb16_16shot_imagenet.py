@@ -10,7 +10,7 @@ _base_ = [
 ]
 
 train_dataloader = dict(batch_size={{_base_.batch_size}}, dataset=dict(views={{_base_.views}}))
-model = dict(templates=('a photo of a {}.', ))
+model = dict(templates=('a photo of a {}.',))
 
 val_cfg = None
 test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}})

@@ -11,7 +11,8 @@ _base_ = [
 
 model = dict(num_prompts=10)
 train_dataloader = dict(
-    batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=4, scale=(0.8, 1.0), reference='squash')))
+    batch_size={{_base_.batch_size}}, dataset=dict(views=dict(num_views=4, scale=(0.8, 1.0), reference='squash'))
+)
 param_scheduler = [
     dict(type='ConstantLR', factor=0.004, begin=0, end=2, by_epoch=True),
     dict(type='CosineAnnealingLR', T_max=5, begin=1, end=5, by_epoch=True),

@@ -1,4 +1,5 @@
 """How tight is the bound that alignment minimises? The Gromov-Wasserstein distance beside it, over trainings."""
+
 import functools
 import json
 import math
@@ -41,11 +42,16 @@ def settings_of(study, methods, settings_of_method=None):
     choices = study['choices']
     unknown = [name for name in [*methods, settings_of_method or methods[0]] if name not in choices]
     if unknown:
-        raise ValueError(
-            f"the study {study['study']!r} has no method {', '.join(unknown)}; it has {', '.join(choices)}")
-    return ({name: choices[name]['label'] for name in methods},
-            {name: {**choices[settings_of_method]['chosen'], **choices[name]['options']} if settings_of_method else
-             {**choices[name]['options'], **choices[name]['chosen']} for name in methods})
+        raise ValueError(f'the study {study["study"]!r} has no method {", ".join(unknown)}; it has {", ".join(choices)}')
+    return (
+        {name: choices[name]['label'] for name in methods},
+        {
+            name: {**choices[settings_of_method]['chosen'], **choices[name]['options']}
+            if settings_of_method
+            else {**choices[name]['options'], **choices[name]['chosen']}
+            for name in methods
+        },
+    )
 
 
 def run_trainings(config, runs, jobs, report):
@@ -67,8 +73,9 @@ def run_trainings(config, runs, jobs, report):
     if not Path(config).is_file():
         raise FileNotFoundError(f'config {config} does not exist (looked from {Path.cwd()})')
     with ThreadPoolExecutor(jobs) as pool:
-        tasks = [pool.submit(run_training, config, options, folder, report, threads_per_process(jobs))
-                 for options, folder in runs]
+        tasks = [
+            pool.submit(run_training, config, options, folder, report, threads_per_process(jobs)) for options, folder in runs
+        ]
         try:
             for task in tasks:
                 task.result()
@@ -94,15 +101,25 @@ def run_training(config, options, work_dir, report, threads=1):
         report(f'{work_dir}: done before')
         return
     # The flag reads numbers, truth values and lists as JSON writes them, but not null.
-    changes = [f"{name}={'None' if value is None else json.dumps(value)}" for name, value in options.items()]
-    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir),
-               '--cfg-options', *changes, '--overwrite']
+    changes = [f'{name}={"None" if value is None else json.dumps(value)}' for name, value in options.items()]
+    command = [
+        sys.executable,
+        str(ROOT / 'tools' / 'train.py'),
+        str(config),
+        '--work-dir',
+        str(work_dir),
+        '--cfg-options',
+        *changes,
+        '--overwrite',
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': str(threads)})
     if done.returncode:
         raise RuntimeError(f'{work_dir}: training ended with status {done.returncode}:\n{done.stderr[-2000:]}')
     if not courses_of(work_dir):
-        raise ValueError(f'{work_dir}: not every epoch has figures gw/...; the config needs '
-                         'dict(type="GromovWassersteinDistance") in val_evaluator and train_cfg.val_interval = 1')
+        raise ValueError(
+            f'{work_dir}: not every epoch has figures gw/...; the config needs '
+            'dict(type="GromovWassersteinDistance") in val_evaluator and train_cfg.val_interval = 1'
+        )
     report(f'{work_dir}: trained')
 
 
@@ -155,8 +172,7 @@ def write_bounds(folder, labels, options, courses):
         list[Path]: The files.
     """
     summary = summarise_bounds(courses)
-    content = dict(labels=labels, options=options, summary=summary, courses=courses, machine=machine(),
-                   versions=versions())
+    content = dict(labels=labels, options=options, summary=summary, courses=courses, machine=machine(), versions=versions())
     # What a solver could not tell is nan, for which JSON has no word.
     files = {Path(folder, 'bounds.json'): (json.dumps(_without_nan(content), indent=1, allow_nan=False) + '\n').encode()}
     for plot in bound_plots(labels, summary):
@@ -186,10 +202,19 @@ def bound_plots(labels, summary):
     Returns:
         list[Plot]: ``bound`` and ``tightness``.
     """
-    return [Plot('bound', 'The squared Gromov-Wasserstein distance (line) and its bound (circles), mean over seeds.',
-                 functools.partial(_draw, labels, summary)),
-            Plot('tightness', 'Distance over bound against the bound, a point per epoch, mean over seeds: how tight the bound '
-                 'is where as much has changed.', functools.partial(_draw_tightness, labels, summary))]
+    return [
+        Plot(
+            'bound',
+            'The squared Gromov-Wasserstein distance (line) and its bound (circles), mean over seeds.',
+            functools.partial(_draw, labels, summary),
+        ),
+        Plot(
+            'tightness',
+            'Distance over bound against the bound, a point per epoch, mean over seeds: how tight the bound '
+            'is where as much has changed.',
+            functools.partial(_draw_tightness, labels, summary),
+        ),
+    ]
 
 
 def _draw(labels, summary):
@@ -211,8 +236,14 @@ def _draw(labels, summary):
 def _draw_tightness(labels, summary):
     figure, axis = panel('Tightness of the bound', 'bound: mean squared difference of cosines', 'distance / bound')
     for colour, (method, figures) in enumerate(summary.items()):
-        axis.plot(figures['gw/bound']['mean'], figures['gw/tightness']['mean'], color=colour_of(colour), linestyle='',
-                  marker=MARKERS[colour % len(MARKERS)], label=labels[method])
+        axis.plot(
+            figures['gw/bound']['mean'],
+            figures['gw/tightness']['mean'],
+            color=colour_of(colour),
+            linestyle='',
+            marker=MARKERS[colour % len(MARKERS)],
+            label=labels[method],
+        )
     axis.set_xscale('log')
     _in_plain_text(axis.xaxis)
     axis.set_ylim(0, 1.05)

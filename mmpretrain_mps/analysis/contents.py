@@ -1,5 +1,7 @@
 """What a report consists of, whatever it is written as."""
-from typing import Callable, NamedTuple
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 

@@ -1,4 +1,5 @@
 """How far tuning has moved the weights, part by part."""
+
 import functools
 from typing import NamedTuple
 
@@ -67,13 +68,23 @@ def drift_section(backbone):
         Section: Of a plot and a table.
     """
     drifts = weight_drift(backbone)
-    return Section('drift', 'Change of the weights', [
-        'Norm of the change over the norm of the frozen weights. An adapter starts at zero; its norm is set against that of '
-        'the frozen block beside which it stands. Blocks are counted from 0.',
-        Plot('weight-drift', 'Change of the weights of each tuned part.', functools.partial(_draw_drift, drifts)),
-        Table('Change of the weights', ['part', 'norm of the change', 'norm of the frozen weights', 'relative'],
-              [[drift.part, f'{drift.change:.4g}', f'{drift.reference:.4g}', f'{100 * drift.relative:.2f} %']
-               for drift in drifts])])
+    return Section(
+        'drift',
+        'Change of the weights',
+        [
+            'Norm of the change over the norm of the frozen weights. An adapter starts at zero; its norm is set against that of '
+            'the frozen block beside which it stands. Blocks are counted from 0.',
+            Plot('weight-drift', 'Change of the weights of each tuned part.', functools.partial(_draw_drift, drifts)),
+            Table(
+                'Change of the weights',
+                ['part', 'norm of the change', 'norm of the frozen weights', 'relative'],
+                [
+                    [drift.part, f'{drift.change:.4g}', f'{drift.reference:.4g}', f'{100 * drift.relative:.2f} %']
+                    for drift in drifts
+                ],
+            ),
+        ],
+    )
 
 
 def _draw_drift(drifts):

@@ -1,4 +1,5 @@
 """Plots of features before and after tuning: Gram matrices and maps."""
+
 import functools
 
 import matplotlib
@@ -40,16 +41,28 @@ def gram_section(held_out):
     change = after - before
     same = chosen.labels[:, None] == chosen.labels
     between = '' if same.all() else f', between classes {change[~same].mean():+.4f}'
-    text = (f'Cosines between the features of {_described(chosen, held_out)}, sorted by class. Mean absolute change '
-            f'{np.abs(change).mean():.4f}; mean change within a class {change[same].mean():+.4f}{between}.')
+    text = (
+        f'Cosines between the features of {_described(chosen, held_out)}, sorted by class. Mean absolute change '
+        f'{np.abs(change).mean():.4f}; mean change within a class {change[same].mean():+.4f}{between}.'
+    )
     shared = dict(cmap='cividis', norm=functools.partial(Normalize, low, high))
     plots = [
-        Plot('gram-before', 'Before tuning: the zero-shot branch. Same colours as after tuning.',
-             functools.partial(_draw_gram, 'Gram matrix before', before, chosen, **shared)),
-        Plot('gram-after', 'After tuning: the tuned branch.',
-             functools.partial(_draw_gram, 'Gram matrix after', after, chosen, **shared)),
-        Plot('gram-difference', 'After minus before: blocks on the diagonal are classes.',
-             functools.partial(_draw_gram, 'After minus before', change, chosen, cmap='PuOr_r', norm=CenteredNorm))]
+        Plot(
+            'gram-before',
+            'Before tuning: the zero-shot branch. Same colours as after tuning.',
+            functools.partial(_draw_gram, 'Gram matrix before', before, chosen, **shared),
+        ),
+        Plot(
+            'gram-after',
+            'After tuning: the tuned branch.',
+            functools.partial(_draw_gram, 'Gram matrix after', after, chosen, **shared),
+        ),
+        Plot(
+            'gram-difference',
+            'After minus before: blocks on the diagonal are classes.',
+            functools.partial(_draw_gram, 'After minus before', change, chosen, cmap='PuOr_r', norm=CenteredNorm),
+        ),
+    ]
     return Section('gram', 'Relations of pictures', [text, *plots])
 
 
@@ -70,22 +83,35 @@ def map_section(held_out, seed=0):
     present = np.unique(chosen.labels)
     texts = chosen.texts[present]
     points = np.concatenate([pictures, texts - texts.mean(0) + pictures.mean(0)])
-    text = (f'{_described(chosen, held_out)}, and the texts of their classes (stars). Before and after '
-            'share one projection and one scale. Texts are shifted together to the middle of the pictures, which changes no '
-            'prediction.')
+    text = (
+        f'{_described(chosen, held_out)}, and the texts of their classes (stars). Before and after '
+        'share one projection and one scale. Texts are shifted together to the middle of the pictures, which changes no '
+        'prediction.'
+    )
     count, parts = len(chosen.labels), [text]
     for stem, title, project, caption in (
-            ('pca', 'PCA', project_pca, 'two main directions of both sets of features together'),
-            ('tsne', 't-SNE', functools.partial(project_tsne, seed=seed),
-             'neighbourhoods of both sets of features together; the sizes of gaps mean little')):
+        ('pca', 'PCA', project_pca, 'two main directions of both sets of features together'),
+        (
+            'tsne',
+            't-SNE',
+            functools.partial(project_tsne, seed=seed),
+            'neighbourhoods of both sets of features together; the sizes of gaps mean little',
+        ),
+    ):
         positions = project(points)
         limits = positions.min(0), positions.max(0)
         parts.append(f'{title}: {caption}.')
-        for when, label, own in (('before', 'before tuning', positions[:count]),
-                                 ('after', 'after tuning', positions[count:2 * count])):
-            parts.append(Plot(
-                f'{stem}-{when}', f'{title} {label}.',
-                functools.partial(_draw_map, f'{title} {label}', own, positions[2 * count:], chosen, limits)))
+        for when, label, own in (
+            ('before', 'before tuning', positions[:count]),
+            ('after', 'after tuning', positions[count : 2 * count]),
+        ):
+            parts.append(
+                Plot(
+                    f'{stem}-{when}',
+                    f'{title} {label}.',
+                    functools.partial(_draw_map, f'{title} {label}', own, positions[2 * count :], chosen, limits),
+                )
+            )
     return Section('maps', 'Maps of features', parts)
 
 
@@ -148,11 +174,20 @@ def _draw_map(title, positions, texts, chosen, limits):
     classes = np.unique(chosen.labels)
     for index, label in enumerate(classes):
         own = positions[chosen.labels == label]
-        axis.scatter(*own.T, s=14, color=colour_of(index), marker=MARKERS[index % len(MARKERS)], alpha=0.85,
-                     linewidths=0, label=shorten(chosen.class_names[label]), rasterized=True)
+        axis.scatter(
+            *own.T,
+            s=14,
+            color=colour_of(index),
+            marker=MARKERS[index % len(MARKERS)],
+            alpha=0.85,
+            linewidths=0,
+            label=shorten(chosen.class_names[label]),
+            rasterized=True,
+        )
     for index, position in enumerate(texts):
-        axis.scatter(*position, s=150, color=colour_of(index), marker='*', edgecolors=axis.get_facecolor(),
-                     linewidths=1, zorder=3)
+        axis.scatter(
+            *position, s=150, color=colour_of(index), marker='*', edgecolors=axis.get_facecolor(), linewidths=1, zorder=3
+        )
     (left, bottom), (right, top) = limits
     axis.set_xlim(left - 0.05 * (right - left), right + 0.05 * (right - left))
     axis.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
@@ -173,19 +208,38 @@ def _name_texts(axis, texts, classes, chosen):
     for label, (x, y) in zip(classes, pixels):
         name = shorten(chosen.class_names[label])
         width, height = 0.6 * size * len(name) * unit, 1.1 * size * unit
-        boxes = [Bbox.from_bounds(x + far * right * unit - (1 - right) * width / 2,
-                                  y + far * up * unit - (1 - up) * height / 2, width, height)
-                 for far in NAME_DISTANCES for right, up in NAME_DIRECTIONS]
+        boxes = [
+            Bbox.from_bounds(
+                x + far * right * unit - (1 - right) * width / 2, y + far * up * unit - (1 - up) * height / 2, width, height
+            )
+            for far in NAME_DISTANCES
+            for right, up in NAME_DIRECTIONS
+        ]
         inside = axis.get_window_extent()
-        free = [box for box in boxes if not box.count_overlaps(taken) and inside.fully_containsx(box.x0)
-                and inside.fully_containsx(box.x1) and inside.fully_containsy(box.y0) and inside.fully_containsy(box.y1)]
+        free = [
+            box
+            for box in boxes
+            if not box.count_overlaps(taken)
+            and inside.fully_containsx(box.x0)
+            and inside.fully_containsx(box.x1)
+            and inside.fully_containsy(box.y0)
+            and inside.fully_containsy(box.y1)
+        ]
         box = (free or boxes)[0]
         taken.append(box)
         place = axis.transAxes.inverted().transform((box.x0 + width / 2, box.y0 + height / 2))
-        axis.annotate(name, texts[np.flatnonzero(classes == label)[0]], place, textcoords='axes fraction', fontsize=size,
-                      ha='center', va='center', zorder=4, arrowprops=dict(arrowstyle='-', linewidth=0.6, shrinkA=0,
-                                                                         shrinkB=3, color=colour_of(-1)),
-                      path_effects=[withStroke(linewidth=2.5, foreground=axis.get_facecolor())])
+        axis.annotate(
+            name,
+            texts[np.flatnonzero(classes == label)[0]],
+            place,
+            textcoords='axes fraction',
+            fontsize=size,
+            ha='center',
+            va='center',
+            zorder=4,
+            arrowprops=dict(arrowstyle='-', linewidth=0.6, shrinkA=0, shrinkB=3, color=colour_of(-1)),
+            path_effects=[withStroke(linewidth=2.5, foreground=axis.get_facecolor())],
+        )
 
 
 def shorten(name, length=14):
@@ -193,4 +247,4 @@ def shorten(name, length=14):
     if len(name) <= length:
         return name
     start = (length - 1) // 2
-    return f'{name[:start]}…{name[start + 1 - length:]}'
+    return f'{name[:start]}…{name[start + 1 - length :]}'

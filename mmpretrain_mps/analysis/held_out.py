@@ -1,4 +1,5 @@
 """Features and predictions of pictures that were not trained on, before and after tuning."""
+
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +51,11 @@ class HeldOut(NamedTuple):
             HeldOut: Of these alone.
         """
         return self._replace(
-            labels=self.labels[indices], tuned=self.tuned[indices], zero_shot=self.zero_shot[indices],
-            logits={branch: logits[indices] for branch, logits in self.logits.items()})
+            labels=self.labels[indices],
+            tuned=self.tuned[indices],
+            zero_shot=self.zero_shot[indices],
+            logits={branch: logits[indices] for branch, logits in self.logits.items()},
+        )
 
     def probabilities(self, branch):
         """Return the softmax ``(N, C)`` of a branch."""
@@ -89,12 +93,14 @@ def load_model(cfg, checkpoint):
         raise ValueError('the config has no model')
     model = MODELS.build(cfg.model)
     if not isinstance(model, CLIPClassifier):
-        raise ValueError(f"there are no features before and after tuning: the model is {cfg.model.get('type')!r}, "
-                         'expected a CLIPClassifier, such as MPSCLIPClassifier')
+        raise ValueError(
+            f'there are no features before and after tuning: the model is {cfg.model.get("type")!r}, '
+            'expected a CLIPClassifier, such as MPSCLIPClassifier'
+        )
     try:
         model.load_state_dict(check_weights(content, model, checkpoint.name))
     except RuntimeError as error:  # missing weights, or those of other shapes, are not understood deeper down
-        raise ValueError(f"checkpoint {checkpoint.name} does not fit the config: {' '.join(str(error).split())}") from error
+        raise ValueError(f'checkpoint {checkpoint.name} does not fit the config: {" ".join(str(error).split())}') from error
     return model.eval(), (content.get('meta') or {}).get('origin') or {}
 
 
@@ -125,16 +131,22 @@ def extract(cfg, model, origin, split='test', max_pictures=None, seed=0):
     metainfo = getattr(dataset, 'metainfo', {})
     here = origin_of(dataset)
     if is_other_split(origin, here):
-        raise ValueError(f"{here['dataset_name']} is split otherwise than it was for the training (split_id "
-                         f"{here['split_id'][:12]}, the checkpoint says {origin['split_id'][:12]}): the pictures may have "
-                         'been trained on')
+        raise ValueError(
+            f'{here["dataset_name"]} is split otherwise than it was for the training (split_id '
+            f'{here["split_id"][:12]}, the checkpoint says {origin["split_id"][:12]}): the pictures may have '
+            'been trained on'
+        )
     check_class_names(metainfo.get('classes'), model.class_names, 'the data set', 'the checkpoint')
     labels = np.asarray(dataset.get_gt_labels())
     indices = even_choice(np.arange(len(labels)), labels, max_pictures, seed)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = model.to(device)
-    batches = DataLoader(Subset(dataset, indices.tolist()), batch_size=loader.get('batch_size', 1),
-                         num_workers=loader.get('num_workers', 0), collate_fn=default_collate)
+    batches = DataLoader(
+        Subset(dataset, indices.tolist()),
+        batch_size=loader.get('batch_size', 1),
+        num_workers=loader.get('num_workers', 0),
+        collate_fn=default_collate,
+    )
     found = []
     for batch in batches:
         pictures = model.data_preprocessor(batch, False)['inputs']
@@ -142,9 +154,15 @@ def extract(cfg, model, origin, split='test', max_pictures=None, seed=0):
         found.append([features.tuned[:, 0], features.zero_shot[:, 0], logits.fused, logits.tuned, logits.zero_shot])
     tuned, zero_shot, *logits = (torch.cat(parts).double().cpu().numpy() for parts in zip(*found))
     return HeldOut(
-        dataset=metainfo.get('dataset_name', type(dataset).__name__), total=len(labels),
-        class_names=tuple(model.class_names), labels=labels[indices], tuned=tuned, zero_shot=zero_shot,
-        texts=model.kept_class_features().double().cpu().numpy(), logits=dict(zip(('fused', 'tuned', 'zero_shot'), logits)))
+        dataset=metainfo.get('dataset_name', type(dataset).__name__),
+        total=len(labels),
+        class_names=tuple(model.class_names),
+        labels=labels[indices],
+        tuned=tuned,
+        zero_shot=zero_shot,
+        texts=model.kept_class_features().double().cpu().numpy(),
+        logits=dict(zip(('fused', 'tuned', 'zero_shot'), logits)),
+    )
 
 
 def even_choice(indices, labels, limit=None, seed=0):

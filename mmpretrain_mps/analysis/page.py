@@ -1,4 +1,5 @@
 """A report as one HTML file that needs nothing else."""
+
 import base64
 from html import escape
 
@@ -8,7 +9,7 @@ from .style import STYLES, render
 _TYPES = {'svg': 'image/svg+xml', 'png': 'image/png'}
 # Nothing may be fetched or run, whatever a name in a config looks like.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_CSS = '''
+_CSS = """
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1a1a1a; --faint: #5c6166; --line: #d3d7db;
   --shade: #f3f5f7; --link: #005f96; --warn: #8a4b00; --warn-shade: #fdf3e4; }
 @media (prefers-color-scheme: dark) { :root { --paper: #16191d; --ink: #e6e6e6; --faint: #a4abb3; --line: #3a4048;
@@ -36,7 +37,7 @@ td { max-width: 34rem; overflow-wrap: anywhere; }
 .missing strong { color: var(--warn); }
 pre { overflow-x: auto; padding: .75rem; background: var(--shade); font-size: .8rem; line-height: 1.4; }
 summary { cursor: pointer; }
-'''
+"""
 
 
 def make_page(title, sections):
@@ -50,8 +51,9 @@ def make_page(title, sections):
         str: The document.
     """
     links = ''.join(f'<li><a href="#{section.name}">{escape(section.title)}</a></li>' for section in sections)
-    bodies = '\n'.join(f'<section id="{section.name}">\n<h2>{escape(section.title)}</h2>\n{_body(section)}\n</section>'
-                       for section in sections)
+    bodies = '\n'.join(
+        f'<section id="{section.name}">\n<h2>{escape(section.title)}</h2>\n{_body(section)}\n</section>' for section in sections
+    )
     return f'''<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -101,19 +103,23 @@ def _part(part):
 
 def _figure(plot):
     light, dark = (data_address(render(plot, style, 'svg'), 'svg') for style in STYLES)
-    return (f'<figure id="plot-{escape(plot.name)}"><picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
-            f'<img src="{light}" alt="{escape(plot.caption)}"></picture><figcaption>{escape(plot.caption)}</figcaption>'
-            '</figure>')
+    return (
+        f'<figure id="plot-{escape(plot.name)}"><picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img src="{light}" alt="{escape(plot.caption)}"></picture><figcaption>{escape(plot.caption)}</figcaption>'
+        '</figure>'
+    )
 
 
 def _table(table):
     headings = ''.join(f'<th scope="col">{escape(heading)}</th>' for heading in table.headings)
-    rows = ''.join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n" for row in table.rows)
+    rows = ''.join(f'<tr>{"".join(f"<td>{escape(cell)}</td>" for cell in row)}</tr>\n' for row in table.rows)
     # Figures stand in one line each, and scroll; descriptions of two columns are broken.
     kind = ' class="figures"' if len(table.headings) > 2 else ''
-    return (f'<figure class="table"><figcaption>{escape(table.caption)}</figcaption>'
-            f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.caption)}"><table{kind}>'
-            f'<thead><tr>{headings}</tr></thead>\n<tbody>{rows}</tbody></table></div></figure>')
+    return (
+        f'<figure class="table"><figcaption>{escape(table.caption)}</figcaption>'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.caption)}"><table{kind}>'
+        f'<thead><tr>{headings}</tr></thead>\n<tbody>{rows}</tbody></table></div></figure>'
+    )
 
 
 def data_address(content, extension):

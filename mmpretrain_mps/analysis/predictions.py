@@ -1,4 +1,5 @@
 """Plots of predictions on pictures that were not trained on: alpha, confusion, calibration."""
+
 import functools
 
 import numpy as np
@@ -29,27 +30,41 @@ def prediction_section(held_out, alpha, fusion='convex'):
     Returns:
         Section: Of three plots, and a table of the classes that are confused the most.
     """
-    matrix = confusion_matrix(held_out.labels, held_out.logits['fused'].argmax(1),
-                              labels=np.arange(len(held_out.class_names)))
-    return Section('predictions', 'Predictions', [
-        Plot('alpha', f'Accuracy for every {_ALPHA[fusion]} of the tuned branch; the model predicts with {alpha:g}. '
-             f'{SELECTION_WARNING.capitalize()}.',
-             functools.partial(_draw_alpha, alpha_sweep(held_out, fusion), alpha, fusion)),
-        Plot('reliability', f'Accuracy of predictions of equal confidence, in {BINS} bins; those of fewer than {FEWEST_IN_BIN} '
-             'pictures are left out. Above the diagonal the model '
-             'is more often right than it says, below less often. ECE: mean gap, weighted by the number of pictures.',
-             functools.partial(_draw_reliability, held_out)),
-        Plot('confusion', _describe_confusion(matrix), functools.partial(_draw_confusion, matrix, held_out)),
-        _worst_pairs(matrix, held_out)])
+    matrix = confusion_matrix(held_out.labels, held_out.logits['fused'].argmax(1), labels=np.arange(len(held_out.class_names)))
+    return Section(
+        'predictions',
+        'Predictions',
+        [
+            Plot(
+                'alpha',
+                f'Accuracy for every {_ALPHA[fusion]} of the tuned branch; the model predicts with {alpha:g}. '
+                f'{SELECTION_WARNING.capitalize()}.',
+                functools.partial(_draw_alpha, alpha_sweep(held_out, fusion), alpha, fusion),
+            ),
+            Plot(
+                'reliability',
+                f'Accuracy of predictions of equal confidence, in {BINS} bins; those of fewer than {FEWEST_IN_BIN} '
+                'pictures are left out. Above the diagonal the model '
+                'is more often right than it says, below less often. ECE: mean gap, weighted by the number of pictures.',
+                functools.partial(_draw_reliability, held_out),
+            ),
+            Plot('confusion', _describe_confusion(matrix), functools.partial(_draw_confusion, matrix, held_out)),
+            _worst_pairs(matrix, held_out),
+        ],
+    )
 
 
 def alpha_sweep(held_out, fusion='convex'):
     """Return alpha -> accuracy in percent, by :class:`AlphaSweep`."""
     metric = AlphaSweep()
-    labels, tuned, zero_shot = map(torch.from_numpy, (held_out.labels, held_out.logits['tuned'],
-                                                      held_out.logits['zero_shot']))
-    metric.process(None, [dict(gt_label=label[None], tuned_logits=own, zero_shot_logits=frozen, fusion=fusion)
-                          for label, own, frozen in zip(labels, tuned, zero_shot)])
+    labels, tuned, zero_shot = map(torch.from_numpy, (held_out.labels, held_out.logits['tuned'], held_out.logits['zero_shot']))
+    metric.process(
+        None,
+        [
+            dict(gt_label=label[None], tuned_logits=own, zero_shot_logits=frozen, fusion=fusion)
+            for label, own, frozen in zip(labels, tuned, zero_shot)
+        ],
+    )
     return {float(share): accuracy for share, accuracy in metric.compute_metrics(metric.results).items()}
 
 
@@ -72,12 +87,22 @@ def reliability(confidences, correct, bins=BINS):
 
 
 def _draw_alpha(sweep, alpha, fusion):
-    figure = draw_lines('Accuracy over alpha', f'alpha: {_ALPHA[fusion]} of the tuned branch', 'accuracy (%)',
-                        [Line('', list(sweep), list(sweep.values()), colour=0)])
-    axis, = figure.axes
+    figure = draw_lines(
+        'Accuracy over alpha',
+        f'alpha: {_ALPHA[fusion]} of the tuned branch',
+        'accuracy (%)',
+        [Line('', list(sweep), list(sweep.values()), colour=0)],
+    )
+    (axis,) = figure.axes
     axis.axvline(alpha, color=axis.xaxis.label.get_color(), linestyle=':', linewidth=1.2)
-    axis.annotate(f'alpha {alpha:g}', (alpha, 0.02), xycoords=('data', 'axes fraction'), xytext=(4, 0),
-                  textcoords='offset points', bbox=dict(facecolor=axis.get_facecolor(), edgecolor='none', pad=1))
+    axis.annotate(
+        f'alpha {alpha:g}',
+        (alpha, 0.02),
+        xycoords=('data', 'axes fraction'),
+        xytext=(4, 0),
+        textcoords='offset points',
+        bbox=dict(facecolor=axis.get_facecolor(), edgecolor='none', pad=1),
+    )
     return figure
 
 
@@ -87,10 +112,16 @@ def _draw_reliability(held_out):
         scores = held_out.probabilities(branch)
         correct = scores.argmax(1) == held_out.labels
         error = 100 * expected_calibration_error(*map(torch.from_numpy, (scores.max(1), correct)), BINS)
-        lines.append(Line(f'{label}, ECE {error:.1f}', *reliability(scores.max(1), correct), BRANCH_COLOURS[branch],
-                          dashed=branch == 'zero_shot'))
+        lines.append(
+            Line(
+                f'{label}, ECE {error:.1f}',
+                *reliability(scores.max(1), correct),
+                BRANCH_COLOURS[branch],
+                dashed=branch == 'zero_shot',
+            )
+        )
     figure = draw_lines('Reliability', 'confidence (%)', 'accuracy (%)', lines)
-    axis, = figure.axes
+    (axis,) = figure.axes
     axis.axline((0, 0), slope=1, color=axis.xaxis.label.get_color(), linewidth=0.8, linestyle=':')
     axis.set_xlim(0, 102)
     axis.set_ylim(0, 102)
@@ -119,8 +150,15 @@ def _draw_confusion(matrix, held_out):
     if len(names) <= NUMBERS_UP_TO:
         for (row, column), share in np.ndenumerate(shares):
             if share:
-                axis.text(column, row, f'{share:.0f}', ha='center', va='center', fontsize=9,
-                          color='#000000' if share > 50 else '#ffffff')
+                axis.text(
+                    column,
+                    row,
+                    f'{share:.0f}',
+                    ha='center',
+                    va='center',
+                    fontsize=9,
+                    color='#000000' if share > 50 else '#ffffff',
+                )
     figure.colorbar(shown, ax=axis, shrink=0.8, pad=0.02)
     return figure
 
@@ -129,6 +167,11 @@ def _worst_pairs(matrix, held_out):
     pairs = [(int(matrix[row, column]), row, column) for row, column in zip(*np.nonzero(matrix)) if row != column]
     pairs.sort(key=lambda pair: (-pair[0], *pair[1:]))
     names, totals = held_out.class_names, matrix.sum(1)
-    return Table('Classes that are taken for others the most', ['true', 'predicted', 'pictures', 'of the class'],
-                 [[names[row], names[column], str(count), f'{100 * count / totals[row]:.1f} %']
-                  for count, row, column in pairs[:WORST_PAIRS]])
+    return Table(
+        'Classes that are taken for others the most',
+        ['true', 'predicted', 'pictures', 'of the class'],
+        [
+            [names[row], names[column], str(count), f'{100 * count / totals[row]:.1f} %']
+            for count, row, column in pairs[:WORST_PAIRS]
+        ],
+    )

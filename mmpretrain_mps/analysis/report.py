@@ -1,4 +1,5 @@
 """From a folder to its report or its plots."""
+
 from pathlib import Path
 
 from ..benchmark.study_results import is_study, read_study_results
@@ -23,12 +24,20 @@ def add_flags(parser):
     Args:
         parser (ArgumentParser): Changed in place.
     """
-    parser.add_argument('folder', help='work directory of tools/train.py, folder of tools/fewshot_benchmark.py, or of the '
-                        'tables of tools/compare_methods.py')
+    parser.add_argument(
+        'folder',
+        help='work directory of tools/train.py, folder of tools/fewshot_benchmark.py, or of the '
+        'tables of tools/compare_methods.py',
+    )
     parser.add_argument('--checkpoint', help='of the training; by default the last one in the work directory')
     parser.add_argument('--split', choices=('test', 'val'), default='test', help='pictures for features and predictions')
-    parser.add_argument('--max-pictures', type=int, default=2000, metavar='N',
-                        help='look at so many of them at most, equally many of each class; by default 2000')
+    parser.add_argument(
+        '--max-pictures',
+        type=int,
+        default=2000,
+        metavar='N',
+        help='look at so many of them at most, equally many of each class; by default 2000',
+    )
     parser.add_argument('--no-model', action='store_true', help='show only what is logged; run no model')
     add_trust_flag(parser)
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
@@ -65,9 +74,11 @@ def sections_of(arguments):
     if is_grid(folder):
         return f'Grid {name}', grid_sections(read_grid(folder))
     if not any(True for pattern in ('*/vis_data', '*.pth', '*.py') for _ in folder.glob(pattern)):
-        raise ValueError(f'{folder} is neither the work directory of a training (no config *.py, no checkpoint *.pth, no '
-                         'log */vis_data) nor the folder of a grid (no results.json, no */*/result.json) or study (no '
-                         'study.json)')
+        raise ValueError(
+            f'{folder} is neither the work directory of a training (no config *.py, no checkpoint *.pth, no '
+            'log */vis_data) nor the folder of a grid (no results.json, no */*/result.json) or study (no '
+            'study.json)'
+        )
     work_dir = read_work_dir(folder, arguments.checkpoint)
     # What building models and data sets tells is no part of a report.
     with quiet_log('ERROR'):
@@ -113,8 +124,9 @@ def write_plots(arguments):
     plots = {plot.name: plot for plot in plots_of(sections_of(arguments)[1])}
     unknown = [name for name in arguments.only or () if name not in plots]
     if unknown:
-        raise ValueError(f"{arguments.folder} gives no plot {', '.join(map(repr, unknown))}; it gives "
-                         f"{', '.join(plots) or 'none'}")
+        raise ValueError(
+            f'{arguments.folder} gives no plot {", ".join(map(repr, unknown))}; it gives {", ".join(plots) or "none"}'
+        )
     files = []
     for name in arguments.only or plots:
         for style in STYLES:

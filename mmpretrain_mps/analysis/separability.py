@@ -1,4 +1,5 @@
 """Separation of classes, layer by layer, from the figures of the metric ``ClassSeparability``."""
+
 import functools
 import re
 import statistics
@@ -11,7 +12,8 @@ NAME = re.compile(r'separability/(tuned|zero_shot)/(output|before_end_(\d+))/(\w
 FIGURES = {
     'scatter_ratio': ('Scatter within over between classes', 'ratio', 'Lower is better.'),
     'centroid_accuracy': ('Nearest class centre', 'accuracy (%)', 'Accuracy of taking the class of the nearest centre.'),
-    'silhouette': ('Silhouette', 'mean silhouette', '-1 to 1, higher is better.')}
+    'silhouette': ('Silhouette', 'mean silhouette', '-1 to 1, higher is better.'),
+}
 
 
 def separability_section(runs, nothing):
@@ -33,10 +35,15 @@ def separability_section(runs, nothing):
                 position = -int(match[3] or 0)
                 found.setdefault(match[4], {}).setdefault((match[1], position), []).append(value)
     if not found:
-        return Section('separability', title, [Missing(
-            f'{nothing} To have them, add dict(type="ClassSeparability") to test_evaluator and test.')])
-    plots = [Plot(f"separability-{figure.replace('_', '-')}", _caption(figure, len(runs)),
-                  functools.partial(_draw, figure, values)) for figure, values in found.items()]
+        return Section(
+            'separability',
+            title,
+            [Missing(f'{nothing} To have them, add dict(type="ClassSeparability") to test_evaluator and test.')],
+        )
+    plots = [
+        Plot(f'separability-{figure.replace("_", "-")}', _caption(figure, len(runs)), functools.partial(_draw, figure, values))
+        for figure, values in found.items()
+    ]
     return Section('separability', title, plots)
 
 
@@ -51,10 +58,15 @@ def _draw(figure, values):
     positions = sorted({position for _, position in values})
     lines = []
     for branch in ('tuned', 'zero_shot'):
-        points = [(positions.index(position), statistics.fmean(values[branch, position]))
-                  for position in positions if (branch, position) in values]
+        points = [
+            (positions.index(position), statistics.fmean(values[branch, position]))
+            for position in positions
+            if (branch, position) in values
+        ]
         if points:
-            lines.append(Line(BRANCHES[branch], *map(list, zip(*points)), colour=BRANCH_COLOURS[branch],
-                              dashed=branch == 'zero_shot'))
-    return draw_lines(title, 'blocks before the end', label, lines,
-                      ticks=[str(-position) if position else 'output' for position in positions])
+            lines.append(
+                Line(BRANCHES[branch], *map(list, zip(*points)), colour=BRANCH_COLOURS[branch], dashed=branch == 'zero_shot')
+            )
+    return draw_lines(
+        title, 'blocks before the end', label, lines, ticks=[str(-position) if position else 'output' for position in positions]
+    )

@@ -1,5 +1,6 @@
 """How plots look: one panel each, legible at the width of a page and of a phone, for light and for dark pages."""
-from typing import NamedTuple, Optional
+
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -16,11 +17,20 @@ BRANCHES = {'fused': 'fused', 'tuned': 'tuned', 'zero_shot': 'zero-shot'}
 BRANCH_COLOURS = {'fused': 0, 'tuned': 1, 'zero_shot': -1}
 MARKED_POINTS = 25
 
-_COMMON = {'font.size': 11.5, 'axes.titlesize': 12.5, 'legend.fontsize': 10.5, 'legend.frameon': False, 'axes.grid': True,
-           'grid.alpha': 0.3, 'lines.linewidth': 1.6, 'lines.markersize': 5, 'axes.spines.top': False,
-           'axes.spines.right': False,
-           # Names of classes and methods are shown as they are, dollar signs included.
-           'text.parse_math': False}
+_COMMON = {
+    'font.size': 11.5,
+    'axes.titlesize': 12.5,
+    'legend.fontsize': 10.5,
+    'legend.frameon': False,
+    'axes.grid': True,
+    'grid.alpha': 0.3,
+    'lines.linewidth': 1.6,
+    'lines.markersize': 5,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    # Names of classes and methods are shown as they are, dollar signs included.
+    'text.parse_math': False,
+}
 _PAGES = {'light': ('#ffffff', '#1a1a1a'), 'dark': ('#16191d', '#e6e6e6')}
 STYLES = tuple(_PAGES)
 
@@ -90,8 +100,9 @@ def legend_below(figure, axis, columns=2, **looks):
     if len(handles) < 2:
         return
     for count in range(min(columns, len(handles)), 0, -1):
-        legend = figure.legend(handles, labels, loc='outside lower center', ncols=count, columnspacing=1.2,
-                               handletextpad=0.5, **looks)
+        legend = figure.legend(
+            handles, labels, loc='outside lower center', ncols=count, columnspacing=1.2, handletextpad=0.5, **looks
+        )
         if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
         legend.remove()
@@ -106,7 +117,7 @@ class Line(NamedTuple):
     colour: int
     """Index for :func:`mmpretrain_mps.benchmark.curves.colour_of`."""
     dashed: bool = False
-    half_widths: Optional[list] = None
+    half_widths: list | None = None
     """Of intervals round the values."""
 
 
@@ -127,14 +138,21 @@ def draw_lines(title, x, y, lines, ticks=None):
     for line in lines:
         # Markers of a long course would hide it.
         marker = MARKERS[line.colour % len(MARKERS)] if len(line.x) <= MARKED_POINTS else ''
-        axis.errorbar(line.x, line.y, yerr=line.half_widths, label=line.label, color=colour_of(line.colour),
-                      marker=marker, linestyle='--' if line.dashed else '-', capsize=3 if line.half_widths else 0)
+        axis.errorbar(
+            line.x,
+            line.y,
+            yerr=line.half_widths,
+            label=line.label,
+            color=colour_of(line.colour),
+            marker=marker,
+            linestyle='--' if line.dashed else '-',
+            capsize=3 if line.half_widths else 0,
+        )
     if ticks is not None:
         axis.set_xticks(range(len(ticks)), ticks)
     elif all(float(position).is_integer() for line in lines for position in line.x):
         positions = sorted({float(position) for line in lines for position in line.x})
         # Round a single position the locator would put fractions.
-        axis.xaxis.set_major_locator(FixedLocator(positions) if len(positions) == 1 else
-                                     MaxNLocator(integer=True, nbins=8))
+        axis.xaxis.set_major_locator(FixedLocator(positions) if len(positions) == 1 else MaxNLocator(integer=True, nbins=8))
     legend_below(figure, axis)
     return figure

@@ -1,4 +1,5 @@
 """How a training went: losses, accuracies, temperature, learning rate, and the distance that alignment bounds."""
+
 import functools
 import re
 
@@ -6,12 +7,20 @@ from .contents import Missing, Plot, Section
 from .style import BRANCH_COLOURS, BRANCHES, Line, draw_lines
 
 LOSS_LABELS = {
-    'loss': 'sum of all terms', 'loss_ce': 'cross-entropy', 'loss_gram_global': 'alignment, global',
-    'loss_gram_local': 'alignment, local', 'loss_point_cls': 'points held, [CLS]',
-    'loss_point_patch': 'points held, patches', 'loss_logit_kl': 'consistency of logits'}
+    'loss': 'sum of all terms',
+    'loss_ce': 'cross-entropy',
+    'loss_gram_global': 'alignment, global',
+    'loss_gram_local': 'alignment, local',
+    'loss_point_cls': 'points held, [CLS]',
+    'loss_point_patch': 'points held, patches',
+    'loss_logit_kl': 'consistency of logits',
+}
 SCULPT_LAYER = re.compile(r'loss_sculpt_layer(\d+)')
-GW_LABELS = {'gw/bound': 'bound: identity as coupling', 'gw/exact': 'distance: best coupling found',
-             'gw/entropic': 'distance: entropic'}
+GW_LABELS = {
+    'gw/bound': 'bound: identity as coupling',
+    'gw/exact': 'distance: best coupling found',
+    'gw/entropic': 'distance: entropic',
+}
 
 
 def training_section(work_dir):
@@ -24,33 +33,56 @@ def training_section(work_dir):
         Section: With what is missing named.
     """
     if not work_dir.records:
-        return Section('training', 'Training', [Missing(f"No curves: {work_dir.missing['records']}.")])
+        return Section('training', 'Training', [Missing(f'No curves: {work_dir.missing["records"]}.')])
     parts = _progress(work_dir)
     names = work_dir.names()
     for stem, title, label, shown, caption in (
-            ('losses', 'Losses', 'weighted loss', [name for name in names if 'loss' in name],
-             'Every term with its weight, averaged over the last steps.'),
-            ('temperature', 'Temperature', 'temperature', [name for name in names if 'temperature' in name],
-             'Of the sculpting loss; a low one looks at the nearest pictures and texts alone.'),
-            ('learning-rate', 'Learning rate', 'learning rate', [name for name in names if name.endswith('lr')],
-             'As the schedule set it.'),
-            ('gradient-norm', 'Gradient norm', 'norm', [name for name in names if name == 'grad_norm'],
-             'Norm of the gradient of all tuned weights.')):
+        (
+            'losses',
+            'Losses',
+            'weighted loss',
+            [name for name in names if 'loss' in name],
+            'Every term with its weight, averaged over the last steps.',
+        ),
+        (
+            'temperature',
+            'Temperature',
+            'temperature',
+            [name for name in names if 'temperature' in name],
+            'Of the sculpting loss; a low one looks at the nearest pictures and texts alone.',
+        ),
+        (
+            'learning-rate',
+            'Learning rate',
+            'learning rate',
+            [name for name in names if name.endswith('lr')],
+            'As the schedule set it.',
+        ),
+        (
+            'gradient-norm',
+            'Gradient norm',
+            'norm',
+            [name for name in names if name == 'grad_norm'],
+            'Norm of the gradient of all tuned weights.',
+        ),
+    ):
         lines = [Line(_label_of(name), *work_dir.course(name), colour=index) for index, name in enumerate(shown)]
         if stem == 'losses':
             # The sum is no term: it is drawn as text is, and dashed.
-            lines = [line._replace(colour=-1, dashed=True) if line.label == LOSS_LABELS['loss'] else line
-                     for line in lines]
+            lines = [line._replace(colour=-1, dashed=True) if line.label == LOSS_LABELS['loss'] else line for line in lines]
         if lines:
             parts.append(_plot(stem, title, work_dir.unit, label, lines, caption))
     for stem, title, prefix, validation, caption in (
-            ('training-accuracy', 'Accuracy in training', 'acc_', False,
-             'On augmented views of the pictures that are trained on.'),
-            ('validation-accuracy', 'Accuracy in validation', 'accuracy/', True,
-             'On pictures that are not trained on.')):
-        lines = [Line(label, *work_dir.course(prefix + branch, validation), colour=BRANCH_COLOURS[branch],
-                      dashed=branch == 'zero_shot')
-                 for branch, label in BRANCHES.items() if prefix + branch in work_dir.names(validation)]
+        ('training-accuracy', 'Accuracy in training', 'acc_', False, 'On augmented views of the pictures that are trained on.'),
+        ('validation-accuracy', 'Accuracy in validation', 'accuracy/', True, 'On pictures that are not trained on.'),
+    ):
+        lines = [
+            Line(
+                label, *work_dir.course(prefix + branch, validation), colour=BRANCH_COLOURS[branch], dashed=branch == 'zero_shot'
+            )
+            for branch, label in BRANCHES.items()
+            if prefix + branch in work_dir.names(validation)
+        ]
         if lines:
             parts.append(_plot(stem, title, work_dir.unit, 'accuracy (%)', lines, caption))
     if not work_dir.validation:
@@ -70,22 +102,47 @@ def gw_section(work_dir):
     title = 'Distance of the geometries and its bound'
     names = work_dir.names(validation=True)
     if 'gw/bound' not in names:
-        return Section('gromov-wasserstein', title, [Missing(
-            'No validation has logged gw/bound and gw/exact. To log them, add dict(type="GromovWassersteinDistance") to '
-            'val_evaluator.')])
+        return Section(
+            'gromov-wasserstein',
+            title,
+            [
+                Missing(
+                    'No validation has logged gw/bound and gw/exact. To log them, add dict(type="GromovWassersteinDistance") to '
+                    'val_evaluator.'
+                )
+            ],
+        )
     # Dashed, so that the bound is seen where the distance is equal to it.
-    lines = [Line(label, *work_dir.course(name, validation=True), colour=index, dashed=name == 'gw/exact')
-             for index, (name, label) in enumerate(GW_LABELS.items()) if name in names]
+    lines = [
+        Line(label, *work_dir.course(name, validation=True), colour=index, dashed=name == 'gw/exact')
+        for index, (name, label) in enumerate(GW_LABELS.items())
+        if name in names
+    ]
     parts = [
         'How far the relations of the pictures have moved from those before tuning, measured as the Gromov-Wasserstein '
         'distance (squared). Alignment minimises its bound, in which every picture corresponds to itself.',
-        _plot('gw-bound', 'Distance and bound', work_dir.unit, 'mean squared difference of cosines', lines,
-              'Where the lines meet, nothing is given away by the bound. The distance is the smallest that was found; the '
-              'true minimum may be smaller still.')]
+        _plot(
+            'gw-bound',
+            'Distance and bound',
+            work_dir.unit,
+            'mean squared difference of cosines',
+            lines,
+            'Where the lines meet, nothing is given away by the bound. The distance is the smallest that was found; the '
+            'true minimum may be smaller still.',
+        ),
+    ]
     if 'gw/tightness' in names:
         course = work_dir.course('gw/tightness', validation=True)
-        parts.append(_plot('gw-tightness', 'Distance over bound', work_dir.unit, 'share', [Line('', *course, colour=0)],
-                           '1: the bound is the distance.'))
+        parts.append(
+            _plot(
+                'gw-tightness',
+                'Distance over bound',
+                work_dir.unit,
+                'share',
+                [Line('', *course, colour=0)],
+                '1: the bound is the distance.',
+            )
+        )
     return Section('gromov-wasserstein', title, parts)
 
 

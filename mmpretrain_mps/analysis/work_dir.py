@@ -1,7 +1,8 @@
 """What lies in the work directory of a training: finished, half-finished, or incomplete."""
+
 import math
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from mmengine.config import Config
 
@@ -26,16 +27,18 @@ def _epoch(value):
 
 # What readers count on, in a line of the log of scalars and in a test on several sets.
 RECORD = {'step': _position, 'iter?': _position, 'epoch?': _epoch}
-DOMAINS = {'sets': [{'name': str, 'pictures': count, 'classes': count, 'accuracy': {'*': number}, 'ece': {'*': number}}],
-           'means?': {'*': number}}
+DOMAINS = {
+    'sets': [{'name': str, 'pictures': count, 'classes': count, 'accuracy': {'*': number}, 'ece': {'*': number}}],
+    'means?': {'*': number},
+}
 
 
 class WorkDir(NamedTuple):
     """What was found; everything but the folder may be absent."""
 
     folder: Path
-    config: Optional[Config]
-    checkpoint: Optional[Path]
+    config: Config | None
+    checkpoint: Path | None
     records: list
     """Lines of the log of scalars, those of a resumed run without what it ran again."""
     test_metrics: dict
@@ -61,8 +64,9 @@ class WorkDir(NamedTuple):
     def iterations_per_epoch(self):
         """int | None: None if the training does not count epochs, or has not said anything yet."""
         # Iterations (e - 1) n + 1 to e n belong to epoch e; the last one of an epoch is logged, and gives n itself.
-        found = [math.ceil(record['iter'] / record['epoch']) for record in self.training
-                 if record.get('epoch') and record.get('iter')]
+        found = [
+            math.ceil(record['iter'] / record['epoch']) for record in self.training if record.get('epoch') and record.get('iter')
+        ]
         return max(found, default=None)
 
     @property
@@ -82,8 +86,11 @@ class WorkDir(NamedTuple):
         """
         # Validation counts steps in what the training loop counts: epochs, or iterations.
         per_unit = 1 if validation else self.iterations_per_epoch or 1
-        points = [(record['step'] / per_unit, _number(record[name]))
-                  for record in (self.validation if validation else self.training) if name in record]
+        points = [
+            (record['step'] / per_unit, _number(record[name]))
+            for record in (self.validation if validation else self.training)
+            if name in record
+        ]
         return [x for x, _ in points], [y for _, y in points]
 
     def names(self, validation=False):
@@ -117,8 +124,10 @@ def read_work_dir(folder, checkpoint=None):
         config=_read_config(folder, missing),
         checkpoint=Path(checkpoint) if checkpoint is not None else _find_checkpoint(folder, missing),
         records=_read_records(folder, missing),
-        test_metrics=_read_test_metrics(folder), domains=_read_domains(folder),
-        environment=_read_environment(folder, missing))
+        test_metrics=_read_test_metrics(folder),
+        domains=_read_domains(folder),
+        environment=_read_environment(folder, missing),
+    )
     return WorkDir(folder, missing=missing, **found)
 
 
@@ -165,12 +174,15 @@ def _read_records(folder, missing):
     for file in files:
         new = [record for record in map(_parse, _text_of(file).splitlines()) if not fault_of(record, RECORD)]
         # A resumed run goes on from a checkpoint, before the end of the one that was cut off; a fresh one starts over.
-        first = {of_training: min((record['step'] for record in new if is_of_training(record) == of_training),
-                                  default=math.inf) for of_training in (True, False)}
+        first = {
+            of_training: min((record['step'] for record in new if is_of_training(record) == of_training), default=math.inf)
+            for of_training in (True, False)
+        }
         # Validations are counted in epochs where there are any, and what was validated after an epoch that is trained
         # again does not stand, whether the new run validates or not.
-        first[False] = min(first[False], *(record.get('epoch', record['step']) for record in new
-                                           if is_of_training(record)), math.inf)
+        first[False] = min(
+            first[False], *(record.get('epoch', record['step']) for record in new if is_of_training(record)), math.inf
+        )
         records = [record for record in records if record['step'] < first[is_of_training(record)]] + new
     if not records:
         missing['records'] = f'{files[-1].relative_to(folder)} has no complete line yet'

@@ -1,4 +1,5 @@
 """Use of tuned models in programs."""
+
 from .classifier import FewShotClassifier
 from .inferencer import MPSInferencer
 

@@ -1,4 +1,5 @@
 """Probabilities that can be believed, and when to abstain: what held-out pictures say of predictions."""
+
 import math
 
 import numpy as np
@@ -63,8 +64,10 @@ def abstention_threshold(probabilities: np.ndarray, labels: np.ndarray, accuracy
     ends = np.append(confidence[order][1:] < confidence[order][:-1], True)
     enough = np.flatnonzero(ends & (shares >= accuracy))
     if not len(enough):
-        raise ValueError(f'no threshold makes predictions right in {100 * accuracy:g} % of the {len(labels)} pictures that are '
-                         f'answered; the best reaches {100 * shares[ends].max():.1f} %')
+        raise ValueError(
+            f'no threshold makes predictions right in {100 * accuracy:g} % of the {len(labels)} pictures that are '
+            f'answered; the best reaches {100 * shares[ends].max():.1f} %'
+        )
     return float(confidence[order][enough[-1]])
 
 

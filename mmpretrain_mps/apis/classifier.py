@@ -1,6 +1,8 @@
 """Few-shot classification by CLIP in the form of scikit-learn: fit, predict, score, save, load."""
+
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,16 +58,25 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         conformal_level_ (float | None): Of :meth:`predict_set`; None before :meth:`calibrate`.
     """
 
-    def __init__(self, architecture: str = 'ViT-B-16', pretrained: Optional[str] = 'openai', method: str = 'mps',
-                 shots: Optional[int] = None, device: str = 'auto', recipe: str = RECIPES[0], seed: int = 1, verbose: int = 1,
-                 **settings):
+    def __init__(
+        self,
+        architecture: str = 'ViT-B-16',
+        pretrained: str | None = 'openai',
+        method: str = 'mps',
+        shots: int | None = None,
+        device: str = 'auto',
+        recipe: str = RECIPES[0],
+        seed: int = 1,
+        verbose: int = 1,
+        **settings,
+    ):
         self.architecture, self.pretrained, self.method, self.shots = architecture, pretrained, method, shots
         self.device, self.recipe, self.seed, self.verbose = device, recipe, seed, verbose
         self.settings = settings
 
     # Conventions of scikit-learn, whose estimators know no settings by free names.
 
-    def get_params(self, deep: bool = True) -> Dict[str, Any]:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return all arguments of the constructor, the settings among them."""
         return {**super().get_params(deep), **self.settings}
 
@@ -83,10 +94,14 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
 
     # Training.
 
-    def fit(self, pictures: Optional[Pictures] = None, labels: Optional[Sequence] = None,
-            class_names: Union[Sequence[str], Dict[Any, str], None] = None,
-            templates: Optional[Sequence[str]] = None,
-            progress: Optional[Callable[[int, int], Any]] = None) -> 'FewShotClassifier':
+    def fit(
+        self,
+        pictures: Pictures | None = None,
+        labels: Sequence | None = None,
+        class_names: Sequence[str] | dict[Any, str] | None = None,
+        templates: Sequence[str] | None = None,
+        progress: Callable[[int, int], Any] | None = None,
+    ) -> 'FewShotClassifier':
         """Tune on labelled pictures.
 
         Args:
@@ -127,19 +142,23 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
 
     def _fit_names(self, class_names, templates, trains):
         if trains or not class_names:
-            raise ValueError(f'there are no pictures: fit(pictures, labels) tunes by {self.method!r}; of the methods, zero_shot '
-                             'alone needs nothing but fit(class_names=[...])')
+            raise ValueError(
+                f'there are no pictures: fit(pictures, labels) tunes by {self.method!r}; of the methods, zero_shot '
+                'alone needs nothing but fit(class_names=[...])'
+            )
         names = list(class_names.values() if isinstance(class_names, dict) else class_names)
         self._train(self._config(templates), names, templates, trains)
         return self._keep(np.array(list(class_names)))
 
     def _fit_folder(self, folder, class_names, templates, trains, progress):
         if not isinstance(folder, (str, Path)) or not Path(folder).expanduser().is_dir():
-            raise ValueError('labels are missing: expected fit(pictures, labels), or a folder with one folder per class, but '
-                             f'pictures is {str(folder)[:100]!r}')
+            raise ValueError(
+                'labels are missing: expected fit(pictures, labels), or a folder with one folder per class, but '
+                f'pictures is {str(folder)[:100]!r}'
+            )
         options = dict(data_root=str(Path(folder).expanduser()))
         if class_names is not None:
-            sets = ('train_dataloader.dataset.dataset', 'test_dataloader.dataset')[0 if trains else 1:]
+            sets = ('train_dataloader.dataset.dataset', 'test_dataloader.dataset')[0 if trains else 1 :]
             options.update({f'{name}.class_names': list(class_names) for name in sets})
         dataset = training_pictures(self._config(templates, options=options))
         names = dataset.metainfo['classes']
@@ -150,9 +169,14 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         return self._keep(np.array(names))
 
     def _config(self, templates, pictures=None, most_shots=1, options=None):
-        options = {**(options or {}), 'architecture': self.architecture, 'pretrained': self.pretrained, 'seed': self.seed,
-                   'num_shots': int(most_shots) if self.shots is None else self.shots,
-                   **{name.replace('__', '.'): value for name, value in self.settings.items()}}
+        options = {
+            **(options or {}),
+            'architecture': self.architecture,
+            'pretrained': self.pretrained,
+            'seed': self.seed,
+            'num_shots': int(most_shots) if self.shots is None else self.shots,
+            **{name.replace('__', '.'): value for name, value in self.settings.items()},
+        }
         if templates is not None and read_method(self.method).train_cfg is not None:
             options['train_dataloader.dataset.templates'] = [templates] if isinstance(templates, str) else list(templates)
         return make_config(self.method, self.recipe, options, pictures)
@@ -206,7 +230,9 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
 
     def _predict(self, sources):
         with tqdm(total=len(sources), unit='picture', disable=not self.verbose or len(sources) <= self._batch_size) as bar:
-            return predict_pictures(self.model_, self._pipeline, sources, self._batch_size, self._workers_for(sources), bar.update)
+            return predict_pictures(
+                self.model_, self._pipeline, sources, self._batch_size, self._workers_for(sources), bar.update
+            )
 
     def _workers_for(self, sources):
         """Return how many processes load: none for a single batch, which they would only hold up."""
@@ -221,7 +247,7 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         """Return probabilities ``(N, C)``, columns as in :attr:`classes_`; calibrated after :meth:`calibrate`."""
         return probabilities_of(self.logits(pictures).fused.numpy(), self.temperature_)
 
-    def predict_rows(self, pictures: Pictures, topk: int = 1, batch_size: Optional[int] = None) -> Iterator[list]:
+    def predict_rows(self, pictures: Pictures, topk: int = 1, batch_size: int | None = None) -> Iterator[list]:
         """Classify batch by batch, and pass over pictures that cannot be read.
 
         Args:
@@ -233,9 +259,10 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
             list[tuple]: Place of a picture, its likeliest labels with their probabilities, and why it cannot be read (or '').
         """
         model, sources = self._fitted(), sources_of(pictures)
-        for places, predictions, faults in predict_batches(model, self._pipeline, sources, batch_size or self._batch_size,
-                                                           self._workers_for(sources), tolerant=True):
-            rows: List[Tuple[int, list, str]] = [(place, [], fault) for place, fault in faults]
+        for places, predictions, faults in predict_batches(
+            model, self._pipeline, sources, batch_size or self._batch_size, self._workers_for(sources), tolerant=True
+        ):
+            rows: list[tuple[int, list, str]] = [(place, [], fault) for place, fault in faults]
             shares = () if predictions is None else probabilities_of(predictions.fused.numpy(), self.temperature_)
             for place, row in zip(places, shares):
                 best = np.argsort(-row, kind='stable')[:topk]
@@ -244,7 +271,7 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
 
     # Classes and files.
 
-    def add_classes(self, class_names: Sequence[str], templates: Optional[Sequence[str]] = None) -> 'FewShotClassifier':
+    def add_classes(self, class_names: Sequence[str], templates: Sequence[str] | None = None) -> 'FewShotClassifier':
         """Predict further classes, by their names alone; what was tuned stays.
 
         Args:
@@ -258,22 +285,27 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
             ValueError: If the method has learned something of each class, or a name is there already.
         """
         self._fitted().add_classes([class_names] if isinstance(class_names, str) else list(class_names), templates)
-        added = self.model_.class_names[len(self.classes_):]
+        added = self.model_.class_names[len(self.classes_) :]
         return self._keep(np.array([*self.classes_.tolist(), *added], dtype=None if self.classes_.dtype.kind == 'U' else object))
 
-    def save(self, path: Union[str, Path]) -> None:
+    def save(self, path: str | Path) -> None:
         """Write a checkpoint: plain data, which :meth:`load`, ``MPSInferencer`` and ``tools/test.py`` read.
 
         Args:
             path (str | Path): File to write, in one step.
         """
         model = self._fitted()
-        about = dict(classes=self.classes_.tolist(), temperature=self.temperature_, threshold=self.threshold_,
-                     conformal_level=self.conformal_level_, params={**self.get_params(), 'verbose': 1, 'device': 'auto'})
+        about = dict(
+            classes=self.classes_.tolist(),
+            temperature=self.temperature_,
+            threshold=self.threshold_,
+            conformal_level=self.conformal_level_,
+            params={**self.get_params(), 'verbose': 1, 'device': 'auto'},
+        )
         state = {name: value.cpu() for name, value in model.state_dict().items()}
         write_saved(path, self._meta, about, state)
 
-    def export(self, path: Union[str, Path], format: str = 'onnx', pictures: Optional[Pictures] = None) -> List[Path]:
+    def export(self, path: str | Path, format: str = 'onnx', pictures: Pictures | None = None) -> list[Path]:
         """Write a file that predicts without this package; it is compared with this classifier before it takes its place.
 
         Args:
@@ -293,11 +325,12 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
                 otherwise; no file is left then.
         """
         from ..export import export_classifier  # which takes predictions from here
+
         self._fitted()
         return export_classifier(self, path, format, pictures)
 
     @classmethod
-    def load(cls, path: Union[str, Path], device: str = 'auto', verbose: int = 1) -> 'FewShotClassifier':
+    def load(cls, path: str | Path, device: str = 'auto', verbose: int = 1) -> 'FewShotClassifier':
         """Read a checkpoint of :meth:`save`, or of ``tools/train.py``; as data, no code in it is run.
 
         Args:

@@ -1,6 +1,8 @@
 """What labelled pictures that were not trained on are for: accuracies, calibration, abstention, prediction sets."""
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar, Union
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,7 +27,7 @@ class HeldOutMixin:
     predict_proba: Callable[..., np.ndarray]
     _fitted: Callable[[], Any]
 
-    def score(self, pictures: Pictures, labels: Optional[Sequence] = None, sample_weight=None) -> float:
+    def score(self, pictures: Pictures, labels: Sequence | None = None, sample_weight=None) -> float:
         """Return the share of right predictions, 0 to 1.
 
         Args:
@@ -37,15 +39,17 @@ class HeldOutMixin:
         predictions, places = self._labelled(pictures, labels)
         return float(np.average(predictions.fused.argmax(1).numpy() == places, weights=sample_weight))
 
-    def report(self, pictures: Pictures, labels: Optional[Sequence] = None) -> Dict[str, float]:
+    def report(self, pictures: Pictures, labels: Sequence | None = None) -> dict[str, float]:
         """Return the accuracies of all branches in percent, named as ``tools/test.py`` names them; arguments as in
         :meth:`score`."""
         predictions, places = self._labelled(pictures, labels)
-        right = {name: 100 * float(np.mean(getattr(predictions, name).argmax(1).numpy() == places))
-                 for name in ('zero_shot', 'tuned', 'fused')}
+        right = {
+            name: 100 * float(np.mean(getattr(predictions, name).argmax(1).numpy() == places))
+            for name in ('zero_shot', 'tuned', 'fused')
+        }
         return {'pictures': len(places), **{f'accuracy/{name}': share for name, share in right.items()}}
 
-    def has_test_pictures(self, folder: Union[str, Path]) -> bool:
+    def has_test_pictures(self, folder: str | Path) -> bool:
         """Whether a folder holds labelled pictures to test on, see :meth:`score`."""
         return bool(self._rows_of_folder(folder)[1])
 
@@ -62,8 +66,10 @@ class HeldOutMixin:
         labels = [label.item() if isinstance(label, np.generic) else label for label in labels]
         strangers = sorted({str(label) for label in labels if label not in places})
         if strangers:
-            raise ValueError(f'the labels {", ".join(strangers[:5])} are none of the classes '
-                             f'{", ".join(map(str, self.classes_.tolist()[:10]))}')
+            raise ValueError(
+                f'the labels {", ".join(strangers[:5])} are none of the classes '
+                f'{", ".join(map(str, self.classes_.tolist()[:10]))}'
+            )
         return self._predict(sources), np.array([places[label] for label in labels])
 
     def _pictures_of_folder(self, folder):
@@ -78,7 +84,7 @@ class HeldOutMixin:
         dataset = PictureFolder(data_root=str(folder), subset='train', pipeline=[])
         origin = (self._meta.get('origin') or {}).get('split_id')
         divided = (Path(folder).expanduser() / 'train').is_dir()
-        subsets = ('test', ) if divided or dataset.metainfo['split_id'] == origin else ('train', 'val', 'test')
+        subsets = ('test',) if divided or dataset.metainfo['split_id'] == origin else ('train', 'val', 'test')
         split = dataset.read_split()
         return split, [row for subset in subsets for row in getattr(split, subset)], dataset.img_prefix
 
@@ -87,8 +93,13 @@ class HeldOutMixin:
         by_name = dict(zip(self.class_names_, self.classes_.tolist()))
         return by_name.get(name, name)
 
-    def calibrate(self: Classifier, pictures: Pictures, labels: Optional[Sequence] = None, accuracy: Optional[float] = None,
-                  coverage: Optional[float] = None) -> Classifier:
+    def calibrate(
+        self: Classifier,
+        pictures: Pictures,
+        labels: Sequence | None = None,
+        accuracy: float | None = None,
+        coverage: float | None = None,
+    ) -> Classifier:
         """Fit what predictions say of themselves to held-out pictures, which must not have been trained on.
 
         Args:
@@ -106,11 +117,9 @@ class HeldOutMixin:
         predictions, places = self._labelled(pictures, labels)
         logits = predictions.fused.numpy()
         temperature = fit_temperature(logits, places)
-        threshold = 0.0 if accuracy is None else abstention_threshold(
-            probabilities_of(logits, temperature), places, accuracy)
+        threshold = 0.0 if accuracy is None else abstention_threshold(probabilities_of(logits, temperature), places, accuracy)
         # Of plain probabilities: what was fitted to the same pictures would void the guarantee.
-        self.conformal_level_ = None if coverage is None else conformal_level(
-            probabilities_of(logits), places, coverage)
+        self.conformal_level_ = None if coverage is None else conformal_level(probabilities_of(logits), places, coverage)
         self.temperature_, self.threshold_ = temperature, threshold
         return self
 
@@ -121,7 +130,7 @@ class HeldOutMixin:
         labels[probabilities.max(1) < self.threshold_] = None
         return labels
 
-    def predict_set(self, pictures: Pictures) -> List[np.ndarray]:
+    def predict_set(self, pictures: Pictures) -> list[np.ndarray]:
         """Return all labels of each picture that cannot be ruled out, the likeliest first; see :func:`conformal_level`.
 
         Raises:

@@ -1,4 +1,5 @@
 """Classify single pictures, with the classes of the checkpoint or with any others."""
+
 import copy
 from pathlib import Path
 

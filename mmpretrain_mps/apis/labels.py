@@ -1,12 +1,14 @@
 """Labels as programs have them, and names as CLIP reads them."""
-from typing import Any, Dict, List, Sequence, Tuple, Union
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..datasets.split_readers import readable_name
 
 
-def places_of(sources: Sequence, labels: Sequence) -> Tuple[np.ndarray, np.ndarray]:
+def places_of(sources: Sequence, labels: Sequence) -> tuple[np.ndarray, np.ndarray]:
     """Sort labels out.
 
     Args:
@@ -21,8 +23,9 @@ def places_of(sources: Sequence, labels: Sequence) -> Tuple[np.ndarray, np.ndarr
     """
     given = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
     if given.ndim != 1 or len(given) != len(sources):
-        raise ValueError(f'there are {len(sources)} pictures but labels of the shape {given.shape}; expected one label per '
-                         'picture')
+        raise ValueError(
+            f'there are {len(sources)} pictures but labels of the shape {given.shape}; expected one label per picture'
+        )
     if given.dtype.kind == 'O' and all(isinstance(label, str) for label in given):
         given = given.astype(str)
     if given.dtype.kind not in 'Uiub':
@@ -33,7 +36,7 @@ def places_of(sources: Sequence, labels: Sequence) -> Tuple[np.ndarray, np.ndarr
     return classes, places
 
 
-def class_names_of(classes: np.ndarray, class_names: Union[Sequence[str], Dict[Any, str], None]) -> List[str]:
+def class_names_of(classes: np.ndarray, class_names: Sequence[str] | dict[Any, str] | None) -> list[str]:
     """Return the name of every class.
 
     Args:
@@ -49,8 +52,10 @@ def class_names_of(classes: np.ndarray, class_names: Union[Sequence[str], Dict[A
     labels = classes.tolist()
     if class_names is None:
         if classes.dtype.kind != 'U':
-            raise ValueError(f'the labels are numbers ({", ".join(map(str, labels[:5]))}), but CLIP reads names: give '
-                             'class_names=[...], or labels that are names')
+            raise ValueError(
+                f'the labels are numbers ({", ".join(map(str, labels[:5]))}), but CLIP reads names: give '
+                'class_names=[...], or labels that are names'
+            )
         return [readable_name(label) for label in labels]
     if isinstance(class_names, str):
         raise ValueError(f'class_names is the text {class_names!r}, expected a list of names')
@@ -60,8 +65,10 @@ def class_names_of(classes: np.ndarray, class_names: Union[Sequence[str], Dict[A
         names = dict(enumerate(class_names))
     else:
         if len(class_names) != len(labels):
-            raise ValueError(f'class_names has {len(class_names)} names, but there are {len(labels)} classes: '
-                             f'{", ".join(map(str, labels[:10]))}')
+            raise ValueError(
+                f'class_names has {len(class_names)} names, but there are {len(labels)} classes: '
+                f'{", ".join(map(str, labels[:10]))}'
+            )
         names = dict(zip(labels, class_names))
     missing = [label for label in labels if label not in names]
     if missing:

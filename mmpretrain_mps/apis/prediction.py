@@ -1,5 +1,7 @@
 """Logits and features of any number of pictures, read and prepared as in testing."""
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dataset import default_collate
@@ -25,8 +27,14 @@ class Predictions(NamedTuple):
     """The same of the frozen CLIP."""
 
 
-def predict_batches(model: torch.nn.Module, pipeline: Callable, sources: Sequence, batch_size: int = 100, num_workers: int = 0,
-                    tolerant: bool = False) -> Iterator[Tuple[List[int], Optional[Predictions], List[Tuple[int, str]]]]:
+def predict_batches(
+    model: torch.nn.Module,
+    pipeline: Callable,
+    sources: Sequence,
+    batch_size: int = 100,
+    num_workers: int = 0,
+    tolerant: bool = False,
+) -> Iterator[tuple[list[int], Predictions | None, list[tuple[int, str]]]]:
     """Classify pictures batch by batch.
 
     Args:
@@ -52,8 +60,14 @@ def predict_batches(model: torch.nn.Module, pipeline: Callable, sources: Sequenc
         yield places, None if batch is None else _predict(model, batch), faults
 
 
-def predict_pictures(model: torch.nn.Module, pipeline: Callable, sources: Sequence, batch_size: int = 100, num_workers: int = 0,
-                     progress: Callable[[int], Any] = lambda pictures: None) -> Predictions:
+def predict_pictures(
+    model: torch.nn.Module,
+    pipeline: Callable,
+    sources: Sequence,
+    batch_size: int = 100,
+    num_workers: int = 0,
+    progress: Callable[[int], Any] = lambda pictures: None,
+) -> Predictions:
     """Classify pictures; arguments and errors as in :func:`predict_batches`.
 
     Args:

@@ -1,7 +1,8 @@
 """What a checkpoint of a FewShotClassifier holds besides a model: labels, calibration, and the arguments it was made with."""
+
 import io
 from pathlib import Path
-from typing import Any, Dict, Union
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -17,7 +18,7 @@ ENTRY = 'few_shot_classifier'
 SAVED = dict(params=dict, classes=[object], temperature=number, threshold=number, conformal_level=or_none(number))
 
 
-def write_saved(path: Union[str, Path], meta: Dict[str, Any], about: Dict[str, Any], state: Dict[str, torch.Tensor]) -> None:
+def write_saved(path: str | Path, meta: dict[str, Any], about: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
     """Write a checkpoint of plain data, in one step.
 
     Args:
@@ -34,7 +35,7 @@ def write_saved(path: Union[str, Path], meta: Dict[str, Any], about: Dict[str, A
     AtomicLocalBackend().put(content.getvalue(), path)
 
 
-def read_saved(checkpoint: Dict[str, Any], cfg: Config, path: Any) -> Dict[str, Any]:
+def read_saved(checkpoint: dict[str, Any], cfg: Config, path: Any) -> dict[str, Any]:
     """Return what :func:`write_saved` wrote besides the model; of checkpoints of the tools, what their config says.
 
     Args:

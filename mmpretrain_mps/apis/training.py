@@ -1,4 +1,5 @@
 """A training within a program: the config, the Runner and the checkpoint of the tools, but no folder and no log to read."""
+
 import argparse
 import contextlib
 import functools
@@ -6,7 +7,8 @@ import logging
 import random
 import tempfile
 import uuid
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import mmengine.device.utils
 import numpy as np
@@ -43,7 +45,7 @@ def base_config(architecture: str) -> str:
     return str(find_config(MINI_CONFIG if mini_folder(architecture) else CONFIG))
 
 
-def typed_values(architecture: str, options: Optional[Dict[str, str]]) -> Dict[str, Any]:
+def typed_values(architecture: str, options: dict[str, str] | None) -> dict[str, Any]:
     """Return options as typed on a command line as values, which fit those that they replace.
 
     Args:
@@ -56,7 +58,7 @@ def typed_values(architecture: str, options: Optional[Dict[str, str]]) -> Dict[s
     return with_values(read_config_file(base_config(architecture)), options) if options else {}
 
 
-def make_config(method: str, recipe: str, options: Dict[str, Any], pictures: Optional[dict] = None) -> Config:
+def make_config(method: str, recipe: str, options: dict[str, Any], pictures: dict | None = None) -> Config:
     """Return the config that ``tools/train.py`` would make of one's own pictures with ``--method`` and ``--cfg-options``.
 
     Args:
@@ -81,8 +83,12 @@ def make_config(method: str, recipe: str, options: Dict[str, Any], pictures: Opt
     try:
         replace_method(cfg, method, recipe, options)
     except ValueError as error:
-        raise ValueError(str(error).replace('--cfg-options names what', 'a setting names what').replace(path, 'the config')
-                         .replace('--recipe', 'recipe')) from None
+        raise ValueError(
+            str(error)
+            .replace('--cfg-options names what', 'a setting names what')
+            .replace(path, 'the config')
+            .replace('--recipe', 'recipe')
+        ) from None
     return cfg
 
 
@@ -95,8 +101,9 @@ def training_pictures(cfg: Config) -> PictureFolder:
     return DATASETS.build(dict(cfg.test_dataloader.dataset, subset='train', pipeline=[]))
 
 
-def train(cfg: Config, device: str, verbose: int = 1, all_pictures: bool = False,
-          progress: Optional[Callable[[int, int], Any]] = None) -> dict:
+def train(
+    cfg: Config, device: str, verbose: int = 1, all_pictures: bool = False, progress: Callable[[int, int], Any] | None = None
+) -> dict:
     """Train as ``tools/train.py`` does.
 
     Args:
@@ -116,10 +123,15 @@ def train(cfg: Config, device: str, verbose: int = 1, all_pictures: bool = False
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in LEFT_OUT]
     cfg.default_hooks.checkpoint.interval = 10**9  # the last epoch is saved in any case
     cfg.log_level = LOG_LEVELS[min(verbose, len(LOG_LEVELS) - 1)]
-    with tempfile.TemporaryDirectory(prefix='mmpretrain_mps-') as folder, _own_log(cfg), computing_on(device), \
-            _random_numbers_kept(), understood_errors():
+    with (
+        tempfile.TemporaryDirectory(prefix='mmpretrain_mps-') as folder,
+        _own_log(cfg),
+        computing_on(device),
+        _random_numbers_kept(),
+        understood_errors(),
+    ):
         cfg.work_dir = folder
-        runner = command_line.build_runner(cfg, ('train_dataloader', ))
+        runner = command_line.build_runner(cfg, ('train_dataloader',))
         if verbose == 1:
             runner.register_hook(_ProgressBar(cfg.method.label), priority='VERY_LOW')
         if progress is not None:
@@ -130,7 +142,7 @@ def train(cfg: Config, device: str, verbose: int = 1, all_pictures: bool = False
     return dict(meta=checkpoint['meta'], state_dict=checkpoint['state_dict'])
 
 
-def build_model(model: Config, device: str, checkpoint: Optional[dict] = None, source: Any = 'at hand') -> torch.nn.Module:
+def build_model(model: Config, device: str, checkpoint: dict | None = None, source: Any = 'at hand') -> torch.nn.Module:
     """Build a model for predictions.
 
     Args:
@@ -225,7 +237,7 @@ class _ProgressBar(Hook):
         """Count a step; the loss is read now and then, since a GPU has to be waited for."""
         self.bar.update()
         if outputs and 'loss' in outputs and runner.iter % 10 == 0:
-            self.bar.set_postfix(loss=f"{outputs['loss'].item():.3f}", refresh=False)
+            self.bar.set_postfix(loss=f'{outputs["loss"].item():.3f}', refresh=False)
 
     def after_train(self, runner):
         """Leave the bar as it is."""
@@ -244,7 +256,7 @@ class _Teller(Hook):
         self.progress(runner.iter + 1, runner.max_iters)
 
 
-def data_of(cfg: Config) -> Tuple[list, int, int]:
+def data_of(cfg: Config) -> tuple[list, int, int]:
     """Return how pictures are prepared for testing: pipeline, batch size, number of processes that load."""
     loader = cfg.test_dataloader
     return loader.dataset.pipeline, loader.get('batch_size', 1), loader.get('num_workers', 0)

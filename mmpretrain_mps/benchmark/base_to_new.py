@@ -1,4 +1,5 @@
 """From base to new classes: the table that papers have of it."""
+
 import statistics
 
 from ..engine.loops.domain_report import NEW_CLASSES, harmonic_mean
@@ -36,8 +37,9 @@ def base_to_new_lines(results, published=None):
                     lines.append((method, number, dataset, *_spreads(groups[method, number, dataset])))
             if len(seeds) > 1 and len(seeds) == len(datasets):
                 lines += [(method, number, MEAN, *_spreads(mean)) for mean in [_mean_of(seeds)] if mean]
-        lines += [(f'{method} (paper)', '-', name, *quoted[method, name]) for name in (*datasets, MEAN)
-                  if (method, name) in quoted]
+        lines += [
+            (f'{method} (paper)', '-', name, *quoted[method, name]) for name in (*datasets, MEAN) if (method, name) in quoted
+        ]
     return lines
 
 
@@ -54,11 +56,12 @@ def _by_seed(results):
 
 def _mean_of(seeds_of_datasets):
     shared = [seed for seed in seeds_of_datasets[0] if all(seed in seeds for seeds in seeds_of_datasets)]
-    return {seed: tuple(statistics.fmean(seeds[seed][half] for seeds in seeds_of_datasets) for half in (0, 1))
-            for seed in shared}
+    return {seed: tuple(statistics.fmean(seeds[seed][half] for seeds in seeds_of_datasets) for half in (0, 1)) for seed in shared}
 
 
 def _spreads(seeds):
     halves = list(seeds.values())
-    return [spread_of(values) for values in (
-        [base for base, _ in halves], [new for _, new in halves], [harmonic_mean(*pair) for pair in halves])]
+    return [
+        spread_of(values)
+        for values in ([base for base, _ in halves], [new for _, new in halves], [harmonic_mean(*pair) for pair in halves])
+    ]

@@ -1,4 +1,5 @@
 """A cell as the whole of what a process does, and a grid as something that one program looks after."""
+
 import contextlib
 import os
 import signal

@@ -1,4 +1,5 @@
 """One cell of a grid: trained, tested, and its result written down."""
+
 import contextlib
 import functools
 import json
@@ -33,9 +34,22 @@ RESULT_FILE = 'result.json'
 LOG_FILE = 'log.txt'
 # What the readers of results count on.
 RESULT = {
-    'format': str, 'hash': str, 'config': str, 'recipe': str, 'shots': count, 'seed': count, 'dataset': str,
-    'metrics': {'*': figure}, 'seconds?': {'training': number, 'testing': number}, 'train_pictures?': count,
-    'test_pictures?': count, 'epoch?': number, 'machine?': dict, 'versions?': dict, 'options?': dict}
+    'format': str,
+    'hash': str,
+    'config': str,
+    'recipe': str,
+    'shots': count,
+    'seed': count,
+    'dataset': str,
+    'metrics': {'*': figure},
+    'seconds?': {'training': number, 'testing': number},
+    'train_pictures?': count,
+    'test_pictures?': count,
+    'epoch?': number,
+    'machine?': dict,
+    'versions?': dict,
+    'options?': dict,
+}
 CHECKPOINTS_PER_RUN = 10
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmpretrain', 'mmcv', 'mmcv-lite', 'open_clip_torch', 'numpy')
 
@@ -113,10 +127,15 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
     epoch = load_best(runner) if cell.select == 'val' else runner.epoch if cell.trains else 0
     metrics = runner.test()
     result = dict(
-        **describe(cell, runner), epoch=epoch, metrics=figures_of(metrics),
+        **describe(cell, runner),
+        epoch=epoch,
+        metrics=figures_of(metrics),
         seconds=dict(training=round(trained - started, 2), testing=round(time.time() - trained, 2)),
-        resumed=resumed, finished=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
-        machine=machine(), versions=versions())
+        resumed=resumed,
+        finished=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+        machine=machine(),
+        versions=versions(),
+    )
     AtomicLocalBackend().put_text(json.dumps(result, indent=2, ensure_ascii=False) + '\n', work_dir / RESULT_FILE)
     if not keep_checkpoints:
         for file in work_dir.glob('*.pth'):
@@ -134,8 +153,11 @@ def figures_of(metrics):
     Returns:
         dict[str, float]: Those of one number.
     """
-    figures = {name: float(value) for name, value in metrics.items()
-               if isinstance(value, (int, float)) or getattr(value, 'shape', None) == ()}
+    figures = {
+        name: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, (int, float)) or getattr(value, 'shape', None) == ()
+    }
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
@@ -165,13 +187,21 @@ def describe(cell, runner):
     test = getattr(runner.test_dataloader.dataset, 'metainfo', {})
     pictures = runner.train_dataloader.dataset if cell.trains else ()
     return dict(
-        format=RESULT_FORMAT, hash=cell.key, **_labels(cell), shots=cell.shots,
-        seed=cell.seed, options=dict(cell.options), select=cell.select,
+        format=RESULT_FORMAT,
+        hash=cell.key,
+        **_labels(cell),
+        shots=cell.shots,
+        seed=cell.seed,
+        options=dict(cell.options),
+        select=cell.select,
         dataset=test.get('dataset_name', type(runner.test_dataloader.dataset).__name__),
-        split_id=test.get('split_id'), picks_id=getattr(pictures, 'metainfo', {}).get('picks_id'),
-        chosen_on_test='test' in choice_pictures(runner.cfg), train_pictures=len(pictures),
+        split_id=test.get('split_id'),
+        picks_id=getattr(pictures, 'metainfo', {}).get('picks_id'),
+        chosen_on_test='test' in choice_pictures(runner.cfg),
+        train_pictures=len(pictures),
         pictures_seen=_pictures_seen(runner) if cell.trains else 0,
-        test_pictures=len(runner.test_dataloader.dataset))
+        test_pictures=len(runner.test_dataloader.dataset),
+    )
 
 
 def _labels(cell):
@@ -184,8 +214,9 @@ def _pictures_seen(runner):
     loader = runner.train_dataloader
     by_steps = runner.max_iters * loader.batch_size
     # Epochs may end with an incomplete batch, and a number of steps with an incomplete epoch.
-    return by_steps if isinstance(runner.train_loop, IterBasedTrainLoop) else min(
-        by_steps, runner.max_epochs * len(loader.dataset))
+    return (
+        by_steps if isinstance(runner.train_loop, IterBasedTrainLoop) else min(by_steps, runner.max_epochs * len(loader.dataset))
+    )
 
 
 def machine():
@@ -195,11 +226,9 @@ def machine():
         dict: System, processor, cores, threads, GPU.
     """
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return dict(system=platform.platform(),
-                processor=_processor(),
-                cores=os.cpu_count(),
-                threads=torch.get_num_threads(),
-                gpu=gpu)
+    return dict(
+        system=platform.platform(), processor=_processor(), cores=os.cpu_count(), threads=torch.get_num_threads(), gpu=gpu
+    )
 
 
 def versions():
@@ -220,12 +249,16 @@ def _commit():
     """Return the commit that the package's files are of, with a ``+`` where they were changed since."""
     command = ['git', '-C', str(Path(__file__).parent)]
     try:
-        commit, changes = (subprocess.run([*command, *arguments], capture_output=True, text=True, check=True).stdout.strip()
-                           for arguments in (('rev-parse', '--short=12', 'HEAD'),
-                                             ('status', '--porcelain', '--untracked-files=no', '--', str(PACKAGE_ROOT))))
+        commit, changes = (
+            subprocess.run([*command, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+            for arguments in (
+                ('rev-parse', '--short=12', 'HEAD'),
+                ('status', '--porcelain', '--untracked-files=no', '--', str(PACKAGE_ROOT)),
+            )
+        )
     except (OSError, subprocess.CalledProcessError):
         return {}
-    return {'commit': f"{commit}{'+' if changes else ''}"}
+    return {'commit': f'{commit}{"+" if changes else ""}'}
 
 
 def clear(folder, cell):

@@ -1,4 +1,5 @@
 """Trainings that are disturbed at random moments and resumed, compared with one that nobody disturbed."""
+
 import contextlib
 import json
 import os
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 
@@ -37,12 +38,11 @@ class Disturbance(NamedTuple):
     """Seconds from the start."""
     status: int
     """Exit status; negative for a signal."""
-    at: Optional[str]
+    at: str | None
     """The checkpoint that the next start goes on from; None if there is none yet."""
 
 
-def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, options: List[str], report,
-        method: str = '') -> dict:
+def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, options: list[str], report, method: str = '') -> dict:
     """Disturb a training in every round, resume it until it ends, and compare what it comes to.
 
     Args:
@@ -87,14 +87,25 @@ def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, opti
             story.append(Disturbance('', 0, last.wait(), last.checkpoint()))
         differences = compare(whole, path) if story[-1].status == 0 else ['the last start failed']
         found.append(dict(round=number, starts=[entry._asdict() for entry in story], differences=differences))
-        report(f"round {number}: {', '.join(entry.kind or 'left alone' for entry in story)}: "
-               + ('equal' if not differences else f'DIFFERENT: {"; ".join(differences[:3])}'))
+        report(
+            f'round {number}: {", ".join(entry.kind or "left alone" for entry in story)}: '
+            + ('equal' if not differences else f'DIFFERENT: {"; ".join(differences[:3])}')
+        )
     starts = [entry for result in found for entry in result['starts']]
     return dict(
-        format=FORMAT, config=Path(config).name, method=method, options=options, processes=processes, seed=seed,
+        format=FORMAT,
+        config=Path(config).name,
+        method=method,
+        options=options,
+        processes=processes,
+        seed=seed,
         seconds=round(seconds, 1),
         disturbances={kind: sum(entry['kind'] == kind and entry['status'] != 0 for entry in starts) for kind in KINDS},
-        equal=all(not result['differences'] for result in found), rounds=found, machine=machine(), versions=versions())
+        equal=all(not result['differences'] for result in found),
+        rounds=found,
+        machine=machine(),
+        versions=versions(),
+    )
 
 
 class Training:
@@ -104,13 +115,23 @@ class Training:
         self.folder, self.log, self.processes = Path(folder), Path(folder).with_suffix('.log'), processes
         self.log.parent.mkdir(parents=True, exist_ok=True)
         launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
-        command = [*(launcher if processes > 1 else [sys.executable]), str(TOOLS / 'train.py'), str(config), '--work-dir',
-                   str(folder), '--resume', '--no-validate', *(['--launcher', 'pytorch'] if processes > 1 else []), *arguments]
+        command = [
+            *(launcher if processes > 1 else [sys.executable]),
+            str(TOOLS / 'train.py'),
+            str(config),
+            '--work-dir',
+            str(folder),
+            '--resume',
+            '--no-validate',
+            *(['--launcher', 'pytorch'] if processes > 1 else []),
+            *arguments,
+        ]
         self.started = time.time()
         search = os.pathsep.join(filter(None, [str(TOOLS.parent), os.environ.get('PYTHONPATH', '')]))
         with open(self.log, 'a') as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True,
-                                            env={**os.environ, 'PYTHONPATH': search})
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, env={**os.environ, 'PYTHONPATH': search}
+            )
 
     def wait(self, timeout=None):
         """Wait for the end, then end what is left of the session; return the exit status."""
@@ -135,8 +156,9 @@ class Training:
                     return
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f'processes still train in {self.folder}, {GRACE_SECONDS} s after their launcher was '
-                                       'killed') from None
+                    raise RuntimeError(
+                        f'processes still train in {self.folder}, {GRACE_SECONDS} s after their launcher was killed'
+                    ) from None
                 time.sleep(POLL_SECONDS)
 
     def checkpoint(self):
@@ -153,8 +175,9 @@ class Training:
     def ranks(self):
         """Return the numbers of the processes that the launcher has started."""
         with contextlib.suppress(OSError, ValueError):
-            return [int(number) for number in
-                    Path(f'/proc/{self.process.pid}/task/{self.process.pid}/children').read_text().split()]
+            return [
+                int(number) for number in Path(f'/proc/{self.process.pid}/task/{self.process.pid}/children').read_text().split()
+            ]
         return []
 
 
@@ -198,7 +221,7 @@ def disturb(training: Training, kind: str, moment: float) -> Disturbance:
     return Disturbance(kind, round(after, 2), training.process.wait(), training.checkpoint())
 
 
-def compare(first: Path, second: Path) -> List[str]:
+def compare(first: Path, second: Path) -> list[str]:
     """Compare the last checkpoints of two trainings bit for bit.
 
     Args:
@@ -216,18 +239,24 @@ def compare(first: Path, second: Path) -> List[str]:
     return same_name + [place for name in COMPARED for place in _differences(one.get(name), other.get(name), name)]
 
 
-def write(results: List[dict], path: str) -> None:
+def write(results: list[dict], path: str) -> None:
     """Write what :func:`run` returned, of every method, complete or not at all."""
-    content = results[0] if len(results) == 1 else dict(format=FORMAT, equal=all(result['equal'] for result in results),
-                                                        methods=results)
+    content = (
+        results[0]
+        if len(results) == 1
+        else dict(format=FORMAT, equal=all(result['equal'] for result in results), methods=results)
+    )
     AtomicLocalBackend().put_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', path)
 
 
 def _differences(one, other, place):
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         # Bits, not values: nan is no difference to itself, and -0 is one to 0.
-        equal = one.shape == other.shape and one.dtype == other.dtype and torch.equal(
-            one.contiguous().view(-1).view(torch.uint8), other.contiguous().view(-1).view(torch.uint8))
+        equal = (
+            one.shape == other.shape
+            and one.dtype == other.dtype
+            and torch.equal(one.contiguous().view(-1).view(torch.uint8), other.contiguous().view(-1).view(torch.uint8))
+        )
         return [] if equal else [place]
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return [found for key in one for found in _differences(one[key], other[key], f'{place}.{key}')]

@@ -1,5 +1,6 @@
 """Statements about methods, each judged by the paired differences that a study measured."""
-from typing import NamedTuple, Optional
+
+from typing import NamedTuple
 
 from .study import is_certain, listed, paired_difference, values_of
 from .summary import Spread, spread_of
@@ -26,7 +27,7 @@ class Verdict(NamedTuple):
 
     claim: Claim
     shots: str
-    difference: Optional[Spread]
+    difference: Spread | None
     verdict: str
 
 
@@ -51,8 +52,9 @@ def read_claims(owner, entries, methods, metrics):
         unknown = [key for key in entry if key not in CLAIM_KEYS]
         missing = [key for key in ('text', 'method', 'than', 'metric') if key not in entry]
         if unknown or missing:
-            raise ValueError(f'{owner}: a claim has the unknown keys {unknown} and lacks {missing}; expected '
-                             f"{', '.join(CLAIM_KEYS)}")
+            raise ValueError(
+                f'{owner}: a claim has the unknown keys {unknown} and lacks {missing}; expected {", ".join(CLAIM_KEYS)}'
+            )
         better = entry.get('better', 'higher')
         if better not in ('higher', 'lower'):
             raise ValueError(f"{owner}: claim {entry['text']!r} has better={better!r}, expected 'higher' or 'lower'")
@@ -61,8 +63,10 @@ def read_claims(owner, entries, methods, metrics):
                 strangers = [name for name in (entry['method'], than) if name not in methods]
                 strangers += [metric] if metric not in metrics else []
                 if strangers:
-                    raise ValueError(f"{owner}: claim {entry['text']!r} names {', '.join(map(repr, strangers))}, which is "
-                                     'no method and no column of the study')
+                    raise ValueError(
+                        f'{owner}: claim {entry["text"]!r} names {", ".join(map(repr, strangers))}, which is '
+                        'no method and no column of the study'
+                    )
                 claims.append(Claim(entry['text'], entry['method'], than, metric, better, entry.get('grows', False)))
     return claims
 
@@ -83,8 +87,7 @@ def judge(claim, results, all_shots):
     if claim.grows:
         low, high = min(all_shots), max(all_shots)
         return [_verdict(claim, f'{low} to {high}', paired_difference(leads[high], leads[low]) if low < high else None)]
-    return [_verdict(claim, str(shots), spread_of(list(lead.values())) if lead else None)
-            for shots, lead in leads.items()]
+    return [_verdict(claim, str(shots), spread_of(list(lead.values())) if lead else None) for shots, lead in leads.items()]
 
 
 def _pairs(claim, results, shots):

@@ -1,4 +1,5 @@
 """From the flags of tools/fewshot_benchmark.py to tables and curves."""
+
 import itertools
 from pathlib import Path
 
@@ -65,8 +66,10 @@ def run(arguments, config_folder, report):
         done = [result for result in results if result is not None]
         files = _write_tables(folder, cells, done, hopeless + failures, published, report)
     for failure in failures:
-        report(f'FAILED: {failure.cell.name} ({failure.reason}); the log in {runs / failure.cell.folder} ends with\n'
-               + '\n'.join(f'    {line}' for line in failure.log_tail.splitlines()))
+        report(
+            f'FAILED: {failure.cell.name} ({failure.reason}); the log in {runs / failure.cell.folder} ends with\n'
+            + '\n'.join(f'    {line}' for line in failure.log_tail.splitlines())
+        )
     if files:
         report('written: ' + ', '.join(map(str, files)))
     return status
@@ -103,17 +106,27 @@ def cells_of(arguments, config_folder, grid):
         variants = [DEFAULT_VARIANT]  # the recipe is the method's business
     elif variants != [DEFAULT_VARIANT] and configs:
         raise ValueError(
-            f"recipes {', '.join(map(repr, variants))} are looked up for named data sets, but config files are "
-            'given; name the config file of the recipe, or describe the recipe in a grid file')
+            f'recipes {", ".join(map(repr, variants))} are looked up for named data sets, but config files are '
+            'given; name the config file of the recipe, or describe the recipe in a grid file'
+        )
     setting = grid.get('setting') or ''
     # A single recipe needs no mention in tables and folders.
-    named = [(name if len(variants) > 1 else '', find_config(dataset, name, config_folder, setting))
-             for dataset in datasets for name in variants]
+    named = [
+        (name if len(variants) > 1 else '', find_config(dataset, name, config_folder, setting))
+        for dataset in datasets
+        for name in variants
+    ]
     options = {**(grid.get('cfg_options') or {}), **(arguments.cfg_options or {})}
     return make_cells(
-        [*configs, *named], arguments.shots or grid.get('shots') or DEFAULT_SHOTS,
-        arguments.seeds or grid.get('seeds') or DEFAULT_SEEDS, changes, options, arguments.select,
-        arguments.targets or grid.get('targets', False), treatments)
+        [*configs, *named],
+        arguments.shots or grid.get('shots') or DEFAULT_SHOTS,
+        arguments.seeds or grid.get('seeds') or DEFAULT_SEEDS,
+        changes,
+        options,
+        arguments.select,
+        arguments.targets or grid.get('targets', False),
+        treatments,
+    )
 
 
 def treatments_of(arguments, grid):
@@ -139,16 +152,19 @@ def treatments_of(arguments, grid):
     strangers = [name for name in recipes if name not in RECIPES]
     twice = [name for name in (*recipes, *methods) if (*recipes, *methods).count(name) > 1]
     if strangers or twice:
-        what = (f"recipes {', '.join(map(repr, strangers))} are none of a method" if strangers else
-                f'{twice[0]!r} is named twice')
-        raise ValueError(f"{what}; expected each method once, and recipes {' or '.join(map(repr, RECIPES))}")
+        what = f'recipes {", ".join(map(repr, strangers))} are none of a method' if strangers else f'{twice[0]!r} is named twice'
+        raise ValueError(f'{what}; expected each method once, and recipes {" or ".join(map(repr, RECIPES))}')
     treatments = []
     for method in methods:
         name = read_method(method).method.name
         own = changes if name == OWN_METHOD and changes else {'': {}}
         treatments += [
-            Treatment(label_of(name, recipe if len(recipes) > 1 else '', change if len(own) > 1 else ''), method, recipe,
-                      own[change]) for recipe in recipes for change in own]
+            Treatment(
+                label_of(name, recipe if len(recipes) > 1 else '', change if len(own) > 1 else ''), method, recipe, own[change]
+            )
+            for recipe in recipes
+            for change in own
+        ]
     return treatments
 
 
@@ -165,8 +181,12 @@ def quotable_labels(arguments, grid):
     changes, variants = split_recipes(grid, arguments.recipes)
     treatments = treatments_of(arguments, grid)
     if treatments is None:
-        return {label_of(variant if len(variants) > 1 else '', name): name for variant in variants for name in changes
-                if variant in VARIANTS_OF_THE_METHOD}
+        return {
+            label_of(variant if len(variants) > 1 else '', name): name
+            for variant in variants
+            for name in changes
+            if variant in VARIANTS_OF_THE_METHOD
+        }
     ours = [treatment for treatment in treatments if treatment.method == OWN_METHOD]
     return {treatment.label: name for treatment, name in zip(ours, itertools.cycle(changes))} if changes else {}
 

@@ -1,4 +1,5 @@
 """Accuracy over shots, drawn as the papers draw it, or, where there is one number of shots, method by method."""
+
 import io
 import math
 from pathlib import Path
@@ -91,30 +92,30 @@ def draw_curves(summary):
     rows = math.ceil(len(panels) / columns)
     # A single panel has no neighbours whose size it must fit.
     width, height = LONE_PANEL_INCHES if len(panels) == 1 else PANEL_INCHES
-    figure = Figure(figsize=(width * columns, height * rows + 0.3 * len(summary.methods) / columns),
-                    layout='constrained')
+    figure = Figure(figsize=(width * columns, height * rows + 0.3 * len(summary.methods) / columns), layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel, axis in zip(panels, axes):
         _draw_panel(axis, summary, panel)
-    for axis in axes[len(panels):]:
+    for axis in axes[len(panels) :]:
         axis.set_axis_off()
     # A method may be missing from some panels.
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
-    figure.legend(handles.values(),
-                  handles.keys(),
-                  loc='outside lower center',
-                  ncols=columns,
-                  frameon=False,
-                  fontsize=0.9 * matplotlib.rcParams['font.size'])
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc='outside lower center',
+        ncols=columns,
+        frameon=False,
+        fontsize=0.9 * matplotlib.rcParams['font.size'],
+    )
     return figure
 
 
 def _draw_methods(summary, panels):
     """Draw the fused accuracy of every method as a point with the 95 % interval of its mean, the first one on top."""
-    shots, = summary.shots
+    (shots,) = summary.shots
     width, height = LONE_PANEL_INCHES if len(panels) == 1 else PANEL_INCHES
-    figure = Figure(figsize=(width + (len(panels) - 1) * width * 0.8, 1.2 + 0.26 * len(summary.methods)),
-                    layout='constrained')
+    figure = Figure(figsize=(width + (len(panels) - 1) * width * 0.8, 1.2 + 0.26 * len(summary.methods)), layout='constrained')
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     rows = range(len(summary.methods), 0, -1)
     for panel, axis in zip(panels, axes):
@@ -122,11 +123,14 @@ def _draw_methods(summary, panels):
             spread = summary.spreads.get(('fused', method, panel, shots))
             if spread is not None:
                 axis.errorbar(spread.mean, row, xerr=spread.half_width, marker='o', capsize=3, color=colour_of(0))
-        for zero_shot in {spread.mean for method in summary.methods
-                          if (spread := summary.spreads.get(('zero_shot', method, panel, 0))) is not None}:
+        for zero_shot in {
+            spread.mean
+            for method in summary.methods
+            if (spread := summary.spreads.get(('zero_shot', method, panel, 0))) is not None
+        }:
             axis.axvline(zero_shot, color=colour_of(-1), linestyle='--')
         name = 'mean of all data sets' if panel == MEAN else panel
-        axis.set_title(f"{name}, {shots} {'shot' if shots == 1 else 'shots'}")
+        axis.set_title(f'{name}, {shots} {"shot" if shots == 1 else "shots"}')
         axis.set_xlabel('accuracy (%), zero-shot dashed')
         axis.set_yticks(rows, summary.methods)
         axis.grid(alpha=0.3)
@@ -136,21 +140,38 @@ def _draw_methods(summary, panels):
 def _draw_panel(axis, summary, panel):
     for index, method in enumerate(summary.methods):
         colour, marker = colour_of(index), MARKERS[index % len(MARKERS)]
-        _draw_line(axis, summary, ('fused', method, panel), method, color=colour, marker=marker,
-                   linestyle=LINE_STYLES[index // len(COLOURS) % len(LINE_STYLES)])
+        _draw_line(
+            axis,
+            summary,
+            ('fused', method, panel),
+            method,
+            color=colour,
+            marker=marker,
+            linestyle=LINE_STYLES[index // len(COLOURS) % len(LINE_STYLES)],
+        )
         if len(summary.methods) == 1:
-            _draw_line(axis, summary, ('tuned', method, panel), f'{method}, tuned branch alone', color=colour_of(1),
-                       marker=MARKERS[1], linestyle='--')
+            _draw_line(
+                axis,
+                summary,
+                ('tuned', method, panel),
+                f'{method}, tuned branch alone',
+                color=colour_of(1),
+                marker=MARKERS[1],
+                linestyle='--',
+            )
         zero_shot = summary.spreads.get(('zero_shot', method, panel, 0))
         if zero_shot is not None and index == _first_with(summary, panel, zero_shot.mean):
             label = 'zero-shot CLIP' if index == 0 else f'zero-shot CLIP ({method})'
-            axis.plot([0], [zero_shot.mean],
-                      linestyle='none',
-                      marker='*',
-                      markersize=13 if index == 0 else 9,
-                      label=label,
-                      color=colour_of(-1) if index == 0 else colour,
-                      zorder=3)
+            axis.plot(
+                [0],
+                [zero_shot.mean],
+                linestyle='none',
+                marker='*',
+                markersize=13 if index == 0 else 9,
+                label=label,
+                color=colour_of(-1) if index == 0 else colour,
+                zorder=3,
+            )
     ticks = [0, *summary.shots]
     axis.set_xticks(ticks, [str(shots) for shots in ticks])
     axis.set_title('mean of all data sets' if panel == MEAN else panel, fontsize=1.1 * matplotlib.rcParams['font.size'])
@@ -178,5 +199,4 @@ def _draw_line(axis, summary, key, label, **style):
 def _first_with(summary, panel, mean):
     """Return the first method with this zero-shot accuracy, so that equal stars are drawn once."""
     figures = [summary.spreads.get(('zero_shot', method, panel, 0)) for method in summary.methods]
-    return next((index for index, spread in enumerate(figures)
-                 if spread is not None and abs(spread.mean - mean) < 0.005), None)
+    return next((index for index, spread in enumerate(figures) if spread is not None and abs(spread.mean - mean) < 0.005), None)

@@ -1,4 +1,5 @@
 """A grid looked at without running it: are its configs sound, is what they need there, how much is it."""
+
 import copy
 import math
 import os.path as osp
@@ -50,13 +51,17 @@ def dry_run(folder, cells, report, step_seconds=None, jobs=1):
     lines = [f'there: {text}' for text in needs.found]
     lines += [f'not there, will be skipped: {text}' for text in needs.skipped]
     lines += [f'MISSING: {text}' for text in needs.missing]
-    lines += [f"FAULT: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {fault}"
-              for fault, names in faults.items()]
+    lines += [
+        f'FAULT: {names[0]}{f" and {len(names) - 1} more" if len(names) > 1 else ""}: {fault}' for fault, names in faults.items()
+    ]
     for line in lines:
         report(line)
     counts = [f'{count} {what}' for count, what in ((len(needs.missing), 'missing'), (len(faults), 'faulty')) if count]
-    report(f"dry run: NOT ready, {' and '.join(counts)}, see above" if counts else
-           'dry run: ready, all parts are sound and all that is needed is there')
+    report(
+        f'dry run: NOT ready, {" and ".join(counts)}, see above'
+        if counts
+        else 'dry run: ready, all parts are sound and all that is needed is there'
+    )
     return 1 if counts else 0
 
 
@@ -76,7 +81,7 @@ def without_inputs(folder, cells):
         if kind not in lacking:
             lacking[kind] = needs.look_for(read_cell_config(cell))
         if lacking[kind] and read_result(folder, cell) is None:
-            failures.append(Failure(cell, f"it lacks {'; '.join(lacking[kind])}", ''))
+            failures.append(Failure(cell, f'it lacks {"; ".join(lacking[kind])}', ''))
         else:
             ready.append(cell)
     return ready, failures
@@ -130,14 +135,13 @@ class Needs:
             yield f'weights {weights!r} of {architecture}', lambda: _missing_weights(architecture, weights), False
         auxiliary = model.get('auxiliary_weights')
         if auxiliary:
-            yield (f"weights {auxiliary['checkpoint']!r} of the auxiliary network", lambda: _missing_auxiliary(auxiliary),
-                   False)
+            yield (f'weights {auxiliary["checkpoint"]!r} of the auxiliary network', lambda: _missing_auxiliary(auxiliary), False)
         for name in LOADERS:
             if cfg.get(name):
                 yield from self._wanted_data(cfg[name].dataset, False)
         test = cfg.get('test_cfg') or {}
         targets, requested = test.get('targets') or {}, test.get('requested') or ()
-        requested = tuple(targets) if requested == 'all' else (requested, ) if isinstance(requested, str) else requested
+        requested = tuple(targets) if requested == 'all' else (requested,) if isinstance(requested, str) else requested
         for name, target in targets.items():
             if target is not None:
                 yield from self._wanted_data(target.get('dataset', target), name not in requested)
@@ -151,7 +155,7 @@ class Needs:
         elif self.in_memory:
             # Pictures of a package, or drawn in memory.
             innermost = {**datasets_of(dataset)[-1], 'pipeline': []}
-            yield f"pictures of {innermost['type']}", lambda: _missing_package(innermost), optional
+            yield f'pictures of {innermost["type"]}', lambda: _missing_package(innermost), optional
 
 
 def steps_of(cfg, shots):
@@ -178,9 +182,11 @@ def steps_of(cfg, shots):
 def _line(config, recipes):
     """Return the cells of a config in one line."""
     cells = [cell for group in recipes.values() for cell in group]
-    named = f"{', '.join(recipes)}; " if any(recipes) else ''
-    shots, seeds = (' '.join(map(str, dict.fromkeys(values))) for values in (
-        [cell.shots for cell in cells if cell.trains] or [0], [cell.seed for cell in cells]))
+    named = f'{", ".join(recipes)}; ' if any(recipes) else ''
+    shots, seeds = (
+        ' '.join(map(str, dict.fromkeys(values)))
+        for values in ([cell.shots for cell in cells if cell.trains] or [0], [cell.seed for cell in cells])
+    )
     return f'{Path(config).stem}: {named}shots {shots}; seeds {seeds} ({len(cells)} runs)'
 
 
@@ -190,8 +196,7 @@ def _estimate(cells, read, step_seconds, jobs):
         name = Path(cells[steps.index(None)].config).name
         return f'no estimate: how many pictures {name} trains on is not known without the data'
     seconds = sum(steps) * step_seconds / max(1, min(jobs, len(cells)))
-    return (f'{sum(steps)} training steps of {step_seconds:g} s, {jobs} runs at a time: about {in_words(seconds)}, '
-            'without testing')
+    return f'{sum(steps)} training steps of {step_seconds:g} s, {jobs} runs at a time: about {in_words(seconds)}, without testing'
 
 
 def _missing_package(dataset):

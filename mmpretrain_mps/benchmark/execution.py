@@ -1,4 +1,5 @@
 """Where the cells of a grid run: in processes of this machine or as jobs of Slurm, all of them or a share."""
+
 import argparse
 import re
 from typing import NamedTuple
@@ -28,14 +29,14 @@ class Shard(NamedTuple):
 
     def of(self, cells):
         """Return the cells of this share; each cell is in exactly one share."""
-        return cells[self.index - 1::self.count]
+        return cells[self.index - 1 :: self.count]
 
 
 class Execution(NamedTuple):
     """How cells are run; :func:`execution_of` makes it from flags."""
 
     shard: Shard = Shard()
-    devices: tuple = ('cpu', )
+    devices: tuple = ('cpu',)
     jobs: int = 1
     """At a time; of Slurm, None for as many as it lets run."""
     slurm: dict = None
@@ -74,8 +75,9 @@ class Execution(NamedTuple):
         """
         left = sum(result is None for result in results) if self.shard.name else 0
         if left:
-            report(f'{left} of {len(results)} cells have no result yet: the share that comes last goes on, or a call without '
-                   '--shard')
+            report(
+                f'{left} of {len(results)} cells have no result yet: the share that comes last goes on, or a call without --shard'
+            )
         return not left
 
 
@@ -86,17 +88,29 @@ def add_flags(parser, with_shards=True):
         parser (ArgumentParser): Of a tool that runs cells.
         with_shards (bool): Add ``--shard`` and ``--devices``, too.
     """
-    parser.add_argument('--jobs', type=int, help='runs at a time; by default one per GPU, or up to 4 on the CPU; of Slurm, as '
-                        'many as it lets run')
-    parser.add_argument('--executor', choices=EXECUTORS, default=EXECUTORS[0],
-                        help='processes of this machine, or a job of Slurm for each run')
-    parser.add_argument('--slurm', nargs='+', action=OptionsAction, metavar='NAME=VALUE',
-                        help='with --executor slurm: long options of sbatch, such as partition=gpu time=2:00:00 gpus=1 mem=16G')
+    parser.add_argument(
+        '--jobs', type=int, help='runs at a time; by default one per GPU, or up to 4 on the CPU; of Slurm, as many as it lets run'
+    )
+    parser.add_argument(
+        '--executor', choices=EXECUTORS, default=EXECUTORS[0], help='processes of this machine, or a job of Slurm for each run'
+    )
+    parser.add_argument(
+        '--slurm',
+        nargs='+',
+        action=OptionsAction,
+        metavar='NAME=VALUE',
+        help='with --executor slurm: long options of sbatch, such as partition=gpu time=2:00:00 gpus=1 mem=16G',
+    )
     if with_shards:
         parser.add_argument('--devices', nargs='+', metavar='DEVICE', help='GPU numbers, or cpu; by default all GPUs, else cpu')
-        parser.add_argument('--shard', type=read_shard, default=Shard(), metavar='I/N',
-                            help='run the I-th of N shares, 1 to N, which several machines run in one work folder; who comes '
-                            'last, or a call without it, writes the tables')
+        parser.add_argument(
+            '--shard',
+            type=read_shard,
+            default=Shard(),
+            metavar='I/N',
+            help='run the I-th of N shares, 1 to N, which several machines run in one work folder; who comes '
+            'last, or a call without it, writes the tables',
+        )
 
 
 def read_shard(text):

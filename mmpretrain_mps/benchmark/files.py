@@ -1,4 +1,5 @@
 """Files that describe what to run: YAML, JSON or Python, each a mapping."""
+
 import os
 from pathlib import Path
 
@@ -25,14 +26,14 @@ def read_mapping(path, what, keys):
     if not os.path.isfile(path):  # False for names that no system takes, too
         raise FileNotFoundError(f'{what} {path} does not exist (looked from {Path.cwd()})')
     if path.suffix not in ENDINGS:
-        raise ValueError(f"{what} {path} ends with {path.suffix!r}; expected one of {', '.join(ENDINGS)}")
+        raise ValueError(f'{what} {path} ends with {path.suffix!r}; expected one of {", ".join(ENDINGS)}')
     if path.suffix == '.py':
         content = read_program(path).to_dict()
     else:
-        content = read_data(path, f"a mapping with some of {', '.join(keys)}")
+        content = read_data(path, f'a mapping with some of {", ".join(keys)}')
     unknown = [key for key in content if key not in keys]
     if unknown:
-        raise ValueError(f"{path} holds {', '.join(map(repr, unknown))}; expected {', '.join(keys)}")
+        raise ValueError(f'{path} holds {", ".join(map(repr, unknown))}; expected {", ".join(keys)}')
     return content
 
 

@@ -1,4 +1,5 @@
 """What a grid of few-shot runs consists of, and what each of its cells is."""
+
 import argparse
 import copy
 import hashlib
@@ -17,20 +18,52 @@ from .selection import apply_selection
 
 # What neither changes a result nor belongs to it: where it is written, what it looks like, how many processes load, hooks
 # that only say what happens.
-UNRELATED_KEYS = frozenset({
-    'runtime_info', 'timer', 'logger', 'visualization',
-    'work_dir', 'load_from', 'resume', 'launcher', 'log_level', 'log_processor', 'visualizer', 'env_cfg', 'num_workers',
-    'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb'
-})
+UNRELATED_KEYS = frozenset(
+    {
+        'runtime_info',
+        'timer',
+        'logger',
+        'visualization',
+        'work_dir',
+        'load_from',
+        'resume',
+        'launcher',
+        'log_level',
+        'log_processor',
+        'visualizer',
+        'env_cfg',
+        'num_workers',
+        'persistent_workers',
+        'pin_memory',
+        'prefetch_factor',
+        'cache_images',
+        'cache_limit_mb',
+    }
+)
 # What runs did before there was a hook for it: cells of then are those of today.
-AS_EVER = (dict(type='PrecisionHook', float32_precision='strict'), dict(type='FiniteLossHook'), dict(type='MidEpochHook'),
-           dict(type='InterruptionHook'))
+AS_EVER = (
+    dict(type='PrecisionHook', float32_precision='strict'),
+    dict(type='FiniteLossHook'),
+    dict(type='MidEpochHook'),
+    dict(type='InterruptionHook'),
+)
 # How many checkpoints are kept changes no figure; runs of before there were two for safety say so.
 KEPT_CHECKPOINTS = {2: 1}
 LIST = (list, tuple)
 # What a grid file may hold, and of which kinds.
-GRID_KEYS = dict(configs=LIST, datasets=LIST, setting=str, methods=LIST, shots=LIST, seeds=LIST, recipes=(*LIST, dict),
-                 definitions=dict, cfg_options=dict, targets=bool, published=dict)
+GRID_KEYS = dict(
+    configs=LIST,
+    datasets=LIST,
+    setting=str,
+    methods=LIST,
+    shots=LIST,
+    seeds=LIST,
+    recipes=(*LIST, dict),
+    definitions=dict,
+    cfg_options=dict,
+    targets=bool,
+    published=dict,
+)
 # The method that changes of a grid are changes of; the configs that grids name are of it.
 OWN_METHOD = 'mps'
 
@@ -130,8 +163,17 @@ def make_cells(configs, shots, seeds, recipes=None, options=None, select='last',
                 continue
             num_shots, chosen_by = 0, 'last'
             changed.pop('num_shots')
-        cell = Cell(str(config), label_of(variant, treatment.label), num_shots, seed, changed, chosen_by, with_targets,
-                    method=treatment.method, method_recipe=treatment.recipe)
+        cell = Cell(
+            str(config),
+            label_of(variant, treatment.label),
+            num_shots,
+            seed,
+            changed,
+            chosen_by,
+            with_targets,
+            method=treatment.method,
+            method_recipe=treatment.recipe,
+        )
         cfg = read_cell_config(cell, copy.deepcopy(contents.get(config)))
         cells.append(cell._replace(key=config_key(cfg, chosen_by)))
     _check_folders(cells)
@@ -217,10 +259,12 @@ def find_config(dataset, recipe, folder, setting=''):
     wanted = _plain(dataset + setting + ('' if recipe in ('', 'paper') else recipe))
     paths = found.get(wanted, [])
     if len(paths) != 1:
-        what = 'no config' if not paths else f"several configs ({', '.join(path.name for path in paths)})"
+        what = 'no config' if not paths else f'several configs ({", ".join(path.name for path in paths)})'
         with_setting = f' and setting {setting!r}' if setting else ''
-        raise ValueError(f'{folder} has {what} for data set {dataset!r} with recipe {recipe or "paper"!r}{with_setting}; '
-                         f"expected one of {', '.join(sorted(found)) or 'none'}, or give the path of a config")
+        raise ValueError(
+            f'{folder} has {what} for data set {dataset!r} with recipe {recipe or "paper"!r}{with_setting}; '
+            f'expected one of {", ".join(sorted(found)) or "none"}, or give the path of a config'
+        )
     return str(paths[0])
 
 
@@ -257,14 +301,17 @@ def read_grid_file(path):
 def _in_words(kinds):
     if kinds is bool:
         return 'true or false'
-    kinds = kinds if isinstance(kinds, tuple) else (kinds, )
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     return ' or '.join(['a list'] * (list in kinds) + ['a mapping'] * (dict in kinds) + ['a text'] * (str in kinds))
 
 
 def _related(value):
     if isinstance(value, dict):
-        return {str(key): KEPT_CHECKPOINTS.get(item, item) if key == 'max_keep_ckpts' else _related(item)
-                for key, item in value.items() if key not in UNRELATED_KEYS}
+        return {
+            str(key): KEPT_CHECKPOINTS.get(item, item) if key == 'max_keep_ckpts' else _related(item)
+            for key, item in value.items()
+            if key not in UNRELATED_KEYS
+        }
     if isinstance(value, (list, tuple)):
         return [_related(item) for item in value if item not in AS_EVER]
     return value
@@ -288,8 +335,7 @@ def _check_folders(cells):
     for cell in cells:
         other = seen.setdefault(cell.folder, cell)
         if other is not cell:
-            raise ValueError(f'two cells of the grid are the same: {other.name} ({other.config}) and {cell.name} '
-                             f'({cell.config})')
+            raise ValueError(f'two cells of the grid are the same: {other.name} ({other.config}) and {cell.name} ({cell.config})')
 
 
 def _plain(name):

@@ -1,11 +1,13 @@
 """All methods compared on a folder of one's own pictures: the study, and what its figures say."""
+
 import csv
 import io
 import json
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 from mmpretrain.registry import MODELS
 
@@ -32,7 +34,7 @@ SETTINGS = {'linear_probe': 'train_cfg.C', 'tip_adapter': 'model.beta'}
 OWN_SEARCH = ('tip_adapter', 'tip_adapter_f', 'amu_tuning')
 
 
-def write_study(folder: Path, pictures: str, clip: Dict[str, Any], arguments: Any) -> Tuple[Path, List[str]]:
+def write_study(folder: Path, pictures: str, clip: dict[str, Any], arguments: Any) -> tuple[Path, list[str]]:
     """Write the study of a folder of pictures, as ``tools/compare_methods.py`` takes it.
 
     Args:
@@ -61,8 +63,10 @@ def write_study(folder: Path, pictures: str, clip: Dict[str, Any], arguments: An
     # Zero-shot CLIP is in every comparison, without a training.
     asked = [name for name in arguments.methods or () if name != 'zero_shot']
     if arguments.methods and not asked:
-        raise ValueError('--methods names zero_shot alone, which is in every comparison; expected at least one method that is '
-                         'trained. For its accuracy alone: mps-clip zero-shot')
+        raise ValueError(
+            '--methods names zero_shot alone, which is in every comparison; expected at least one method that is '
+            'trained. For its accuracy alone: mps-clip zero-shot'
+        )
     for name in asked or [name for name in method_names() if is_trained(name)]:
         try:
             methods[name] = _method(name, options, shots, len(split.classes), arguments.candidates)
@@ -71,17 +75,21 @@ def write_study(folder: Path, pictures: str, clip: Dict[str, Any], arguments: An
                 raise
             left_out.append(f'{name} is left out: {error}')
     study = dict(
-        title=f'Methods on {Path(pictures).resolve().name}', config=base_config(clip['architecture']),
-        baseline=next(iter(methods)), options=options,
+        title=f'Methods on {Path(pictures).resolve().name}',
+        config=base_config(clip['architecture']),
+        baseline=next(iter(methods)),
+        options=options,
         selection=dict(shots=shots, seeds=[101, 102], metric=METRIC, options={'test_dataloader.dataset.subset': 'val'}),
-        report=dict(shots=[shots], seeds=list(range(1, arguments.seeds + 1)), targets=False), methods=methods,
-        columns=[COLUMN])
+        report=dict(shots=[shots], seeds=list(range(1, arguments.seeds + 1)), targets=False),
+        methods=methods,
+        columns=[COLUMN],
+    )
     path = folder / 'study.yaml'  # JSON is YAML, too
     files.put_text(json.dumps(study, ensure_ascii=False, indent=1), path)
     return path, left_out
 
 
-def divided(pictures: str) -> Tuple[Split, str]:
+def divided(pictures: str) -> tuple[Split, str]:
     """Divide pictures into those to train on, to choose settings by and to test on.
 
     Args:
@@ -106,8 +114,10 @@ def divided(pictures: str) -> Tuple[Split, str]:
         for label, name in enumerate(split.classes):
             paths = [path for path, other in split.train if other == label]
             if len(paths) < 2:
-                raise ValueError(f'the class {name!r} of {pictures} has {len(paths)} pictures to train on, expected 2 or more: '
-                                 'settings are chosen by a part of them')
+                raise ValueError(
+                    f'the class {name!r} of {pictures} has {len(paths)} pictures to train on, expected 2 or more: '
+                    'settings are chosen by a part of them'
+                )
             kept, _, chosen_by = divide_class(paths, VAL_FRACTION, 0.0, f'{VAL_SEED}/{name}')
             train += [(path, label) for path in kept]
             val += [(path, label) for path in chosen_by]
@@ -115,7 +125,7 @@ def divided(pictures: str) -> Tuple[Split, str]:
     return split, str(Path(dataset.data_root).resolve())
 
 
-def verdict(folder: Path) -> Tuple[str, str]:
+def verdict(folder: Path) -> tuple[str, str]:
     """Say which method to take, and whether the difference to the others can be told from noise.
 
     Args:
@@ -131,8 +141,10 @@ def verdict(folder: Path) -> Tuple[str, str]:
     shots = study['cells'][0]['shots']
     figures = {name: values_of(study['cells'], name, shots, METRIC) for name in study['choices']}
     means = {name: spread_at(study, name, shots, COLUMN).mean for name in figures}
-    seconds = {name: statistics.fmean(cell['seconds']['training'] for cell in study['cells'] if cell['recipe'] == name)
-               for name in figures}
+    seconds = {
+        name: statistics.fmean(cell['seconds']['training'] for cell in study['cells'] if cell['recipe'] == name)
+        for name in figures
+    }
     zero_shot = zero_shot_of(study, COLUMN)
     if zero_shot is not None:
         figures['zero_shot'] = {seed: zero_shot for values in figures.values() for seed in values}
@@ -141,9 +153,16 @@ def verdict(folder: Path) -> Tuple[str, str]:
     best = ranked[0]
     behind = {name: paired_difference(figures[name], figures[best]) for name in ranked[1:]}
     equal = [name for name in ranked[1:] if not is_certain(behind[name])]
-    rows = [[name, _with_std(study, name, shots, means[name]), '-' if name == best else with_half_width(behind[name], COLUMN),
-             'best' if name == best else 'cannot be told' if name in equal else 'worse', f'{seconds[name]:.0f} s']
-            for name in ranked]
+    rows = [
+        [
+            name,
+            _with_std(study, name, shots, means[name]),
+            '-' if name == best else with_half_width(behind[name], COLUMN),
+            'best' if name == best else 'cannot be told' if name in equal else 'worse',
+            f'{seconds[name]:.0f} s',
+        ]
+        for name in ranked
+    ]
     table = markdown_table(['method', 'accuracy', 'difference to the best [95 %]', '', 'training'], rows)
     return table, _in_words(best, equal, means, seconds, len(figures[best]), study['cells'][0]['test_pictures'])
 
@@ -152,13 +171,15 @@ def _in_words(best, equal, means, seconds, seeds, pictures):
     quickest = min([best, *equal], key=lambda name: seconds[name])
     lines = [f'Take {best}: {means[best]:.2f} % on average over {seeds} draws of the training pictures.']
     if equal:
-        lines.append(f"Whether it is better than {', '.join(equal)} cannot be told from noise.")
+        lines.append(f'Whether it is better than {", ".join(equal)} cannot be told from noise.')
         if quickest != best:
             lines.append(f'Of these, {quickest} takes the least time, and is as good a choice.')
     else:
         lines.append('It is better than all others, beyond what the draws of the training pictures explain.')
-    lines.append(f'All of it is on {pictures} test pictures, of which one is {100 / pictures:.2f} points: intervals are about the '
-                 'draw of the training pictures, not about these. They are per comparison, not corrected for their number.')
+    lines.append(
+        f'All of it is on {pictures} test pictures, of which one is {100 / pictures:.2f} points: intervals are about the '
+        'draw of the training pictures, not about these. They are per comparison, not corrected for their number.'
+    )
     return '\n'.join(lines)
 
 
@@ -171,8 +192,13 @@ def _options_of(where, folder):
     """Return the options that let both data sets of a config read the table."""
     options = dict(data_root=where, **{'default_hooks.checkpoint.interval': 10**6})
     for name in ('train_dataloader.dataset.dataset', 'test_dataloader.dataset'):
-        options.update({f'{name}.type': 'PictureTable', f'{name}.table': str(folder / 'pictures.csv'),
-                        f'{name}.class_file': str(folder / 'classes.yaml')})
+        options.update(
+            {
+                f'{name}.type': 'PictureTable',
+                f'{name}.table': str(folder / 'pictures.csv'),
+                f'{name}.class_file': str(folder / 'classes.yaml'),
+            }
+        )
     return options
 
 

@@ -1,4 +1,5 @@
 """The parts of a config, built as far as they need neither weights nor data."""
+
 import inspect
 import json
 import os.path as osp
@@ -192,8 +193,9 @@ def _build_optimizer(wrapper):
 
 def _build_schedule(schedule):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    return PARAM_SCHEDULERS.build({'end': EPOCH_LENGTH, **schedule},
-                                  default_args=dict(optimizer=optimizer, epoch_length=EPOCH_LENGTH))
+    return PARAM_SCHEDULERS.build(
+        {'end': EPOCH_LENGTH, **schedule}, default_args=dict(optimizer=optimizer, epoch_length=EPOCH_LENGTH)
+    )
 
 
 def _look_up(registry, kind):
@@ -221,4 +223,4 @@ def _check_inherited_arguments(kind, section):
             break
     strangers = [name for name in section if name not in known | {'type'}]
     if strangers:
-        raise TypeError(f"{kind.__name__} takes no {', '.join(map(repr, strangers))}")
+        raise TypeError(f'{kind.__name__} takes no {", ".join(map(repr, strangers))}')

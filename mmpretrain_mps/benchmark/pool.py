@@ -1,4 +1,5 @@
 """Processes for the cells of a grid: as many at a time as asked for, each on its own, none able to harm another."""
+
 import contextlib
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ PRELOADED = ['mmpretrain_mps.benchmark.pool', 'sklearn.datasets']  # the latter 
 GRACE_SECONDS = 5
 
 
-def run_cells(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkpoints=False, report=None, share=''):
+def run_cells(folder, cells, devices=('cpu',), jobs=1, resume=True, keep_checkpoints=False, report=None, share=''):
     """Run all cells that are not done yet.
 
     Each runs in a process of its own that ends with this one, however this one ends. On the CPU the processes are
@@ -70,8 +71,9 @@ def run_cells(folder, cells, devices=('cpu', ), jobs=1, resume=True, keep_checkp
             # A second Ctrl-C must not cut this short.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             _stop([process for process, *_ in running.values()])
-            raise GridInterrupted(f'{len(running)} running cells were stopped, {len(todo)} were not started; the same '
-                                  'command goes on') from None
+            raise GridInterrupted(
+                f'{len(running)} running cells were stopped, {len(todo)} were not started; the same command goes on'
+            ) from None
     return failures
 
 
@@ -94,8 +96,7 @@ def make_slots(devices, jobs):
         raise ValueError("there are no devices; expected GPU numbers, or 'cpu'")
     count = torch.cuda.device_count()
     # Numbers count the visible GPUs, whichever of the machine's they are.
-    visible = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name] or list(
-        map(str, range(count)))
+    visible = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name] or list(map(str, range(count)))
     names = []
     for device in devices:
         if device == 'cpu':
@@ -103,8 +104,10 @@ def make_slots(devices, jobs):
         elif device.isdigit() and int(device) < count:
             names.append(visible[int(device)])
         else:
-            raise ValueError(f"device {device!r} is not there: expected 'cpu'"
-                             + (f' or a number below {count}' if count else '; no GPU is visible'))
+            raise ValueError(
+                f"device {device!r} is not there: expected 'cpu'"
+                + (f' or a number below {count}' if count else '; no GPU is visible')
+            )
     return [names[index % len(names)] for index in range(jobs)]
 
 
@@ -134,8 +137,10 @@ def _start(folder, cell, device, threads, resume, keep_checkpoints):
     if context.get_start_method() == 'forkserver':
         context.set_forkserver_preload(PRELOADED)
     # Libraries read these once, at import: they must be right before the process exists.
-    variables = dict(CUDA_VISIBLE_DEVICES=device,
-                     **{name: str(threads) for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')})
+    variables = dict(
+        CUDA_VISIBLE_DEVICES=device,
+        **{name: str(threads) for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')},
+    )
     process = context.Process(target=_run_in_child, args=(str(folder), cell, variables, threads, resume, keep_checkpoints))
     with _environment(variables):
         process.start()

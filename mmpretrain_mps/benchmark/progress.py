@@ -1,4 +1,5 @@
 """Lines that say how far a grid is."""
+
 import statistics
 from collections import defaultdict
 
@@ -37,8 +38,9 @@ class Progress:
             fused = result['metrics'].get('accuracy/fused')
             outcome = 'done' if fused is None else f'{fused:.2f} %'
         count = self.total - len(self.left)
-        self.report(f'[{count:>{len(str(self.total))}}/{self.total}] {cell.name}: {outcome}, {in_words(seconds)}'
-                    f'{self._time_left()}')
+        self.report(
+            f'[{count:>{len(str(self.total))}}/{self.total}] {cell.name}: {outcome}, {in_words(seconds)}{self._time_left()}'
+        )
 
     def alive(self, running, waiting):
         """Report that nothing ended for a while.

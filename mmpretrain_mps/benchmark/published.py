@@ -1,4 +1,5 @@
 """Figures that others have published, to stand beside those that a grid measures."""
+
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,7 +77,8 @@ def published_of(grid, path, labels, cells):
     _check_keys('published', _mapping('published', section, path), PUBLISHED_KEYS, path)
     _check_source('published', section.get('source'), path)
     recipes, methods, means, speed, base_to_new = (
-        _mapping(f'published.{key}', section.get(key) or {}, path) for key in PUBLISHED_KEYS[1:])
+        _mapping(f'published.{key}', section.get(key) or {}, path) for key in PUBLISHED_KEYS[1:]
+    )
     _check_keys('published.speed', speed, SPEED_KEYS, path)
     _check_keys('published.recipes', recipes, tuple(grid.get('recipes') or ()), path)
     ours = _labels_of_methods(cells)
@@ -92,28 +94,43 @@ def published_of(grid, path, labels, cells):
     whole = set(run) == set(all_datasets)
     wanted |= {MEAN} if whole else set()
     values, sources = {}, {}
-    quoted = [(f'published.recipes.{recipe}', [label for label, name in labels.items() if name == recipe], of_recipe)
-              for recipe, of_recipe in recipes.items()]
+    quoted = [
+        (f'published.recipes.{recipe}', [label for label, name in labels.items() if name == recipe], of_recipe)
+        for recipe, of_recipe in recipes.items()
+    ]
     quoted += [(f'published.methods.{name}', ours.get(name, [name]), of_method) for name, of_method in methods.items()]
     for where, names, of_method in quoted:
         figures = _figures_of(where, of_method, tuple(sorted(columns)), names, sources, path)
         for column, of_column in figures.items():
             _check_figures(f'{where}.{column}', of_column, path)
-            values.update({(name, column, number): float(value) for name in names
-                           for number, value in of_column.items() if column in wanted and number in shots})
+            values.update(
+                {
+                    (name, column, number): float(value)
+                    for name in names
+                    for number, value in of_column.items()
+                    if column in wanted and number in shots
+                }
+            )
     halves = {}
     for name, of_method in base_to_new.items():
         where, names = f'published.base_to_new.{name}', ours.get(name, [name])
         figures = _figures_of(where, of_method, tuple(sorted({*all_datasets, MEAN})), names, sources, path)
         for column, of_column in figures.items():
             _check_halves(f'{where}.{column}', of_column, path)
-            halves.update({(name, column): tuple(map(float, of_column)) for name in names
-                           if column in run or column == MEAN and whole})
+            halves.update(
+                {(name, column): tuple(map(float, of_column)) for name in names if column in run or column == MEAN and whole}
+            )
     shown = {name for name, *_ in (*values, *halves)}
     elsewhere = [f'for {name}: {text}' for name, text in sources.items() if name in shown]
-    return Published('; '.join([section['source'], *elsewhere]), values, run,
-                     {name: tuple(members) for name, members in means.items() if name in wanted}, dict(speed),
-                     tuple(name for name in {**methods, **base_to_new} if name not in ours), halves)
+    return Published(
+        '; '.join([section['source'], *elsewhere]),
+        values,
+        run,
+        {name: tuple(members) for name, members in means.items() if name in wanted},
+        dict(speed),
+        tuple(name for name in {**methods, **base_to_new} if name not in ours),
+        halves,
+    )
 
 
 def _labels_of_methods(cells):
@@ -167,8 +184,10 @@ def _check_source(where, source, path):
 def _check_methods(methods, taken, path):
     ours = [name for name in methods if name in taken]
     if ours:
-        raise ValueError(f"{path}: published.methods holds {', '.join(map(repr, ours))}, which is a recipe that the grid "
-                         'runs; expected other names, or the figures under published.recipes')
+        raise ValueError(
+            f'{path}: published.methods holds {", ".join(map(repr, ours))}, which is a recipe that the grid '
+            'runs; expected other names, or the figures under published.recipes'
+        )
 
 
 def _check_halves(where, figures, path):
@@ -183,12 +202,14 @@ def _is_percentage(value):
 def _check_keys(where, section, known, path):
     unknown = [key for key in section if key not in known]
     if unknown:
-        raise ValueError(f"{path}: {where} holds {', '.join(map(repr, unknown))}; expected some of "
-                         f"{', '.join(map(str, known)) or 'nothing'}")
+        raise ValueError(
+            f'{path}: {where} holds {", ".join(map(repr, unknown))}; expected some of {", ".join(map(str, known)) or "nothing"}'
+        )
 
 
 def _check_figures(where, figures, path):
     for shots, value in figures.items() if isinstance(figures, dict) else [(None, figures)]:
         if not isinstance(shots, int) or shots < 0 or not _is_percentage(value):
-            raise ValueError(f'{path}: {where} is {figures!r}; expected numbers of shots, 0 for zero-shot, each with a '
-                             'percentage')
+            raise ValueError(
+                f'{path}: {where} is {figures!r}; expected numbers of shots, 0 for zero-shot, each with a percentage'
+            )

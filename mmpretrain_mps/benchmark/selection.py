@@ -1,4 +1,5 @@
 """Which checkpoint of a run is reported, and the refusal to choose it on test pictures."""
+
 from ..engine import command_line
 from ..engine.test_pictures import shows_test_pictures
 
@@ -23,22 +24,25 @@ def apply_selection(cfg, select):
     if select == 'test':
         raise ValueError(
             "selection on the test split is refused: it reports what it was chosen by. Use 'last', or 'val' "
-            'with a validation split')
+            'with a validation split'
+        )
     if select not in ('last', 'val'):
         raise ValueError(f"select is {select!r}, expected 'last' or 'val'")
     chooser = _chooser(cfg)
     if (chooser or select == 'val') and shows_test_pictures(cfg.get('val_dataloader'), cfg.get('test_dataloader')):
         raise ValueError(
-            f"selection on the test split is refused: {chooser or 'select=val'} chooses by val_dataloader, "
-            'which shows the test pictures. Give it a validation split, or report the last epoch')
+            f'selection on the test split is refused: {chooser or "select=val"} chooses by val_dataloader, '
+            'which shows the test pictures. Give it a validation split, or report the last epoch'
+        )
     if select == 'last':
         _checkpoint_hook(cfg).pop('save_best', None)
         if chooser not in (EARLY_STOPPING, IN_TRAINING):
             command_line.without_validation(cfg)
         return
     if not cfg.get('val_dataloader'):
-        raise ValueError('select=val needs val_dataloader, val_cfg and val_evaluator in the config; this one has no '
-                         'validation split')
+        raise ValueError(
+            'select=val needs val_dataloader, val_cfg and val_evaluator in the config; this one has no validation split'
+        )
     _checkpoint_hook(cfg).update(save_best=MONITORED, rule='greater')
     if cfg.train_cfg.get('val_interval', 1) >= cfg.train_cfg.get('max_epochs', float('inf')):
         cfg.train_cfg.val_interval = 1

@@ -1,4 +1,5 @@
 """Jobs of Slurm for the cells of a grid: one each, submitted by submitit and waited for."""
+
 import functools
 import importlib.util
 import os
@@ -25,8 +26,9 @@ MOST_JOBS = 1000
 MOST_RETURNS = 10
 SIGNAL, SIGNAL_SECONDS = getattr(signal, 'SIGUSR1', signal.SIGTERM), 90  # before the end; Windows has no such signal
 # Any other state is one from which a job may still give a result, such as when it goes back into the queue.
-ENDED = frozenset({'BOOT_FAIL', 'CANCELLED', 'COMPLETED', 'DEADLINE', 'FAILED', 'NODE_FAIL', 'OUT_OF_MEMORY', 'PREEMPTED',
-                   'REVOKED', 'TIMEOUT'})
+ENDED = frozenset(
+    {'BOOT_FAIL', 'CANCELLED', 'COMPLETED', 'DEADLINE', 'FAILED', 'NODE_FAIL', 'OUT_OF_MEMORY', 'PREEMPTED', 'REVOKED', 'TIMEOUT'}
+)
 OPTION = re.compile(r'[a-z][a-z-]*')
 # Options of sbatch that are said here: one process for each cell, and files below JOB_FOLDER.
 RESERVED = ('array', 'error', 'nodes', 'ntasks', 'ntasks-per-node', 'open-mode', 'output', 'requeue', 'no-requeue', 'signal')
@@ -62,6 +64,7 @@ class CellJob:
     def checkpoint(self):
         """Return the job that goes on where this one is cut off, as submitit asks for it."""
         from submitit.helpers import DelayedSubmission
+
         return DelayedSubmission(CellJob(self.folder, self.cell, True, self.keep_checkpoints))
 
 
@@ -82,16 +85,21 @@ def check_options(options):
         ValueError: If this machine submits no jobs, or an option is none of sbatch, not for the user to give, or missing.
     """
     if importlib.util.find_spec('submitit') is None:
-        raise ImportError("--executor slurm needs the package submitit, which is not installed; install it with "
-                          "`pip install -e '.[slurm]'`")
+        raise ImportError(
+            "--executor slurm needs the package submitit, which is not installed; install it with `pip install -e '.[slurm]'`"
+        )
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
-        raise ValueError(f"--executor slurm needs {', '.join(missing)} of Slurm, not found in PATH; call it where jobs are "
-                         'submitted from, or run shares of the grid by --shard')
+        raise ValueError(
+            f'--executor slurm needs {", ".join(missing)} of Slurm, not found in PATH; call it where jobs are '
+            'submitted from, or run shares of the grid by --shard'
+        )
     for name in options:
         if not OPTION.fullmatch(name) or name in RESERVED:
-            raise ValueError(f"--slurm {name}={options[name]}: expected a long option of sbatch without dashes in front, such as "
-                             f"partition, time, gpus, mem, cpus-per-task, and none of {', '.join(RESERVED)}")
+            raise ValueError(
+                f'--slurm {name}={options[name]}: expected a long option of sbatch without dashes in front, such as '
+                f'partition, time, gpus, mem, cpus-per-task, and none of {", ".join(RESERVED)}'
+            )
     if not options.get('time'):
         raise ValueError('--slurm has no time; expected the longest time that one run may take, such as --slurm time=2:00:00')
 
@@ -129,7 +137,7 @@ def run_on_slurm(folder, cells, options, jobs=None, resume=True, keep_checkpoint
     with looked_after(folder, share):
         try:
             for first in range(0, len(todo), MOST_JOBS):
-                running += _submit(folder, todo[first:first + MOST_JOBS], options, jobs, resume, keep_checkpoints)
+                running += _submit(folder, todo[first : first + MOST_JOBS], options, jobs, resume, keep_checkpoints)
             told = started = time.time()
             while running:
                 time.sleep(POLL_SECONDS)
@@ -140,8 +148,12 @@ def run_on_slurm(folder, cells, options, jobs=None, resume=True, keep_checkpoint
                     result = _late_result(folder, cell)
                     if result is None:
                         failures.append(_failure(folder, cell, job, states.get(job.job_id, 'ended')))
-                    progress.ended(cell, result, sum(result['seconds'].values()) if result else time.time() - started,
-                                   None if result else failures[-1].reason)
+                    progress.ended(
+                        cell,
+                        result,
+                        sum(result['seconds'].values()) if result else time.time() - started,
+                        None if result else failures[-1].reason,
+                    )
                 if states and running and time.time() - told > HEARTBEAT_SECONDS:
                     computing = sum(states[job.job_id] == 'RUNNING' for job, _ in running)
                     progress.alive(computing, len(running) - computing)
@@ -156,19 +168,27 @@ def run_on_slurm(folder, cells, options, jobs=None, resume=True, keep_checkpoint
 def _submit(folder, cells, options, jobs, resume, keep_checkpoints):
     """Submit a job for each cell, as one array; return pairs of jobs and cells."""
     import submitit
+
     executor = submitit.SlurmExecutor(folder / JOB_FOLDER, max_num_timeout=MOST_RETURNS)
     # To submitit, a time of 0 makes every return count; the real one is among the options, which have the last word.
     executor.update_parameters(
-        job_name='mmpretrain_mps', time=0, wckey=None, array_parallelism=jobs or MOST_JOBS, use_srun=True,
-        additional_parameters={'signal': f'{SIGNAL.name[3:]}@{SIGNAL_SECONDS}', **{
-            name: True if value == 'true' else str(value) for name, value in options.items()}},
+        job_name='mmpretrain_mps',
+        time=0,
+        wckey=None,
+        array_parallelism=jobs or MOST_JOBS,
+        use_srun=True,
+        additional_parameters={
+            'signal': f'{SIGNAL.name[3:]}@{SIGNAL_SECONDS}',
+            **{name: True if value == 'true' else str(value) for name, value in options.items()},
+        },
         # Since Slurm 22.05 srun does not take it over from sbatch.
-        srun_args=[f"--cpus-per-task={options['cpus-per-task']}"] if 'cpus-per-task' in options else [])
+        srun_args=[f'--cpus-per-task={options["cpus-per-task"]}'] if 'cpus-per-task' in options else [],
+    )
     try:
         with executor.batch():
             submitted = [executor.submit(CellJob(str(folder), cell, resume, keep_checkpoints)) for cell in cells]
     except submitit.core.utils.FailedJobError as error:
-        raise ValueError(f"sbatch refuses the jobs: {' '.join(str(error).split())}; change --slurm") from None
+        raise ValueError(f'sbatch refuses the jobs: {" ".join(str(error).split())}; change --slurm') from None
     return list(zip(submitted, cells))
 
 
@@ -177,8 +197,9 @@ def _states():
 
     Its accounting would know more, but not every cluster has it.
     """
-    answer = subprocess.run(['squeue', '--me', '--array', '--noheader', '--states=all', '--format=%i %T'], capture_output=True,
-                            text=True)
+    answer = subprocess.run(
+        ['squeue', '--me', '--array', '--noheader', '--states=all', '--format=%i %T'], capture_output=True, text=True
+    )
     return None if answer.returncode else dict(line.split() for line in answer.stdout.splitlines())
 
 

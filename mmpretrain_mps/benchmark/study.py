@@ -1,4 +1,5 @@
 """A comparison of methods: each chooses its settings on validation pictures, with the same budget; then all are tested."""
+
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,10 +111,18 @@ def read_study(path):
     _check_keys(content['report'], REPORT_KEYS, ('shots', 'seeds'), f'{path}: report')
     _check_types(path, content)
     methods = [_read_method(path, name, method, content['config']) for name, method in content['methods'].items()]
-    study = Study(content.get('title', path.stem), content['baseline'], content.get('options') or {},
-                  content['selection'], content['report'], methods,
-                  [_read_column(path, column) for column in content['columns']], content.get('claims') or [],
-                  content.get('trade_off') or [], str(path))
+    study = Study(
+        content.get('title', path.stem),
+        content['baseline'],
+        content.get('options') or {},
+        content['selection'],
+        content['report'],
+        methods,
+        [_read_column(path, column) for column in content['columns']],
+        content.get('claims') or [],
+        content.get('trade_off') or [],
+        str(path),
+    )
     _check_whole(path, study)
     return study
 
@@ -134,14 +143,18 @@ def only(study, names):
     known = [method.name for method in study.methods]
     strangers = [name for name in names if name not in known]
     if strangers or study.baseline not in names:
-        wrong = (f"there is no {', '.join(map(repr, strangers))}" if strangers else
-                 f'the baseline {study.baseline!r} is missing')
-        raise ValueError(f"methods {' '.join(names)}: {wrong}; the study has {', '.join(known)}, and all are compared "
-                         f'with {study.baseline}')
-    claims = [{**claim, 'than': [name for name in listed(claim['than']) if name in names]}
-              for claim in study.claims if claim['method'] in names]
-    return study._replace(methods=[method for method in study.methods if method.name in names],
-                          claims=[claim for claim in claims if claim['than']])
+        wrong = f'there is no {", ".join(map(repr, strangers))}' if strangers else f'the baseline {study.baseline!r} is missing'
+        raise ValueError(
+            f'methods {" ".join(names)}: {wrong}; the study has {", ".join(known)}, and all are compared with {study.baseline}'
+        )
+    claims = [
+        {**claim, 'than': [name for name in listed(claim['than']) if name in names]}
+        for claim in study.claims
+        if claim['method'] in names
+    ]
+    return study._replace(
+        methods=[method for method in study.methods if method.name in names], claims=[claim for claim in claims if claim['than']]
+    )
 
 
 def selection_cells(study):
@@ -155,10 +168,16 @@ def selection_cells(study):
     """
     cells = []
     for method in study.methods:
-        treatments = [method.treatment(_candidate_name(method, index), candidate)
-                      for index, candidate in enumerate(method.candidates)]
-        cells += make_cells([method.config], [study.selection['shots']], study.selection['seeds'],
-                            options={**study.options, **(study.selection.get('options') or {})}, treatments=treatments)
+        treatments = [
+            method.treatment(_candidate_name(method, index), candidate) for index, candidate in enumerate(method.candidates)
+        ]
+        cells += make_cells(
+            [method.config],
+            [study.selection['shots']],
+            study.selection['seeds'],
+            options={**study.options, **(study.selection.get('options') or {})},
+            treatments=treatments,
+        )
     return cells
 
 
@@ -179,8 +198,7 @@ def choose(study, results):
     scores = {}
     for result in results:
         if metric not in result['metrics']:
-            raise ValueError(f"a run of {result['recipe']} has no {metric!r} to select by; it has "
-                             f"{', '.join(result['metrics'])}")
+            raise ValueError(f'a run of {result["recipe"]} has no {metric!r} to select by; it has {", ".join(result["metrics"])}')
         scores.setdefault(result['recipe'], {})[result['seed']] = result['metrics'][metric]
     choices = {}
     for method in study.methods:
@@ -209,8 +227,7 @@ def edges_of(candidates, chosen):
     edges = {}
     for name, value in chosen.items():
         values = {candidate.get(name) for candidate in candidates}
-        if len(values) > 1 and all(isinstance(other, (int, float)) for other in values) and (
-                value in (min(values), max(values))):
+        if len(values) > 1 and all(isinstance(other, (int, float)) for other in values) and (value in (min(values), max(values))):
             edges[name] = value
     return edges
 
@@ -227,9 +244,14 @@ def report_cells(study, choices):
     """
     cells = []
     for method in study.methods:
-        cells += make_cells([method.config], study.report['shots'], study.report['seeds'], options=study.options,
-                            with_targets=study.report.get('targets', True),
-                            treatments=[method.treatment(method.name, choices[method.name].options)])
+        cells += make_cells(
+            [method.config],
+            study.report['shots'],
+            study.report['seeds'],
+            options=study.options,
+            with_targets=study.report.get('targets', True),
+            treatments=[method.treatment(method.name, choices[method.name].options)],
+        )
     return cells
 
 
@@ -245,8 +267,11 @@ def values_of(results, method, shots, metric):
     Returns:
         dict[int, float]: By seed; runs without the figure are left out.
     """
-    return {result['seed']: result['metrics'][metric] for result in results
-            if result['recipe'] == method and result['shots'] == shots and metric in result['metrics']}
+    return {
+        result['seed']: result['metrics'][metric]
+        for result in results
+        if result['recipe'] == method and result['shots'] == shots and metric in result['metrics']
+    }
 
 
 def paired_difference(ours, theirs):
@@ -282,9 +307,14 @@ def _candidate_name(method, index):
 
 def _check_types(path, content):
     selection, report = content['selection'], content['report']
-    for name, value, kind in (('methods', content['methods'], dict), ('columns', content['columns'], list),
-                              ('selection.shots', selection['shots'], int), ('selection.seeds', selection['seeds'], list),
-                              ('report.shots', report['shots'], list), ('report.seeds', report['seeds'], list)):
+    for name, value, kind in (
+        ('methods', content['methods'], dict),
+        ('columns', content['columns'], list),
+        ('selection.shots', selection['shots'], int),
+        ('selection.seeds', selection['seeds'], list),
+        ('report.shots', report['shots'], list),
+        ('report.seeds', report['seeds'], list),
+    ):
         if not isinstance(value, kind) or not value:
             expected = {dict: 'a mapping', list: 'a list', int: 'a whole number from 1 on'}[kind]
             raise ValueError(f'{path}: {name} is {value!r}, expected {expected}')
@@ -324,28 +354,30 @@ def _check_claims(path, claims):
     for claim in claims or ():
         if not isinstance(claim, dict):
             raise ValueError(f'{path}: claims holds {claim!r}, expected a mapping')
-        _check_switch(f"{path}: grows of claim {claim.get('text')!r}", claim.get('grows', False))
+        _check_switch(f'{path}: grows of claim {claim.get("text")!r}', claim.get('grows', False))
 
 
 def _read_method(path, name, method, config):
     owner = f'{path}: method {name!r}'
-    _check_keys(method, METHOD_KEYS, ('candidates', ), owner)
+    _check_keys(method, METHOD_KEYS, ('candidates',), owner)
     candidates = method['candidates']
     if not isinstance(candidates, list) or not candidates or not all(isinstance(entry, dict) for entry in candidates):
-        raise ValueError(f'{owner} needs a list of candidates, each a mapping of config names to values, but has '
-                         f'{candidates!r}')
+        raise ValueError(f'{owner} needs a list of candidates, each a mapping of config names to values, but has {candidates!r}')
     for index, candidate in enumerate(candidates):
         first = candidates.index(candidate)
         if first < index:
-            raise ValueError(f'{owner} has equal candidates, number {first + 1} and {index + 1}: {candidate}; expected '
-                             'different ones')
+            raise ValueError(
+                f'{owner} has equal candidates, number {first + 1} and {index + 1}: {candidate}; expected different ones'
+            )
     _check_options(owner, method)
     file = str(path.parent / method.get('config', config))
     check_named_config(file, path)
     label, by, recipe = method.get('label', name), method.get('method', ''), method.get('recipe', RECIPES[0])
     if recipe not in RECIPES or (by and not isinstance(by, str)) or ('recipe' in method and not by):
-        raise ValueError(f"{owner} has method={by!r} and recipe={recipe!r}, expected the name of a method, and one of its "
-                         f"recipes {', '.join(RECIPES)}")
+        raise ValueError(
+            f'{owner} has method={by!r} and recipe={recipe!r}, expected the name of a method, and one of its '
+            f'recipes {", ".join(RECIPES)}'
+        )
     if by:
         check_named_config(by, path)
         try:
@@ -362,10 +394,10 @@ def _read_column(path, column):
     _check_keys(column, COLUMN_KEYS, ('metric', 'title'), f'{path}: a column')
     better = column.get('better', 'higher')
     if better not in DIRECTIONS:
-        raise ValueError(f"{path}: column {column['title']!r} has better={better!r}, expected one of {DIRECTIONS}")
+        raise ValueError(f'{path}: column {column["title"]!r} has better={better!r}, expected one of {DIRECTIONS}')
     digits = column.get('digits', 2)
     if not isinstance(digits, int) or isinstance(digits, bool) or digits < 0:
-        raise ValueError(f"{path}: column {column['title']!r} has digits={digits!r}, expected a whole number from 0 on")
+        raise ValueError(f'{path}: column {column["title"]!r} has digits={digits!r}, expected a whole number from 0 on')
     return Column(column['metric'], column['title'], better, column.get('zero_shot', ''), digits)
 
 
@@ -375,9 +407,10 @@ def _check_keys(content, known, needed, owner):
     unknown = [key for key in content if key not in known]
     missing = [key for key in needed if key not in content]
     if unknown or missing:
-        what = [f"holds {', '.join(map(repr, unknown))}"] * bool(unknown) + [
-            f"lacks {', '.join(map(repr, missing))}"] * bool(missing)
-        raise ValueError(f"{owner} {' and '.join(what)}; expected {', '.join(known)}")
+        what = [f'holds {", ".join(map(repr, unknown))}'] * bool(unknown) + [f'lacks {", ".join(map(repr, missing))}'] * bool(
+            missing
+        )
+        raise ValueError(f'{owner} {" and ".join(what)}; expected {", ".join(known)}')
 
 
 def _check_whole(path, study):

@@ -1,4 +1,5 @@
 """From the flags of tools/compare_methods.py to the tables of a study."""
+
 from pathlib import Path
 
 from ..utils.locking import leased
@@ -39,17 +40,33 @@ def run(arguments, report):
     earlier = read_study_results(arguments.against) if arguments.against else None
     if arguments.methods:
         study = only(study, arguments.methods)
-    to_select, to_report = selection_cells(study), report_cells(
-        study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
+    to_select, to_report = (
+        selection_cells(study),
+        report_cells(study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods}),
+    )
     refuse_test_pictures(arguments.study, to_select, to_report)
     require_what_is_needed(to_report)
     failures = []
     try:
-        selection = _results(folder / 'selection', to_select, arguments.study, execution._replace(keep_checkpoints=False), report,
-                             [study.selection['metric']], failures)
+        selection = _results(
+            folder / 'selection',
+            to_select,
+            arguments.study,
+            execution._replace(keep_checkpoints=False),
+            report,
+            [study.selection['metric']],
+            failures,
+        )
         choices = choose(study, selection) if selection else None
-        results = choices and _results(folder / 'report', _baseline_first(study, report_cells(study, choices)), arguments.study,
-                                       execution, report, _figures_of(study), failures)
+        results = choices and _results(
+            folder / 'report',
+            _baseline_first(study, report_cells(study, choices)),
+            arguments.study,
+            execution,
+            report,
+            _figures_of(study),
+            failures,
+        )
     except GridInterrupted as interruption:
         report(f'interrupted: {interruption}')
         return INTERRUPTED
@@ -81,9 +98,11 @@ def refuse_test_pictures(study, to_select, to_report):
     reported = _test_loaders(to_report)
     for config, loader in _test_loaders(to_select).items():
         if any(shows_test_pictures(loader, other) for other in reported.values()):
-            raise ValueError(f'{study}: settings would be chosen by test pictures. selection.options must give '
-                             f'test_dataloader of {config[0]} a validation split, such as '
-                             'test_dataloader.dataset.subset: val')
+            raise ValueError(
+                f'{study}: settings would be chosen by test pictures. selection.options must give '
+                f'test_dataloader of {config[0]} a validation split, such as '
+                'test_dataloader.dataset.subset: val'
+            )
 
 
 def _test_loaders(cells):
@@ -106,7 +125,7 @@ def require_what_is_needed(cells):
         needs.look_for(read_cell_config(cell))
     absent = [*needs.missing, *needs.skipped]
     if absent:
-        raise FileNotFoundError(f"what the study needs is not all there: {'; '.join(absent)}")
+        raise FileNotFoundError(f'what the study needs is not all there: {"; ".join(absent)}')
 
 
 def _baseline_first(study, cells):
@@ -138,5 +157,6 @@ def _results(folder, cells, study, execution, report, wanted, failures):
 def _require_figures(study, cell, metrics, wanted):
     absent = [metric for metric in wanted if metric not in metrics]
     if absent:
-        raise ValueError(f"{study} asks for {', '.join(map(repr, absent))}, which {cell.name} did not give; it gave "
-                         f"{', '.join(metrics)}")
+        raise ValueError(
+            f'{study} asks for {", ".join(map(repr, absent))}, which {cell.name} did not give; it gave {", ".join(metrics)}'
+        )

@@ -1,4 +1,5 @@
 """What a study wrote into ``study.json``: to read, to look figures up in, to lay out as rows of tables, to compare."""
+
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,14 +13,25 @@ STUDY_FILE = 'study.json'
 STUDY_FORMAT = 'mmpretrain_mps-study-1'
 # What the readers of a study count on.
 STUDY = {
-    'study': str, 'baseline': str, 'selected': str, 'trade_off': [str],
+    'study': str,
+    'baseline': str,
+    'selected': str,
+    'trade_off': [str],
     'columns': [{'metric': str, 'title': str, 'better': str, 'zero_shot': or_none(str), 'digits': count}],
-    'choices': {'*': {'label': str, 'chosen': dict, 'options': dict, 'candidates': [
-        {'options': dict, 'mean': or_none(number), 'std': or_none(number)}]}},
+    'choices': {
+        '*': {
+            'label': str,
+            'chosen': dict,
+            'options': dict,
+            'candidates': [{'options': dict, 'mean': or_none(number), 'std': or_none(number)}],
+        }
+    },
     'summary': [{'method': str, 'shots': count, 'metric': str, 'mean': number}],
-    'claims': [{'text': str, 'method': str, 'metric': str, 'verdict': str, 'difference': or_none(number),
-                'half_width': or_none(number)}],
-    'cells': [RESULT]}
+    'claims': [
+        {'text': str, 'method': str, 'metric': str, 'verdict': str, 'difference': or_none(number), 'half_width': or_none(number)}
+    ],
+    'cells': [RESULT],
+}
 # Sums in another order move the last digits of a figure; a picture more or less moves it by far more.
 ROUNDING = 1e-6
 
@@ -51,16 +63,19 @@ def read_study_results(folder):
         raise ValueError(f'{file} has the format {found!r}, expected {STUDY_FORMAT!r}')
     check_shape(content, STUDY, file)
     methods, metrics = set(content['choices']), {column['metric'] for column in content['columns']}
-    for what, named, known in (('the baseline', [content['baseline']], methods),
-                               ('claims', [claim['method'] for claim in content['claims']], methods),
-                               ('claims', [claim['metric'] for claim in content['claims']], metrics),
-                               ('trade_off', content['trade_off'], metrics)):
+    for what, named, known in (
+        ('the baseline', [content['baseline']], methods),
+        ('claims', [claim['method'] for claim in content['claims']], methods),
+        ('claims', [claim['metric'] for claim in content['claims']], metrics),
+        ('trade_off', content['trade_off'], metrics),
+    ):
         strangers = sorted(set(named) - known)
         if strangers:
-            raise ValueError(f"{file}: {what} names {', '.join(map(repr, strangers))}, which is none of "
-                             f"{', '.join(sorted(known)) or 'none'}")
+            raise ValueError(
+                f'{file}: {what} names {", ".join(map(repr, strangers))}, which is none of {", ".join(sorted(known)) or "none"}'
+            )
     if not content['columns'] or not content['summary']:
-        raise ValueError(f"{file} has no {'columns' if not content['columns'] else 'summary'}; the study has no figures")
+        raise ValueError(f'{file} has no {"columns" if not content["columns"] else "summary"}; the study has no figures')
     return content
 
 
@@ -87,8 +102,7 @@ def spread_at(study, method, shots, column):
 
 def difference_at(study, method, shots, column):
     """Return the difference to the baseline, paired by seed, or None where there is none."""
-    return paired_difference(*(values_of(study['cells'], name, shots, column['metric'])
-                               for name in (method, study['baseline'])))
+    return paired_difference(*(values_of(study['cells'], name, shots, column['metric']) for name in (method, study['baseline'])))
 
 
 def zero_shot_of(study, column):
@@ -115,8 +129,9 @@ def figures_rows(study, shots):
     columns = study['columns']
     rows = [['zero-shot', *(_number(zero_shot_of(study, column), column) for column in columns)]]
     for method in study['choices']:
-        rows.append([label_of(study, method), *(_with_spread(spread_at(study, method, shots, column), column)
-                                                for column in columns)])
+        rows.append(
+            [label_of(study, method), *(_with_spread(spread_at(study, method, shots, column), column) for column in columns)]
+        )
     return ['method', *(column['title'] for column in columns)], rows
 
 
@@ -133,8 +148,11 @@ def differences_rows(study, shots, write):
         tuple[list[str], list[list[str]]]: Headings and rows.
     """
     columns = study['columns']
-    rows = [[label_of(study, method), *(write(difference_at(study, method, shots, column), column) for column in columns)]
-            for method in study['choices'] if method != study['baseline']]
+    rows = [
+        [label_of(study, method), *(write(difference_at(study, method, shots, column), column) for column in columns)]
+        for method in study['choices']
+        if method != study['baseline']
+    ]
     return ['method', *(column['title'] for column in columns)], rows
 
 
@@ -153,7 +171,7 @@ def with_interval(difference, column):
     text = _number(difference.mean, column, '+')
     if difference.half_width is None:
         return text
-    text += f" [{', '.join(_number(end, column, '+') for end in difference.interval)}]"
+    text += f' [{", ".join(_number(end, column, "+") for end in difference.interval)}]'
     return f'**{text}**' if is_certain(difference) else text
 
 
@@ -192,11 +210,12 @@ def agreement_of(study, earlier):
     Raises:
         ValueError: If they have no figure in common.
     """
-    names = [{tuple(row[key] for key in ('method', 'shots', 'metric')) for row in content['summary']}
-             for content in (study, earlier)]
+    names = [
+        {tuple(row[key] for key in ('method', 'shots', 'metric')) for row in content['summary']} for content in (study, earlier)
+    ]
     equal, outside, shared = 0, [], names[0] & names[1]
     if not shared:
-        raise ValueError(f"{study['study']!r} and {earlier['study']!r} have no figure in common to compare")
+        raise ValueError(f'{study["study"]!r} and {earlier["study"]!r} have no figure in common to compare')
     for method, shots, metric in sorted(shared):
         ours, theirs = (values_of(content['cells'], method, shots, metric) for content in (study, earlier))
         equal += ours.keys() == theirs.keys() and all(abs(ours[seed] - theirs[seed]) <= ROUNDING for seed in ours)
@@ -204,24 +223,31 @@ def agreement_of(study, earlier):
         half_width = before.half_width or 0
         if abs(mean - before.mean) > half_width + ROUNDING:
             outside.append((label_of(study, method), shots, column_of(study, metric)['title'], before.mean, half_width, mean))
-    others = [label_of(study, method) for method in study['choices'] if method in earlier['choices']
-              and study['choices'][method]['chosen'] != earlier['choices'][method]['chosen']]
+    others = [
+        label_of(study, method)
+        for method in study['choices']
+        if method in earlier['choices'] and study['choices'][method]['chosen'] != earlier['choices'][method]['chosen']
+    ]
     return Agreement(len(shared), equal, len(shared) - len(outside), outside, others, len(names[0] ^ names[1]))
 
 
 def agreement_text(agreement, folder):
     """Return an agreement in words: what is equal, what lies within the intervals, what does not."""
-    lines = [f'compared with {folder}: {agreement.inside} of {agreement.figures} means lie within the 95 % interval of the '
-             f'earlier one, {agreement.equal} are equal run by run']
+    lines = [
+        f'compared with {folder}: {agreement.inside} of {agreement.figures} means lie within the 95 % interval of the '
+        f'earlier one, {agreement.equal} are equal run by run'
+    ]
     lines += [f'{agreement.alone} means are of one of the two alone'] * bool(agreement.alone)
     lines += [f'other settings were chosen for: {", ".join(agreement.choices)}'] * bool(agreement.choices)
-    lines += [f'outside: {label}, {shots} shots, {title}: {before:.3f} ± {half:.3f} before, {mean:.3f} now'
-              for label, shots, title, before, half, mean in agreement.outside]
+    lines += [
+        f'outside: {label}, {shots} shots, {title}: {before:.3f} ± {half:.3f} before, {mean:.3f} now'
+        for label, shots, title, before, half, mean in agreement.outside
+    ]
     return '\n'.join(lines)
 
 
 def _number(value, column, sign=''):
-    return '-' if value is None else f"{value:{sign}.{column['digits']}f}"
+    return '-' if value is None else f'{value:{sign}.{column["digits"]}f}'
 
 
 def _with_spread(spread, column):

@@ -1,4 +1,5 @@
 """What a study found, as JSON, CSV and Markdown."""
+
 import json
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from .summary import spread_of
 from .tables import results_csv
 
 DIFFERENCE_NOTE = (
-    'Difference to {baseline}, paired by seed (same pictures, same order): mean [95 % interval, Student\'s t]. Bold: the '
-    'interval leaves out 0. Intervals are per cell of the table, not corrected for their number.')
+    "Difference to {baseline}, paired by seed (same pictures, same order): mean [95 % interval, Student's t]. Bold: the "
+    'interval leaves out 0. Intervals are per cell of the table, not corrected for their number.'
+)
 ARROWS = {'higher': ' ↑', 'lower': ' ↓', '': ''}
 
 
@@ -37,10 +39,18 @@ def study_content(study, choices, results):
     Returns:
         dict: Content of ``study.json``.
     """
-    return dict(format=STUDY_FORMAT, study=study.title, baseline=study.baseline, selected=selection_text(study),
-                trade_off=study.trade_off, columns=[column._asdict() for column in study.columns],
-                choices=_choices(study, choices), summary=study_rows(study, results), claims=_claims(study, results),
-                cells=results)
+    return dict(
+        format=STUDY_FORMAT,
+        study=study.title,
+        baseline=study.baseline,
+        selected=selection_text(study),
+        trade_off=study.trade_off,
+        columns=[column._asdict() for column in study.columns],
+        choices=_choices(study, choices),
+        summary=study_rows(study, results),
+        claims=_claims(study, results),
+        cells=results,
+    )
 
 
 def write_study(folder, study, content, selection):
@@ -56,8 +66,9 @@ def write_study(folder, study, content, selection):
         list[Path]: The files.
     """
     texts = {
-        'selection.json': _json(dict(study=study.title, metric=study.selection['metric'], choices=content['choices'],
-                                     cells=selection)),
+        'selection.json': _json(
+            dict(study=study.title, metric=study.selection['metric'], choices=content['choices'], cells=selection)
+        ),
         STUDY_FILE: _json(content),
         'study.csv': results_csv(content['cells']),
         'study.md': study_markdown(content),
@@ -87,13 +98,25 @@ def study_rows(study, results):
                 if not values:
                     continue
                 spread = spread_of(list(values.values()))
-                difference = None if method.name == study.baseline else paired_difference(
-                    values, values_of(results, study.baseline, shots, column.metric))
+                difference = (
+                    None
+                    if method.name == study.baseline
+                    else paired_difference(values, values_of(results, study.baseline, shots, column.metric))
+                )
                 low, high = (difference and difference.interval) or (None, None)
-                rows.append(dict(
-                    method=method.name, shots=shots, metric=column.metric, seeds=spread.count, mean=spread.mean,
-                    std=spread.std, difference=difference and difference.mean, difference_low=low,
-                    difference_high=high))
+                rows.append(
+                    dict(
+                        method=method.name,
+                        shots=shots,
+                        metric=column.metric,
+                        seeds=spread.count,
+                        mean=spread.mean,
+                        std=spread.std,
+                        difference=difference and difference.mean,
+                        difference_low=low,
+                        difference_high=high,
+                    )
+                )
     return rows
 
 
@@ -106,13 +129,17 @@ def study_markdown(content):
     Returns:
         str: How settings were chosen; for every number of shots, the figures and the paired differences; the claims.
     """
-    parts = [f"# {content['study']}", content['selected'], selection_table(content)]
+    parts = [f'# {content["study"]}', content['selected'], selection_table(content)]
     note = DIFFERENCE_NOTE.format(baseline=label_of(content, content['baseline']))
     arrows = [ARROWS[column['better']] for column in content['columns']]
     for shots in shots_of(content):
         (first, *titles), rows = differences_rows(content, shots, with_interval)
-        parts += [f"## {shots} {'shot' if shots == 1 else 'shots'}", markdown_table(*figures_rows(content, shots)), note,
-                  markdown_table([first, *map(str.__add__, titles, arrows)], rows)]
+        parts += [
+            f'## {shots} {"shot" if shots == 1 else "shots"}',
+            markdown_table(*figures_rows(content, shots)),
+            note,
+            markdown_table([first, *map(str.__add__, titles, arrows)], rows),
+        ]
     if content['claims']:
         parts += ['## Claims', claims_table(content)]
     return '\n\n'.join(parts) + '\n'
@@ -121,9 +148,11 @@ def study_markdown(content):
 def selection_text(study):
     """Return a sentence on how settings were chosen."""
     seeds = study.selection['seeds']
-    return (f"Every method chose among {study.budget} settings by the mean {study.selection['metric']} on validation "
-            f"pictures over the seeds {', '.join(map(str, seeds))} with {study.selection['shots']} shots; reported are "
-            f"test pictures and the seeds {', '.join(map(str, study.report['seeds']))}. Mean ± standard deviation.")
+    return (
+        f'Every method chose among {study.budget} settings by the mean {study.selection["metric"]} on validation '
+        f'pictures over the seeds {", ".join(map(str, seeds))} with {study.selection["shots"]} shots; reported are '
+        f'test pictures and the seeds {", ".join(map(str, study.report["seeds"]))}. Mean ± standard deviation.'
+    )
 
 
 def selection_table(content):
@@ -131,8 +160,10 @@ def selection_table(content):
     rows = []
     for choice in content['choices'].values():
         edges = edges_of([candidate['options'] for candidate in choice['candidates']], choice['chosen'])
-        scores = ', '.join(f"**{candidate['mean']:.1f}**" if candidate['options'] == choice['chosen'] else
-                           f"{candidate['mean']:.1f}" for candidate in choice['candidates'])
+        scores = ', '.join(
+            f'**{candidate["mean"]:.1f}**' if candidate['options'] == choice['chosen'] else f'{candidate["mean"]:.1f}'
+            for candidate in choice['candidates']
+        )
         rows.append([choice['label'], _settings(choice['chosen']), scores, _settings(edges) or '-'])
     return markdown_table(['method', 'chosen', 'validation figure of every candidate', 'of it at the edge'], rows)
 
@@ -147,8 +178,9 @@ def verdicts_of(study, results):
     Returns:
         list[Verdict]: Claim by claim, few shots first.
     """
-    claims = read_claims(study.path, study.claims, [method.name for method in study.methods],
-                         [column.metric for column in study.columns])
+    claims = read_claims(
+        study.path, study.claims, [method.name for method in study.methods], [column.metric for column in study.columns]
+    )
     return [verdict for claim in claims for verdict in judge(claim, results, study.report['shots'])]
 
 
@@ -160,30 +192,45 @@ def claims_table(content):
     rows = []
     for (text, method, than, metric), verdicts in by_claim.items():
         column = column_of(content, metric)
-        found = '; '.join(f"{v['shots']}: {with_interval(claimed_difference(v), column)} {v['verdict']}" for v in verdicts)
-        rows.append([text, f"{label_of(content, method)} against {label_of(content, than)}: {column['title']}", found])
+        found = '; '.join(f'{v["shots"]}: {with_interval(claimed_difference(v), column)} {v["verdict"]}' for v in verdicts)
+        rows.append([text, f'{label_of(content, method)} against {label_of(content, than)}: {column["title"]}', found])
     return markdown_table(['claim', 'measured as', 'shots: paired difference [95 % interval], verdict'], rows)
 
 
 def _choices(study, choices):
-    return {method.name: dict(
-        label=method.label, **({'method': method.method, 'recipe': method.recipe} if method.method else {}),
-        chosen=choices[method.name].options, options=method.options,
-        candidates=[dict(options=candidate, mean=score.mean, std=score.std)
-                    for candidate, score in zip(method.candidates, choices[method.name].scores)])
-        for method in study.methods}
+    return {
+        method.name: dict(
+            label=method.label,
+            **({'method': method.method, 'recipe': method.recipe} if method.method else {}),
+            chosen=choices[method.name].options,
+            options=method.options,
+            candidates=[
+                dict(options=candidate, mean=score.mean, std=score.std)
+                for candidate, score in zip(method.candidates, choices[method.name].scores)
+            ],
+        )
+        for method in study.methods
+    }
 
 
 def _claims(study, results):
-    return [dict(**verdict.claim._asdict(), shots=verdict.shots, verdict=verdict.verdict,
-                 difference=verdict.difference and verdict.difference.mean,
-                 half_width=verdict.difference and verdict.difference.half_width)
-            for verdict in verdicts_of(study, results)]
+    return [
+        dict(
+            **verdict.claim._asdict(),
+            shots=verdict.shots,
+            verdict=verdict.verdict,
+            difference=verdict.difference and verdict.difference.mean,
+            half_width=verdict.difference and verdict.difference.half_width,
+        )
+        for verdict in verdicts_of(study, results)
+    ]
 
 
 def _settings(options):
-    return ', '.join(f"{name.rsplit('.', 2)[-1] if name.count('.') < 2 else '.'.join(name.split('.')[-2:])} {value}"
-                     for name, value in options.items())
+    return ', '.join(
+        f'{name.rsplit(".", 2)[-1] if name.count(".") < 2 else ".".join(name.split(".")[-2:])} {value}'
+        for name, value in options.items()
+    )
 
 
 def _json(content):

@@ -1,7 +1,8 @@
 """Statistics over seeds and data sets."""
+
 import math
 import statistics
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from scipy.special import stdtrit
 
@@ -18,9 +19,9 @@ class Spread(NamedTuple):
 
     count: int
     mean: float
-    std: Optional[float]
+    std: float | None
     """Standard deviation of a sample (n - 1); None for a single value."""
-    half_width: Optional[float]
+    half_width: float | None
     """Half of the 95 % interval of the mean by Student's t; None for a single value."""
 
     @property
@@ -31,7 +32,7 @@ class Spread(NamedTuple):
     @property
     def accuracy_interval(self):
         """tuple[float, float] | None: The same of an accuracy in percent, of which nothing beyond 0 and 100 can be true."""
-        return self.interval and (max(0., self.interval[0]), min(100., self.interval[1]))
+        return self.interval and (max(0.0, self.interval[0]), min(100.0, self.interval[1]))
 
 
 class Summary(NamedTuple):
@@ -77,7 +78,7 @@ class Quote(NamedTuple):
     """A published figure."""
 
     value: float
-    difference: Optional[float]
+    difference: float | None
     """Our mean minus theirs; None while there is none of ours."""
 
 
@@ -135,8 +136,16 @@ def summarise(results, targets=False, published=None):
         quoted = _quoted(results, names, published, [*datasets, *means], targets)
         methods = list(dict.fromkeys([*methods, *(method for _, method, _, _ in quoted)]))
         shots |= {number for _, _, _, number in quoted if number}
-    return Summary(datasets, methods, sorted(shots), spreads, list(means), quoted,
-                   () if published is None else published.others, any(result.get('method') for result in results))
+    return Summary(
+        datasets,
+        methods,
+        sorted(shots),
+        spreads,
+        list(means),
+        quoted,
+        () if published is None else published.others,
+        any(result.get('method') for result in results),
+    )
 
 
 def _by_seed(results, names, targets):
@@ -153,13 +162,7 @@ def _by_seed(results, names, targets):
                     shots = 0 if branch == 'zero_shot' else result['shots']
                     seeds = values.setdefault((branch, method, dataset, shots), {})
                     seeds.setdefault(result['seed'], []).append(figure)
-    return {
-        key: {
-            seed: statistics.fmean(figures)
-            for seed, figures in seeds.items()
-        }
-        for key, seeds in values.items()
-    }
+    return {key: {seed: statistics.fmean(figures) for seed, figures in seeds.items()} for key, seeds in values.items()}
 
 
 def _spreads_of_means(by_seed, means):
@@ -171,7 +174,8 @@ def _spreads_of_means(by_seed, means):
             shared = [seed for seed in columns[0] if all(seed in column for column in columns)]
             if shared:
                 spreads[branch, method, name, shots] = spread_of(
-                    [statistics.fmean(column[seed] for column in columns) for seed in shared])
+                    [statistics.fmean(column[seed] for column in columns) for seed in shared]
+                )
     return spreads
 
 
@@ -205,15 +209,17 @@ def rows_of(summary):
         branch, method, dataset, shots = key
         spread = summary.spreads.get(key, Spread(0, None, None, None))
         low, high = spread.accuracy_interval or (None, None)
-        row = dict(method=method,
-                   dataset=dataset,
-                   shots=shots,
-                   branch=branch,
-                   seeds=spread.count,
-                   mean=spread.mean,
-                   std=spread.std,
-                   interval_low=low,
-                   interval_high=high)
+        row = dict(
+            method=method,
+            dataset=dataset,
+            shots=shots,
+            branch=branch,
+            seeds=spread.count,
+            mean=spread.mean,
+            std=spread.std,
+            interval_low=low,
+            interval_high=high,
+        )
         if summary.published:
             value, difference = summary.quote(*key) or (None, None)
             row.update(published=value, difference=difference)
@@ -237,14 +243,16 @@ def speeds_of(results):
             method = names[result['dataset'], result['config'], result['recipe']]
             groups.setdefault((method, result['dataset'], result['shots']), []).append(result)
     return [
-        dict(method=method,
-             dataset=dataset,
-             shots=shots,
-             runs=len(group),
-             training=statistics.fmean(
-                 run.get('pictures_seen', run['train_pictures'] * run['epoch']) / run['seconds']['training']
-                 for run in group),
-             prediction=statistics.fmean(run['test_pictures'] / run['seconds']['testing'] for run in group))
+        dict(
+            method=method,
+            dataset=dataset,
+            shots=shots,
+            runs=len(group),
+            training=statistics.fmean(
+                run.get('pictures_seen', run['train_pictures'] * run['epoch']) / run['seconds']['training'] for run in group
+            ),
+            prediction=statistics.fmean(run['test_pictures'] / run['seconds']['testing'] for run in group),
+        )
         for (method, dataset, shots), group in groups.items()
     ]
 

@@ -1,4 +1,5 @@
 """Result files of a grid: JSON, CSV, Markdown, LaTeX."""
+
 import csv
 import io
 import json
@@ -9,19 +10,30 @@ from ..engine.loops.domain_report import markdown_table
 from .base_to_new import HEADINGS, TITLE, base_to_new_lines
 from .summary import Quote, Spread, method_names, rows_of, speeds_of, summarise
 
-TITLES = {'fused': 'Accuracy in percent (fused: the prediction that the method reports)',
-          'tuned': 'Accuracy in percent of the tuned branch alone'}
+TITLES = {
+    'fused': 'Accuracy in percent (fused: the prediction that the method reports)',
+    'tuned': 'Accuracy in percent of the tuned branch alone',
+}
 EXPLANATION = (
-    'Mean ± standard deviation over seeds (n - 1) [95 % interval of the mean, Student\'s t]; 0 shots is zero-shot '
-    'CLIP. The mean over data sets is taken seed by seed.')
-CELL_COLUMNS = ('dataset', 'config', 'recipe', 'shots', 'seed', 'select', 'epoch', 'train_pictures', 'test_pictures',
-                'hash')
-QUOTATION = ("Lines marked '(paper)' quote {source}; in brackets the difference, ours minus theirs, once there is one "
-             'of ours.')
+    "Mean ± standard deviation over seeds (n - 1) [95 % interval of the mean, Student's t]; 0 shots is zero-shot "
+    'CLIP. The mean over data sets is taken seed by seed.'
+)
+CELL_COLUMNS = ('dataset', 'config', 'recipe', 'shots', 'seed', 'select', 'epoch', 'train_pictures', 'test_pictures', 'hash')
+QUOTATION = "Lines marked '(paper)' quote {source}; in brackets the difference, ours minus theirs, once there is one of ours."
 SPEED_TITLE = 'Pictures per second of whole runs, loading and building included'
 SUMMARY_COLUMNS = ('method', 'dataset', 'shots', 'branch', 'seeds', 'mean', 'std', 'interval_low', 'interval_high')
-LATEX_SPECIALS = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#', '_': r'\_', '{': r'\{',
-                  '}': r'\}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}'}
+LATEX_SPECIALS = {
+    '\\': r'\textbackslash{}',
+    '&': r'\&',
+    '%': r'\%',
+    '$': r'\$',
+    '#': r'\#',
+    '_': r'\_',
+    '{': r'\{',
+    '}': r'\}',
+    '~': r'\textasciitilde{}',
+    '^': r'\textasciicircum{}',
+}
 
 
 def write_results(folder, cells, results, failures=(), published=None):
@@ -39,10 +51,12 @@ def write_results(folder, cells, results, failures=(), published=None):
     """
     files, folder = AtomicLocalBackend(), Path(folder)
     texts = {
-        'results.json': results_json(cells, results, failures, published), 'results.csv': results_csv(results),
+        'results.json': results_json(cells, results, failures, published),
+        'results.csv': results_csv(results),
         'results_summary.csv': summary_csv(results, published),
         'results.md': results_markdown(cells, results, failures, published),
-        'results.tex': results_latex(results, published)}
+        'results.tex': results_latex(results, published),
+    }
     for name, text in texts.items():
         files.put_text(text, folder / name)
     return [folder / name for name in texts]
@@ -63,10 +77,13 @@ def results_json(cells, results, failures=(), published=None):
     """
     done = {result['hash'] for result in results}
     content = dict(
-        explanation=EXPLANATION, cells=results, summary=rows_of(summarise(results, published=published)),
+        explanation=EXPLANATION,
+        cells=results,
+        summary=rows_of(summarise(results, published=published)),
         targets_summary=rows_of(summarise(results, targets=True, published=published)),
         failed=[dict(cell=failure.cell.name, reason=failure.reason) for failure in failures],
-        missing=[cell.name for cell in cells if cell.key not in done])
+        missing=[cell.name for cell in cells if cell.key not in done],
+    )
     halves = _base_to_new_json(results, published)
     if halves:
         content.update(base_to_new=halves)
@@ -82,10 +99,14 @@ def results_csv(results):
     metrics = list(dict.fromkeys(name for result in results for name in result['metrics']))
     lines = [[*CELL_COLUMNS, *metrics, 'seconds_training', 'seconds_testing']]
     for result in results:
-        lines.append([
-            *(result[column] for column in CELL_COLUMNS), *(result['metrics'].get(name, '') for name in metrics),
-            result['seconds']['training'], result['seconds']['testing']
-        ])
+        lines.append(
+            [
+                *(result[column] for column in CELL_COLUMNS),
+                *(result['metrics'].get(name, '') for name in metrics),
+                result['seconds']['training'],
+                result['seconds']['testing'],
+            ]
+        )
     return _csv_text(lines)
 
 
@@ -133,8 +154,11 @@ def text_tables(results, published=None):
         tuple[str, list[str], list[list[str]]]: Title, headings, and a row per method and number of shots.
     """
     for heading, summary, lines in _tables(results, published):
-        yield heading, _headings(summary), [[method, str(shots), *(_text(figure) for figure in figures)]
-                                            for method, shots, figures in lines]
+        yield (
+            heading,
+            _headings(summary),
+            [[method, str(shots), *(_text(figure) for figure in figures)] for method, shots, figures in lines],
+        )
 
 
 def results_latex(results, published=None):
@@ -142,8 +166,7 @@ def results_latex(results, published=None):
     parts = ['% Needs \\usepackage{booktabs}.']
     notes = _escape(' '.join(filter(None, [EXPLANATION, _quotation(published)]))).replace('±', r'$\pm$')
     for heading, summary, lines in _tables(results, published):
-        rows = [[_escape(method), str(shots), *(_latex(figure) for figure in figures)]
-                for method, shots, figures in lines]
+        rows = [[_escape(method), str(shots), *(_latex(figure) for figure in figures)] for method, shots, figures in lines]
         parts.append(_latex_table(f'{_escape(heading)}. {notes}', [_escape(name) for name in _headings(summary)], rows))
     lines = base_to_new_lines(results, published)
     if lines:
@@ -157,11 +180,21 @@ def results_latex(results, published=None):
 
 
 def _latex_table(caption, headings, rows):
-    return '\n'.join([
-        r'\begin{table}', r'\centering', rf'\caption{{{caption}}}',
-        rf"\begin{{tabular}}{{lr{'c' * (len(headings) - 2)}}}", r'\toprule', ' & '.join(headings) + r' \\', r'\midrule',
-        *(' & '.join(row) + r' \\' for row in rows), r'\bottomrule', r'\end{tabular}', r'\end{table}'
-    ])
+    return '\n'.join(
+        [
+            r'\begin{table}',
+            r'\centering',
+            rf'\caption{{{caption}}}',
+            rf'\begin{{tabular}}{{lr{"c" * (len(headings) - 2)}}}',
+            r'\toprule',
+            ' & '.join(headings) + r' \\',
+            r'\midrule',
+            *(' & '.join(row) + r' \\' for row in rows),
+            r'\bottomrule',
+            r'\end{tabular}',
+            r'\end{table}',
+        ]
+    )
 
 
 def _tables(results, published=None):
@@ -189,8 +222,7 @@ def _lines(summary, branch):
             name = branch if shots else 'zero_shot'
             spreads = [summary.spreads.get((name, method, column, shots)) for column in summary.columns]
             # Papers give one prediction per method, which is the fused one.
-            quotes = [summary.quote(name, method, column, shots) if branch == 'fused' else None
-                      for column in summary.columns]
+            quotes = [summary.quote(name, method, column, shots) if branch == 'fused' else None for column in summary.columns]
             # Seeds do not matter to zero-shot: a spread of 0 would say nothing.
             spreads = [spread if shots else _unspread(spread) for spread in spreads]
             repeated = summary.by_method and not shots and [spread and spread.mean for spread in spreads] in seen
@@ -204,16 +236,20 @@ def _lines(summary, branch):
 
 def _speed_table(results, published):
     """Return headings and rows: ours, then what is published."""
-    rows = [[speed['method'], str(speed['shots']), speed['dataset'], speed['training'], speed['prediction']]
-            for speed in speeds_of(results)]
+    rows = [
+        [speed['method'], str(speed['shots']), speed['dataset'], speed['training'], speed['prediction']]
+        for speed in speeds_of(results)
+    ]
     quoted = [published.speed.get(task, '-') for task in ('training', 'prediction')]
     return ['method', 'shots', 'data set', 'training', 'prediction'], [*rows, ['(paper)', '-', '-', *quoted]]
 
 
 def _base_to_new_row(line, figure, text=str):
     """Return a line of the table as text."""
-    return [*map(text, map(str, line[:3])),
-            *(figure(value if isinstance(value, Spread) else Quote(value, None)) for value in line[3:])]
+    return [
+        *map(text, map(str, line[:3])),
+        *(figure(value if isinstance(value, Spread) else Quote(value, None)) for value in line[3:]),
+    ]
 
 
 def _base_to_new_json(results, published):
@@ -260,13 +296,22 @@ def _quotation(published):
 
 def _how_selected(results):
     ways = {result['select'] for result in results}
-    texts = {'last': 'Reported is the model of the last epoch.',
-             'val': 'Reported is the model of the best epoch on the validation split.'}
+    texts = {
+        'last': 'Reported is the model of the last epoch.',
+        'val': 'Reported is the model of the best epoch on the validation split.',
+    }
     names = method_names(results)
-    chosen = dict.fromkeys(names[result['dataset'], result['config'], result['recipe']] for result in results
-                           if result.get('chosen_on_test'))
-    warning = [f"{', '.join(chosen)}: something was chosen on the test pictures, as the released code does; these figures are "
-               'too high.'] if chosen else []
+    chosen = dict.fromkeys(
+        names[result['dataset'], result['config'], result['recipe']] for result in results if result.get('chosen_on_test')
+    )
+    warning = (
+        [
+            f'{", ".join(chosen)}: something was chosen on the test pictures, as the released code does; these figures are '
+            'too high.'
+        ]
+        if chosen
+        else []
+    )
     return ' '.join([*(texts[way] for way in sorted(ways)), *warning])
 
 

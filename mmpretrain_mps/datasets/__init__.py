@@ -1,4 +1,5 @@
 """Data sets, few-shot picks, samplers and transforms."""
+
 from . import index_file
 from .base import SplitDataset
 from .benchmarks import (
@@ -27,10 +28,42 @@ from .split import Split, hash_rows
 from .transforms import CLIPTestTransform, CLIPTrainTransform, DualView, LoadRGBImage
 
 __all__ = [
-    'CLIPCaltech101', 'CLIPDTD', 'CLIPEuroSAT', 'CLIPFGVCAircraft', 'CLIPFlowers102', 'CLIPFood101',
-    'CLIPImageNet', 'CLIPImageNetA', 'CLIPImageNetR', 'CLIPImageNetSketch', 'CLIPImageNetV2', 'CLIPOxfordPets',
-    'CLIPSUN397', 'CLIPStanfordCars', 'CLIPTestTransform', 'CLIPTrainTransform', 'CLIPUCF101', 'CorruptedDigits',
-    'Digits', 'DistortedLetters', 'DualView', 'FewShotDataset', 'FewShotPicks', 'FewShotSampler', 'GivenPictures', 'LoadRGBImage',
-    'MNISTSample', 'PictogramKinds', 'PictogramThings', 'PictureFolder', 'PictureTable', 'RenderedGlyphs', 'SAMPLING_RULE', 'Split',
-    'SplitDataset', 'few_shot_picks', 'hash_rows', 'index_file'
+    'CLIPCaltech101',
+    'CLIPDTD',
+    'CLIPEuroSAT',
+    'CLIPFGVCAircraft',
+    'CLIPFlowers102',
+    'CLIPFood101',
+    'CLIPImageNet',
+    'CLIPImageNetA',
+    'CLIPImageNetR',
+    'CLIPImageNetSketch',
+    'CLIPImageNetV2',
+    'CLIPOxfordPets',
+    'CLIPSUN397',
+    'CLIPStanfordCars',
+    'CLIPTestTransform',
+    'CLIPTrainTransform',
+    'CLIPUCF101',
+    'CorruptedDigits',
+    'Digits',
+    'DistortedLetters',
+    'DualView',
+    'FewShotDataset',
+    'FewShotPicks',
+    'FewShotSampler',
+    'GivenPictures',
+    'LoadRGBImage',
+    'MNISTSample',
+    'PictogramKinds',
+    'PictogramThings',
+    'PictureFolder',
+    'PictureTable',
+    'RenderedGlyphs',
+    'SAMPLING_RULE',
+    'Split',
+    'SplitDataset',
+    'few_shot_picks',
+    'hash_rows',
+    'index_file',
 ]

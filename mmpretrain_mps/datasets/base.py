@@ -1,8 +1,9 @@
 """Base class of the data sets of this package."""
+
 import os.path as osp
 from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
 from logging import WARNING
-from typing import Optional, Sequence
 
 import numpy as np
 from mmengine.logging import print_log
@@ -53,19 +54,22 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
         ValueError: For an unknown subset and for a split that does not hold together.
         FileNotFoundError: For missing files.
     """
+
     FOLDER = ''
     IMAGE_FOLDER = ''
 
-    def __init__(self,
-                 data_root: str = '',
-                 subset: str = 'train',
-                 class_names: Optional[Sequence[str]] = None,
-                 templates: Optional[Sequence[str]] = None,
-                 class_subset: str = 'all',
-                 files_checked: bool = True,
-                 allow_duplicates: bool = False,
-                 allow_outside: bool = False,
-                 **kwargs):
+    def __init__(
+        self,
+        data_root: str = '',
+        subset: str = 'train',
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        class_subset: str = 'all',
+        files_checked: bool = True,
+        allow_duplicates: bool = False,
+        allow_outside: bool = False,
+        **kwargs,
+    ):
         if subset not in SUBSETS:
             raise ValueError(f'{type(self).__name__}: subset is {subset!r}, expected one of {", ".join(SUBSETS)}.')
         class_range(class_subset, 2)  # refuses unknown names before anything is read
@@ -75,12 +79,10 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
         self.allow_duplicates = allow_duplicates
         self.allow_outside = allow_outside
         self._class_names = class_names
-        self._templates = (templates, ) if isinstance(templates, str) else templates
+        self._templates = (templates,) if isinstance(templates, str) else templates
         super().__init__(
-            ann_file='',
-            data_root=osp.expanduser(data_root or ''),
-            data_prefix=osp.join(self.FOLDER, self.IMAGE_FOLDER),
-            **kwargs)
+            ann_file='', data_root=osp.expanduser(data_root or ''), data_prefix=osp.join(self.FOLDER, self.IMAGE_FOLDER), **kwargs
+        )
 
     @abstractmethod
     def read_split(self) -> Split:
@@ -124,19 +126,20 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
         if not rows:
             raise ValueError(
                 f'{split.source}: subset "{self.subset}" with class_subset "{self.class_subset}" holds no pictures, '
-                'expected at least one.')
+                'expected at least one.'
+            )
         if self.files_checked:
             # Whoever trains will test: that a test picture is missing is to be known before the training.
             named = [*split.train, *split.val, *split.test] if self.subset == 'train' else rows
-            check_files((path for path, _ in named if isinstance(path, str)), self.img_prefix, split.source,
-                        self.allow_outside)
+            check_files((path for path, _ in named if isinstance(path, str)), self.img_prefix, split.source, self.allow_outside)
         for text in self._doubts(split) if self.subset == 'train' else ():
             print_log(f'{split.source}: {text}', 'current', WARNING)
         self._metainfo.update(
             classes=tuple(split.classes[label] for label in labels),
             templates=tuple(split.templates),
             dataset_name=self.dataset_name,
-            split_id=self.identify(split))
+            split_id=self.identify(split),
+        )
         # Few-shot picks are drawn from all classes, before base and new are told apart: labels alone say enough.
         self.split_labels = {name: np.array([row[1] for row in getattr(split, name)], np.int64) for name in SUBSETS}
         self.split_classes = tuple(split.classes)
@@ -153,9 +156,11 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
 
     def _doubts(self, split):
         """Return what is possible but seldom meant."""
-        doubts = [f'the classes {shorten(labels)} are all called {name!r} (case aside): texts cannot tell them apart, and '
-                  'the first of them gets every vote of such a tie' for name, labels in
-                  find_equal_names(split.classes).items()]
+        doubts = [
+            f'the classes {shorten(labels)} are all called {name!r} (case aside): texts cannot tell them apart, and '
+            'the first of them gets every vote of such a tie'
+            for name, labels in find_equal_names(split.classes).items()
+        ]
         if len(split.classes) == 1:
             doubts.append('there is one class alone, so that every prediction is right')
         if not split.test:
@@ -163,8 +168,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
         return doubts
 
     def _entry(self, path, label):
-        picture = dict(img=self.read_image(path)) if isinstance(path, int) else dict(
-            img_path=osp.join(self.img_prefix, path))
+        picture = dict(img=self.read_image(path)) if isinstance(path, int) else dict(img_path=osp.join(self.img_prefix, path))
         return dict(**picture, gt_label=label, item=path)
 
     def _override(self, split):
@@ -174,7 +178,8 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
             if len(self._class_names) != len(split.classes):
                 raise ValueError(
                     f'{type(self).__name__}: class_names has {len(self._class_names)} names, expected '
-                    f'{len(split.classes)}, one per class of {split.source}.')
+                    f'{len(split.classes)}, one per class of {split.source}.'
+                )
             split = split._replace(classes=self._class_names)
         if self._templates is not None:
             check_templates(self._templates, f'{type(self).__name__}: templates')

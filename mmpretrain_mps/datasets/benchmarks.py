@@ -1,4 +1,5 @@
 """The benchmark data sets of few-shot CLIP adaptation that publish a split file."""
+
 import os.path as osp
 from logging import WARNING
 
@@ -27,13 +28,16 @@ class BenchmarkDataset(SplitDataset):
             does not hold together.
         FileNotFoundError: For missing files; the message says where the data set is published.
     """
+
     SPEC = None
 
     def __init__(self, data_root='', subset=None, **kwargs):
         subset = subset or self.SPEC.subsets[0]
         if subset in SUBSETS and subset not in self.SPEC.subsets:
-            raise ValueError(f"{self.SPEC.name} has no subset '{subset}' in the few-shot protocol, "
-                             f"expected {' or '.join(map(repr, self.SPEC.subsets))}.")
+            raise ValueError(
+                f"{self.SPEC.name} has no subset '{subset}' in the few-shot protocol, "
+                f'expected {" or ".join(map(repr, self.SPEC.subsets))}.'
+            )
         self.FOLDER = locate_folder(self.SPEC, osp.expanduser(data_root or ''))
         self.IMAGE_FOLDER = self.SPEC.image_root
         super().__init__(data_root=data_root, subset=subset, **kwargs)
@@ -74,8 +78,11 @@ class BenchmarkDataset(SplitDataset):
             list[str]: One text per difference in the number of classes or pictures.
         """
         found = {subset: len(getattr(split, subset)) for subset in self.SPEC.subsets}
-        texts = [f'{found[subset]} {subset} pictures instead of {wanted}'
-                 for subset, wanted in self.SPEC.counts.items() if found[subset] != wanted]
+        texts = [
+            f'{found[subset]} {subset} pictures instead of {wanted}'
+            for subset, wanted in self.SPEC.counts.items()
+            if found[subset] != wanted
+        ]
         if len(split.classes) != self.SPEC.num_classes:
             texts.insert(0, f'{len(split.classes)} classes instead of {self.SPEC.num_classes}')
         return texts
@@ -100,8 +107,10 @@ def locate_folder(spec, data_root):
     """
     nested, direct = osp.join(data_root, spec.folder), data_root or '.'
     if _is_annotated(spec, nested) and _is_annotated(spec, direct):
-        raise ValueError(f'{" or ".join(spec.annotation_files)} lies in {direct} and in {nested}; '
-                         'expected it in one of them, name the folder that holds all data sets.')
+        raise ValueError(
+            f'{" or ".join(spec.annotation_files)} lies in {direct} and in {nested}; '
+            'expected it in one of them, name the folder that holds all data sets.'
+        )
     # A lone classnames.txt in the data root does not make the root a data set.
     looks_direct = osp.isdir(osp.join(direct, spec.image_root)) or not osp.isdir(nested)
     return '' if _is_annotated(spec, direct) and looks_direct else spec.folder
@@ -114,60 +123,70 @@ def _is_annotated(spec, folder):
 @DATASETS.register_module()
 class CLIPCaltech101(BenchmarkDataset):
     """Caltech101: objects; 100 classes, without the two background classes."""
+
     SPEC = CATALOG['Caltech101']
 
 
 @DATASETS.register_module()
 class CLIPOxfordPets(BenchmarkDataset):
     """OxfordPets: breeds of cats and dogs; 37 classes."""
+
     SPEC = CATALOG['OxfordPets']
 
 
 @DATASETS.register_module()
 class CLIPStanfordCars(BenchmarkDataset):
     """StanfordCars: makes and models; 196 classes."""
+
     SPEC = CATALOG['StanfordCars']
 
 
 @DATASETS.register_module()
 class CLIPFlowers102(BenchmarkDataset):
     """Flowers102: kinds of flowers; 102 classes."""
+
     SPEC = CATALOG['Flowers102']
 
 
 @DATASETS.register_module()
 class CLIPFood101(BenchmarkDataset):
     """Food101: dishes; 101 classes."""
+
     SPEC = CATALOG['Food101']
 
 
 @DATASETS.register_module()
 class CLIPSUN397(BenchmarkDataset):
     """SUN397: scenes; 397 classes."""
+
     SPEC = CATALOG['SUN397']
 
 
 @DATASETS.register_module()
 class CLIPDTD(BenchmarkDataset):
     """DTD: textures; 47 classes."""
+
     SPEC = CATALOG['DTD']
 
 
 @DATASETS.register_module()
 class CLIPEuroSAT(BenchmarkDataset):
     """EuroSAT: land use seen by satellite; 10 classes."""
+
     SPEC = CATALOG['EuroSAT']
 
 
 @DATASETS.register_module()
 class CLIPUCF101(BenchmarkDataset):
     """UCF101: actions, one middle frame per video; 101 classes."""
+
     SPEC = CATALOG['UCF101']
 
 
 @DATASETS.register_module()
 class CLIPFGVCAircraft(BenchmarkDataset):
     """FGVCAircraft: variants of aircraft; 100 classes. The split comes with the pictures, as text files."""
+
     SPEC = CATALOG['FGVCAircraft']
 
     def read_published_split(self):

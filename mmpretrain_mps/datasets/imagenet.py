@@ -1,4 +1,5 @@
 """ImageNet and its four shifted test sets; classes are told apart by folder, because two pairs of names are equal."""
+
 import os.path as osp
 
 from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
@@ -98,6 +99,7 @@ class CLIPImageNet(ImageNetFamily):
     Args:
         **kwargs: See :class:`ImageNetFamily`.
     """
+
     SPEC = CATALOG['ImageNet']
 
     def read_published_split(self):
@@ -118,8 +120,7 @@ class CLIPImageNet(ImageNetFamily):
         root = osp.join(self.folder, self.IMAGE_FOLDER, part)
         listing = self.list_folders(root)
         check_folders(root, listing, names, self.SPEC.annotation_files[0])
-        return [(f'{part}/{folder}/{picture}', label) for label, folder in enumerate(names)
-                for picture in listing[folder]]
+        return [(f'{part}/{folder}/{picture}', label) for label, folder in enumerate(names) for picture in listing[folder]]
 
 
 class ShiftedImageNet(ImageNetFamily):
@@ -154,8 +155,11 @@ class ShiftedImageNet(ImageNetFamily):
         listing = self.list_folders(root)
         folders = self.folders_of_classes(root, listing, names)
         self.class_ids = tuple(folders)
-        rows = [(f'{folders[class_id]}/{picture}', label) for label, class_id in enumerate(folders)
-                for picture in listing[folders[class_id]]]
+        rows = [
+            (f'{folders[class_id]}/{picture}', label)
+            for label, class_id in enumerate(folders)
+            for picture in listing[folders[class_id]]
+        ]
         classes = [names[class_id] for class_id in folders]
         return Split(classes, self.SPEC.templates, test=rows, source=root)
 
@@ -181,6 +185,7 @@ class ShiftedImageNet(ImageNetFamily):
 @DATASETS.register_module()
 class CLIPImageNetV2(ShiftedImageNet):
     """ImageNet-V2, matched frequency: the folders ``0`` ... ``999`` are rows of the sorted class list."""
+
     SPEC = CATALOG['ImageNet-V2']
 
     def folders_of_classes(self, root, listing, names):
@@ -202,18 +207,21 @@ class CLIPImageNetV2(ShiftedImageNet):
 @DATASETS.register_module()
 class CLIPImageNetSketch(ShiftedImageNet):
     """ImageNet-Sketch: drawings of the 1000 classes."""
+
     SPEC = CATALOG['ImageNet-Sketch']
 
 
 @DATASETS.register_module()
 class CLIPImageNetA(ShiftedImageNet):
     """ImageNet-A: natural pictures that mislead; 200 of the 1000 classes, scored among these 200."""
+
     SPEC = CATALOG['ImageNet-A']
 
 
 @DATASETS.register_module()
 class CLIPImageNetR(ShiftedImageNet):
     """ImageNet-R: renditions; 200 of the 1000 classes (not those of ImageNet-A), scored among these 200."""
+
     SPEC = CATALOG['ImageNet-R']
 
 
@@ -228,13 +236,14 @@ def compare_class_names(names):
     """
     if len(names) != len(IMAGENET_SIMPLE_CATEGORIES):
         return ''
-    pairs = [(folder, name, usual) for (folder, name), usual in zip(names.items(), IMAGENET_SIMPLE_CATEGORIES)
-             if name != usual]
+    pairs = [(folder, name, usual) for (folder, name), usual in zip(names.items(), IMAGENET_SIMPLE_CATEGORIES) if name != usual]
     if not pairs:
         return ''
     folder, name, usual = pairs[0]
-    return (f'{len(pairs)} of {len(names)} class names of classnames.txt are not those in use, {folder} is {name!r} '
-            f'instead of {usual!r}')
+    return (
+        f'{len(pairs)} of {len(names)} class names of classnames.txt are not those in use, {folder} is {name!r} '
+        f'instead of {usual!r}'
+    )
 
 
 def check_folders(root, listing, wanted, list_name):

@@ -11,10 +11,12 @@
 identifies the whole split that was drawn from, and ``sha256`` the items: it is :func:`~.split.hash_rows` of
 ``[[path, label, classname], ...]`` in their order. Labels count all classes, also when base or new ones are used later.
 """
+
 import json
 import os
 from collections import Counter
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ..utils.files import read_json
 from .sampling import MAX_VAL_SHOTS, SAMPLING_RULE
@@ -22,8 +24,7 @@ from .split import check_classes, hash_rows, shorten
 
 FORMAT = 'mmpretrain_mps-picks'
 VERSION = 1
-_TYPES = dict(dataset=str, subset=str, num_shots=int, seed=int, rule=str, split_id=str, sha256=str, classes=list,
-              items=list)
+_TYPES = dict(dataset=str, subset=str, num_shots=int, seed=int, rule=str, split_id=str, sha256=str, classes=list, items=list)
 
 
 class IndexFile(NamedTuple):
@@ -40,6 +41,7 @@ class IndexFile(NamedTuple):
         rule (str): Name of the sampling rule.
         path (str): Where it was read from; opens error messages.
     """
+
     dataset: str
     subset: str
     num_shots: int
@@ -64,8 +66,17 @@ def write(path: str, index: IndexFile) -> str:
     items = [dict(path=item, label=int(label), classname=index.classes[label]) for item, label in index.rows]
     digest = _hash_items(items)
     content = dict(
-        format=FORMAT, version=VERSION, dataset=index.dataset, subset=index.subset, num_shots=index.num_shots,
-        seed=index.seed, rule=index.rule, split_id=index.split_id, sha256=digest, classes=list(index.classes))
+        format=FORMAT,
+        version=VERSION,
+        dataset=index.dataset,
+        subset=index.subset,
+        num_shots=index.num_shots,
+        seed=index.seed,
+        rule=index.rule,
+        split_id=index.split_id,
+        sha256=digest,
+        classes=list(index.classes),
+    )
     head = json.dumps(content, ensure_ascii=False, indent=1)[:-2]  # without the closing newline and brace
     lines = ',\n'.join('  ' + json.dumps(item, ensure_ascii=False) for item in items)  # one line per pick: short diffs
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
@@ -114,8 +125,10 @@ def read(path: str) -> IndexFile:
         raise ValueError(f'{path} names {shorten(twice)} more than once, expected every picture once.')
     digest = _hash_items(content['items'])
     if digest != content['sha256']:
-        raise ValueError(f'{path} states the SHA-256 {content["sha256"]} of its items, but they have {digest}: '
-                         'the list was changed after it was written. Write it anew, or fetch it again.')
+        raise ValueError(
+            f'{path} states the SHA-256 {content["sha256"]} of its items, but they have {digest}: '
+            'the list was changed after it was written. Write it anew, or fetch it again.'
+        )
     keys = ('dataset', 'subset', 'num_shots', 'seed', 'split_id', 'classes', 'rule')
     return IndexFile(**{key: content[key] for key in keys}, rows=rows, path=path)
 
@@ -138,19 +151,25 @@ def locate(index: IndexFile, rows: Sequence[tuple], dataset: str, subset: str, s
         ValueError: If the file belongs to another data set, subset or split, or names pictures that are not there or
             have another label there.
     """
-    for name, found, expected in (('data set', index.dataset, dataset), ('subset', index.subset, subset),
-                                  ('number of classes', len(index.classes), num_classes)):
+    for name, found, expected in (
+        ('data set', index.dataset, dataset),
+        ('subset', index.subset, subset),
+        ('number of classes', len(index.classes), num_classes),
+    ):
         if found != expected:
             raise ValueError(f'{index.path} is for the {name} {found!r}, expected {expected!r}.')
     positions = {row: position for position, row in enumerate(rows)}
     if len(positions) < len(rows):
-        raise ValueError(f'{index.path} cannot be used: {dataset} has several pictures of one path and label, as '
-                         'concatenated data sets may; draw by num_shots and seed instead.')
+        raise ValueError(
+            f'{index.path} cannot be used: {dataset} has several pictures of one path and label, as '
+            'concatenated data sets may; draw by num_shots and seed instead.'
+        )
     missing = [row for row in index.rows if row not in positions]
     if missing:
         raise ValueError(
             f'{index.path} names {len(index.rows)} pictures, of which {len(missing)} are not among the {len(rows)} of '
-            f'the subset "{subset}" of {dataset} with the same label: {shorten(missing)}.')
+            f'the subset "{subset}" of {dataset} with the same label: {shorten(missing)}.'
+        )
     asked = index.num_shots if index.subset == 'train' else min(index.num_shots, MAX_VAL_SHOTS)
     there, picked = (Counter(label for _, label in pairs) for pairs in (rows, index.rows))
     other = [f'{picked[label]} of class {label}' for label in there if picked[label] != min(asked, there[label])]
@@ -159,7 +178,8 @@ def locate(index: IndexFile, rows: Sequence[tuple], dataset: str, subset: str, s
     if index.split_id != split_id:
         raise ValueError(
             f'{index.path} was drawn from the split {index.split_id} of {dataset}, but this data set has the split '
-            f'{split_id}: its files or its split file have changed. Write the index file anew if that is meant.')
+            f'{split_id}: its files or its split file have changed. Write the index file anew if that is meant.'
+        )
     return [positions[row] for row in index.rows]
 
 

@@ -1,4 +1,5 @@
 """Making index files: of a split file alone, or of a data set on disk."""
+
 import os.path as osp
 from logging import WARNING
 
@@ -32,7 +33,7 @@ def index_of_split_file(path, num_shots, seed, subset='train'):
     """
     rows = load_json_split(path)
     names = label_names(rows, path)
-    split = Split(names, ('{}', ), source=path, **{key: [row[:2] for row in rows[key]] for key in SUBSETS})
+    split = Split(names, ('{}',), source=path, **{key: [row[:2] for row in rows[key]] for key in SUBSETS})
     check_split(split)
     labels = {key: [label for _, label in getattr(split, key)] for key in ('train', 'val')}
     if not labels[subset]:
@@ -41,8 +42,11 @@ def index_of_split_file(path, num_shots, seed, subset='train'):
     short = picks.short_classes if subset == 'train' else picks.short_val_classes
     if short:
         listed = shorten([f'"{names[label]}" ({count})' for label, count in short.items()], limit=20)
-        print_log(f'{path}: {len(short)} of {len(names)} classes have too few pictures in "{subset}" and give all they '
-                  f'have: {listed}.', 'current', WARNING)
+        print_log(
+            f'{path}: {len(short)} of {len(names)} classes have too few pictures in "{subset}" and give all they have: {listed}.',
+            'current',
+            WARNING,
+        )
     drawn = [getattr(split, subset)[position] for position in getattr(picks, subset)]
     return IndexFile(_name_of_split_file(path), subset, num_shots, seed, hash_split(split), names, drawn)
 

@@ -1,5 +1,6 @@
 """Pictograms: drawings of things by several artists, with a source and shifted targets, held in memory without a download."""
-from typing import Dict, List, NamedTuple
+
+from typing import NamedTuple
 
 import numpy as np
 from mmpretrain.registry import DATASETS
@@ -44,14 +45,16 @@ class Pictograms(SplitDataset):
     Raises:
         ValueError: For an unknown domain, or another subset than 'test' of a target.
     """
+
     domains = DOMAINS
 
     def __init__(self, domain='source', subset='train', **kwargs):
         if domain not in self.domains:
             raise ValueError(f'{type(self).__name__}: domain is {domain!r}, expected one of {", ".join(self.domains)}.')
         if domain != 'source' and subset in SUBSETS and subset != 'test':
-            raise ValueError(f"{type(self).__name__}: subset is {subset!r}, expected 'test': the domain '{domain}' is there to "
-                             'test on.')
+            raise ValueError(
+                f"{type(self).__name__}: subset is {subset!r}, expected 'test': the domain '{domain}' is there to test on."
+            )
         self.domain = domain
         self._shown = []
         super().__init__(subset=subset, **kwargs)
@@ -61,7 +64,7 @@ class Pictograms(SplitDataset):
         """str: Tells the domains apart, like ``PictogramKinds-sketch``."""
         return type(self).__name__ + ('' if self.domain == 'source' else f'-{self.domain}')
 
-    def list_pictures(self) -> Dict[str, Dict[str, List[Shown]]]:
+    def list_pictures(self) -> dict[str, dict[str, list[Shown]]]:
         """Return class name -> subset -> pictures, of the domain alone."""
         raise NotImplementedError
 
@@ -124,13 +127,18 @@ class PictogramKinds(Pictograms):
         """Return class name -> subset -> pictures."""
         index = pictograms.index()
         if self.domain in ('source', 'distorted'):
-            subsets = SUBSETS if self.domain == 'source' else ('test', )
+            subsets = SUBSETS if self.domain == 'source' else ('test',)
             drawn = {style: set(index['sheets'][style]['concepts']) for style in self.styles('source')}
         else:
-            subsets = ('test', )
+            subsets = ('test',)
             drawn = {style: set(index['shown'][style]) for style in self.styles(self.domain)}
-        return {kind: {subset: [Shown(style, concept, 0) for concept in parts[subset] for style in drawn
-                                if concept in drawn[style]] for subset in subsets} for kind, parts in index['kinds'].items()}
+        return {
+            kind: {
+                subset: [Shown(style, concept, 0) for concept in parts[subset] for style in drawn if concept in drawn[style]]
+                for subset in subsets
+            }
+            for kind, parts in index['kinds'].items()
+        }
 
     def show(self, shown, drawing):
         """Return the drawing on white."""
@@ -148,6 +156,7 @@ class PictogramThings(Pictograms):
     Args:
         **kwargs: See :class:`Pictograms`.
     """
+
     domains = tuple(domain for domain in DOMAINS if domain != 'older')
 
     def list_pictures(self):
@@ -159,7 +168,8 @@ class PictogramThings(Pictograms):
                 styles = dict(test=styles['test'] if self.domain == 'distorted' else self.styles(self.domain))
             found[index['concepts'][concept]['name']] = {
                 subset: [Shown(style, concept, view) for style in styles[subset] for view in range(THING_VIEWS[subset])]
-                for subset in styles}
+                for subset in styles
+            }
         return found
 
     def show(self, shown, drawing):

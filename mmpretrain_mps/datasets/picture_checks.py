@@ -1,11 +1,13 @@
 """What files that should be pictures are, looked at before the first of them is trained on."""
+
 import functools
 import os
 import os.path as osp
 import stat
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple
 
 from mmengine.logging import print_log
 
@@ -24,11 +26,12 @@ class Look(NamedTuple):
         fault (str): Why it is no picture; '' if it is one.
         identity (tuple[int, int] | None): Device and inode: equal for one file under several names.
     """
+
     fault: str
-    identity: Optional[Tuple[int, int]]
+    identity: tuple[int, int] | None
 
 
-def look_at_pictures(paths: Sequence[str], root: str, max_pixels: int = MAX_PIXELS, decode: bool = True) -> Dict[str, Look]:
+def look_at_pictures(paths: Sequence[str], root: str, max_pixels: int = MAX_PIXELS, decode: bool = True) -> dict[str, Look]:
     """Decode files as training does; what was decoded once in this process and did not change is known.
 
     Args:
@@ -41,13 +44,16 @@ def look_at_pictures(paths: Sequence[str], root: str, max_pixels: int = MAX_PIXE
         dict[str, Look]: In the order of ``paths``.
     """
     if decode and len(paths) > _MANY:
-        print_log(f'{len(paths)} pictures of {root} are decoded once, to find broken ones before the training '
-                  '(pictures_decoded=False looks at their headers alone)', 'current')
+        print_log(
+            f'{len(paths)} pictures of {root} are decoded once, to find broken ones before the training '
+            '(pictures_decoded=False looks at their headers alone)',
+            'current',
+        )
     with ThreadPoolExecutor(_WORKERS) as pool:  # Pillow lets other threads run as it decodes
         return dict(zip(paths, pool.map(lambda path: _look(osp.join(root, path), max_pixels, decode), paths)))
 
 
-def find_copies(looks: Dict[str, Look]) -> List[List[str]]:
+def find_copies(looks: dict[str, Look]) -> list[list[str]]:
     """Return the paths that are links to one file, hard or symbolic.
 
     Args:

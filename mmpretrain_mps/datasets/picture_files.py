@@ -1,9 +1,10 @@
 """Picture files from others: opened by the readers of a few formats alone, and measured before they are decoded."""
+
 import contextlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List, Union
 
 from PIL import Image
 
@@ -24,13 +25,15 @@ def check_max_pixels(max_pixels: int) -> int:
     """
     most = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else float('inf')
     if isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or not 1 <= max_pixels <= most:
-        raise ValueError(f'max_pixels is {max_pixels!r}, expected a number of pixels from 1 to {most}, the limit of Pillow '
-                         '(PIL.Image.MAX_IMAGE_PIXELS changes it)')
+        raise ValueError(
+            f'max_pixels is {max_pixels!r}, expected a number of pixels from 1 to {most}, the limit of Pillow '
+            '(PIL.Image.MAX_IMAGE_PIXELS changes it)'
+        )
     return max_pixels
 
 
 @contextlib.contextmanager
-def open_picture(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def open_picture(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """Open a picture whose pixels are still to be decoded.
 
     Args:
@@ -53,12 +56,14 @@ def open_picture(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) 
         with image:
             width, height = image.size
             if width * height > max_pixels:
-                raise ValueError(f'{width} x {height} pixels are more than max_pixels={max_pixels}, expected less: a small '
-                                 'file may fill the memory')
+                raise ValueError(
+                    f'{width} x {height} pixels are more than max_pixels={max_pixels}, expected less: a small '
+                    'file may fill the memory'
+                )
             yield image
 
 
-def pictures_below(folder: Union[str, Path]) -> List[str]:
+def pictures_below(folder: str | Path) -> list[str]:
     """List the pictures in a folder and in those below it; hidden ones, other files and links to folders are passed over.
 
     Args:

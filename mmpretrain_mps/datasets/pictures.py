@@ -1,4 +1,5 @@
 """One's own pictures: a tree of folders, or a table."""
+
 import csv
 import io
 import os.path as osp
@@ -19,7 +20,7 @@ from .picture_files import MAX_PIXELS, check_max_pixels
 from .split import SUBSETS, Split, is_below, outside_error, plain_path, shorten
 from .split_readers import readable_name
 
-DEFAULT_TEMPLATES = ('a photo of a {}.', )
+DEFAULT_TEMPLATES = ('a photo of a {}.',)
 CLASS_FILES = ('classes.yaml', 'classes.yml')
 _CLUTTER = ('thumbs.db', 'desktop.ini', '__macosx')  # what file managers leave behind
 
@@ -54,20 +55,24 @@ class OwnPictures(SplitDataset):
             training set, and names or fractions that do not fit.
     """
 
-    def __init__(self,
-                 data_root='',
-                 subset='train',
-                 class_file=None,
-                 test_fraction=0.3,
-                 val_fraction=0.,
-                 split_seed=0,
-                 skip_invalid=False,
-                 max_pixels=MAX_PIXELS,
-                 pictures_decoded=True,
-                 **kwargs):
+    def __init__(
+        self,
+        data_root='',
+        subset='train',
+        class_file=None,
+        test_fraction=0.3,
+        val_fraction=0.0,
+        split_seed=0,
+        skip_invalid=False,
+        max_pixels=MAX_PIXELS,
+        pictures_decoded=True,
+        **kwargs,
+    ):
         if not (0 < test_fraction < 1 and 0 <= val_fraction < 1 and test_fraction + val_fraction < 1):
-            raise ValueError(f'test_fraction is {test_fraction} and val_fraction {val_fraction}, expected shares from '
-                             '0 to 1 that leave something to train on.')
+            raise ValueError(
+                f'test_fraction is {test_fraction} and val_fraction {val_fraction}, expected shares from '
+                '0 to 1 that leave something to train on.'
+            )
         self._looks = {}  # of all subsets: a file may go by a name in each
         self.class_file = class_file
         self.test_fraction = test_fraction
@@ -98,8 +103,10 @@ class OwnPictures(SplitDataset):
             unseen = sorted(set(members.get(subset, {})) - set(keys))
             if unseen:
                 raise ValueError(f'{source}: the classes {shorten(unseen)} of "{subset}" are not in "train".')
-        rows = {subset: [(path, label) for label, key in enumerate(keys) for path in
-                         members.get(subset, {}).get(key, ())] for subset in SUBSETS}
+        rows = {
+            subset: [(path, label) for label, key in enumerate(keys) for path in members.get(subset, {}).get(key, ())]
+            for subset in SUBSETS
+        }
         names, templates = self._names_and_templates(keys, source)
         return Split(names, templates, source=source, **rows)
 
@@ -120,33 +127,43 @@ class OwnPictures(SplitDataset):
         looks = look_at_pictures(paths, self.data_root, self.max_pixels, self.pictures_decoded)
         invalid = [f'{path} ({look.fault})' for path, look in looks.items() if look.fault]
         if invalid and not self.skip_invalid:
-            raise ValueError(f'{source}: {len(invalid)} of {len(paths)} files are no pictures: {shorten(invalid, 10)}. '
-                             'Mend or remove them, or leave them out with skip_invalid=True.')
+            raise ValueError(
+                f'{source}: {len(invalid)} of {len(paths)} files are no pictures: {shorten(invalid, 10)}. '
+                'Mend or remove them, or leave them out with skip_invalid=True.'
+            )
         if invalid:
-            print_log(f'{source}: left out {len(invalid)} of {len(paths)} files, which are no pictures: '
-                      f'{shorten(invalid, 10)}.', 'current', WARNING)
+            print_log(
+                f'{source}: left out {len(invalid)} of {len(paths)} files, which are no pictures: {shorten(invalid, 10)}.',
+                'current',
+                WARNING,
+            )
         pictures = {path: look for path, look in looks.items() if not look.fault}
         self._refuse_links(pictures, source)
         return set(pictures)
 
     def _refuse_links(self, looks, source):
-        outside = [path for path in looks if not self.allow_outside and not is_below(
-            osp.join(self.data_root, path), self.data_root)]
+        outside = [
+            path for path in looks if not self.allow_outside and not is_below(osp.join(self.data_root, path), self.data_root)
+        ]
         if outside:
             raise outside_error(outside, self.data_root, source)
         copies = [] if self.allow_duplicates else find_copies({**self._looks, **looks})
         if copies:
-            raise ValueError(f'{source}: {len(copies)} files go by several names: {shorten(map(" = ".join, copies), 3)}; '
-                             'expected every picture once (allow_duplicates=True accepts it).')
+            raise ValueError(
+                f'{source}: {len(copies)} files go by several names: {shorten(map(" = ".join, copies), 3)}; '
+                'expected every picture once (allow_duplicates=True accepts it).'
+            )
         self._looks.update(looks)
 
     def _doubts(self, split):
         unusual = [name for name in split.classes if not name.isascii() or re.search('[a-z][A-Z]', name)]
         if not unusual:
             return super()._doubts(split)
-        return [*super()._doubts(split),
-                f'{len(unusual)} class names are no plain English words, among them {unusual[0]!r}: the text tower reads '
-                'them as they are. Readable names in classes.yaml usually do better']
+        return [
+            *super()._doubts(split),
+            f'{len(unusual)} class names are no plain English words, among them {unusual[0]!r}: the text tower reads '
+            'them as they are. Readable names in classes.yaml usually do better',
+        ]
 
     def _divide(self, by_class):
         members = {subset: {} for subset in SUBSETS}
@@ -189,34 +206,41 @@ class PictureFolder(OwnPictures):
         root = self.data_root
         if not root or not osp.isdir(root):
             what = 'No picture folder is named' if not root else f'The picture folder data_root={root!r} does not exist'
-            raise FileNotFoundError(f'{what}; expected a folder with train/<class>/ and test/<class>/, or with one '
-                                    'folder per class. With the tools of this project: --cfg-options data_root=DIR')
+            raise FileNotFoundError(
+                f'{what}; expected a folder with train/<class>/ and test/<class>/, or with one '
+                'folder per class. With the tools of this project: --cfg-options data_root=DIR'
+            )
         folders = _class_folders(root)
         # Vehicles have a class of that name: its folder holds pictures and no folders.
         is_divided = 'train' in folders and (folders == ['train'] or _class_folders(osp.join(root, 'train')))
         if not is_divided:
             if 'train' not in folders and ('test' in folders or 'val' in folders):
-                raise ValueError(f'{root} holds {" and ".join(sorted(set(folders) & {"val", "test"}))} but no train; '
-                                 'expected train/<class>/, or one folder per class.')
+                raise ValueError(
+                    f'{root} holds {" and ".join(sorted(set(folders) & {"val", "test"}))} but no train; '
+                    'expected train/<class>/, or one folder per class.'
+                )
             return self.make_split({None: self._read_classes('', root)}, root)
         others = sorted(set(folders) - set(SUBSETS))
         if others and not self.skip_invalid:
-            raise ValueError(f'{root} holds {shorten(others)} beside train; expected no other folders than '
-                             'train, val and test (skip_invalid=True passes over them).')
-        members = {subset: self._read_classes(subset, osp.join(root, subset)) for subset in SUBSETS
-                   if subset in folders}
+            raise ValueError(
+                f'{root} holds {shorten(others)} beside train; expected no other folders than '
+                'train, val and test (skip_invalid=True passes over them).'
+            )
+        members = {subset: self._read_classes(subset, osp.join(root, subset)) for subset in SUBSETS if subset in folders}
         return self.make_split(members, root)
 
     def _read_classes(self, prefix, root):
         """Return class -> sorted paths relative to ``data_root`` of the class folders below ``root``."""
-        above = (osp.realpath(root), )
-        found = {name: sorted(_walk(osp.join(root, name), osp.join(prefix, name), above))
-                 for name in _class_folders(root)}
-        loose = [osp.join(prefix, name) for name in list_folder(root)
-                 if is_picture_name(name) and osp.isfile(osp.join(root, name))]
+        above = (osp.realpath(root),)
+        found = {name: sorted(_walk(osp.join(root, name), osp.join(prefix, name), above)) for name in _class_folders(root)}
+        loose = [
+            osp.join(prefix, name) for name in list_folder(root) if is_picture_name(name) and osp.isfile(osp.join(root, name))
+        ]
         if loose:
-            raise ValueError(f'{root}: {len(loose)} pictures lie beside the class folders: {shorten(loose)}; '
-                             'expected every picture in the folder of its class.')
+            raise ValueError(
+                f'{root}: {len(loose)} pictures lie beside the class folders: {shorten(loose)}; '
+                'expected every picture in the folder of its class.'
+            )
         pictures = self.keep_pictures([path for paths in found.values() for path in paths], root)
         by_class = {name: [path for path in paths if path in pictures] for name, paths in found.items()}
         empty = sorted(name for name, paths in by_class.items() if not paths)
@@ -250,11 +274,13 @@ class PictureTable(OwnPictures):
             Split: The whole split.
         """
         if not osp.isfile(self.table):
-            raise FileNotFoundError(f'The table {self.table} does not exist; expected a CSV file with the header '
-                                    f'path,label or path,label,split in data_root={self.data_root!r}.')
+            raise FileNotFoundError(
+                f'The table {self.table} does not exist; expected a CSV file with the header '
+                f'path,label or path,label,split in data_root={self.data_root!r}.'
+            )
         rows = read_table(self.table, self.allow_outside)
         divided = rows[0][2] is not None
-        subsets = SUBSETS if divided else (None, )
+        subsets = SUBSETS if divided else (None,)
         paths = {path for path, _, _ in rows}
         present = sorted(path for path in paths if osp.exists(osp.join(self.data_root, path)))
         invalid = set(present) - self.keep_pictures(present, self.table)
@@ -284,9 +310,12 @@ def divide_class(paths, test_fraction, val_fraction, seed):
     random.Random(seed).shuffle(order)
     num_test = min(max(1, round(len(order) * test_fraction)), len(order) - 1)
     num_val = min(round(len(order) * val_fraction), len(order) - 1 - num_test)
-    test, val = set(order[:num_test]), set(order[num_test:num_test + num_val])
-    return ([path for path in paths if path not in test and path not in val],
-            [path for path in paths if path in val], [path for path in paths if path in test])
+    test, val = set(order[:num_test]), set(order[num_test : num_test + num_val])
+    return (
+        [path for path in paths if path not in test and path not in val],
+        [path for path in paths if path in val],
+        [path for path in paths if path in test],
+    )
 
 
 def read_class_file(path, keys, source):
@@ -320,7 +349,8 @@ def read_class_file(path, keys, source):
     unknown = sorted(set(names) - {_composed(key) for key in keys})
     if unnamed or unknown:
         faults = [f'does not name {shorten(unnamed)}'] * bool(unnamed) + [
-            f'names {shorten(unknown)}, which is no class there'] * bool(unknown)
+            f'names {shorten(unknown)}, which is no class there'
+        ] * bool(unknown)
         raise ValueError(f'{path} does not fit the classes of {source}: it {" and ".join(faults)}.')
     return [names[_composed(key)] for key in keys], content.get('templates', DEFAULT_TEMPLATES)
 
@@ -345,8 +375,7 @@ def read_table(path, allow_outside=False):
         raise ValueError(f'{path} is no CSV: {error}') from None
     header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
     if not {'path', 'label'} <= set(header) or len(set(header)) != len(header):
-        raise ValueError(f"{path} begins with '{','.join(header)}', expected the header path,label or "
-                         'path,label,split.')
+        raise ValueError(f"{path} begins with '{','.join(header)}', expected the header path,label or path,label,split.")
     columns = [header.index(name) for name in ('path', 'label', 'split') if name in header]
     rows = []
     for number, cells in lines[1:]:
@@ -371,8 +400,9 @@ def _read_csv(path):
 
 
 def _class_folders(root):
-    return [name for name in list_folder(root)
-            if _is_visible(name) and name not in CLASS_FILES and osp.isdir(osp.join(root, name))]
+    return [
+        name for name in list_folder(root) if _is_visible(name) and name not in CLASS_FILES and osp.isdir(osp.join(root, name))
+    ]
 
 
 def _is_visible(name):
@@ -389,7 +419,7 @@ def _walk(folder, prefix, above):
         if not _is_visible(name):
             continue
         if osp.isdir(path):
-            yield from _walk(path, osp.join(prefix, name), above + (real, ))
+            yield from _walk(path, osp.join(prefix, name), above + (real,))
         else:
             yield osp.join(prefix, name)
 

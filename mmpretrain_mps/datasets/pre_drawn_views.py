@@ -1,4 +1,5 @@
 """A fixed number of pre-drawn views per picture, out of which every epoch takes some."""
+
 import torch
 from mmengine.dataset import Compose
 
@@ -34,16 +35,22 @@ class PreDrawnViews:
         transforms = list(getattr(pipeline, 'transforms', ()))
         positions = [position for position, transform in enumerate(transforms) if isinstance(transform, DualView)]
         if len(positions) != 1:
-            raise ValueError(f'{setting}={size} needs a pipeline with one DualView, whose views are drawn beforehand, '
-                             f'but found {len(positions)} among {[type(step).__name__ for step in transforms]}.')
+            raise ValueError(
+                f'{setting}={size} needs a pipeline with one DualView, whose views are drawn beforehand, '
+                f'but found {len(positions)} among {[type(step).__name__ for step in transforms]}.'
+            )
         views = transforms[positions[0]]
         if views.has_reference:
-            raise ValueError(f'view_bank={size} draws views of one kind, but DualView also has a reference, the picture '
-                             'without augmentation; leave one of them out.')
+            raise ValueError(
+                f'view_bank={size} draws views of one kind, but DualView also has a reference, the picture '
+                'without augmentation; leave one of them out.'
+            )
         self.num_views = len(views.transforms)
         if size < self.num_views:
-            raise ValueError(f'{setting} is {size}, expected at least num_views={self.num_views} of DualView, since an '
-                             'epoch shows so many different views of a picture.')
+            raise ValueError(
+                f'{setting} is {size}, expected at least num_views={self.num_views} of DualView, since an '
+                'epoch shows so many different views of a picture.'
+            )
         transforms[positions[0]] = DualView(views.transforms[:1], size)
         self._pipeline = Compose(transforms)
         self.size, self._pictures, self._seed, self._stream = size, pictures, seed, stream
@@ -73,5 +80,5 @@ class PreDrawnViews:
         if self._last[0] != epoch:
             with seeded(self._seed, _NO_EPOCH, _NO_EPOCH, epoch):
                 order = torch.rand(self._pictures, self.size).argsort(dim=1, stable=True)
-            self._last = epoch, order[:, :self.num_views].contiguous()
+            self._last = epoch, order[:, : self.num_views].contiguous()
         return self._last[1]

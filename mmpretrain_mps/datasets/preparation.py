@@ -1,4 +1,5 @@
 """Checking a data set on disk before anything is trained on it; nothing is changed, split or deleted."""
+
 import os
 import os.path as osp
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ class Finding(NamedTuple):
         level (str): 'error' for what must be mended, 'note' for what may help to, 'ok' for what is in order.
         text (str): What it is.
     """
+
     level: str
     text: str
 
@@ -70,11 +72,12 @@ def find_missing_parts(spec, root):
     if not osp.isdir(folder):
         return [f'the folder {folder} does not exist']
     missing = [osp.join(folder, name) for name in spec.annotation_files if not osp.exists(osp.join(folder, name))]
-    if spec.annotation_files == ('classnames.txt', ) and osp.exists(osp.join(root, 'imagenet', 'classnames.txt')):
+    if spec.annotation_files == ('classnames.txt',) and osp.exists(osp.join(root, 'imagenet', 'classnames.txt')):
         missing = []  # ImageNet's own list serves its variants, too
     images = osp.join(folder, spec.image_root)
-    return [f'{path} does not exist' for path in missing] + [
-        f'the image folder {images} does not exist'] * (not osp.isdir(images))
+    return [f'{path} does not exist' for path in missing] + [f'the image folder {images} does not exist'] * (
+        not osp.isdir(images)
+    )
 
 
 def look_for_other_layouts(spec, root):
@@ -96,11 +99,17 @@ def look_for_other_layouts(spec, root):
             findings.append(Finding('note', f'{found} was found: {advice}'))
     if osp.isdir(folder):
         wanted = set(spec.annotation_files)
-        others = sorted(name for name in os.listdir(folder)
-                        if name.startswith('split_') and name.endswith('.json') and name not in wanted)
+        others = sorted(
+            name for name in os.listdir(folder) if name.startswith('split_') and name.endswith('.json') and name not in wanted
+        )
         if others and not wanted <= set(os.listdir(folder)):
-            findings.append(Finding('note', f'{folder} holds {shorten(others)}, but not {shorten(sorted(wanted))}: '
-                                            'other split files give other results and are not read'))
+            findings.append(
+                Finding(
+                    'note',
+                    f'{folder} holds {shorten(others)}, but not {shorten(sorted(wanted))}: '
+                    'other split files give other results and are not read',
+                )
+            )
     return findings
 
 
@@ -117,7 +126,7 @@ def find_unreadable(paths, workers=8):
     faults = []
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(paths), _DECODED_AT_ONCE):  # the pool takes in all that it is given
-            faults += filter(None, pool.map(_decoding_fault, paths[start:start + _DECODED_AT_ONCE]))
+            faults += filter(None, pool.map(_decoding_fault, paths[start : start + _DECODED_AT_ONCE]))
     return faults
 
 
@@ -165,8 +174,9 @@ def _inspect_content(registered, spec, root, check_images):
         if check_images:
             faults = find_unreadable([osp.join(dataset.img_prefix, path) for path in paths])
             if faults:
-                findings.append(Finding('error', f'{len(faults)} of {len(paths)} pictures of "{subset}" cannot be '
-                                                 f'read: {shorten(faults)}'))
+                findings.append(
+                    Finding('error', f'{len(faults)} of {len(paths)} pictures of "{subset}" cannot be read: {shorten(faults)}')
+                )
     counts = ', '.join(f'{len(getattr(split, subset))} {subset}' for subset in SUBSETS if getattr(split, subset))
     names = shorten([repr(name) for name in split.classes], limit=4)
     findings.append(Finding('ok', f'{len(split.classes)} classes ({names}); pictures: {counts}'))

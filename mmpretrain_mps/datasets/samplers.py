@@ -1,6 +1,8 @@
 """Order of the training samples."""
+
 import math
-from typing import Any, Optional, Sized
+from collections.abc import Sized
+from typing import Any
 
 from mmengine.dataset import DefaultSampler, RepeatDataset
 from mmpretrain.registry import DATA_SAMPLERS
@@ -24,7 +26,7 @@ class FewShotSampler(DefaultSampler):
             rank would otherwise have none in the last batch. Defaults to True.
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: Optional[int] = None, round_up: bool = True):
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True):
         check_wrappers(dataset)
         if seed is None:
             seed = getattr(dataset, 'augment_seed', None)
@@ -87,7 +89,8 @@ def check_wrappers(dataset: Any) -> None:
     if isinstance(dataset, RepeatDataset) and any(map(_wants_epochs, _wrapped(dataset))):
         raise ValueError(
             f'RepeatDataset(times={dataset.times}) would show every picture {dataset.times} times in an epoch, and each time '
-            'the same views of it; leave it out and train for as many more epochs (train_cfg.max_epochs)')
+            'the same views of it; leave it out and train for as many more epochs (train_cfg.max_epochs)'
+        )
     for inner in _wrapped(dataset):
         check_wrappers(inner)
 

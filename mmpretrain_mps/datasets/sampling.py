@@ -6,8 +6,10 @@ draw the validation items in the same way **from the same random stream**. Pytho
 stream. Only the number of items per label and the order of the items matter, so everything here works on labels and
 returns positions.
 """
+
 import random
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 SAMPLING_RULE = 'coop-1'
 MAX_VAL_SHOTS = 4
@@ -23,17 +25,16 @@ class FewShotPicks(NamedTuple):
             Labels without any item are unknown to the rule and not listed.
         short_val_classes (dict[int, int]): The same for the validation items.
     """
-    train: List[int]
-    val: List[int]
-    short_classes: Dict[int, int]
-    short_val_classes: Dict[int, int]
+
+    train: list[int]
+    val: list[int]
+    short_classes: dict[int, int]
+    short_val_classes: dict[int, int]
 
 
-def few_shot_picks(labels: Sequence[int],
-                   num_shots: int,
-                   seed: int,
-                   val_labels: Sequence[int] = (),
-                   val_shots: Optional[int] = None) -> FewShotPicks:
+def few_shot_picks(
+    labels: Sequence[int], num_shots: int, seed: int, val_labels: Sequence[int] = (), val_shots: int | None = None
+) -> FewShotPicks:
     """Draw ``num_shots`` training and ``val_shots`` validation items per label.
 
     Args:

@@ -1,4 +1,5 @@
 """Random numbers that depend on what is asked for, and on nothing that happened before."""
+
 import hashlib
 import random
 from contextlib import contextmanager

@@ -1,4 +1,5 @@
 """What a data set consists of: classes, templates, and the rows of its train, val and test subsets."""
+
 import contextlib
 import hashlib
 import json
@@ -8,12 +9,13 @@ import os.path as osp
 import posixpath
 import unicodedata
 from collections import defaultdict
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple, Union
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 SUBSETS = ('train', 'val', 'test')
 CLASS_SUBSETS = ('all', 'base', 'new')
 
-Row = Tuple[Union[str, int], int]
+Row = tuple[str | int, int]
 
 
 class Split(NamedTuple):
@@ -28,6 +30,7 @@ class Split(NamedTuple):
         test (Sequence[tuple]): The same for testing.
         source (str): Where the rows were read from; opens every error message.
     """
+
     classes: Sequence[str]
     templates: Sequence[str]
     train: Sequence[Row] = ()
@@ -92,13 +95,15 @@ def check_split(split: Split, allow_duplicates: bool = False, allow_outside: boo
                 other_subset, other_position = first_seen[path]
                 raise ValueError(
                     f'{split.source}: row {position} of "{subset}" repeats {path!r} of row {other_position} of '
-                    f'"{other_subset}", expected every picture once (allow_duplicates=True accepts it).')
+                    f'"{other_subset}", expected every picture once (allow_duplicates=True accepts it).'
+                )
             first_seen.setdefault(path, (subset, position))
     gaps = sorted(set(range(len(split.classes))) - used_labels)
     if gaps:
         raise ValueError(
             f'{split.source}: {shorten(gaps)} of the labels 0..{len(split.classes) - 1} have no picture in any subset, '
-            'expected labels without gaps.')
+            'expected labels without gaps.'
+        )
 
 
 def check_classes(classes: Sequence[str], source: str) -> None:
@@ -114,11 +119,13 @@ def check_classes(classes: Sequence[str], source: str) -> None:
             raise ValueError(f'{source}: the name of class {label} is {name!r}, expected a non-empty string.')
         # Control characters, and bytes of a folder's name that are no UTF-8: no model has met these, no log can hold them.
         if any(unicodedata.category(letter) in ('Cc', 'Cs') for letter in name):
-            raise ValueError(f'{source}: the name of class {label} is {name!r}, expected text in UTF-8 without control '
-                             'characters such as line breaks.')
+            raise ValueError(
+                f'{source}: the name of class {label} is {name!r}, expected text in UTF-8 without control '
+                'characters such as line breaks.'
+            )
 
 
-def find_equal_names(classes: Sequence[str]) -> Dict[str, List[int]]:
+def find_equal_names(classes: Sequence[str]) -> dict[str, list[int]]:
     """Return the names that several classes share, case and blanks aside, with their labels.
 
     Args:
@@ -162,8 +169,9 @@ def plain_path(path: str, where: str, allow_outside: bool = False) -> str:
     """
     plain = posixpath.normpath(path)
     if not allow_outside and (plain.startswith(('/', '../')) or plain == '..' or osp.isabs(path)):
-        raise ValueError(f'{where} has the path {path!r}, expected one below the image folder (allow_outside=True accepts '
-                         'others).')
+        raise ValueError(
+            f'{where} has the path {path!r}, expected one below the image folder (allow_outside=True accepts others).'
+        )
     return plain
 
 
@@ -195,14 +203,16 @@ def check_files(paths: Iterable[str], root: str, source: str, allow_outside: boo
         if not is_below(osp.join(root, folder), root):
             outside.extend(osp.join(folder, name) for name in names)
         else:
-            outside.extend(osp.join(folder, name) for name in links.intersection(names)
-                           if not is_below(osp.join(root, folder, name), root))
+            outside.extend(
+                osp.join(folder, name) for name in links.intersection(names) if not is_below(osp.join(root, folder, name), root)
+            )
     if outside:
         raise outside_error(outside, root, source)
     if missing:
         total = sum(map(len, by_folder.values()))
         raise FileNotFoundError(
-            f'{source} names {total} files, of which {len(missing)} are missing under {root}: {shorten(missing)}.')
+            f'{source} names {total} files, of which {len(missing)} are missing under {root}: {shorten(missing)}.'
+        )
 
 
 def is_below(path: str, root: str) -> bool:
@@ -216,7 +226,8 @@ def outside_error(paths: Sequence[str], root: str, source: str) -> ValueError:
     first = sorted(paths)[0]
     return ValueError(
         f'{source}: {len(paths)} pictures lie outside of {root}: {shorten(sorted(paths), 3)}; {first} leads to '
-        f'{osp.realpath(osp.join(root, first))}. Copy them into it, or follow such links with allow_outside=True.')
+        f'{osp.realpath(osp.join(root, first))}. Copy them into it, or follow such links with allow_outside=True.'
+    )
 
 
 def base_size(num_classes: int) -> int:
@@ -241,7 +252,7 @@ def class_range(class_subset: str, num_classes: int) -> range:
 
 def shorten(values: Sequence, limit: int = 5) -> str:
     """Write the first values of a list and how many more there are."""
-    values: List = list(values)
+    values: list = list(values)
     text = ', '.join(str(value) for value in values[:limit])
     return text if len(values) <= limit else f'{text} and {len(values) - limit} more'
 
@@ -271,8 +282,10 @@ def _find_path_problem(path, allow_outside):
     try:
         plain = plain_path(path, 'it', allow_outside)
     except ValueError:
-        return (f'has the path {path!r}, expected a path relative to the image folder and below it (allow_outside=True '
-                'accepts others)')
+        return (
+            f'has the path {path!r}, expected a path relative to the image folder and below it (allow_outside=True '
+            'accepts others)'
+        )
     return None if plain == path else f'has the path {path!r}, expected it as {plain!r}'
 
 

@@ -1,4 +1,5 @@
 """Readers of the files that define the benchmark splits; they read text and never look at pictures."""
+
 import os.path as osp
 from collections import defaultdict
 
@@ -30,8 +31,10 @@ def load_json_split(path, hint=''):
     if not isinstance(content, dict) or not all(isinstance(content.get(subset), list) for subset in SUBSETS):
         found = f'an object with {sorted(content)}' if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path} holds {found}, expected an object with the lists 'train', 'val' and 'test'.")
-    rows = {subset: [_check_json_row(row, subset, position, path) for position, row in enumerate(content[subset])]
-            for subset in SUBSETS}
+    rows = {
+        subset: [_check_json_row(row, subset, position, path) for position, row in enumerate(content[subset])]
+        for subset in SUBSETS
+    }
     label_names(rows, path)
     return rows
 
@@ -54,15 +57,18 @@ def label_names(rows, path):
     for subset in SUBSETS:
         for position, (_, label, name) in enumerate(rows[subset]):
             if names.setdefault(label, name) != name:
-                raise ValueError(f'{path}: row {position} of "{subset}" calls label {label} {name!r}, '
-                                 f'but an earlier row calls it {names[label]!r}.')
+                raise ValueError(
+                    f'{path}: row {position} of "{subset}" calls label {label} {name!r}, '
+                    f'but an earlier row calls it {names[label]!r}.'
+                )
             labels_of[subset].add(label)
     if not names:
         raise ValueError(f'{path} lists no pictures.')
     if max(names) != len(names) - 1:
         gap = next(label for label in range(len(names)) if label not in names)
-        raise ValueError(f'{path}: {len(names)} labels up to {max(names)} occur, but none is {gap}; '
-                         'expected labels from 0 without gaps.')
+        raise ValueError(
+            f'{path}: {len(names)} labels up to {max(names)} occur, but none is {gap}; expected labels from 0 without gaps.'
+        )
     for subset in ('val', 'test'):
         unseen = sorted(labels_of[subset] - labels_of['train'])
         if unseen:
@@ -163,8 +169,13 @@ def read_lines(path, hint=''):
 def _check_json_row(row, subset, position, path):
     """Return a row of a split file as a tuple, or say what is wrong with it."""
     well_formed = (
-        isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and isinstance(row[1], int)
-        and not isinstance(row[1], bool) and isinstance(row[2], str))
+        isinstance(row, list)
+        and len(row) == 3
+        and isinstance(row[0], str)
+        and isinstance(row[1], int)
+        and not isinstance(row[1], bool)
+        and isinstance(row[2], str)
+    )
     if not well_formed or row[1] < 0:
         raise ValueError(f'{path}: row {position} of "{subset}" is {row!r}, expected [path, label, class name].')
     return plain_path(row[0], f'{path}: row {position} of "{subset}"') if row[0] else '', row[1], row[2]

@@ -1,4 +1,5 @@
 """Addresses of the page, and what they answer."""
+
 import json
 from typing import Any
 
@@ -11,10 +12,16 @@ from ..utils.methods import method_names, read_method
 from .tabs import SUBSETS, Tabs, has_epochs
 
 # The page may load nothing from elsewhere and send nothing there, whatever it holds.
-POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
-          "form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
-HEADERS = {'Content-Security-Policy': POLICY, 'Referrer-Policy': 'no-referrer', 'X-Content-Type-Options': 'nosniff',
-           'Cache-Control': 'no-store'}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    'Content-Security-Policy': POLICY,
+    'Referrer-Policy': 'no-referrer',
+    'X-Content-Type-Options': 'nosniff',
+    'Cache-Control': 'no-store',
+}
 
 
 _pages = Blueprint('pages', __name__)
@@ -44,8 +51,9 @@ def make_app(tabs: Tabs) -> Flask:
 def _page():
     """The page, the same for all."""
     methods = [(name, read_method(name).method.label, has_epochs(name)) for name in method_names()]
-    return render_template('page.html', architecture=_tabs().clip['architecture'], methods=methods, default='mps',
-                           endings=' '.join(PICTURE_ENDINGS))
+    return render_template(
+        'page.html', architecture=_tabs().clip['architecture'], methods=methods, default='mps', endings=' '.join(PICTURE_ENDINGS)
+    )
 
 
 @_pages.post('/tabs')
@@ -99,8 +107,7 @@ def _classify(word):
 def _table(word):
     """The last predictions."""
     with _tabs().use(word) as tab:
-        return Response(tab.table(), mimetype='text/csv',
-                        headers={'Content-Disposition': 'attachment; filename=predictions.csv'})
+        return Response(tab.table(), mimetype='text/csv', headers={'Content-Disposition': 'attachment; filename=predictions.csv'})
 
 
 @_pages.get('/tabs/<word>/model.pth')

@@ -1,8 +1,8 @@
 """The program behind the page."""
+
 import multiprocessing.forkserver
 import os
 import socket
-from typing import Optional
 
 import huggingface_hub.constants as hub
 
@@ -26,25 +26,34 @@ class Server:
         ValueError: If the port cannot be had.
     """
 
-    def __init__(self, clip: dict, device: str = 'auto', port: Optional[int] = None):
+    def __init__(self, clip: dict, device: str = 'auto', port: int | None = None):
         try:
             from werkzeug.serving import WSGIRequestHandler, make_server
 
             from .app import make_app
         except ImportError as error:
-            raise ImportError(f'the page needs the package flask, which cannot be imported ({error}); install it with '
-                              '`pip install "mmpretrain_mps[demo]"`, or `pip install -e ".[demo]"` in a checkout') from error
+            raise ImportError(
+                f'the page needs the package flask, which cannot be imported ({error}); install it with '
+                '`pip install "mmpretrain_mps[demo]"`, or `pip install -e ".[demo]"` in a checkout'
+            ) from error
         from .tabs import Tabs
+
         # A page asks several times a second how far a training is.
-        handler = type('QuietHandler', (WSGIRequestHandler, ), dict(log_request=lambda self, *_: None))
+        handler = type('QuietHandler', (WSGIRequestHandler,), dict(log_request=lambda self, *_: None))
         with _listen(port) as listening:
             with quiet_log():
                 FewShotClassifier(**clip, method='zero_shot', device=device, verbose=0).fit(class_names=['one', 'two'])
             _go_offline()
             multiprocessing.forkserver.ensure_running()
             self._tabs = Tabs(clip, device)
-            self._server = make_server(HOST, listening.getsockname()[1], make_app(self._tabs), threaded=True,
-                                       request_handler=handler, fd=listening.fileno())
+            self._server = make_server(
+                HOST,
+                listening.getsockname()[1],
+                make_app(self._tabs),
+                threaded=True,
+                request_handler=handler,
+                fd=listening.fileno(),
+            )
 
     @property
     def address(self) -> str:
@@ -74,8 +83,7 @@ def _listen(port):
         return socket.create_server((HOST, port or 0))
     except OSError as error:
         reason = os.strerror(error.errno)  # the error's own words repeat the address
-        raise ValueError(f'port {port} cannot be had: {reason}. Name another one, or none: then a free one is '
-                         'taken') from None
+        raise ValueError(f'port {port} cannot be had: {reason}. Name another one, or none: then a free one is taken') from None
 
 
 def _go_offline():

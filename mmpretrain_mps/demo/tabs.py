@@ -1,4 +1,5 @@
 """What belongs to a tab of the browser, and what can be done with it."""
+
 import contextlib
 import csv
 import hashlib
@@ -8,8 +9,9 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any
 
 from ..apis import FewShotClassifier
 from ..apis.calibration import probabilities_of
@@ -24,8 +26,13 @@ from .tuning import BRANCHES, Tuning
 MAX_TABS = 16
 SUBSETS = ('train', 'test')
 _OPTIONS = ('method', 'shots', 'epochs', 'test_share')
-_COLUMNS = ('path', 'label', 'probability', *(f'{branch}_{what}' for branch in BRANCHES[:2] for what in ('label', 'probability')),
-            'fault')
+_COLUMNS = (
+    'path',
+    'label',
+    'probability',
+    *(f'{branch}_{what}' for branch in BRANCHES[:2] for what in ('label', 'probability')),
+    'fault',
+)
 # Models are built with settings that belong to the whole process, and two at once would only share the cores.
 _computing = threading.Lock()
 
@@ -59,7 +66,7 @@ class Tab:
         self.cancel()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def tune(self, names: Sequence[str], uploads: Dict[str, List[list]], options: Dict[str, Any]) -> None:
+    def tune(self, names: Sequence[str], uploads: dict[str, list[list]], options: dict[str, Any]) -> None:
         """Start a training.
 
         Args:
@@ -86,7 +93,7 @@ class Tab:
         settings = dict(self.clip, device=self.device, verbose=0, **settings)
         self._tuning = Tuning(settings, *labelled, self._folder / 'new' / 'model.pth')
 
-    def progress(self) -> Dict[str, Any]:
+    def progress(self) -> dict[str, Any]:
         """Return how far the training is, and take the model once it is there.
 
         Returns:
@@ -110,7 +117,7 @@ class Tab:
         for name in (*SUBSETS, 'new'):
             shutil.rmtree(self._folder / name, ignore_errors=True)
 
-    def load(self, upload: Any) -> List[str]:
+    def load(self, upload: Any) -> list[str]:
         """Take a model that was saved.
 
         Args:
@@ -137,7 +144,7 @@ class Tab:
         path.replace(self.model)
         self._rows = []
 
-    def classify(self, uploads: Sequence[Any]) -> Dict[str, Any]:
+    def classify(self, uploads: Sequence[Any]) -> dict[str, Any]:
         """Classify pictures.
 
         Args:
@@ -156,8 +163,9 @@ class Tab:
             raise ValueError('there are no pictures to classify')
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         try:
-            rows = {path: dict(name=name, fault=decoding_fault(path, MAX_PIXELS))
-                    for path, name in _keep(uploads, folder).items()}
+            rows = {
+                path: dict(name=name, fault=decoding_fault(path, MAX_PIXELS)) for path, name in _keep(uploads, folder).items()
+            }
             good = {path: row for path, row in rows.items() if not row['fault']}
             if good:
                 with _computing:
@@ -245,8 +253,10 @@ class Tabs:
         """
         with self._lock:
             if word not in self._tabs:
-                raise ValueError(f'this page is not known any more: the program was started anew, or {MAX_TABS} others were '
-                                 'opened since; reload it')
+                raise ValueError(
+                    f'this page is not known any more: the program was started anew, or {MAX_TABS} others were '
+                    'opened since; reload it'
+                )
             self._tabs.move_to_end(word)
             tab = self._tabs[word]
         with tab.lock:
@@ -291,7 +301,7 @@ def _settings_of(options):
     settings = dict(method=options['method'], shots=options.get('shots'))
     if options.get('epochs') is not None:
         if not has_epochs(str(options['method'])):
-            raise ValueError(f"{options['method']} has no epochs to choose; leave them empty")
+            raise ValueError(f'{options["method"]} has no epochs to choose; leave them empty')
         settings['train_cfg__max_epochs'] = options['epochs']
     return settings, share
 

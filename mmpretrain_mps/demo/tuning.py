@@ -1,9 +1,11 @@
 """A training in a process of its own: it can be watched and ended, and what it takes or breaks ends with it."""
+
 import multiprocessing
 import tempfile
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import confusion_matrix
@@ -17,7 +19,7 @@ _PROCESSES = multiprocessing.get_context('forkserver')
 _PROCESSES.set_forkserver_preload(['mmpretrain_mps.apis', __name__])
 SECONDS_TO_END = 5
 
-Labelled = Sequence[Tuple[str, str]]
+Labelled = Sequence[tuple[str, str]]
 """Paths of pictures, each with the name of its class."""
 
 
@@ -28,9 +30,9 @@ class Outcome(NamedTuple):
     """Why there is no model; '' if there is one."""
     classes: Sequence[str] = ()
     """Names in the order of the confusion matrix."""
-    accuracies: Optional[Dict[str, float]] = None
+    accuracies: dict[str, float] | None = None
     """Share of right answers of each branch on the held-out pictures, 0 to 1; None if there were none."""
-    confusion: Optional[List[List[int]]] = None
+    confusion: list[list[int]] | None = None
     """Held-out pictures by their class (rows) and by what was predicted (columns)."""
 
 
@@ -54,20 +56,21 @@ class Tuning:
         self._outcome = None
 
     @property
-    def steps(self) -> Tuple[int, int]:
+    def steps(self) -> tuple[int, int]:
         """tuple[int, int]: Steps that are done, and those of the whole training; 0 before the first, and without steps."""
         done, total = self._steps[:]
         return done, total
 
-    def outcome(self) -> Optional[Outcome]:
+    def outcome(self) -> Outcome | None:
         """Return how it ended, None while it goes on."""
         if self._outcome is None and self._answers.poll():
             try:
                 self._outcome = self._answers.recv()
             except EOFError:
                 self._process.join()
-                self._outcome = Outcome(f'the training was ended from outside (exit status {self._process.exitcode}); often the '
-                                        'memory ran out')
+                self._outcome = Outcome(
+                    f'the training was ended from outside (exit status {self._process.exitcode}); often the memory ran out'
+                )
         return self._outcome
 
     def end(self) -> None:
@@ -108,5 +111,9 @@ def _tune(settings, train, test, model, progress):
     paths, labels = map(list, zip(*test))
     logits = classifier.logits(paths)
     predicted = {name: classifier.classes_[getattr(logits, name).argmax(1).numpy()] for name in BRANCHES}
-    return Outcome('', classes, {name: float(np.mean(predicted[name] == labels)) for name in BRANCHES},
-                   confusion_matrix(labels, predicted['fused'], labels=classes).tolist())
+    return Outcome(
+        '',
+        classes,
+        {name: float(np.mean(predicted[name] == labels)) for name in BRANCHES},
+        confusion_matrix(labels, predicted['fused'], labels=classes).tolist(),
+    )

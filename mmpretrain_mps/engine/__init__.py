@@ -1,4 +1,5 @@
 """Engine of mmpretrain_mps: hooks, optimizer wrapper, schedules, start of distributed runs."""
+
 from .hooks import (
     AtomicCheckpointHook,
     ClassNamesHook,
@@ -13,7 +14,17 @@ from .schedulers import FirstEpochWarmupLR
 from .sharding import ShardedDataParallel
 
 __all__ = [
-    'AtomicCheckpointHook', 'ClassNamesHook', 'DeviceAmpOptimWrapper', 'DomainGeneralizationLoop', 'EpochAverageHook',
-    'FirstEpochWarmupLR', 'LinearProbeLoop', 'PlainCheckpointHook', 'ShardedDataParallel', 'StepBudgetTrainLoop',
-    'TemperatureHook', 'TrainableOptimWrapperConstructor', 'WeightInterpolationHook'
+    'AtomicCheckpointHook',
+    'ClassNamesHook',
+    'DeviceAmpOptimWrapper',
+    'DomainGeneralizationLoop',
+    'EpochAverageHook',
+    'FirstEpochWarmupLR',
+    'LinearProbeLoop',
+    'PlainCheckpointHook',
+    'ShardedDataParallel',
+    'StepBudgetTrainLoop',
+    'TemperatureHook',
+    'TrainableOptimWrapperConstructor',
+    'WeightInterpolationHook',
 ]

@@ -1,4 +1,5 @@
 """From the flags of tools/train.py and tools/test.py to a runner."""
+
 import contextlib
 import functools
 import importlib.util
@@ -35,15 +36,20 @@ def add_common_flags(parser):
     Args:
         parser (ArgumentParser): Changed in place.
     """
-    parser.add_argument('--method',
-                        metavar='NAME',
-                        help='train the config by another method: its model, optimizer, schedules and views replace those '
-                        f"of the config, which keeps its data and its CLIP ({', '.join(method_names())}, or the path of a "
-                        'file like those in configs/_base_/methods)')
-    parser.add_argument('--recipe', choices=RECIPES,
-                        help="with --method: its 'default' recipe, or the one of its authors' released code")
-    parser.add_argument('--work-dir', help='folder for logs and results; by default work_dirs/<name of the config>, or '
-                        'work_dirs/<name of the config>-<method>')
+    parser.add_argument(
+        '--method',
+        metavar='NAME',
+        help='train the config by another method: its model, optimizer, schedules and views replace those '
+        f'of the config, which keeps its data and its CLIP ({", ".join(method_names())}, or the path of a '
+        'file like those in configs/_base_/methods)',
+    )
+    parser.add_argument(
+        '--recipe', choices=RECIPES, help="with --method: its 'default' recipe, or the one of its authors' released code"
+    )
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs and results; by default work_dirs/<name of the config>, or work_dirs/<name of the config>-<method>',
+    )
     parser.add_argument('--amp', action='store_true', help='mixed precision: bfloat16 where the device has it, else float16')
     parser.add_argument('--no-pin-memory', action='store_true', help='do not pin the memory of batches')
     parser.add_argument('--no-persistent-workers', action='store_true', help='start the workers anew in every epoch')
@@ -52,7 +58,8 @@ def add_common_flags(parser):
         nargs='+',
         action=OptionsAction,
         metavar='NAME=VALUE',
-        help='change the config, for example num_shots=4 train_cfg.max_epochs=10; lists as a=1,2 or "a=[\'x, y\', \'z\']"')
+        help="change the config, for example num_shots=4 train_cfg.max_epochs=10; lists as a=1,2 or \"a=['x, y', 'z']\"",
+    )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who starts several processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, help='set by old launchers; torchrun does not use it')
     add_trust_flag(parser)
@@ -104,8 +111,10 @@ def _warn_of_other_values(cfg, options):
     others = other_values(cfg, options)
     if others:
         listed = ', '.join(f'{name}={value}' for name, value in others.items())
-        _warn_once(f"{cfg.filename} keeps its values for {options['num_shots']} shots, too, where the recipe of "
-                   f'{cfg.method.label} has {listed}; --method {cfg.method.name} takes those')
+        _warn_once(
+            f'{cfg.filename} keeps its values for {options["num_shots"]} shots, too, where the recipe of '
+            f'{cfg.method.label} has {listed}; --method {cfg.method.name} takes those'
+        )
 
 
 @functools.cache  # a grid reads its configs again and again
@@ -166,8 +175,10 @@ def _keep_the_only_batch(runner):
     loader['dataset'] = dataset = DATASETS.build(loader['dataset'])
     if len(dataset) // get_world_size() < loader['batch_size']:
         loader['drop_last'] = False
-        runner.logger.warning(f'{len(dataset)} pictures do not fill a batch of {loader["batch_size"]} in each process: '
-                              'train_dataloader.drop_last does not apply')
+        runner.logger.warning(
+            f'{len(dataset)} pictures do not fill a batch of {loader["batch_size"]} in each process: '
+            'train_dataloader.drop_last does not apply'
+        )
 
 
 def require_training(cfg):
@@ -194,8 +205,10 @@ def with_tensorboard(cfg):
         ImportError: If the package tensorboard is missing.
     """
     if importlib.util.find_spec('tensorboard') is None:
-        raise ImportError('tensorboard=True needs the package tensorboard, which is not installed; install it with '
-                          "`pip install -e '.[tensorboard]'`")
+        raise ImportError(
+            'tensorboard=True needs the package tensorboard, which is not installed; install it with '
+            "`pip install -e '.[tensorboard]'`"
+        )
     visualizer = cfg.get('visualizer') or dict(type='UniversalVisualizer')
     backends = list(visualizer.get('vis_backends') or [])
     if not any(backend['type'] == TENSORBOARD_BACKEND for backend in backends):
@@ -226,8 +239,11 @@ def resume_from(cfg, checkpoint):
     """
     found = find_checkpoint(cfg.work_dir) if checkpoint == 'auto' else checkpoint
     if found is None:
-        print_log(f'--resume finds no checkpoint in {cfg.work_dir}: the training starts afresh'
-                  + (f', from the weights of {cfg.load_from}' if cfg.get('load_from') else ''), level=logging.WARNING)
+        print_log(
+            f'--resume finds no checkpoint in {cfg.work_dir}: the training starts afresh'
+            + (f', from the weights of {cfg.load_from}' if cfg.get('load_from') else ''),
+            level=logging.WARNING,
+        )
     else:
         cfg.resume, cfg.load_from = True, found
 

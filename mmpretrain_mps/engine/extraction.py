@@ -1,6 +1,7 @@
 """One look at every picture of a data set, shared by the processes."""
+
 import time
-from typing import Callable, List, Optional, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.dataset import default_collate
@@ -15,8 +16,14 @@ _REPORT_SECONDS = 20.0
 _VIEWS = 64
 
 
-def extract_share(dataset: Dataset, compute: Callable, batch_size: int = 64, num_workers: int = 0,
-                  collate_fn: Optional[Callable] = None, what: str = 'pictures') -> List[torch.Tensor]:
+def extract_share(
+    dataset: Dataset,
+    compute: Callable,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    collate_fn: Callable | None = None,
+    what: str = 'pictures',
+) -> list[torch.Tensor]:
     """Compute rows for this process's share of a data set: every ``R``-th item of ``R`` processes, none twice.
 
     Args:
@@ -42,7 +49,7 @@ def extract_share(dataset: Dataset, compute: Callable, batch_size: int = 64, num
     return [torch.cat(parts) for parts in zip(*rows)]
 
 
-def put_together(share: Sequence[torch.Tensor], total: int) -> List[torch.Tensor]:
+def put_together(share: Sequence[torch.Tensor], total: int) -> list[torch.Tensor]:
     """Put the shares of all processes together, in the order of the data set.
 
     Args:
@@ -57,7 +64,7 @@ def put_together(share: Sequence[torch.Tensor], total: int) -> List[torch.Tensor
     for parts in zip(*shares):
         rows = parts[0].new_empty(total, *parts[0].shape[1:])
         for rank, part in enumerate(parts):
-            rows[rank::get_world_size()] = part
+            rows[rank :: get_world_size()] = part
         whole.append(rows)
     return whole
 
@@ -78,8 +85,7 @@ class DrawnViews(Dataset):
 
     def __init__(self, dataset, num_views: int):
         self.dataset, self.num_views = dataset, num_views
-        self.views = PreDrawnViews(dataset.pipeline, num_views, len(dataset), dataset.augment_seed, START_STREAM,
-                                   'passes')
+        self.views = PreDrawnViews(dataset.pipeline, num_views, len(dataset), dataset.augment_seed, START_STREAM, 'passes')
 
     def __len__(self):
         return len(self.dataset)
@@ -108,8 +114,14 @@ def mean_over_views(dataset: DrawnViews, compute: Callable, num_workers: int = 0
         features = torch.cat([compute(part) for part in views.flatten(0, 1).split(_VIEWS)])
         return features.unflatten(0, (len(views), dataset.num_views)).mean(1), labels
 
-    share = extract_share(dataset, compute_means, max(1, _VIEWS // dataset.num_views), num_workers, _stack,
-                          f'{dataset.num_views} views of every training picture')
+    share = extract_share(
+        dataset,
+        compute_means,
+        max(1, _VIEWS // dataset.num_views),
+        num_workers,
+        _stack,
+        f'{dataset.num_views} views of every training picture',
+    )
     return tuple(put_together(share, len(dataset)))
 
 

@@ -1,4 +1,5 @@
 """Files that are either complete or absent, whenever the writer is killed."""
+
 import contextlib
 import os
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Pictures by which something of a trained model is chosen, and the search of how its bias is added."""
+
 import copy
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_reduce
@@ -35,18 +36,26 @@ class ChoicePictures:
         ValueError: If there are no such pictures, or those for validation are the test pictures.
     """
 
-    def __init__(self, runner, pictures: str = 'val', dataloader: Optional[dict] = None, setting: str = 'search'):
+    def __init__(self, runner, pictures: str = 'val', dataloader: dict | None = None, setting: str = 'search'):
         if pictures not in SETS:
             raise ValueError(f'{setting}: pictures must be one of {SETS}, but is {pictures!r}')
         loader = dataloader or (runner._test_dataloader if pictures == 'test' else runner._val_dataloader)
         if not loader:
             name = 'test_dataloader' if pictures == 'test' else 'val_dataloader'
-            raise ValueError(f'{setting} needs pictures of {name}, but the config has none: set '
-                             f'train_cfg.{setting}=None, which leaves it out, or train_cfg.{setting}.dataloader')
-        if pictures != 'test' and isinstance(loader, dict) and isinstance(runner._test_dataloader, (dict, type(None))) \
-                and shows_test_pictures(loader, runner._test_dataloader):
-            raise ValueError(f'{setting} would choose by val_dataloader, which shows the test pictures; give it '
-                             f"others, or say train_cfg.{setting}.pictures='test'")
+            raise ValueError(
+                f'{setting} needs pictures of {name}, but the config has none: set '
+                f'train_cfg.{setting}=None, which leaves it out, or train_cfg.{setting}.dataloader'
+            )
+        if (
+            pictures != 'test'
+            and isinstance(loader, dict)
+            and isinstance(runner._test_dataloader, (dict, type(None)))
+            and shows_test_pictures(loader, runner._test_dataloader)
+        ):
+            raise ValueError(
+                f'{setting} would choose by val_dataloader, which shows the test pictures; give it '
+                f"others, or say train_cfg.{setting}.pictures='test'"
+            )
         self.pictures, self._features, self._labels = pictures, None, None
         self.dataset = _build(loader, pictures)
         if pictures == 'val':
@@ -60,7 +69,7 @@ class ChoicePictures:
     def describe(self) -> str:
         """Return number, subset and name of the data set."""
         metainfo = getattr(self.dataset, 'metainfo', {})
-        return f"{len(self)} {self.pictures} pictures of {metainfo.get('dataset_name', type(self.dataset).__name__)}"
+        return f'{len(self)} {self.pictures} pictures of {metainfo.get("dataset_name", type(self.dataset).__name__)}'
 
     def count_right(self, runner, inners: Sequence[float], alphas: Sequence[float]) -> torch.Tensor:
         """Count right predictions of all pictures for every pair of numbers.
@@ -83,8 +92,7 @@ class ChoicePictures:
         return right
 
     def _extract(self, model):
-        check_class_names(getattr(self.dataset, 'metainfo', {}).get('classes'), model.class_names, self.describe(),
-                          'the model')
+        check_class_names(getattr(self.dataset, 'metainfo', {}).get('classes'), model.class_names, self.describe(), 'the model')
 
         def compute(batch):
             """Return labels and frozen features of a batch."""
@@ -139,7 +147,8 @@ class FusionSearch:
         runner.logger.info(
             f'search of {name} and alpha on {self.pictures.describe()}: {name} {found.inner:.6g}, alpha '
             f'{found.alpha:.6g} with {found.accuracy:.2f} % right; before {name} {before[0]:.6g}, alpha '
-            f'{before[1]:.6g} with {start:.2f} %')
+            f'{before[1]:.6g} with {start:.2f} %'
+        )
         if self.pictures.pictures == 'test':
             runner.logger.warning(f'{name} and alpha are {ON_TEST_PICTURES}')
 
@@ -176,7 +185,7 @@ class BestEpoch:
         best, model = runner.message_hub.get_info(self.KEY), unwrapped(runner.model)
         getattr(model, model.layer_name).data.copy_(best['layer'])
         share = 100 * best['right'] / len(self.pictures)
-        runner.logger.info(f"epoch {best['epoch']} is the best one on {self.pictures.describe()}: {share:.2f} % right")
+        runner.logger.info(f'epoch {best["epoch"]} is the best one on {self.pictures.describe()}: {share:.2f} % right')
         if self.pictures.pictures == 'test':
             runner.logger.warning(f'the epoch is {ON_TEST_PICTURES}')
 

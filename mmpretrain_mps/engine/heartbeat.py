@@ -1,4 +1,5 @@
 """Signs of life between the processes of a run: one that was stopped is noticed within a minute."""
+
 import contextlib
 import os
 import sys
@@ -12,8 +13,7 @@ INTERVAL = 5.0  # seconds between signs of life
 SILENCE = 40.0  # seconds without one
 START = 60  # seconds until all processes have come
 _LEFT = b'left'
-ARE_THEY_STARTED = ('Are all of them started, with the same MASTER_ADDR, MASTER_PORT and WORLD_SIZE, and a RANK of their '
-                    'own?')
+ARE_THEY_STARTED = 'Are all of them started, with the same MASTER_ADDR, MASTER_PORT and WORLD_SIZE, and a RANK of their own?'
 
 
 class Heartbeat:
@@ -33,7 +33,7 @@ class Heartbeat:
     def __init__(self, store: dist.Store, rank: int, size: int, interval: float = INTERVAL, silence: float = SILENCE):
         self._store, self._rank, self._interval, self._silence = store, rank, interval, silence
         self._others = [other for other in range(size) if other != rank]
-        self._end, self._heard, self._answered = threading.Event(), {}, 0.
+        self._end, self._heard, self._answered = threading.Event(), {}, 0.0
         # Two threads, since a store that was stopped with its process lets whoever asks it wait.
         self._threads = [threading.Thread(target=part, daemon=True) for part in (self._exchange, self._watch)]
 
@@ -61,8 +61,7 @@ class Heartbeat:
             count += 1
             try:
                 self._store.set(f'alive-{self._rank}', str(count))
-                signs = {rank: self._store.get(f'alive-{rank}') for rank in self._others
-                         if self._store.check([f'alive-{rank}'])}
+                signs = {rank: self._store.get(f'alive-{rank}') for rank in self._others if self._store.check([f'alive-{rank}'])}
             except RuntimeError:  # the store is gone with its process, which the main thread learns by itself
                 self._end.set()
                 return
@@ -82,9 +81,13 @@ class Heartbeat:
             if now - self._answered > self._silence:
                 silent = [0]  # which keeps the store
             if silent and not self._end.is_set():
-                print(f'[process {self._rank}] error: process {silent[0]} has given no sign of life for '
-                      f'{self._silence:.0f} seconds: it was stopped, or its machine hangs. The checkpoints so far are '
-                      'untouched; the same command with --resume goes on from the last one', file=sys.stderr, flush=True)
+                print(
+                    f'[process {self._rank}] error: process {silent[0]} has given no sign of life for '
+                    f'{self._silence:.0f} seconds: it was stopped, or its machine hangs. The checkpoints so far are '
+                    'untouched; the same command with --resume goes on from the last one',
+                    file=sys.stderr,
+                    flush=True,
+                )
                 os._exit(2)
 
 
@@ -101,17 +104,20 @@ def meet(rank: int, size: int) -> dist.Store:
     Raises:
         ValueError: If some have not come after :data:`START` seconds; says which.
     """
-    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    where = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
     try:
         store, *_ = next(dist.rendezvous('env://', timeout=timedelta(seconds=START)))
     except (dist.DistError, TimeoutError) as error:
-        raise ValueError(f'process {rank} does not find the {size - 1} others at {where} within {START} seconds: '
-                         f'{str(error).splitlines()[0]}. {ARE_THEY_STARTED}') from None
+        raise ValueError(
+            f'process {rank} does not find the {size - 1} others at {where} within {START} seconds: '
+            f'{str(error).splitlines()[0]}. {ARE_THEY_STARTED}'
+        ) from None
     store.set(f'here-{rank}', '')
     try:
         store.wait([f'here-{other}' for other in range(size)], timedelta(seconds=START))
     except dist.DistError:
         absent = [str(other) for other in range(size) if not store.check([f'here-{other}'])]
-        raise ValueError(f'of {size} processes, number {", ".join(absent)} did not come to {where} within {START} '
-                         f'seconds. {ARE_THEY_STARTED}') from None
+        raise ValueError(
+            f'of {size} processes, number {", ".join(absent)} did not come to {where} within {START} seconds. {ARE_THEY_STARTED}'
+        ) from None
     return store

@@ -1,4 +1,5 @@
 """Start of runs, alone or as one of several processes, with or without GPUs."""
+
 import contextlib
 import ctypes
 import datetime
@@ -46,8 +47,14 @@ def set_up_processes(cfg):
     rank, size = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
     store = meet(rank, size)
     # With the device NCCL connects now, not in the first step, and need not guess it.
-    dist.init_process_group('nccl' if on_gpu else 'gloo', store=dist.PrefixStore('mmpretrain_mps', store), rank=rank,
-                            world_size=size, timeout=datetime.timedelta(seconds=timeout), device_id=device)
+    dist.init_process_group(
+        'nccl' if on_gpu else 'gloo',
+        store=dist.PrefixStore('mmpretrain_mps', store),
+        rank=rank,
+        world_size=size,
+        timeout=datetime.timedelta(seconds=timeout),
+        device_id=device,
+    )
     if size > 1:
         _heartbeats.append(Heartbeat(dist.PrefixStore('heartbeat', store.clone()), rank, size))
         _heartbeats[-1].start()
@@ -101,8 +108,10 @@ def fit_wrapper(cfg, on_gpu=False):
     """
     if (cfg.get('model_wrapper_cfg') or {}).get('type') == 'ShardedDataParallel':
         return
-    wrapper = dict(cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel', broadcast_buffers=False,
-                                                        gradient_as_bucket_view=True))
+    wrapper = dict(
+        cfg.get('model_wrapper_cfg')
+        or dict(type='MMDistributedDataParallel', broadcast_buffers=False, gradient_as_bucket_view=True)
+    )
     wrapper.setdefault('find_unused_parameters', cfg.get('find_unused_parameters', False))
     if not on_gpu:
         wrapper['device_ids'] = None
@@ -128,7 +137,8 @@ def slurm_environment(environment):
         WORLD_SIZE=environment['SLURM_NTASKS'],
         LOCAL_RANK=environment['SLURM_LOCALID'],
         MASTER_ADDR=environment.get('MASTER_ADDR') or _first_slurm_host(environment),
-        MASTER_PORT=environment.get('MASTER_PORT') or str(port_of_job(environment.get('SLURM_JOB_ID', '0'))))
+        MASTER_PORT=environment.get('MASTER_PORT') or str(port_of_job(environment.get('SLURM_JOB_ID', '0'))),
+    )
 
 
 def _first_slurm_host(environment):
@@ -142,8 +152,10 @@ def _first_slurm_host(environment):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
     except (OSError, subprocess.CalledProcessError, IndexError) as error:
         reason = 'it printed nothing' if isinstance(error, IndexError) else getattr(error, 'stderr', '') or error
-        raise ValueError(f"--launcher slurm finds no address of the first machine in the list {nodes!r}: `"
-                         f"{' '.join(command)}` failed ({str(reason).strip()}); set MASTER_ADDR to it") from None
+        raise ValueError(
+            f'--launcher slurm finds no address of the first machine in the list {nodes!r}: `'
+            f'{" ".join(command)}` failed ({str(reason).strip()}); set MASTER_ADDR to it'
+        ) from None
 
 
 def port_of_job(job_id):
@@ -170,14 +182,12 @@ def mpi_environment(environment):
     Raises:
         ValueError: If Open MPI's variables are missing.
     """
-    names = dict(
-        RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE', LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK')
+    names = dict(RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE', LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK')
     _require(environment, names.values(), 'mpi', 'mpirun')
     translated = {name: environment[source] for name, source in names.items()}
     return dict(
-        translated,
-        MASTER_ADDR=environment.get('MASTER_ADDR', '127.0.0.1'),
-        MASTER_PORT=environment.get('MASTER_PORT', '29500'))
+        translated, MASTER_ADDR=environment.get('MASTER_ADDR', '127.0.0.1'), MASTER_PORT=environment.get('MASTER_PORT', '29500')
+    )
 
 
 def _check_environment(launcher):
@@ -185,21 +195,24 @@ def _check_environment(launcher):
     _require(os.environ, names, launcher, 'torchrun, as tools/dist_train.sh does')
     rank, size = os.environ['RANK'], os.environ['WORLD_SIZE']
     if not (rank.isdigit() and size.isdigit() and int(rank) < int(size)):
-        raise ValueError(f'--launcher {launcher} finds RANK={rank} and WORLD_SIZE={size} in the environment; expected whole '
-                         'numbers, ranks from 0 to one less than the size')
+        raise ValueError(
+            f'--launcher {launcher} finds RANK={rank} and WORLD_SIZE={size} in the environment; expected whole '
+            'numbers, ranks from 0 to one less than the size'
+        )
 
 
 def _require(environment, names, launcher, remedy):
     missing = [name for name in names if not environment.get(name)]
     if missing:
-        raise ValueError(f"--launcher {launcher} needs {', '.join(missing)} in the environment; start it through "
-                         f'{remedy}')
+        raise ValueError(f'--launcher {launcher} needs {", ".join(missing)} in the environment; start it through {remedy}')
 
 
 def _select_gpu(local_rank):
     count = torch.cuda.device_count()
     if local_rank >= count:
-        raise ValueError(f'process {local_rank} of this machine has no GPU: {count} are visible, counted from 0. Start '
-                         f'at most {count} processes, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to run on CPUs')
+        raise ValueError(
+            f'process {local_rank} of this machine has no GPU: {count} are visible, counted from 0. Start '
+            f'at most {count} processes, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to run on CPUs'
+        )
     torch.cuda.set_device(local_rank)
     return torch.device('cuda', local_rank)

@@ -1,4 +1,5 @@
 """Optimizer wrappers: mixed precision on any device, and only the parameters that are trained."""
+
 import torch
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
@@ -32,8 +33,7 @@ class DeviceAmpOptimWrapper(AmpOptimWrapper):
         if device == 'cpu' and self.cast_dtype is torch.float16:
             raise ValueError("dtype='float16' needs a GPU; the CPU runs mixed precision in 'bfloat16'")
         self._scale_update_param = loss_scale if isinstance(loss_scale, float) else None
-        self.loss_scaler = torch.amp.GradScaler(device, enabled=self.cast_dtype is torch.float16,
-                                                **_scaler_arguments(loss_scale))
+        self.loss_scaler = torch.amp.GradScaler(device, enabled=self.cast_dtype is torch.float16, **_scaler_arguments(loss_scale))
 
     def load_state_dict(self, state_dict):
         """Load the optimizer and the loss scale.

@@ -1,4 +1,5 @@
 """A look at what a run needs from outside, before anything is built."""
+
 import logging
 
 from mmengine.logging import print_log
@@ -15,8 +16,10 @@ UNFIT_WRAPPERS = {
     'MMSeparateDistributedDataParallel': 'wraps the parts of a model one by one, for several optimizers',
     'MMDeepSpeedEngineWrapper': 'brings its own optimizer and its own checkpoints',
 }
-WHAT_FITS = ("model_wrapper_cfg.type can be 'MMDistributedDataParallel' (the default: each process has all weights) or "
-             "'ShardedDataParallel' (each keeps a share, see configs/_base_/sharded.py)")
+WHAT_FITS = (
+    "model_wrapper_cfg.type can be 'MMDistributedDataParallel' (the default: each process has all weights) or "
+    "'ShardedDataParallel' (each keeps a share, see configs/_base_/sharded.py)"
+)
 
 
 def check_processes(cfg):
@@ -33,36 +36,46 @@ def check_processes(cfg):
         raise ValueError(f'model_wrapper_cfg asks for {wrapper}, which {UNFIT_WRAPPERS[wrapper]}; {WHAT_FITS}')
     strategy = (cfg.get('strategy') or {}).get('type', 'SingleDeviceStrategy')
     if cfg.get('runner_type') == 'FlexibleRunner' and (
-            cfg.get('launcher', 'none') != 'none' or strategy != 'SingleDeviceStrategy'):
-        raise ValueError(f'FlexibleRunner with {strategy} and several processes writes checkpoints that one process '
-                         f'cannot read; leave out runner_type and strategy: {WHAT_FITS}')
+        cfg.get('launcher', 'none') != 'none' or strategy != 'SingleDeviceStrategy'
+    ):
+        raise ValueError(
+            f'FlexibleRunner with {strategy} and several processes writes checkpoints that one process '
+            f'cannot read; leave out runner_type and strategy: {WHAT_FITS}'
+        )
     if wrapper == 'ShardedDataParallel':
         _check_sharding(cfg)
 
 
 def _check_sharding(cfg):
     if cfg.get('launcher', 'none') == 'none':
-        print_log('ShardedDataParallel: a single process keeps everything; start several with tools/dist_train.sh',
-                  level=logging.WARNING)
+        print_log(
+            'ShardedDataParallel: a single process keeps everything; start several with tools/dist_train.sh',
+            level=logging.WARNING,
+        )
     hooks = [*(cfg.get('custom_hooks') or []), *filter(None, (cfg.get('default_hooks') or {}).values())]
     if any(hook.get('type') == 'EMAHook' for hook in hooks):
-        raise ValueError('EMAHook copies the whole model, which no process has under ShardedDataParallel; leave out '
-                         'one of them')
+        raise ValueError('EMAHook copies the whole model, which no process has under ShardedDataParallel; leave out one of them')
     if cfg.get('compile') or (cfg.get('model') or {}).get('compile'):
-        raise ValueError('ShardedDataParallel gathers the weights of each block when it is run, which torch.compile '
-                         'would cut into pieces; leave out compile, or the sharding')
+        raise ValueError(
+            'ShardedDataParallel gathers the weights of each block when it is run, which torch.compile '
+            'would cut into pieces; leave out compile, or the sharding'
+        )
     size = next((hook.get('view_bank') for hook in hooks if hook.get('type') == 'ViewBankHook'), 0)
     if size:
         raise ValueError(NO_VIEW_BANK.format(size))
     for name in ('val_dataloader', 'test_dataloader'):
         if ((cfg.get(name) or {}).get('sampler') or {}).get('round_up') is False:
-            raise ValueError('ShardedDataParallel gathers weights in every batch, so that all processes need equally '
-                             f'many, but {name}.sampler has round_up=False; leave it out (pictures count once all the '
-                             'same), or the sharding')
+            raise ValueError(
+                'ShardedDataParallel gathers weights in every batch, so that all processes need equally '
+                f'many, but {name}.sampler has round_up=False; leave it out (pictures count once all the '
+                'same), or the sharding'
+            )
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper and wrapper.get('constructor') != 'TrainableOptimWrapperConstructor':
-        raise ValueError('ShardedDataParallel needs optim_wrapper.constructor=TrainableOptimWrapperConstructor, which '
-                         f"puts the optimizer's state together for checkpoints, but it is {wrapper.get('constructor')}")
+        raise ValueError(
+            'ShardedDataParallel needs optim_wrapper.constructor=TrainableOptimWrapperConstructor, which '
+            f"puts the optimizer's state together for checkpoints, but it is {wrapper.get('constructor')}"
+        )
 
 
 def fetch_weights(node):

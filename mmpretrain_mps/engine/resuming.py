@@ -1,9 +1,11 @@
 """Which checkpoint a run goes on from, and whether it is still the same run."""
+
 import logging
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 
@@ -14,16 +16,48 @@ from ..utils.files import read_text
 NOTE = 'last_checkpoint'
 _NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
 # What changes no result: where things lie and are written, what is shown, how many processes load.
-UNRELATED = frozenset({
-    'work_dir', 'load_from', 'resume', 'launcher', 'log_level', 'log_processor', 'visualizer', 'experiment_name', 'num_workers',
-    'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb', 'data_root', 'cache_dir',
-    'default_hooks', 'env_cfg', 'architecture', 'pretrained', 'class_file', 'index_file',
-    'test_features', 'timeout'})
+UNRELATED = frozenset(
+    {
+        'work_dir',
+        'load_from',
+        'resume',
+        'launcher',
+        'log_level',
+        'log_processor',
+        'visualizer',
+        'experiment_name',
+        'num_workers',
+        'persistent_workers',
+        'pin_memory',
+        'prefetch_factor',
+        'cache_images',
+        'cache_limit_mb',
+        'data_root',
+        'cache_dir',
+        'default_hooks',
+        'env_cfg',
+        'architecture',
+        'pretrained',
+        'class_file',
+        'index_file',
+        'test_features',
+        'timeout',
+    }
+)
 # What the hooks of processes and batches say, and fit the run to.
 ELSEWHERE = frozenset({'batch_size', 'model_wrapper_cfg'})
 # Sections of a config of which a training is made.
-METHOD = ('model', 'data_preprocessor', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'train_dataloader', 'train_cfg',
-          'custom_hooks', 'randomness')
+METHOD = (
+    'model',
+    'data_preprocessor',
+    'optim_wrapper',
+    'param_scheduler',
+    'auto_scale_lr',
+    'train_dataloader',
+    'train_cfg',
+    'custom_hooks',
+    'randomness',
+)
 OTHERS = ('val_dataloader', 'val_evaluator', 'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg', 'compile')
 # Within these sections, what says when something is looked at.
 HARMLESS = frozenset({'val_interval', 'val_begin', 'compile'})
@@ -43,7 +77,7 @@ class Change(NamedTuple):
         return f'{self.place}: {_in_words(self.before)} -> {_in_words(self.now)}'
 
 
-def find_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
+def find_checkpoint(work_dir: str | Path) -> str | None:
     """Return the checkpoint with the most steps that is whole.
 
     ``last_checkpoint`` names one, but a run may have been killed before it wrote the name, or the folder moved. A file
@@ -70,18 +104,19 @@ def find_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
         return str(path)
     if not faults:
         return None
-    raise ValueError(f'{work_dir} holds checkpoints, but none that can be read; move them away to start afresh: '
-                     + '; '.join(faults))
+    raise ValueError(
+        f'{work_dir} holds checkpoints, but none that can be read; move them away to start afresh: ' + '; '.join(faults)
+    )
 
 
-def checkpoints_in(folder: Union[str, Path]) -> List[Path]:
+def checkpoints_in(folder: str | Path) -> list[Path]:
     """Return the checkpoints of a training in its work folder, by name the most trained first."""
     folder = Path(folder)
     files = [file for file in folder.glob('*.pth') if _NAME.fullmatch(file.name)] if folder.is_dir() else []
     return sorted(files, key=_number, reverse=True)
 
 
-def changes_between(before: Dict[str, Any], now: Dict[str, Any]) -> List[Change]:
+def changes_between(before: dict[str, Any], now: dict[str, Any]) -> list[Change]:
     """Compare the configs of a training and of the run that is to go on with it.
 
     Args:
@@ -93,12 +128,14 @@ def changes_between(before: Dict[str, Any], now: Dict[str, Any]) -> List[Change]
     """
     changes = []
     for section in (*METHOD, *OTHERS):
-        changes += [Change(*difference, section in METHOD and not HARMLESS.intersection(difference[0].split('.')))
-                    for difference in _differences(before.get(section), now.get(section), section)]
+        changes += [
+            Change(*difference, section in METHOD and not HARMLESS.intersection(difference[0].split('.')))
+            for difference in _differences(before.get(section), now.get(section), section)
+        ]
     return changes
 
 
-def config_of(checkpoint: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+def config_of(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
     """Return the config that a checkpoint keeps as text, read and not run; None if there is none that can be read."""
     text = (checkpoint.get('meta') or {}).get('cfg')
     try:
@@ -118,10 +155,14 @@ def _candidates(folder):
     kinds = ([file for file in newest if file.name.startswith(kind)] for kind in ('epoch', 'iter'))
     few = {*(file for kind in kinds for file in kind[:2]), *filter(None, [noted])}
     steps = {file: _steps_of(file) for file in few}
-    per_epoch = next((steps[file] / _number(file) for file in few if steps[file] and file.name.startswith('epoch')
-                      and _number(file) > 0), 10**9)
-    steps = {file: found if found is not None else _number(file) * (per_epoch if file.name.startswith('epoch') else 1)
-             for file, found in steps.items()}
+    per_epoch = next(
+        (steps[file] / _number(file) for file in few if steps[file] and file.name.startswith('epoch') and _number(file) > 0),
+        10**9,
+    )
+    steps = {
+        file: found if found is not None else _number(file) * (per_epoch if file.name.startswith('epoch') else 1)
+        for file, found in steps.items()
+    }
     return sorted(few, key=lambda file: (-steps[file], file.name)) + [file for file in newest if file not in few]
 
 
@@ -139,8 +180,11 @@ def _noted(folder):
     beside, there = folder / Path(name).name, Path(name)
     found = beside if os.path.isfile(beside) else there if there.is_absolute() and os.path.isfile(there) else None
     if found is None:
-        print_log(f'{folder / NOTE} names {name[:100]!r}, which is not there. The checkpoints beside it are looked '
-                  'through', 'current', logging.WARNING)
+        print_log(
+            f'{folder / NOTE} names {name[:100]!r}, which is not there. The checkpoints beside it are looked through',
+            'current',
+            logging.WARNING,
+        )
     return found
 
 
@@ -158,7 +202,7 @@ def _steps_of(file):
         return None
 
 
-def _differences(before, now, place) -> Iterator[Tuple[str, Any, Any]]:
+def _differences(before, now, place) -> Iterator[tuple[str, Any, Any]]:
     if place.rpartition('.')[2] in UNRELATED | ELSEWHERE or before == now:
         return
     if isinstance(before, dict) and isinstance(now, dict):

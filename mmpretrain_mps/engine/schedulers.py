@@ -1,4 +1,5 @@
 """Learning-rate schedules that mmengine's own cannot express."""
+
 from mmengine.optim import LinearLR
 from mmpretrain.registry import PARAM_SCHEDULERS
 

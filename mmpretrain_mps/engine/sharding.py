@@ -1,4 +1,5 @@
 """Weights, gradients and optimizer state dealt out to processes, for trainings too large for one of them."""
+
 import contextlib
 import functools
 import inspect
@@ -16,8 +17,10 @@ try:
 except ImportError:  # before torch 2.6; nothing is sharded then
     fully_shard = DTensor = None
 
-NO_VIEW_BANK = ('view_bank={} computes the features of the frozen part in each process by itself, but '
-                'ShardedDataParallel gathers its weights in all together; use view_bank=0, or leave out the sharding')
+NO_VIEW_BANK = (
+    'view_bank={} computes the features of the frozen part in each process by itself, but '
+    'ShardedDataParallel gathers its weights in all together; use view_bank=0, or leave out the sharding'
+)
 
 
 def _keep_weights():
@@ -53,7 +56,7 @@ class ShardedDataParallel(nn.Module):
         _check_can_shard(module)
         # Hashes the frozen weights, which are complete for the last time.
         module.describe()
-        mesh = init_device_mesh(get_device(), (get_world_size(), ))
+        mesh = init_device_mesh(get_device(), (get_world_size(),))
         for block in module.backbone.all_blocks():
             # The backbone runs functions of a block; as its forward pass they are what the weights are gathered for.
             block.forward = functools.partial(_apply, block)
@@ -138,8 +141,10 @@ def _check_can_shard(module):
     if not hasattr(getattr(module, 'backbone', None), 'all_blocks'):
         raise ValueError(f'ShardedDataParallel shards the blocks of an MPSCLIPClassifier, but the model is a {name}')
     if getattr(module, 'class_names', None) is None and not getattr(module, 'predicts_any_classes', True):
-        raise ValueError(f'{name} learns something of each class, whose number must be known before it is dealt out; '
-                         'name the classes in the config: model.class_names=[...]')
+        raise ValueError(
+            f'{name} learns something of each class, whose number must be known before it is dealt out; '
+            'name the classes in the config: model.class_names=[...]'
+        )
 
 
 def _whole_in_each_process(module):
@@ -148,8 +153,10 @@ def _whole_in_each_process(module):
     if tower is None:
         return {}
     if 'ignored_params' not in inspect.signature(fully_shard).parameters:
-        raise ValueError(f'ShardedDataParallel cannot leave the text tower of {type(module).__name__} whole with torch '
-                         f'{torch.__version__}; use a later one, or no sharding')
+        raise ValueError(
+            f'ShardedDataParallel cannot leave the text tower of {type(module).__name__} whole with torch '
+            f'{torch.__version__}; use a later one, or no sharding'
+        )
     return dict(ignored_params=set(tower.parameters()))
 
 
@@ -175,8 +182,7 @@ def _deal_model_out(module, state, prefix, *_):
 
 
 def _put_optimizer_together(optimizer, state):
-    entries = {index: {key: _put_together(value) for key, value in entry.items()}
-               for index, entry in state['state'].items()}
+    entries = {index: {key: _put_together(value) for key, value in entry.items()} for index, entry in state['state'].items()}
     return {**state, 'state': entries}
 
 

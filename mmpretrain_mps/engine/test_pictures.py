@@ -1,8 +1,19 @@
 """Whether pictures that something is chosen by are those that are reported on."""
 
 # Two configs of one data set may differ in these and still show the same pictures.
-PRESENTATION_KEYS = frozenset({'pipeline', 'test_mode', 'lazy_init', 'serialize_data', 'max_refetch', 'templates',
-                               'class_names', 'cache_images', 'cache_limit_mb'})
+PRESENTATION_KEYS = frozenset(
+    {
+        'pipeline',
+        'test_mode',
+        'lazy_init',
+        'serialize_data',
+        'max_refetch',
+        'templates',
+        'class_names',
+        'cache_images',
+        'cache_limit_mb',
+    }
+)
 
 
 def shows_test_pictures(val_dataloader, test_dataloader):

@@ -1,10 +1,11 @@
 """The folder that a training writes to: looked at before the training, and for one training at a time."""
+
 import contextlib
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, Optional, Union
 
 import torch
 
@@ -17,7 +18,7 @@ _PROBE = b'\0' * 65536
 
 
 @contextlib.contextmanager
-def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: bool = False) -> Iterator[None]:
+def claimed(folder: str | Path, resumed: str | None = None, overwrite: bool = False) -> Iterator[None]:
     """Hold a work folder for a training; only the first of several processes asks for it.
 
     Args:
@@ -33,8 +34,10 @@ def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: 
     check_writable(folder)
     blocked = [path.name for path in folder.iterdir() if (path.name == NOTE or path.suffix == '.pth') and path.is_dir()]
     if blocked:
-        raise ValueError(f'{folder} holds the folder {blocked[0]}, where a training writes a file of that name; move '
-                         'it away, or name another --work-dir')
+        raise ValueError(
+            f'{folder} holds the folder {blocked[0]}, where a training writes a file of that name; move '
+            'it away, or name another --work-dir'
+        )
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(folder / LOCK, wait=False))
@@ -45,17 +48,25 @@ def claimed(folder: Union[str, Path], resumed: Optional[str] = None, overwrite: 
         found = checkpoints_in(folder)
         goes_on = resumed is not None and Path(resumed).resolve().parent == folder.resolve()
         if found and not goes_on and not overwrite:
-            raise ValueError(f'{folder} holds checkpoints of an earlier training, among them {found[0].name}. Go on with it by '
-                             '--resume, name another --work-dir, or have them overwritten by --overwrite')
+            raise ValueError(
+                f'{folder} holds checkpoints of an earlier training, among them {found[0].name}. Go on with it by '
+                '--resume, name another --work-dir, or have them overwritten by --overwrite'
+            )
         try:
             yield
         except OSError as error:
             if error.errno not in _FULL and not _is_in(error.filename, folder):
                 raise
             left = checkpoints_in(folder)
-            raise ValueError(f'the work folder {folder} cannot be written to any more: {error.strerror}. '
-                             + (f'The checkpoints in it, up to {left[0].name}, are whole; mend that, and the same '
-                                'command with --resume goes on' if left else 'There is no checkpoint in it')) from error
+            raise ValueError(
+                f'the work folder {folder} cannot be written to any more: {error.strerror}. '
+                + (
+                    f'The checkpoints in it, up to {left[0].name}, are whole; mend that, and the same '
+                    'command with --resume goes on'
+                    if left
+                    else 'There is no checkpoint in it'
+                )
+            ) from error
 
 
 def check_writable(folder: Path, what: str = 'the work folder', remedy: str = 'another --work-dir') -> None:
@@ -83,7 +94,7 @@ def check_writable(folder: Path, what: str = 'the work folder', remedy: str = 'a
         raise ValueError(_cannot_write(folder, error, what, remedy)) from None
 
 
-def check_room(folder: Union[str, Path], model: torch.nn.Module, optimizer: Optional[torch.optim.Optimizer]) -> None:
+def check_room(folder: str | Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
     """Look whether a checkpoint fits on the disk.
 
     Args:
@@ -102,8 +113,10 @@ def check_room(folder: Union[str, Path], model: torch.nn.Module, optimizer: Opti
     needed, status = trained * (1 + kept), os.statvfs(folder)
     free = status.f_bavail * status.f_frsize
     if free < needed:
-        raise ValueError(f'a checkpoint takes about {needed / 1e6:.0f} MB, but the disk of {folder} has {free / 1e6:.0f} MB left; '
-                         'make room, or name another --work-dir')
+        raise ValueError(
+            f'a checkpoint takes about {needed / 1e6:.0f} MB, but the disk of {folder} has {free / 1e6:.0f} MB left; '
+            'make room, or name another --work-dir'
+        )
 
 
 def _is_in(name, folder):

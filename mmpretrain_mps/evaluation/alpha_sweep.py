@@ -1,4 +1,5 @@
 """Accuracy for every share or weight of the tuned branch, from one pass."""
+
 import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
@@ -54,11 +55,14 @@ class AlphaSweep(BaseMetric):
         """
         missing = [name for name in ('tuned_logits', 'zero_shot_logits') if name not in data_samples[0]]
         if missing:
-            raise ValueError(f'AlphaSweep fuses the logits of both branches, but the predictions have no '
-                             f"{' and no '.join(missing)}; the model must be one with both, as MPSCLIPClassifier is")
+            raise ValueError(
+                f'AlphaSweep fuses the logits of both branches, but the predictions have no '
+                f'{" and no ".join(missing)}; the model must be one with both, as MPSCLIPClassifier is'
+            )
         labels = torch.cat([sample['gt_label'] for sample in data_samples])
-        tuned, zero_shot = (torch.stack([sample[name] for sample in data_samples])
-                            for name in ('tuned_logits', 'zero_shot_logits'))
+        tuned, zero_shot = (
+            torch.stack([sample[name] for sample in data_samples]) for name in ('tuned_logits', 'zero_shot_logits')
+        )
         labels = labels.to(tuned.device)
         fusion = data_samples[0].get('fusion', 'convex')
         if self.alphas is None:
@@ -79,5 +83,7 @@ class AlphaSweep(BaseMetric):
             dict[str, float]: Alpha to accuracy in percent.
         """
         accuracies = 100 * torch.tensor(results, dtype=torch.float64).mean(0)
-        return {f'{alpha:.12g}' if alpha % 1 else f'{alpha:.1f}': accuracy
-                for alpha, accuracy in zip(self.alphas, accuracies.tolist())}
+        return {
+            f'{alpha:.12g}' if alpha % 1 else f'{alpha:.1f}': accuracy
+            for alpha, accuracy in zip(self.alphas, accuracies.tolist())
+        }

@@ -1,4 +1,5 @@
 """Accuracy of the fused prediction and of each branch alone."""
+
 import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
@@ -44,7 +45,7 @@ class BranchAccuracy(BaseMetric):
 
     default_prefix = 'accuracy'
 
-    def __init__(self, topk=(1, ), collect_device='cpu', prefix=None):
+    def __init__(self, topk=(1,), collect_device='cpu', prefix=None):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.topk = tuple(topk)
         if not self.topk or min(self.topk) < 1:

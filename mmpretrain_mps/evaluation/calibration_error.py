@@ -1,4 +1,5 @@
 """How far confidence is from accuracy."""
+
 import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS

@@ -1,4 +1,5 @@
 """How well classes lie apart, layer by layer, before and after tuning: what hierarchical sculpting is to improve."""
+
 import numpy as np
 from mmpretrain.registry import METRICS
 
@@ -57,6 +58,7 @@ def silhouette(features, labels):
         float: -1 to 1; nan unless there are at least two classes and one of them has two pictures.
     """
     from sklearn.metrics import silhouette_score  # takes a second to import, and only this metric needs it
+
     if not 2 <= len(np.unique(labels)) < len(labels):
         return float('nan')
     return float(silhouette_score(features, labels, metric='cosine'))
@@ -97,7 +99,7 @@ class ClassSeparability(FeatureMetric):
 
     def __init__(self, layers=True, max_pictures=2000, seed=0, collect_device='cpu', prefix=None):
         super().__init__(max_pictures, seed, collect_device, prefix)
-        self.test_features = ('cls', 'layers') if layers else ('cls', )
+        self.test_features = ('cls', 'layers') if layers else ('cls',)
 
     def features_of(self, sample):
         """Return the output ``(D,)`` and the layers ``(S, D)`` of both branches."""
@@ -111,8 +113,10 @@ class ClassSeparability(FeatureMetric):
         metrics = {}
         for branch in BRANCHES:
             layers = features.get(f'{branch}_layers', np.empty((len(labels), 0, 0)))
-            stages = {'output': features[branch],
-                      **{f'before_end_{start + 1}': layers[:, start] for start in range(layers.shape[1])}}
+            stages = {
+                'output': features[branch],
+                **{f'before_end_{start + 1}': layers[:, start] for start in range(layers.shape[1])},
+            }
             for stage, x in stages.items():
                 metrics.update({f'{branch}/{stage}/{name}': compute(x, labels) for name, compute in FIGURES.items()})
         return metrics

@@ -1,4 +1,5 @@
 """What metrics share that look at features of pictures."""
+
 import hashlib
 
 import numpy as np
@@ -28,7 +29,7 @@ class FeatureMetric(BaseMetric):
         ValueError: If ``max_pictures`` is below 2.
     """
 
-    test_features = ('cls', )
+    test_features = ('cls',)
     balanced = False
 
     def __init__(self, max_pictures=None, seed=0, collect_device='cpu', prefix=None):
@@ -78,17 +79,21 @@ class FeatureMetric(BaseMetric):
         """
         for sample in data_samples:
             if sample.get('sample_idx') is None:
-                raise ValueError(f'{type(self).__name__} orders pictures by sample_idx, but the predictions have none; '
-                                 "PackInputs must keep it (meta_keys=('sample_idx', ...))")
+                raise ValueError(
+                    f'{type(self).__name__} orders pictures by sample_idx, but the predictions have none; '
+                    "PackInputs must keep it (meta_keys=('sample_idx', ...))"
+                )
             try:
                 features, figures = self.features_of(sample), self.figures_of(sample)
             except KeyError as error:
                 raise ValueError(
                     f'{type(self).__name__} needs {error} in the predictions: the model must be an MPSCLIPClassifier, '
                     "and the config have dict(type='TestFeaturesHook') among its custom_hooks, or "
-                    f'model.test_features={list(self.test_features)}') from error
-            self.results.append(dict(index=int(sample['sample_idx']), label=int(sample['gt_label']),
-                                     features=features, figures=figures))
+                    f'model.test_features={list(self.test_features)}'
+                ) from error
+            self.results.append(
+                dict(index=int(sample['sample_idx']), label=int(sample['gt_label']), features=features, figures=figures)
+            )
         if self.max_pictures and sum(row['features'] is not None for row in self.results) > 2 * self.max_pictures:
             self._choose(self.results)
 

@@ -1,4 +1,5 @@
 """How much of the pairwise geometry tuning has changed: what manifold alignment is to keep."""
+
 import numpy as np
 from mmpretrain.registry import METRICS
 
@@ -20,12 +21,12 @@ def gram_distortion(tuned, zero_shot, p=1.0):
     Returns:
         float: The mean over all N x N entries, the diagonal included, as in :class:`GramAlignLoss`.
     """
-    total = 0.
+    total = 0.0
     for start in range(0, len(tuned), _ROWS):
         rows = slice(start, start + _ROWS)
         difference = np.abs(tuned[rows] @ tuned.T - zero_shot[rows] @ zero_shot.T)
         total += (difference if p == 1 else difference**p).sum(dtype=np.float64)
-    return total / len(tuned)**2
+    return total / len(tuned) ** 2
 
 
 @METRICS.register_module()
@@ -72,5 +73,8 @@ class GramDistortion(FeatureMetric):
 
     def compute_figures(self, features, labels, figures):
         """Compute the global distance, and average the others; see :class:`FeatureMetric`."""
-        return {'global': gram_distortion(features['tuned'], features['zero_shot'], self.p),
-                'local': figures['local'].mean(), 'feature_cosine': figures['feature_cosine'].mean()}
+        return {
+            'global': gram_distortion(features['tuned'], features['zero_shot'], self.p),
+            'local': figures['local'].mean(),
+            'feature_cosine': figures['feature_cosine'].mean(),
+        }

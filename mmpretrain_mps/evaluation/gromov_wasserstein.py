@@ -1,6 +1,7 @@
 """How far the bound that alignment minimises is from the Gromov-Wasserstein distance that it stands for."""
+
 import warnings
-from typing import Dict, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from mmpretrain.registry import METRICS
@@ -20,7 +21,7 @@ class GromovWasserstein(NamedTuple):
     """That of the identity, the mean squared difference of the matrices."""
     entropic: float
     """That of the entropic solution, without its entropy; nan if the solver failed."""
-    starts: Dict[str, float]
+    starts: dict[str, float]
     """What conditional gradient came to from every start."""
     coupling: np.ndarray
     """The best coupling ``(N, N)``, of total mass 1."""
@@ -62,20 +63,40 @@ def gromov_wasserstein(tuned, zero_shot, epsilon=0.05, random_starts=4, seed=0):
     couplings['blend'] = (couplings['identity'] + couplings['product']) / 2
     for number in range(random_starts):
         couplings[f'permutation_{number}'] = identity[rng.permutation(size)]
-        couplings[f'coupling_{number}'] = _with_marginals(rng.random((size, size))**4, weights)
+        couplings[f'coupling_{number}'] = _with_marginals(rng.random((size, size)) ** 4, weights)
     with warnings.catch_warnings():
         # That Sinkhorn's iterations were cut short: the marginals are made right below.
         warnings.simplefilter('ignore')
-        smooth = solvers.entropic_gromov_wasserstein(tuned, zero_shot, weights, weights, 'square_loss', symmetric=True,
-                                                     epsilon=absolute, max_iter=100, tol=1e-7, numItermax=100)
+        smooth = solvers.entropic_gromov_wasserstein(
+            tuned,
+            zero_shot,
+            weights,
+            weights,
+            'square_loss',
+            symmetric=True,
+            epsilon=absolute,
+            max_iter=100,
+            tol=1e-7,
+            numItermax=100,
+        )
     entropic = float('nan')
     best, exact, values = identity, bound, {'entropic': entropic}
     if np.isfinite(smooth).all() and smooth.sum() > 0:
         couplings['entropic'] = _with_marginals(smooth, weights)
         entropic = objective(couplings['entropic'])
     for name, coupling in couplings.items():
-        found = solvers.gromov_wasserstein(tuned, zero_shot, weights, weights, 'square_loss', symmetric=True,
-                                           G0=coupling, max_iter=1000, tol_rel=1e-9, tol_abs=_ZERO)
+        found = solvers.gromov_wasserstein(
+            tuned,
+            zero_shot,
+            weights,
+            weights,
+            'square_loss',
+            symmetric=True,
+            G0=coupling,
+            max_iter=1000,
+            tol_rel=1e-9,
+            tol_abs=_ZERO,
+        )
         values[name] = objective(found)
         if values[name] < exact:
             best, exact = found, values[name]
@@ -121,8 +142,9 @@ class GromovWassersteinDistance(FeatureMetric):
     def __init__(self, max_pictures=200, epsilon=0.05, random_starts=4, seed=0, collect_device='cpu', prefix=None):
         super().__init__(max_pictures, seed, collect_device, prefix)
         if not epsilon > 0 or random_starts < 0:
-            raise ValueError('GromovWassersteinDistance needs epsilon > 0 and random_starts >= 0, but got '
-                             f'{epsilon=}, {random_starts=}')
+            raise ValueError(
+                f'GromovWassersteinDistance needs epsilon > 0 and random_starts >= 0, but got {epsilon=}, {random_starts=}'
+            )
         _import_solvers()  # a missing package is no surprise at the end of a training then
         self.epsilon, self.random_starts = epsilon, random_starts
 
@@ -134,10 +156,11 @@ class GromovWassersteinDistance(FeatureMetric):
             'exact': result.exact,
             'entropic': result.entropic,
             'bound': result.bound,
-            'tightness': result.exact / result.bound if result.bound > _ZERO else 1.,
-            'diagonal': min(1., np.trace(result.coupling)),
+            'tightness': result.exact / result.bound if result.bound > _ZERO else 1.0,
+            'diagonal': min(1.0, np.trace(result.coupling)),
             'bound_p1': np.abs(tuned - zero_shot).mean(),
-            **{f'start/{name}': value for name, value in result.starts.items()}}
+            **{f'start/{name}': value for name, value in result.starts.items()},
+        }
 
 
 class _Objective:
@@ -149,7 +172,7 @@ class _Objective:
 
     def __call__(self, coupling):
         tuned, zero_shot = self._matrices
-        return max(0., float(self._constant - 2 * np.sum(tuned * (coupling @ zero_shot @ coupling.T))))
+        return max(0.0, float(self._constant - 2 * np.sum(tuned * (coupling @ zero_shot @ coupling.T))))
 
 
 def _with_marginals(coupling, weights):
@@ -166,6 +189,8 @@ def _import_solvers():
     try:
         from ot import gromov
     except ImportError as error:
-        raise ImportError('GromovWassersteinDistance solves its problem by the package POT, which cannot be imported '
-                          f'({error}); install it with `pip install -e .[analysis]`.') from error
+        raise ImportError(
+            'GromovWassersteinDistance solves its problem by the package POT, which cannot be imported '
+            f'({error}); install it with `pip install -e .[analysis]`.'
+        ) from error
     return gromov

@@ -1,10 +1,12 @@
 """Write a tuned model as a file that runs without this package, and only if it predicts the same there."""
+
 import functools
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, List, NamedTuple, Optional, Union
+from typing import Any, NamedTuple
 
 from ..datasets.given import sources_of
 from .check import check_agreement, prepared_pictures, sample_pictures
@@ -25,11 +27,14 @@ class Format(NamedTuple):
     """Takes path, description and normalised pictures, float32 ``(N, 3, H, W)``; returns arrays ``(N, C)`` by their names."""
 
 
-FORMATS = dict(onnx=Format('.onnx', write_onnx, run_onnx), torch_export=Format('.pt2', write_torch_export, run_torch_export),
-               open_clip=Format('.safetensors', write_open_clip, run_open_clip))
+FORMATS = dict(
+    onnx=Format('.onnx', write_onnx, run_onnx),
+    torch_export=Format('.pt2', write_torch_export, run_torch_export),
+    open_clip=Format('.safetensors', write_open_clip, run_open_clip),
+)
 
 
-def export_classifier(classifier: Any, path: Union[str, Path], form: str = 'onnx', pictures: Optional[Any] = None) -> List[Path]:
+def export_classifier(classifier: Any, path: str | Path, form: str = 'onnx', pictures: Any | None = None) -> list[Path]:
     """Write a classifier into a folder of its own, compare, and move the files to their place if all agrees.
 
     Args:

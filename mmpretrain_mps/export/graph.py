@@ -1,6 +1,8 @@
 """The whole prediction as one graph: normalised pictures go in, probabilities and logits come out."""
+
 import contextlib
-from typing import Any, Dict, Iterator, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,11 +24,11 @@ class PredictionGraph(nn.Module):
         self.temperature = temperature
 
     @property
-    def outputs(self) -> Tuple[str, ...]:
+    def outputs(self) -> tuple[str, ...]:
         """tuple[str]: Names of the outputs; zero-shot CLIP has no branches."""
         return ('probabilities', 'logits', *(() if self.model.method == 'zero_shot' else ('tuned', 'zero_shot')))
 
-    def forward(self, images: torch.Tensor) -> Dict[str, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Predict.
 
         Args:

@@ -1,11 +1,12 @@
 """ONNX files and programs of torch.export."""
+
 import contextlib
 import importlib.util
 import json
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ BATCH = 'batch'
 ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
 
-def write_onnx(classifier: Any, about: Dict[str, Any], path: Path) -> Dict[str, Any]:
+def write_onnx(classifier: Any, about: dict[str, Any], path: Path) -> dict[str, Any]:
     """Write an ONNX file; each entry of the description is JSON in its metadata.
 
     Args:
@@ -35,8 +36,15 @@ def write_onnx(classifier: Any, about: Dict[str, Any], path: Path) -> Dict[str, 
     _require_onnx()
     with prediction_graph(classifier) as graph, _quiet():
         more = _describe(graph, about)
-        program = torch.onnx.export(graph, (_example(about), ), dynamo=True, verbose=False, input_names=[INPUT],
-                                    output_names=graph.outputs, dynamic_shapes=({0: BATCH}, ))
+        program = torch.onnx.export(
+            graph,
+            (_example(about),),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=graph.outputs,
+            dynamic_shapes=({0: BATCH},),
+        )
     if program is None:  # it is one only of the exporter that is asked for here
         raise RuntimeError('PyTorch wrote no ONNX program')
     program.model.metadata_props.update({name: json.dumps(value) for name, value in {**about, **more}.items()})
@@ -44,7 +52,7 @@ def write_onnx(classifier: Any, about: Dict[str, Any], path: Path) -> Dict[str, 
     return more
 
 
-def run_onnx(path: Path, about: Dict[str, Any], images: np.ndarray) -> Dict[str, np.ndarray]:
+def run_onnx(path: Path, about: dict[str, Any], images: np.ndarray) -> dict[str, np.ndarray]:
     """Run an ONNX file by onnxruntime on the CPU.
 
     Args:
@@ -56,11 +64,12 @@ def run_onnx(path: Path, about: Dict[str, Any], images: np.ndarray) -> Dict[str,
         dict[str, ndarray]: ``(N, C)`` by the names of the outputs.
     """
     import onnxruntime
+
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     return dict(zip(about['outputs'], session.run(about['outputs'], {INPUT: images})))
 
 
-def write_torch_export(classifier: Any, about: Dict[str, Any], path: Path) -> Dict[str, Any]:
+def write_torch_export(classifier: Any, about: dict[str, Any], path: Path) -> dict[str, Any]:
     """Write a program of torch.export, with the description as the extra file ``mmpretrain_mps.json``.
 
     Args:
@@ -73,12 +82,12 @@ def write_torch_export(classifier: Any, about: Dict[str, Any], path: Path) -> Di
     """
     with prediction_graph(classifier) as graph, _quiet():
         more = _describe(graph, about)
-        program = torch.export.export(graph, (_example(about), ), dynamic_shapes=({0: torch.export.Dim(BATCH)}, ))
+        program = torch.export.export(graph, (_example(about),), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
         torch.export.save(program, path, extra_files={DESCRIPTION_FILE: json.dumps({**about, **more})})
     return more
 
 
-def run_torch_export(path: Path, about: Dict[str, Any], images: np.ndarray) -> Dict[str, np.ndarray]:
+def run_torch_export(path: Path, about: dict[str, Any], images: np.ndarray) -> dict[str, np.ndarray]:
     """Run a program of torch.export; as :func:`run_onnx`."""
     with torch.no_grad(), _quiet():
         found = torch.export.load(path).module()(torch.from_numpy(images))
@@ -86,8 +95,10 @@ def run_torch_export(path: Path, about: Dict[str, Any], images: np.ndarray) -> D
 
 
 def _describe(graph, about):
-    return dict(input=dict(name=INPUT, shape=[BATCH, 3, *about['preprocessing']['image_size']], dtype='float32'),
-                outputs=list(graph.outputs))
+    return dict(
+        input=dict(name=INPUT, shape=[BATCH, 3, *about['preprocessing']['image_size']], dtype='float32'),
+        outputs=list(graph.outputs),
+    )
 
 
 def _example(about):
@@ -98,8 +109,10 @@ def _example(about):
 def _require_onnx():
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(f"the format onnx needs the package{'s' * (len(missing) > 1)} {', '.join(missing)}; install with "
-                          "`pip install 'mmpretrain_mps[export]'`, or take the format torch_export, which needs no other")
+        raise ImportError(
+            f'the format onnx needs the package{"s" * (len(missing) > 1)} {", ".join(missing)}; install with '
+            "`pip install 'mmpretrain_mps[export]'`, or take the format torch_export, which needs no other"
+        )
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """A tuned model as plain weights of open_clip and one linear layer, for programs that know nothing of this project."""
+
 import json
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from ..models.utils.clip_loader import model_config
 
 
-def write_open_clip(classifier: Any, about: Dict[str, Any], path: Path) -> Dict[str, Any]:
+def write_open_clip(classifier: Any, about: dict[str, Any], path: Path) -> dict[str, Any]:
     """Write weights for ``open_clip.create_model(NAME, pretrained=path)``, NAME's config, and the layer of the classes.
 
     Where both branches see the same features, the layer makes the fused logits. Else the file holds the tuned tower, and the
@@ -35,8 +36,9 @@ def write_open_clip(classifier: Any, about: Dict[str, Any], path: Path) -> Dict[
             weight, bias = _layer(model)
             state = model.plain_clip()
     except ValueError as error:
-        raise ValueError(f'{classifier.method} cannot be written as a plain CLIP: {error}. The formats onnx and torch_export take it as '
-                         'it is') from error
+        raise ValueError(
+            f'{classifier.method} cannot be written as a plain CLIP: {error}. The formats onnx and torch_export take it as it is'
+        ) from error
     name, classes = f'{path.stem}-clip', f'{path.stem}-classes.safetensors'
     save_file(state, path)
     save_file(dict(weight=weight.cpu().contiguous(), bias=bias.cpu().contiguous()), path.with_name(classes))
@@ -45,7 +47,7 @@ def write_open_clip(classifier: Any, about: Dict[str, Any], path: Path) -> Dict[
     return dict(open_clip=dict(model=name, config=f'{name}.json', weights=path.name, classes=classes, logits=_branch(model)))
 
 
-def run_open_clip(path: Path, about: Dict[str, Any], images: np.ndarray) -> Dict[str, np.ndarray]:
+def run_open_clip(path: Path, about: dict[str, Any], images: np.ndarray) -> dict[str, np.ndarray]:
     """Predict with open_clip alone.
 
     Args:
@@ -69,7 +71,7 @@ def _branch(model):
     return 'tuned' if model.has_two_towers and model.head.alpha != 1 else 'fused'
 
 
-def _layer(model) -> Tuple[torch.Tensor, torch.Tensor]:
+def _layer(model) -> tuple[torch.Tensor, torch.Tensor]:
     """Return weight and bias of what :func:`_branch` names."""
     weight, bias = model.plain_layer()
     if model.has_two_towers:

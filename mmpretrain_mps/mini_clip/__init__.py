@@ -11,14 +11,21 @@ made from and what it is not.
     ...     f'local-dir:{mini_clip.folder()}', require_pretrained=True)
     >>> tokens = mini_clip.tokenizer()(['a photo of the number three.'])
 """
+
 import json
+from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
-from typing import Iterable, List, Optional
 
 __all__ = [
-    'DIGIT_TEMPLATES', 'GLYPH_TEMPLATES', 'auxiliary_weights',
-    'check_vocabulary', 'folder', 'is_model_folder', 'tokenizer', 'vocabulary'
+    'DIGIT_TEMPLATES',
+    'GLYPH_TEMPLATES',
+    'auxiliary_weights',
+    'check_vocabulary',
+    'folder',
+    'is_model_folder',
+    'tokenizer',
+    'vocabulary',
 ]
 
 # The best prompt ensemble on the train half of scikit-learn's digits, never on
@@ -69,8 +76,7 @@ def is_model_folder(model_folder: Path) -> bool:
     Args:
         model_folder (Path): Of an open_clip ``local-dir:`` model.
     """
-    return all((model_folder / name).is_file()
-               for name in (_CONFIG_NAME, _MERGES_NAME, _VOCABULARY_NAME))
+    return all((model_folder / name).is_file() for name in (_CONFIG_NAME, _MERGES_NAME, _VOCABULARY_NAME))
 
 
 @cache
@@ -79,7 +85,7 @@ def _vocabulary(model_folder: Path) -> dict:
         return json.load(file)
 
 
-def vocabulary(model_folder: Optional[Path] = None) -> dict:
+def vocabulary(model_folder: Path | None = None) -> dict:
     """What the text tower knows.
 
     Args:
@@ -100,16 +106,16 @@ def vocabulary(model_folder: Optional[Path] = None) -> dict:
 @cache
 def _tokenizer(model_folder: Path):
     from open_clip.tokenizer import SimpleTokenizer
+
     with open(model_folder / _CONFIG_NAME, encoding='utf-8') as file:
         text_cfg = json.load(file)['model_cfg']['text_cfg']
-    made = SimpleTokenizer(
-        bpe_path=str(model_folder / _MERGES_NAME),
-        context_length=text_cfg['context_length'])
+    made = SimpleTokenizer(bpe_path=str(model_folder / _MERGES_NAME), context_length=text_cfg['context_length'])
     if made.vocab_size != text_cfg['vocab_size']:
         raise ValueError(
             f'{_MERGES_NAME} gives {made.vocab_size} tokens but {_CONFIG_NAME}'
-            f" says {text_cfg['vocab_size']}; the folder {model_folder} mixes "
-            'files of two models')
+            f' says {text_cfg["vocab_size"]}; the folder {model_folder} mixes '
+            'files of two models'
+        )
     spelling = _vocabulary(model_folder).get('spelling')
     if spelling:
         made.clean_fn = partial(_spell, made.clean_fn, spelling)
@@ -123,7 +129,7 @@ def _spell(clean, spelling, text: str) -> str:
     return clean(text)
 
 
-def tokenizer(model_folder: Optional[Path] = None):
+def tokenizer(model_folder: Path | None = None):
     """open_clip tokenizer with the vocabulary and context of this model.
 
     Args:
@@ -136,17 +142,16 @@ def tokenizer(model_folder: Optional[Path] = None):
     return _tokenizer(model_folder or folder())
 
 
-def _words(text: str, made) -> List[str]:
+def _words(text: str, made) -> list[str]:
     """Split a text as the tokenizer does before byte pairs come in."""
     return made.pat.findall(made.clean_fn(text))
 
 
-def _sample(names: List[str], count: int = 4) -> str:
+def _sample(names: list[str], count: int = 4) -> str:
     return ', '.join(repr(name) for name in names[:count])
 
 
-def check_vocabulary(texts: Iterable[str],
-                     model_folder: Optional[Path] = None) -> None:
+def check_vocabulary(texts: Iterable[str], model_folder: Path | None = None) -> None:
     """Refuse texts that the text tower cannot understand.
 
     A class name made of words that pre-training never saw gets an arbitrary
@@ -166,27 +171,26 @@ def check_vocabulary(texts: Iterable[str],
             text does not fit the context (the message quotes both lengths).
     """
     if isinstance(texts, str):
-        raise TypeError(
-            f'texts must be several strings, got the single string {texts!r}')
+        raise TypeError(f'texts must be several strings, got the single string {texts!r}')
     texts = list(texts)
     made = tokenizer(model_folder)
     known = _vocabulary(model_folder or folder())
     words = set(known['words'])
-    unknown = sorted(
-        {word for text in texts for word in _words(text, made)} - words)
+    unknown = sorted({word for text in texts for word in _words(text, made)} - words)
     if unknown:
         concepts = known['concepts']
-        examples = '; '.join(f'{group}: {_sample(names)}'
-                             for group, names in concepts.items())
+        examples = '; '.join(f'{group}: {_sample(names)}' for group, names in concepts.items())
         raise ValueError(
             'the mini CLIP has no meaning for '
             f'{", ".join(repr(word) for word in unknown)}: never part of a '
             f'pre-training caption. Known class names, for example, {examples}'
-            f'; {_VOCABULARY_NAME} in the folder of the model lists all')
+            f'; {_VOCABULARY_NAME} in the folder of the model lists all'
+        )
     for text in texts:
         # Start and end of text take a place each.
         needed = len(made.encode(text)) + 2
         if needed > made.context_length:
             raise ValueError(
                 f'{text!r} needs {needed} tokens but the context of the mini '
-                f'CLIP holds {made.context_length}; shorten the template')
+                f'CLIP holds {made.context_length}; shorten the template'
+            )

@@ -3,7 +3,6 @@
 Masks are rendered once and kept in memory; everything random happens here,
 on whole batches, so the training process needs no loader processes.
 """
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ IMAGE_SIZE = 32
 # Side in pixels of a simulated sensor and how often it is used; 8 is the
 # size of very small scans, 32 leaves the picture as it is.
 _RESOLUTIONS = (8, 10, 14, 20, 28, 32)
-_RESOLUTION_ODDS = (.34, .08, .08, .08, .12, .30)
+_RESOLUTION_ODDS = (0.34, 0.08, 0.08, 0.08, 0.12, 0.30)
 
 
 def _uniform(shape, low: float, high: float, generator) -> Tensor:
@@ -24,8 +23,7 @@ def _chance(count: int, probability: float, generator) -> Tensor:
     return torch.rand(count, generator=generator) < probability
 
 
-def vary_thickness(masks: Tensor, probability: float,
-                   generator: torch.Generator) -> Tensor:
+def vary_thickness(masks: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Thicken or thin the ink of some masks by one pixel.
 
     Args:
@@ -39,24 +37,21 @@ def vary_thickness(masks: Tensor, probability: float,
     draw = torch.rand(len(masks), generator=generator)[:, None, None, None]
     thick = F.max_pool2d(masks, 3, 1, 1)
     # Only part of the pixel is taken away, or thin strokes would break.
-    thin = .4 * masks - .6 * F.max_pool2d(-masks, 3, 1, 1)
-    return torch.where(draw < probability, thick,
-                       torch.where(draw > 1 - probability, thin, masks))
+    thin = 0.4 * masks - 0.6 * F.max_pool2d(-masks, 3, 1, 1)
+    return torch.where(draw < probability, thick, torch.where(draw > 1 - probability, thin, masks))
 
 
-def _random_affine(count: int, strength: float,
-                   generator: torch.Generator) -> Tensor:
+def _random_affine(count: int, strength: float, generator: torch.Generator) -> Tensor:
     """Maps from picture to mask coordinates ``(B, 2, 3)``.
 
     Ink ends up 0.6 to 1.04 of the frame long, some of it squeezed sideways.
     """
-    angle = strength * .14 * torch.randn(count, generator=generator)
-    shear = strength * .15 * torch.randn(count, generator=generator)
-    fill = _uniform((count, ), .6, 1.04, generator)
-    squeeze = torch.exp(strength * .15 * torch.randn(
-        count, generator=generator)).clamp(min=1.0, max=1.6)
+    angle = strength * 0.14 * torch.randn(count, generator=generator)
+    shear = strength * 0.15 * torch.randn(count, generator=generator)
+    fill = _uniform((count,), 0.6, 1.04, generator)
+    squeeze = torch.exp(strength * 0.15 * torch.randn(count, generator=generator)).clamp(min=1.0, max=1.6)
     # Ink takes up 0.92 of a mask; a little less keeps its soft edges.
-    scale = .94 / fill
+    scale = 0.94 / fill
     cos, sin = torch.cos(angle), torch.sin(angle)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0] = scale * squeeze * cos
@@ -64,7 +59,7 @@ def _random_affine(count: int, strength: float,
     theta[:, 1, 0] = scale * sin
     theta[:, 1, 1] = scale * (shear * sin + cos)
     room = (1.04 - fill).clamp(min=0)[:, None] * scale[:, None]
-    theta[:, :, 2] = room * _uniform((count, 2), -.8, .8, generator)
+    theta[:, :, 2] = room * _uniform((count, 2), -0.8, 0.8, generator)
     return theta
 
 
@@ -81,19 +76,14 @@ def warp(masks: Tensor, strength: float, generator: torch.Generator) -> Tensor:
         Tensor: ``(B, 1, 32, 32)``.
     """
     count = len(masks)
-    grid = F.affine_grid(
-        _random_affine(count, strength, generator),
-        (count, 1, IMAGE_SIZE, IMAGE_SIZE), align_corners=False)
-    amplitude = strength * _uniform((count, 1, 1, 1), 0, .13, generator)
+    grid = F.affine_grid(_random_affine(count, strength, generator), (count, 1, IMAGE_SIZE, IMAGE_SIZE), align_corners=False)
+    amplitude = strength * _uniform((count, 1, 1, 1), 0, 0.13, generator)
     field = amplitude * torch.randn(count, 2, 5, 5, generator=generator)
-    field = F.interpolate(
-        field, size=IMAGE_SIZE, mode='bicubic', align_corners=True)
-    return F.grid_sample(
-        masks, grid + field.permute(0, 2, 3, 1), align_corners=False)
+    field = F.interpolate(field, size=IMAGE_SIZE, mode='bicubic', align_corners=True)
+    return F.grid_sample(masks, grid + field.permute(0, 2, 3, 1), align_corners=False)
 
 
-def lower_resolution(masks: Tensor, probability: float,
-                     generator: torch.Generator) -> Tensor:
+def lower_resolution(masks: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Reduce some masks to a few pixels and enlarge them again.
 
     Args:
@@ -104,10 +94,8 @@ def lower_resolution(masks: Tensor, probability: float,
     Returns:
         Tensor: Same shape, within 0..1.
     """
-    choice = torch.multinomial(
-        torch.tensor(_RESOLUTION_ODDS), len(masks), True, generator=generator)
-    choice[~_chance(len(masks), probability, generator)] = len(
-        _RESOLUTIONS) - 1
+    choice = torch.multinomial(torch.tensor(_RESOLUTION_ODDS), len(masks), True, generator=generator)
+    choice[~_chance(len(masks), probability, generator)] = len(_RESOLUTIONS) - 1
     out = masks.clone()
     for index, side in enumerate(_RESOLUTIONS):
         rows = (choice == index).nonzero()[:, 0]
@@ -115,55 +103,52 @@ def lower_resolution(masks: Tensor, probability: float,
             continue
         small = F.interpolate(masks[rows], size=side, mode='area')
         # antialias picks the bicubic kernel that Pillow uses.
-        out[rows] = F.interpolate(
-            small, size=IMAGE_SIZE, mode='bicubic', antialias=True)
+        out[rows] = F.interpolate(small, size=IMAGE_SIZE, mode='bicubic', antialias=True)
     # Scanners stretch contrast, so most reduced pictures reach full ink again.
-    peak = out.amax((1, 2, 3), keepdim=True).clamp(min=.2)
-    stretch = _chance(len(masks), .75, generator)[:, None, None, None]
+    peak = out.amax((1, 2, 3), keepdim=True).clamp(min=0.2)
+    stretch = _chance(len(masks), 0.75, generator)[:, None, None, None]
     return torch.where(stretch, out / peak, out).clamp(0, 1)
 
 
 def _soften(masks: Tensor, generator: torch.Generator) -> Tensor:
     """Blur some masks and bend the ink curve of all of them."""
     blurred = F.avg_pool2d(masks, 3, 1, 1)
-    use = _chance(len(masks), .25, generator)[:, None, None, None]
+    use = _chance(len(masks), 0.25, generator)[:, None, None, None]
     masks = torch.where(use, blurred, masks)
-    gamma = torch.exp(_uniform((len(masks), 1, 1, 1), -.6, .4, generator))
-    return masks.clamp(1e-4, 1)**gamma
+    gamma = torch.exp(_uniform((len(masks), 1, 1, 1), -0.6, 0.4, generator))
+    return masks.clamp(1e-4, 1) ** gamma
 
 
 def _glyph_paints(count: int, generator: torch.Generator):
     """Ink and paper ``(B, 3)`` in 0..1 of glyph pictures."""
-    light = _uniform((count, 1), .75, 1., generator).expand(-1, 3)
-    dark = _uniform((count, 1), 0., .12, generator).expand(-1, 3)
+    light = _uniform((count, 1), 0.75, 1.0, generator).expand(-1, 3)
+    dark = _uniform((count, 1), 0.0, 0.12, generator).expand(-1, 3)
     ink_hue = _uniform((count, 3), 0, 1, generator)
     paper_hue = _uniform((count, 3), 0, 1, generator)
     # Move too similar pairs apart, so that the glyph can be seen.
     gap = (ink_hue - paper_hue).mean(1, keepdim=True)
-    push = torch.where(gap >= 0, .3, -.3) * (gap.abs() < .35)
+    push = torch.where(gap >= 0, 0.3, -0.3) * (gap.abs() < 0.35)
     ink_hue, paper_hue = ink_hue + push, paper_hue - push
     kind = torch.rand(count, 1, generator=generator)
-    ink = torch.where(kind < .6, light, torch.where(kind < .8, dark, ink_hue))
-    paper = torch.where(kind < .6, dark,
-                        torch.where(kind < .8, light, paper_hue))
+    ink = torch.where(kind < 0.6, light, torch.where(kind < 0.8, dark, ink_hue))
+    paper = torch.where(kind < 0.6, dark, torch.where(kind < 0.8, light, paper_hue))
     return ink.clamp(0, 1), paper.clamp(0, 1)
 
 
 def _shape_paints(colours: Tensor, generator: torch.Generator):
     """Jittered shape colour and a paper that differs from it ``(B, 3)``."""
     count = len(colours)
-    ink = colours + .04 * torch.randn(count, 3, generator=generator)
+    ink = colours + 0.04 * torch.randn(count, 3, generator=generator)
     candidates = _uniform((4, count, 3), 0, 1, generator)
-    candidates[0] = _uniform((count, 1), 0, .1, generator)
-    candidates[1] = _uniform((count, 1), .9, 1, generator)
+    candidates[0] = _uniform((count, 1), 0, 0.1, generator)
+    candidates[1] = _uniform((count, 1), 0.9, 1, generator)
     order = torch.rand(4, count, generator=generator)
-    too_near = (candidates - ink).abs().amax(2) < .35
-    best = (order - 2. * too_near).argmax(0)
+    too_near = (candidates - ink).abs().amax(2) < 0.35
+    best = (order - 2.0 * too_near).argmax(0)
     return ink.clamp(0, 1), candidates[best, torch.arange(count)]
 
 
-def paint(masks: Tensor, colours: Optional[Tensor],
-          generator: torch.Generator) -> Tensor:
+def paint(masks: Tensor, colours: Tensor | None, generator: torch.Generator) -> Tensor:
     """Give ink masks colours and sensor noise.
 
     Args:
@@ -183,14 +168,13 @@ def paint(masks: Tensor, colours: Optional[Tensor],
         ink, paper = _shape_paints(colours, generator)
     ink, paper = ink[:, :, None, None], paper[:, :, None, None]
     pictures = paper + masks * (ink - paper)
-    level = _uniform((count, 1, 1, 1), 0, .09, generator)
-    level = level * _chance(count, .4, generator)[:, None, None, None]
+    level = _uniform((count, 1, 1, 1), 0, 0.09, generator)
+    level = level * _chance(count, 0.4, generator)[:, None, None, None]
     noise = torch.randn(pictures.shape, generator=generator)
     return (pictures + level * noise).clamp(0, 1) * 2 - 1
 
 
-def augment_glyphs(masks: Tensor, drawn: bool,
-                   generator: torch.Generator) -> Tensor:
+def augment_glyphs(masks: Tensor, drawn: bool, generator: torch.Generator) -> Tensor:
     """Training pictures of glyphs.
 
     Args:
@@ -203,14 +187,13 @@ def augment_glyphs(masks: Tensor, drawn: bool,
         Tensor: ``(B, 3, 32, 32)`` normalised to -1..1.
     """
     ink = masks[:, None].float() / 255
-    ink = vary_thickness(ink, .1 if drawn else .3, generator)
-    ink = warp(ink, 1., generator)
-    ink = _soften(lower_resolution(ink, .75, generator), generator)
+    ink = vary_thickness(ink, 0.1 if drawn else 0.3, generator)
+    ink = warp(ink, 1.0, generator)
+    ink = _soften(lower_resolution(ink, 0.75, generator), generator)
     return paint(ink, None, generator)
 
 
-def augment_shapes(masks: Tensor, colours: Tensor,
-                   generator: torch.Generator) -> Tensor:
+def augment_shapes(masks: Tensor, colours: Tensor, generator: torch.Generator) -> Tensor:
     """Training pictures of coloured shapes.
 
     Args:
@@ -221,6 +204,6 @@ def augment_shapes(masks: Tensor, colours: Tensor,
     Returns:
         Tensor: ``(B, 3, 32, 32)`` normalised to -1..1.
     """
-    ink = warp(masks[:, None].float() / 255, .5, generator)
-    ink = lower_resolution(ink, .3, generator)
+    ink = warp(masks[:, None].float() / 255, 0.5, generator)
+    ink = lower_resolution(ink, 0.3, generator)
     return paint(ink, colours, generator)

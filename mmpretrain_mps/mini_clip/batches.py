@@ -1,5 +1,6 @@
 """Pictures of the pre-training: masks held in memory, and batches drawn from them."""
-from typing import Dict, List, NamedTuple, Optional, Tuple
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ class Masks(NamedTuple):
         concept (np.ndarray): ``(N,)`` position in the source's names.
         names (list[str]): Concept names.
     """
+
     ink: Tensor
     concept: np.ndarray
-    names: List[str]
+    names: list[str]
 
     def draw(self, count: int, rng: np.random.Generator):
         """Positions of masks and their concepts, each concept equally likely.
@@ -58,6 +60,7 @@ class Recipe(NamedTuple):
         warmup (int): Steps of linear warm-up.
         seed (int): Seeds data, augmentation and weights.
     """
+
     steps: int = 3400
     drawn_digits: int = 40
     font_digits: int = 12
@@ -81,10 +84,11 @@ class Batch(NamedTuple):
         blocks (tuple[int]): Numbers of captions that are told apart among
             themselves, in their order; all of them if empty.
     """
+
     pictures: Tensor
-    captions: List[str]
+    captions: list[str]
     positives: Tensor
-    blocks: Tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()
 
 
 def drawn_masks(per_digit: int, seed: int) -> Masks:
@@ -98,17 +102,13 @@ def drawn_masks(per_digit: int, seed: int) -> Masks:
         Masks: ``10 * per_digit`` masks.
     """
     rng = np.random.default_rng([seed, 1])
-    return _draw_each(
-        lambda digit: handwriting.draw_digit(digit, rng, MASK_SIZE),
-        range(10), _concepts.DIGIT_NAMES, per_digit)
+    return _draw_each(lambda digit: handwriting.draw_digit(digit, rng, MASK_SIZE), range(10), _concepts.DIGIT_NAMES, per_digit)
 
 
 def _draw_each(draw, concepts, names, number: int) -> Masks:
     """Masks that are drawn anew, ``number`` of every concept."""
     ink = np.stack([draw(concept) for concept in concepts for _ in range(number)])
-    return Masks(
-        torch.from_numpy(ink), np.repeat(np.arange(len(names)), number),
-        list(names))
+    return Masks(torch.from_numpy(ink), np.repeat(np.arange(len(names)), number), list(names))
 
 
 def font_masks(group: str, split: str = 'train') -> Masks:
@@ -127,9 +127,7 @@ def font_masks(group: str, split: str = 'train') -> Masks:
         for face in faces:
             for character in characters:
                 if rendering.can_draw(face, character):
-                    ink.append(
-                        rendering.render_glyph(face, character, MASK_SIZE,
-                                               .92))
+                    ink.append(rendering.render_glyph(face, character, MASK_SIZE, 0.92))
                     concept.append(len(names))
         names.append(name)
     return Masks(torch.from_numpy(np.stack(ink)), np.array(concept), names)
@@ -147,8 +145,8 @@ def shape_masks(per_shape: int, seed: int) -> Masks:
     """
     rng = np.random.default_rng([seed, 2])
     return _draw_each(
-        lambda name: rendering.render_shape(name, rng, MASK_SIZE, .92),
-        _concepts.SHAPE_NAMES, _concepts.SHAPE_NAMES, per_shape)
+        lambda name: rendering.render_shape(name, rng, MASK_SIZE, 0.92), _concepts.SHAPE_NAMES, _concepts.SHAPE_NAMES, per_shape
+    )
 
 
 class BatchMaker:
@@ -161,8 +159,7 @@ class BatchMaker:
         split (str): Faces of the glyphs, see :func:`rendering.font_faces`.
     """
 
-    def __init__(self, recipe: Recipe, start: int = 0,
-                 split: str = 'train') -> None:
+    def __init__(self, recipe: Recipe, start: int = 0, split: str = 'train') -> None:
         self.recipe = recipe
         self.step = start
         self.sources = {
@@ -172,12 +169,11 @@ class BatchMaker:
             'symbols': font_masks('symbols', split),
             'shapes': shape_masks(60, recipe.seed),
         }
-        self._colours = torch.tensor(
-            list(_concepts.COLOURS.values()), dtype=torch.float32) / 255
+        self._colours = torch.tensor(list(_concepts.COLOURS.values()), dtype=torch.float32) / 255
         self._colour_names = list(_concepts.COLOURS)
         self._aliases = _concepts.digit_aliases()
 
-    def counts(self) -> Dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """Number of masks by source."""
         return {name: len(m.ink) for name, m in self.sources.items()}
 
@@ -193,11 +189,9 @@ class BatchMaker:
         pictures, names = self._glyphs(rng, generator)
         shape_pictures, shape_names, shapes = self._shapes(rng, generator)
         parents = [None] * len(names) + shapes
-        return self._with_captions(
-            torch.cat(pictures + [shape_pictures]), names + shape_names,
-            parents, rng)
+        return self._with_captions(torch.cat(pictures + [shape_pictures]), names + shape_names, parents, rng)
 
-    def views(self, step: int, count: int) -> List[Tensor]:
+    def views(self, step: int, count: int) -> list[Tensor]:
         """Several pictures of the same masks, which are drawn as of a batch.
 
         Args:
@@ -211,52 +205,41 @@ class BatchMaker:
         for view in range(count):
             # The same masks and colours of shapes, and a warp and paint each.
             rng = np.random.default_rng([self.recipe.seed, 4, step])
-            generator = torch.Generator().manual_seed(
-                int(rng.integers(2**62)) + view)
+            generator = torch.Generator().manual_seed(int(rng.integers(2**62)) + view)
             pictures, _ = self._glyphs(rng, generator)
-            found.append(torch.cat(
-                pictures + [self._shapes(rng, generator)[0]]))
+            found.append(torch.cat(pictures + [self._shapes(rng, generator)[0]]))
         return found
 
-    def _glyphs(self, rng: np.random.Generator,
-                generator: torch.Generator) -> Tuple[List[Tensor], List[str]]:
+    def _glyphs(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[list[Tensor], list[str]]:
         """Pictures by source, and the concept of each picture."""
         recipe = self.recipe
         pictures, names = [], []
-        for source, count in (('drawn', recipe.drawn_digits),
-                              ('digits', recipe.font_digits),
-                              ('letters', recipe.letters),
-                              ('symbols', recipe.symbols)):
+        for source, count in (
+            ('drawn', recipe.drawn_digits),
+            ('digits', recipe.font_digits),
+            ('letters', recipe.letters),
+            ('symbols', recipe.symbols),
+        ):
             masks = self.sources[source]
             ink, concept = masks.draw(count, rng)
-            pictures.append(
-                augmentation.augment_glyphs(ink, source == 'drawn',
-                                            generator))
+            pictures.append(augmentation.augment_glyphs(ink, source == 'drawn', generator))
             names += [masks.names[c] for c in concept]
         return pictures, names
 
-    def _shapes(self, rng: np.random.Generator, generator: torch.Generator
-                ) -> Tuple[Tensor, List[str], List[str]]:
+    def _shapes(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, list[str], list[str]]:
         """Pictures, names with the colour and names without it."""
         count, masks = self.recipe.shapes, self.sources['shapes']
         ink, concept = masks.draw(count, rng)
         colour = rng.integers(len(self._colour_names), size=count)
-        pictures = augmentation.augment_shapes(
-            ink, self._colours[torch.from_numpy(colour)], generator)
+        pictures = augmentation.augment_shapes(ink, self._colours[torch.from_numpy(colour)], generator)
         shapes = [masks.names[c] for c in concept]
-        names = [f'{self._colour_names[c]} {shape}'
-                 for c, shape in zip(colour, shapes)]
+        names = [f'{self._colour_names[c]} {shape}' for c, shape in zip(colour, shapes)]
         return pictures, names, shapes
 
-    def _with_captions(self, pictures: Tensor, names: List[str],
-                       parents: List[Optional[str]],
-                       rng: np.random.Generator) -> Batch:
+    def _with_captions(self, pictures: Tensor, names: list[str], parents: list[str | None], rng: np.random.Generator) -> Batch:
         """One caption per distinct concept, and which pictures it fits."""
         # A coloured shape is captioned by its shape alone now and then.
-        spoken = [
-            parent if parent and rng.random() < .3 else name
-            for name, parent in zip(names, parents)
-        ]
+        spoken = [parent if parent and rng.random() < 0.3 else name for name, parent in zip(names, parents)]
         distinct = list(dict.fromkeys(spoken))
         column = {name: i for i, name in enumerate(distinct)}
         positives = torch.zeros(len(names), len(distinct), dtype=torch.bool)
@@ -264,13 +247,12 @@ class BatchMaker:
             for fitting in (name, parent):
                 if fitting in column:
                     positives[row, column[fitting]] = True
-        return Batch(pictures, [self._caption(n, rng) for n in distinct],
-                     positives)
+        return Batch(pictures, [self._caption(n, rng) for n in distinct], positives)
 
     def _caption(self, name: str, rng: np.random.Generator) -> str:
         if name in self._aliases:
             templates = _concepts.TEMPLATES['digits']
-            if rng.random() < .15:
+            if rng.random() < 0.15:
                 name = self._aliases[name]
         elif name.split()[-1] in _concepts.SHAPE_NAMES:
             templates = _concepts.TEMPLATES['shapes']

@@ -1,16 +1,17 @@
 """Own byte-pair vocabulary in the file format of open_clip's tokenizer."""
+
 import gzip
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 from . import concepts as _concepts
 
 _SPECIALS = 2  # start and end of text
 
 
-def caption_names() -> List[str]:
+def caption_names() -> list[str]:
     """Every name that can stand in a caption, numerals and colours included.
 
     Returns:
@@ -19,14 +20,11 @@ def caption_names() -> List[str]:
     groups = _concepts.concept_groups()
     names = groups['digits'] + list(_concepts.digit_aliases().values())
     names += groups['letters'] + groups['symbols'] + groups['shapes']
-    names += [
-        f'{colour} {shape}' for colour in groups['colours']
-        for shape in groups['shapes']
-    ]
+    names += [f'{colour} {shape}' for colour in groups['colours'] for shape in groups['shapes']]
     return names
 
 
-def caption_words() -> List[str]:
+def caption_words() -> list[str]:
     """Words and punctuation of all possible pre-training captions.
 
     Returns:
@@ -34,6 +32,7 @@ def caption_words() -> List[str]:
     """
     # The pattern does not depend on the merges, so open_clip's own serve.
     from open_clip.tokenizer import SimpleTokenizer
+
     splitter = SimpleTokenizer()
     texts = caption_names()
     for templates in _concepts.TEMPLATES.values():
@@ -45,8 +44,7 @@ def caption_words() -> List[str]:
     return sorted(words)
 
 
-def learn_merges(words: Iterable[str],
-                 limit: Optional[int] = None) -> List[Tuple[str, str]]:
+def learn_merges(words: Iterable[str], limit: int | None = None) -> list[tuple[str, str]]:
     """Byte-pair merges after which every given word is one token.
 
     The most frequent pair of neighbours is merged until nothing is left to
@@ -63,6 +61,7 @@ def learn_merges(words: Iterable[str],
         list[tuple[str, str]]: Merges in the order of their ranks.
     """
     from open_clip.tokenizer import bytes_to_unicode
+
     symbols = bytes_to_unicode()
     counts = words if isinstance(words, Mapping) else Counter(words)
     spelled, weights = [], list(counts.values())
@@ -88,15 +87,15 @@ def learn_merges(words: Iterable[str],
     return merges
 
 
-def _count(pairs: Counter, word: List[str], weight: int) -> None:
+def _count(pairs: Counter, word: list[str], weight: int) -> None:
     for pair in zip(word, word[1:]):
         pairs[pair] += weight
 
 
-def _merge(word: List[str], pair: Tuple[str, str]) -> List[str]:
+def _merge(word: list[str], pair: tuple[str, str]) -> list[str]:
     merged, position = [], 0
     while position < len(word):
-        if tuple(word[position:position + 2]) == pair:
+        if tuple(word[position : position + 2]) == pair:
             merged.append(''.join(pair))
             position += 2
         else:
@@ -105,7 +104,7 @@ def _merge(word: List[str], pair: Tuple[str, str]) -> List[str]:
     return merged
 
 
-def vocabulary_size(merges: List[Tuple[str, str]]) -> int:
+def vocabulary_size(merges: list[tuple[str, str]]) -> int:
     """Number of token ids: bytes, bytes at word ends, merges, specials."""
     return 2 * 256 + len(merges) + _SPECIALS
 
@@ -123,10 +122,13 @@ def write_vocabulary(folder: Path) -> int:
     return write_words(folder, words, _concepts.concept_groups())
 
 
-def write_words(folder: Path, words: Iterable[str],
-                concepts: Dict[str, List[str]],
-                limit: Optional[int] = None,
-                spelling: Optional[Dict[str, str]] = None) -> int:
+def write_words(
+    folder: Path,
+    words: Iterable[str],
+    concepts: dict[str, list[str]],
+    limit: int | None = None,
+    spelling: dict[str, str] | None = None,
+) -> int:
     """Write the vocabulary of given words and concepts.
 
     Args:
@@ -144,12 +146,9 @@ def write_words(folder: Path, words: Iterable[str],
     lines = ['#version: mini CLIP'] + [' '.join(merge) for merge in merges]
     # A fixed time stamp keeps the file identical from run to run.  No final
     # line break: the tokenizer would read it as one more, empty merge.
-    (folder / 'bpe_merges.txt.gz').write_bytes(
-        gzip.compress('\n'.join(lines).encode('utf-8'), mtime=0))
+    (folder / 'bpe_merges.txt.gz').write_bytes(gzip.compress('\n'.join(lines).encode('utf-8'), mtime=0))
     known = {'words': sorted(words), 'concepts': concepts}
     if spelling:
         known['spelling'] = spelling
-    (folder / 'vocabulary.json').write_text(
-        json.dumps(known, indent=1, ensure_ascii=False) + '\n',
-        encoding='utf-8')
+    (folder / 'vocabulary.json').write_text(json.dumps(known, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
     return vocabulary_size(merges)

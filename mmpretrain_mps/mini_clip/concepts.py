@@ -4,14 +4,27 @@ A *concept* is a class name as it stands in a caption, for example ``three``,
 ``capital letter q`` or ``red circle``.  Every list here is plain data, so
 importing this module costs nothing.
 """
-from typing import Dict, List
 
-DIGIT_NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven',
-               'eight', 'nine')
+DIGIT_NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 
-SHAPE_NAMES = ('circle', 'ring', 'square', 'rectangle', 'triangle', 'diamond',
-               'pentagon', 'hexagon', 'octagon', 'star', 'cross', 'arrow',
-               'heart', 'crescent', 'oval', 'trapezoid')
+SHAPE_NAMES = (
+    'circle',
+    'ring',
+    'square',
+    'rectangle',
+    'triangle',
+    'diamond',
+    'pentagon',
+    'hexagon',
+    'octagon',
+    'star',
+    'cross',
+    'arrow',
+    'heart',
+    'crescent',
+    'oval',
+    'trapezoid',
+)
 
 # Red, green, blue in 0..255.  Jittered at pre-training time.
 COLOURS = {
@@ -30,57 +43,159 @@ COLOURS = {
 }
 
 _GREEK = {
-    'alpha': 'α', 'beta': 'β', 'gamma': 'γ', 'delta': 'δ', 'epsilon': 'ε',
-    'zeta': 'ζ', 'eta': 'η', 'theta': 'θ', 'iota': 'ι', 'kappa': 'κ',
-    'lambda': 'λ', 'mu': 'μ', 'nu': 'ν', 'xi': 'ξ', 'pi': 'π', 'rho': 'ρ',
-    'sigma': 'σ', 'tau': 'τ', 'upsilon': 'υ', 'phi': 'φ', 'chi': 'χ',
-    'psi': 'ψ', 'omega': 'ω',
+    'alpha': 'α',
+    'beta': 'β',
+    'gamma': 'γ',
+    'delta': 'δ',
+    'epsilon': 'ε',
+    'zeta': 'ζ',
+    'eta': 'η',
+    'theta': 'θ',
+    'iota': 'ι',
+    'kappa': 'κ',
+    'lambda': 'λ',
+    'mu': 'μ',
+    'nu': 'ν',
+    'xi': 'ξ',
+    'pi': 'π',
+    'rho': 'ρ',
+    'sigma': 'σ',
+    'tau': 'τ',
+    'upsilon': 'υ',
+    'phi': 'φ',
+    'chi': 'χ',
+    'psi': 'ψ',
+    'omega': 'ω',
 }
 # Capitals that no Latin capital resembles.
 _GREEK_CAPITALS = {
-    'gamma': 'Γ', 'delta': 'Δ', 'theta': 'Θ', 'lambda': 'Λ', 'xi': 'Ξ',
-    'pi': 'Π', 'sigma': 'Σ', 'phi': 'Φ', 'psi': 'Ψ', 'omega': 'Ω',
+    'gamma': 'Γ',
+    'delta': 'Δ',
+    'theta': 'Θ',
+    'lambda': 'Λ',
+    'xi': 'Ξ',
+    'pi': 'Π',
+    'sigma': 'Σ',
+    'phi': 'Φ',
+    'psi': 'Ψ',
+    'omega': 'Ω',
 }
 # Capitals and small letters look alike here, so both stand for one concept.
 _CYRILLIC = {
-    'be': 'Бб', 've': 'в', 'ghe': 'г', 'de': 'Дд', 'zhe': 'Жж', 'ze': 'Зз',
-    'ii': 'Ии', 'iot': 'Йй', 'ka': 'к', 'el': 'Лл', 'em': 'м', 'en': 'н',
-    'te': 'т', 'ef': 'Фф', 'tse': 'Цц', 'che': 'Чч', 'sha': 'Шш',
-    'shcha': 'Щщ', 'yeru': 'Ыы', 'yer': 'Ъъ', 'reversed e': 'Ээ',
-    'yu': 'Юю', 'ya': 'Яя',
+    'be': 'Бб',
+    've': 'в',
+    'ghe': 'г',
+    'de': 'Дд',
+    'zhe': 'Жж',
+    'ze': 'Зз',
+    'ii': 'Ии',
+    'iot': 'Йй',
+    'ka': 'к',
+    'el': 'Лл',
+    'em': 'м',
+    'en': 'н',
+    'te': 'т',
+    'ef': 'Фф',
+    'tse': 'Цц',
+    'che': 'Чч',
+    'sha': 'Шш',
+    'shcha': 'Щщ',
+    'yeru': 'Ыы',
+    'yer': 'Ъъ',
+    'reversed e': 'Ээ',
+    'yu': 'Юю',
+    'ya': 'Яя',
 }
 _SYMBOLS = {
-    'plus sign': '+', 'minus sign': '-', 'equals sign': '=',
-    'question mark': '?', 'exclamation mark': '!', 'hash sign': '#',
-    'percent sign': '%', 'ampersand': '&', 'at sign': '@', 'asterisk': '*',
-    'dollar sign': '$', 'euro sign': '€', 'pound sign': '£',
-    'yen sign': '¥', 'cent sign': '¢', 'section sign': '§',
-    'paragraph sign': '¶', 'copyright sign': '©', 'registered sign': '®',
-    'trademark sign': '™', 'degree sign': '°', 'less than sign': '<',
-    'greater than sign': '>', 'left parenthesis': '(',
-    'right parenthesis': ')', 'left bracket': '[', 'right bracket': ']',
-    'left brace': '{', 'right brace': '}', 'forward slash': '/',
-    'backward slash': '\\', 'vertical bar': '|', 'tilde': '~',
-    'circumflex': '^', 'colon': ':', 'semicolon': ';',
-    'multiplication sign': '×', 'division sign': '÷', 'infinity sign': '∞',
-    'integral sign': '∫', 'square root sign': '√', 'summation sign': '∑',
-    'product sign': '∏', 'partial derivative sign': '∂',
-    'not equal sign': '≠', 'approximately equal sign': '≈',
-    'less or equal sign': '≤', 'greater or equal sign': '≥',
-    'plus minus sign': '±', 'left arrow': '←', 'right arrow': '→',
-    'up arrow': '↑', 'down arrow': '↓', 'double arrow': '↔',
-    'for all sign': '∀', 'there exists sign': '∃', 'empty set sign': '∅',
-    'element sign': '∈', 'subset sign': '⊂', 'union sign': '∪',
-    'intersection sign': '∩', 'logical not sign': '¬',
-    'proportional sign': '∝', 'nabla sign': '∇', 'angle sign': '∠',
-    'per mille sign': '‰', 'dagger': '†', 'double dagger': '‡',
-    'bullet': '•', 'ellipsis': '…', 'inverted question mark': '¿',
-    'inverted exclamation mark': '¡', 'left quotation mark': '«',
-    'right quotation mark': '»', 'spade': '♠', 'club': '♣',
-    'heart suit': '♥', 'diamond suit': '♦', 'music note': '♪',
-    'music sharp': '♯', 'music flat': '♭', 'female sign': '♀',
-    'male sign': '♂', 'sharp s': 'ß', 'letter ae': 'æ', 'letter oe': 'œ',
-    'letter thorn': 'þ', 'letter eth': 'ð', 'letter slashed o': 'ø',
+    'plus sign': '+',
+    'minus sign': '-',
+    'equals sign': '=',
+    'question mark': '?',
+    'exclamation mark': '!',
+    'hash sign': '#',
+    'percent sign': '%',
+    'ampersand': '&',
+    'at sign': '@',
+    'asterisk': '*',
+    'dollar sign': '$',
+    'euro sign': '€',
+    'pound sign': '£',
+    'yen sign': '¥',
+    'cent sign': '¢',
+    'section sign': '§',
+    'paragraph sign': '¶',
+    'copyright sign': '©',
+    'registered sign': '®',
+    'trademark sign': '™',
+    'degree sign': '°',
+    'less than sign': '<',
+    'greater than sign': '>',
+    'left parenthesis': '(',
+    'right parenthesis': ')',
+    'left bracket': '[',
+    'right bracket': ']',
+    'left brace': '{',
+    'right brace': '}',
+    'forward slash': '/',
+    'backward slash': '\\',
+    'vertical bar': '|',
+    'tilde': '~',
+    'circumflex': '^',
+    'colon': ':',
+    'semicolon': ';',
+    'multiplication sign': '×',
+    'division sign': '÷',
+    'infinity sign': '∞',
+    'integral sign': '∫',
+    'square root sign': '√',
+    'summation sign': '∑',
+    'product sign': '∏',
+    'partial derivative sign': '∂',
+    'not equal sign': '≠',
+    'approximately equal sign': '≈',
+    'less or equal sign': '≤',
+    'greater or equal sign': '≥',
+    'plus minus sign': '±',
+    'left arrow': '←',
+    'right arrow': '→',
+    'up arrow': '↑',
+    'down arrow': '↓',
+    'double arrow': '↔',
+    'for all sign': '∀',
+    'there exists sign': '∃',
+    'empty set sign': '∅',
+    'element sign': '∈',
+    'subset sign': '⊂',
+    'union sign': '∪',
+    'intersection sign': '∩',
+    'logical not sign': '¬',
+    'proportional sign': '∝',
+    'nabla sign': '∇',
+    'angle sign': '∠',
+    'per mille sign': '‰',
+    'dagger': '†',
+    'double dagger': '‡',
+    'bullet': '•',
+    'ellipsis': '…',
+    'inverted question mark': '¿',
+    'inverted exclamation mark': '¡',
+    'left quotation mark': '«',
+    'right quotation mark': '»',
+    'spade': '♠',
+    'club': '♣',
+    'heart suit': '♥',
+    'diamond suit': '♦',
+    'music note': '♪',
+    'music sharp': '♯',
+    'music flat': '♭',
+    'female sign': '♀',
+    'male sign': '♂',
+    'sharp s': 'ß',
+    'letter ae': 'æ',
+    'letter oe': 'œ',
+    'letter thorn': 'þ',
+    'letter eth': 'ð',
+    'letter slashed o': 'ø',
 }
 
 _GLYPH_TEMPLATES = (
@@ -127,7 +242,7 @@ TEMPLATES = {
 }
 
 
-def glyph_characters(group: str) -> Dict[str, str]:
+def glyph_characters(group: str) -> dict[str, str]:
     """Characters that picture each concept of a group.
 
     Args:
@@ -148,20 +263,14 @@ def glyph_characters(group: str) -> Dict[str, str]:
         return letters
     if group == 'symbols':
         symbols = dict(_SYMBOLS)
-        symbols.update(
-            {f'greek letter {name}': c for name, c in _GREEK.items()})
-        symbols.update({
-            f'greek capital letter {name}': c
-            for name, c in _GREEK_CAPITALS.items()
-        })
-        symbols.update(
-            {f'cyrillic letter {name}': c for name, c in _CYRILLIC.items()})
+        symbols.update({f'greek letter {name}': c for name, c in _GREEK.items()})
+        symbols.update({f'greek capital letter {name}': c for name, c in _GREEK_CAPITALS.items()})
+        symbols.update({f'cyrillic letter {name}': c for name, c in _CYRILLIC.items()})
         return symbols
-    raise ValueError(
-        f"group must be 'digits', 'letters' or 'symbols', got {group!r}")
+    raise ValueError(f"group must be 'digits', 'letters' or 'symbols', got {group!r}")
 
 
-def concept_groups() -> Dict[str, List[str]]:
+def concept_groups() -> dict[str, list[str]]:
     """Every concept of pre-training by group.
 
     Returns:
@@ -169,16 +278,13 @@ def concept_groups() -> Dict[str, List[str]]:
         ``shapes`` (16, without a colour) and ``colours`` (12).  A caption
         of a shape reads ``red circle`` or just ``circle``.
     """
-    groups = {
-        group: list(glyph_characters(group))
-        for group in ('digits', 'letters', 'symbols')
-    }
+    groups = {group: list(glyph_characters(group)) for group in ('digits', 'letters', 'symbols')}
     groups['shapes'] = list(SHAPE_NAMES)
     groups['colours'] = list(COLOURS)
     return groups
 
 
-def digit_aliases() -> Dict[str, str]:
+def digit_aliases() -> dict[str, str]:
     """Numerals that captions use now and then in place of the number word.
 
     Returns:

@@ -6,7 +6,8 @@ strokes in a unit box (x to the right, y down).  A skeleton is bent at random,
 turned into smooth curves and drawn with a round pen.  No picture of a real
 handwritten digit is used anywhere.
 """
-from typing import List, NamedTuple, Tuple
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,8 @@ class Stroke(NamedTuple):
         smooth (bool): Whether the pen runs through the points in a curve
             (``True``) or in straight pieces with corners.
     """
-    points: Tuple[Tuple[float, float], ...]
+
+    points: tuple[tuple[float, float], ...]
     smooth: bool = True
 
 
@@ -33,116 +35,205 @@ def _lines(*points) -> Stroke:
     return Stroke(tuple(points), False)
 
 
-_LOOP = ((.5, 0), (.12, .2), (.02, .5), (.14, .82), (.5, 1), (.86, .8),
-         (.98, .5), (.85, .18), (.5, 0))
+_LOOP = ((0.5, 0), (0.12, 0.2), (0.02, 0.5), (0.14, 0.82), (0.5, 1), (0.86, 0.8), (0.98, 0.5), (0.85, 0.18), (0.5, 0))
 
 # Per digit: (weight, strokes).  Weights are rough guesses of how usual a way
 # of writing is; they were not fitted to any data set.
 SKELETONS = {
     0: (
-        (4., (_curve(*_LOOP), )),
-        (2., (_curve((.62, .02), *_LOOP[1:8], (.45, -.02), (.3, .06)), )),
-        (1., (_curve((.75, .1), (.4, 0), (.08, .3), (.05, .7), (.4, 1),
-                     (.85, .85), (1, .45), (.8, .1), (.55, .12)), )),
-        (.3, (_curve(*_LOOP), _lines((.85, .08), (.15, .92)))),
+        (4.0, (_curve(*_LOOP),)),
+        (2.0, (_curve((0.62, 0.02), *_LOOP[1:8], (0.45, -0.02), (0.3, 0.06)),)),
+        (
+            1.0,
+            (
+                _curve(
+                    (0.75, 0.1), (0.4, 0), (0.08, 0.3), (0.05, 0.7), (0.4, 1), (0.85, 0.85), (1, 0.45), (0.8, 0.1), (0.55, 0.12)
+                ),
+            ),
+        ),
+        (0.3, (_curve(*_LOOP), _lines((0.85, 0.08), (0.15, 0.92)))),
     ),
     1: (
-        (4., (_lines((.5, 0), (.5, 1)), )),
-        (3., (_lines((.25, .22), (.52, 0), (.52, 1)), )),
-        (1.5, (_lines((.2, .25), (.52, 0), (.52, 1)),
-               _lines((.2, 1), (.84, 1)))),
-        (1., (_lines((.5, 0), (.5, 1)), _lines((.3, 1), (.7, 1)))),
-        (1., (_curve((.4, .2), (.55, 0), (.52, .5), (.5, 1)), )),
+        (4.0, (_lines((0.5, 0), (0.5, 1)),)),
+        (3.0, (_lines((0.25, 0.22), (0.52, 0), (0.52, 1)),)),
+        (1.5, (_lines((0.2, 0.25), (0.52, 0), (0.52, 1)), _lines((0.2, 1), (0.84, 1)))),
+        (1.0, (_lines((0.5, 0), (0.5, 1)), _lines((0.3, 1), (0.7, 1)))),
+        (1.0, (_curve((0.4, 0.2), (0.55, 0), (0.52, 0.5), (0.5, 1)),)),
     ),
     2: (
-        (4., (_curve((.08, .25), (.45, 0), (.88, .22), (.7, .55), (.08, 1)),
-              _lines((.08, 1), (.95, .98)))),
-        (3., (_curve((.1, .2), (.5, 0), (.85, .25), (.6, .62), (.2, .95),
-                     (.08, .86), (.3, .78), (.6, .95), (.95, .95)), )),
-        (1.5, (_curve((.05, .12), (.5, .02), (.9, .15), (.6, .6), (.1, .96),
-                      (.5, .93), (.95, 1)), )),
-        (1., (_lines((.1, .08), (.85, .05), (.1, 1), (.92, 1)), )),
-        (1., (_curve((.2, .35), (.15, .12), (.5, 0), (.85, .2), (.7, .55),
-                     (.12, .98), (.55, .9), (.95, 1)), )),
+        (4.0, (_curve((0.08, 0.25), (0.45, 0), (0.88, 0.22), (0.7, 0.55), (0.08, 1)), _lines((0.08, 1), (0.95, 0.98)))),
+        (
+            3.0,
+            (
+                _curve(
+                    (0.1, 0.2),
+                    (0.5, 0),
+                    (0.85, 0.25),
+                    (0.6, 0.62),
+                    (0.2, 0.95),
+                    (0.08, 0.86),
+                    (0.3, 0.78),
+                    (0.6, 0.95),
+                    (0.95, 0.95),
+                ),
+            ),
+        ),
+        (1.5, (_curve((0.05, 0.12), (0.5, 0.02), (0.9, 0.15), (0.6, 0.6), (0.1, 0.96), (0.5, 0.93), (0.95, 1)),)),
+        (1.0, (_lines((0.1, 0.08), (0.85, 0.05), (0.1, 1), (0.92, 1)),)),
+        (1.0, (_curve((0.2, 0.35), (0.15, 0.12), (0.5, 0), (0.85, 0.2), (0.7, 0.55), (0.12, 0.98), (0.55, 0.9), (0.95, 1)),)),
     ),
     3: (
-        (4., (_curve((.1, .12), (.5, 0), (.85, .2), (.7, .42), (.4, .48)),
-              _curve((.4, .48), (.8, .55), (.92, .78), (.5, 1), (.05, .88)))),
-        (3., (_curve((.12, .1), (.55, 0), (.85, .2), (.4, .47), (.9, .62),
-                     (.8, .92), (.4, 1), (.05, .88)), )),
-        (1., (_lines((.1, .02), (.85, .02), (.42, .42)),
-              _curve((.42, .42), (.85, .55), (.85, .88), (.4, 1),
-                     (.05, .88)))),
-        (1., (_curve((.05, .2), (.4, 0), (.8, .18), (.6, .45), (.35, .5),
-                     (.3, .44), (.6, .46), (.9, .7), (.6, 1),
-                     (.1, .95)), )),
+        (
+            4.0,
+            (
+                _curve((0.1, 0.12), (0.5, 0), (0.85, 0.2), (0.7, 0.42), (0.4, 0.48)),
+                _curve((0.4, 0.48), (0.8, 0.55), (0.92, 0.78), (0.5, 1), (0.05, 0.88)),
+            ),
+        ),
+        (3.0, (_curve((0.12, 0.1), (0.55, 0), (0.85, 0.2), (0.4, 0.47), (0.9, 0.62), (0.8, 0.92), (0.4, 1), (0.05, 0.88)),)),
+        (
+            1.0,
+            (
+                _lines((0.1, 0.02), (0.85, 0.02), (0.42, 0.42)),
+                _curve((0.42, 0.42), (0.85, 0.55), (0.85, 0.88), (0.4, 1), (0.05, 0.88)),
+            ),
+        ),
+        (
+            1.0,
+            (
+                _curve(
+                    (0.05, 0.2),
+                    (0.4, 0),
+                    (0.8, 0.18),
+                    (0.6, 0.45),
+                    (0.35, 0.5),
+                    (0.3, 0.44),
+                    (0.6, 0.46),
+                    (0.9, 0.7),
+                    (0.6, 1),
+                    (0.1, 0.95),
+                ),
+            ),
+        ),
     ),
     4: (
-        (3., (_lines((.15, 0), (.1, .55), (.92, .52)),
-              _lines((.75, .05), (.7, 1)))),
-        (3., (_lines((.65, 0), (.05, .65), (.98, .65)),
-              _lines((.65, 0), (.65, 1)))),
-        (2., (_lines((.45, 0), (.05, .6), (.98, .58)),
-              _lines((.72, .3), (.68, 1)))),
-        (2., (_curve((.12, .02), (.08, .35), (.3, .52), (.8, .45)),
-              _lines((.85, 0), (.75, 1)))),
-        (1.5, (_curve((.1, .05), (.1, .4), (.4, .52), (.8, .4), (.9, .02)),
-               _lines((.88, .05), (.75, 1)))),
-        (1., (_lines((.75, 1), (.75, 0), (.05, .55), (.98, .55)), )),
+        (3.0, (_lines((0.15, 0), (0.1, 0.55), (0.92, 0.52)), _lines((0.75, 0.05), (0.7, 1)))),
+        (3.0, (_lines((0.65, 0), (0.05, 0.65), (0.98, 0.65)), _lines((0.65, 0), (0.65, 1)))),
+        (2.0, (_lines((0.45, 0), (0.05, 0.6), (0.98, 0.58)), _lines((0.72, 0.3), (0.68, 1)))),
+        (2.0, (_curve((0.12, 0.02), (0.08, 0.35), (0.3, 0.52), (0.8, 0.45)), _lines((0.85, 0), (0.75, 1)))),
+        (1.5, (_curve((0.1, 0.05), (0.1, 0.4), (0.4, 0.52), (0.8, 0.4), (0.9, 0.02)), _lines((0.88, 0.05), (0.75, 1)))),
+        (1.0, (_lines((0.75, 1), (0.75, 0), (0.05, 0.55), (0.98, 0.55)),)),
     ),
     5: (
-        (3., (_lines((.88, .02), (.22, .04), (.16, .42)),
-              _curve((.16, .42), (.6, .36), (.95, .65), (.6, .97),
-                     (.06, .92)))),
-        (3., (_curve((.22, .05), (.16, .42), (.6, .4), (.92, .68), (.6, .98),
-                     (.06, .9)), _lines((.22, .04), (.95, .02)))),
-        (2., (_curve((.9, .03), (.35, .05), (.18, .3), (.5, .45), (.85, .65),
-                     (.65, .95), (.06, .95)), )),
-        (1., (_lines((.95, 0), (.4, .03), (.25, .4)),
-              _curve((.25, .4), (.75, .5), (.75, .85), (.3, 1),
-                     (0, .92)))),
+        (
+            3.0,
+            (
+                _lines((0.88, 0.02), (0.22, 0.04), (0.16, 0.42)),
+                _curve((0.16, 0.42), (0.6, 0.36), (0.95, 0.65), (0.6, 0.97), (0.06, 0.92)),
+            ),
+        ),
+        (
+            3.0,
+            (
+                _curve((0.22, 0.05), (0.16, 0.42), (0.6, 0.4), (0.92, 0.68), (0.6, 0.98), (0.06, 0.9)),
+                _lines((0.22, 0.04), (0.95, 0.02)),
+            ),
+        ),
+        (2.0, (_curve((0.9, 0.03), (0.35, 0.05), (0.18, 0.3), (0.5, 0.45), (0.85, 0.65), (0.65, 0.95), (0.06, 0.95)),)),
+        (1.0, (_lines((0.95, 0), (0.4, 0.03), (0.25, 0.4)), _curve((0.25, 0.4), (0.75, 0.5), (0.75, 0.85), (0.3, 1), (0, 0.92)))),
     ),
     6: (
-        (4., (_curve((.72, .02), (.3, .28), (.08, .68), (.35, .99),
-                     (.8, .9), (.85, .62), (.5, .5), (.14, .7)), )),
-        (3., (_curve((.55, 0), (.2, .35), (.08, .75), (.4, 1), (.85, .82),
-                     (.65, .55), (.25, .68), (.2, .85)), )),
-        (1.5, (_curve((.4, 0), (.15, .5), (.2, .92), (.6, .98), (.85, .75),
-                      (.6, .58), (.2, .8)), )),
-        (1., (_curve((.95, .08), (.5, .05), (.1, .45), (.15, .88),
-                     (.55, 1), (.9, .75), (.55, .5), (.12, .65)), )),
+        (
+            4.0,
+            (_curve((0.72, 0.02), (0.3, 0.28), (0.08, 0.68), (0.35, 0.99), (0.8, 0.9), (0.85, 0.62), (0.5, 0.5), (0.14, 0.7)),),
+        ),
+        (3.0, (_curve((0.55, 0), (0.2, 0.35), (0.08, 0.75), (0.4, 1), (0.85, 0.82), (0.65, 0.55), (0.25, 0.68), (0.2, 0.85)),)),
+        (1.5, (_curve((0.4, 0), (0.15, 0.5), (0.2, 0.92), (0.6, 0.98), (0.85, 0.75), (0.6, 0.58), (0.2, 0.8)),)),
+        (1.0, (_curve((0.95, 0.08), (0.5, 0.05), (0.1, 0.45), (0.15, 0.88), (0.55, 1), (0.9, 0.75), (0.55, 0.5), (0.12, 0.65)),)),
     ),
     7: (
-        (3., (_lines((.05, .05), (.92, .04), (.4, 1)), )),
-        (2., (_lines((.08, .2), (.1, .03), (.92, .03), (.4, 1)), )),
-        (2.5, (_lines((.05, .05), (.92, .04), (.4, 1)),
-               _lines((.25, .5), (.85, .48)))),
-        (2., (_curve((.05, .12), (.4, .04), (.9, .06), (.7, .4), (.5, .7),
-                     (.42, 1)), )),
-        (1., (_curve((.05, .12), (.4, .04), (.9, .06), (.65, .45),
-                     (.45, 1)), _lines((.3, .5), (.9, .45)))),
+        (3.0, (_lines((0.05, 0.05), (0.92, 0.04), (0.4, 1)),)),
+        (2.0, (_lines((0.08, 0.2), (0.1, 0.03), (0.92, 0.03), (0.4, 1)),)),
+        (2.5, (_lines((0.05, 0.05), (0.92, 0.04), (0.4, 1)), _lines((0.25, 0.5), (0.85, 0.48)))),
+        (2.0, (_curve((0.05, 0.12), (0.4, 0.04), (0.9, 0.06), (0.7, 0.4), (0.5, 0.7), (0.42, 1)),)),
+        (1.0, (_curve((0.05, 0.12), (0.4, 0.04), (0.9, 0.06), (0.65, 0.45), (0.45, 1)), _lines((0.3, 0.5), (0.9, 0.45)))),
     ),
     8: (
-        (4., (_curve((.8, .15), (.5, 0), (.18, .2), (.5, .47), (.88, .76),
-                     (.5, 1), (.1, .78), (.5, .48), (.82, .2), (.75, .1)), )),
-        (2., (_curve((.5, .48), (.18, .24), (.5, 0), (.82, .24), (.5, .48)),
-              _curve((.5, .48), (.08, .75), (.5, 1), (.92, .75),
-                     (.5, .48)))),
-        (1.5, (_curve((.85, .05), (.45, 0), (.2, .2), (.5, .45), (.8, .75),
-                      (.4, 1), (.12, .8), (.4, .52), (.95, .02)), )),
-        (1., (_curve((.3, .05), (.15, .25), (.5, .5), (.8, .8), (.5, 1),
-                     (.2, .85), (.45, .55), (.75, .25), (.6, .02),
-                     (.3, .05)), )),
+        (
+            4.0,
+            (
+                _curve(
+                    (0.8, 0.15),
+                    (0.5, 0),
+                    (0.18, 0.2),
+                    (0.5, 0.47),
+                    (0.88, 0.76),
+                    (0.5, 1),
+                    (0.1, 0.78),
+                    (0.5, 0.48),
+                    (0.82, 0.2),
+                    (0.75, 0.1),
+                ),
+            ),
+        ),
+        (
+            2.0,
+            (
+                _curve((0.5, 0.48), (0.18, 0.24), (0.5, 0), (0.82, 0.24), (0.5, 0.48)),
+                _curve((0.5, 0.48), (0.08, 0.75), (0.5, 1), (0.92, 0.75), (0.5, 0.48)),
+            ),
+        ),
+        (
+            1.5,
+            (
+                _curve(
+                    (0.85, 0.05),
+                    (0.45, 0),
+                    (0.2, 0.2),
+                    (0.5, 0.45),
+                    (0.8, 0.75),
+                    (0.4, 1),
+                    (0.12, 0.8),
+                    (0.4, 0.52),
+                    (0.95, 0.02),
+                ),
+            ),
+        ),
+        (
+            1.0,
+            (
+                _curve(
+                    (0.3, 0.05),
+                    (0.15, 0.25),
+                    (0.5, 0.5),
+                    (0.8, 0.8),
+                    (0.5, 1),
+                    (0.2, 0.85),
+                    (0.45, 0.55),
+                    (0.75, 0.25),
+                    (0.6, 0.02),
+                    (0.3, 0.05),
+                ),
+            ),
+        ),
     ),
     9: (
-        (3., (_curve((.82, .15), (.45, 0), (.1, .25), (.35, .5), (.75, .38),
-                     (.85, .12)), _lines((.85, .1), (.75, 1)))),
-        (3., (_curve((.85, .2), (.5, 0), (.12, .22), (.3, .5), (.78, .35),
-                     (.85, .12), (.82, .5), (.7, 1)), )),
-        (2., (_curve((.85, .2), (.5, 0), (.12, .22), (.35, .5), (.82, .3),
-                     (.9, .6), (.65, .95), (.15, .92)), )),
-        (1.5, (_curve((.5, .02), (.1, .2), (.3, .46), (.75, .36), (.85, .1),
-                      (.5, .02)), _curve((.85, .12), (.82, .5), (.5, 1)))),
+        (
+            3.0,
+            (
+                _curve((0.82, 0.15), (0.45, 0), (0.1, 0.25), (0.35, 0.5), (0.75, 0.38), (0.85, 0.12)),
+                _lines((0.85, 0.1), (0.75, 1)),
+            ),
+        ),
+        (3.0, (_curve((0.85, 0.2), (0.5, 0), (0.12, 0.22), (0.3, 0.5), (0.78, 0.35), (0.85, 0.12), (0.82, 0.5), (0.7, 1)),)),
+        (2.0, (_curve((0.85, 0.2), (0.5, 0), (0.12, 0.22), (0.35, 0.5), (0.82, 0.3), (0.9, 0.6), (0.65, 0.95), (0.15, 0.92)),)),
+        (
+            1.5,
+            (
+                _curve((0.5, 0.02), (0.1, 0.2), (0.3, 0.46), (0.75, 0.36), (0.85, 0.1), (0.5, 0.02)),
+                _curve((0.85, 0.12), (0.82, 0.5), (0.5, 1)),
+            ),
+        ),
     ),
 }
 
@@ -157,16 +248,17 @@ def _catmull_rom(points: np.ndarray, samples: int) -> np.ndarray:
     Returns:
         np.ndarray: ``(samples, 2)``.
     """
-    padded = np.concatenate([
-        2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]
-    ])
+    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
     position = np.linspace(0, len(points) - 1, samples)
     piece = np.minimum(position.astype(int), len(points) - 2)
     t = (position - piece)[:, None]
     before, start, end, after = (padded[piece + i] for i in range(4))
-    return .5 * (2 * start + (end - before) * t +
-                 (2 * before - 5 * start + 4 * end - after) * t**2 +
-                 (3 * start - before - 3 * end + after) * t**3)
+    return 0.5 * (
+        2 * start
+        + (end - before) * t
+        + (2 * before - 5 * start + 4 * end - after) * t**2
+        + (3 * start - before - 3 * end + after) * t**3
+    )
 
 
 def _polyline(points: np.ndarray, samples: int) -> np.ndarray:
@@ -174,15 +266,11 @@ def _polyline(points: np.ndarray, samples: int) -> np.ndarray:
     # Whole corners must survive the sampling, hence samples per piece.
     per_piece = np.full(len(points) - 1, samples // (len(points) - 1))
     per_piece[-1] = samples - per_piece[:-1].sum()
-    pieces = [
-        a + (b - a) * np.linspace(0, 1, n)[:, None]
-        for a, b, n in zip(points[:-1], points[1:], per_piece)
-    ]
+    pieces = [a + (b - a) * np.linspace(0, 1, n)[:, None] for a, b, n in zip(points[:-1], points[1:], per_piece)]
     return np.concatenate(pieces)
 
 
-def random_digit_strokes(digit: int, rng: np.random.Generator,
-                         wobble: float = 0.045) -> List[np.ndarray]:
+def random_digit_strokes(digit: int, rng: np.random.Generator, wobble: float = 0.045) -> list[np.ndarray]:
     """Pen paths of one randomly written digit.
 
     Args:
@@ -203,30 +291,30 @@ def random_digit_strokes(digit: int, rng: np.random.Generator,
     weights = np.array([weight for weight, _ in SKELETONS[digit]])
     chosen = rng.choice(len(weights), p=weights / weights.sum())
     strokes = SKELETONS[digit][chosen][1]
-    width = rng.uniform(.2, .5) if digit == 1 else rng.uniform(.45, .9)
-    slant = rng.normal(.08, .18)
-    angle = rng.normal(0, .1)
-    turn = np.array([[np.cos(angle), -np.sin(angle)],
-                     [np.sin(angle), np.cos(angle)]])
-    bend = rng.normal(0, .12, size=(2, 2))
+    width = rng.uniform(0.2, 0.5) if digit == 1 else rng.uniform(0.45, 0.9)
+    slant = rng.normal(0.08, 0.18)
+    angle = rng.normal(0, 0.1)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    bend = rng.normal(0, 0.12, size=(2, 2))
     paths = []
     for stroke in strokes:
-        points = np.array(stroke.points) + rng.normal(
-            0, wobble, size=(len(stroke.points), 2))
+        points = np.array(stroke.points) + rng.normal(0, wobble, size=(len(stroke.points), 2))
         sample = _catmull_rom if stroke.smooth else _polyline
-        path = sample(points, _SAMPLES_PER_STROKE) - .5
+        path = sample(points, _SAMPLES_PER_STROKE) - 0.5
         # A slow bend of the whole stroke, shared by all strokes of a digit.
-        path = path + np.stack([
-            bend[0, 0] * path[:, 1]**2 + bend[0, 1] * path[:, 0] * path[:, 1],
-            bend[1, 0] * path[:, 0]**2 + bend[1, 1] * path[:, 0] * path[:, 1]
-        ], 1)
+        path = path + np.stack(
+            [
+                bend[0, 0] * path[:, 1] ** 2 + bend[0, 1] * path[:, 0] * path[:, 1],
+                bend[1, 0] * path[:, 0] ** 2 + bend[1, 1] * path[:, 0] * path[:, 1],
+            ],
+            1,
+        )
         path[:, 0] = path[:, 0] * width - slant * path[:, 1]
         paths.append(path @ turn.T)
     return paths
 
 
-def _pen_coverage(paths: List[np.ndarray], size: int,
-                  pen: float) -> np.ndarray:
+def _pen_coverage(paths: list[np.ndarray], size: int, pen: float) -> np.ndarray:
     """Ink of a round pen along paths, with soft edges one pixel wide.
 
     Args:
@@ -238,21 +326,18 @@ def _pen_coverage(paths: List[np.ndarray], size: int,
         np.ndarray: ``(size, size)`` float32 in 0..1, ink is 1.
     """
     starts = np.concatenate([p[:-1] for p in paths]).astype(np.float32)
-    steps = np.concatenate([np.diff(p, axis=0)
-                            for p in paths]).astype(np.float32)
-    centres = np.arange(size, dtype=np.float32) + .5
+    steps = np.concatenate([np.diff(p, axis=0) for p in paths]).astype(np.float32)
+    centres = np.arange(size, dtype=np.float32) + 0.5
     dx = centres[None, None, :] - starts[:, 0, None, None]
     dy = centres[None, :, None] - starts[:, 1, None, None]
     step_x, step_y = steps[:, 0, None, None], steps[:, 1, None, None]
     length = np.maximum(step_x**2 + step_y**2, 1e-6)
     along = np.clip((dx * step_x + dy * step_y) / length, 0, 1)
-    distance = np.sqrt(
-        ((dx - along * step_x)**2 + (dy - along * step_y)**2).min(0))
-    return np.clip(pen / 2 + .5 - distance, 0, 1)
+    distance = np.sqrt(((dx - along * step_x) ** 2 + (dy - along * step_y) ** 2).min(0))
+    return np.clip(pen / 2 + 0.5 - distance, 0, 1)
 
 
-def draw_digit(digit: int, rng: np.random.Generator,
-               size: int = 40) -> np.ndarray:
+def draw_digit(digit: int, rng: np.random.Generator, size: int = 40) -> np.ndarray:
     """Draw one randomly written digit that fills most of the picture.
 
     Args:
@@ -263,11 +348,11 @@ def draw_digit(digit: int, rng: np.random.Generator,
     Returns:
         np.ndarray: ``(size, size)`` uint8, ink 255 on 0.
     """
-    paths = random_digit_strokes(digit, rng, wobble=rng.uniform(.02, .07))
+    paths = random_digit_strokes(digit, rng, wobble=rng.uniform(0.02, 0.07))
     points = np.concatenate(paths)
     low, high = points.min(0), points.max(0)
-    pen = size * rng.uniform(.05, .19)
+    pen = size * rng.uniform(0.05, 0.19)
     # Fit the longer side to the frame; the pen must stay inside it.
-    scale = (.92 * size - pen) / (high - low).max()
+    scale = (0.92 * size - pen) / (high - low).max()
     paths = [(p - (low + high) / 2) * scale + size / 2 for p in paths]
     return (255 * _pen_coverage(paths, size, pen)).astype(np.uint8)

@@ -1,4 +1,5 @@
 """Contrastive pre-training of the mini CLIP on rendered pictures."""
+
 import argparse
 import json
 import logging
@@ -6,9 +7,10 @@ import math
 import os
 import platform
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Callable, List, NamedTuple, Optional, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -57,8 +59,7 @@ def model_config(vocab_size: int) -> dict:
     }
 
 
-def contrastive_loss(image_features: Tensor, text_features: Tensor,
-                     logit_scale: Tensor, positives: Tensor) -> Tensor:
+def contrastive_loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor, positives: Tensor) -> Tensor:
     r"""Symmetric contrastive loss with several positives.
 
     .. math:: L = -\tfrac12 \Big(\mathrm{mean}_i \sum_j p_{ij} \log q_{ij}
@@ -99,7 +100,7 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     if step < warmup:
         return recipe.learning_rate * (step + 1) / warmup
     done = (step - warmup) / max(1, recipe.steps - warmup)
-    return recipe.learning_rate * .5 * (1 + math.cos(math.pi * done))
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def build_optimizer(model, recipe: Recipe) -> torch.optim.Optimizer:
@@ -117,9 +118,10 @@ def build_optimizer(model, recipe: Recipe) -> torch.optim.Optimizer:
         matrix = parameter.ndim > 1 and 'embedding' not in name
         (decayed if matrix else plain).append(parameter)
     return torch.optim.AdamW(
-        [{'params': decayed, 'weight_decay': recipe.weight_decay},
-         {'params': plain, 'weight_decay': 0.}],
-        lr=recipe.learning_rate, betas=(.9, .98))
+        [{'params': decayed, 'weight_decay': recipe.weight_decay}, {'params': plain, 'weight_decay': 0.0}],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+    )
 
 
 def build_model(config: dict, seed: int):
@@ -133,6 +135,7 @@ def build_model(config: dict, seed: int):
         open_clip.CLIP: In training mode.
     """
     from open_clip.model import CLIP
+
     # open_clip draws initial weights from the global generator; fork it so
     # that the caller's stays untouched.
     with torch.random.fork_rng(devices=[]):
@@ -149,10 +152,11 @@ class Progress(NamedTuple):
         data_seconds (float): Part of it spent on preparing batches.
         rejoined (list): ``[step, steps of the schedule]`` of every resume.
     """
+
     steps: int = 0
-    seconds: float = 0.
-    data_seconds: float = 0.
-    rejoined: List[List[int]] = []
+    seconds: float = 0.0
+    data_seconds: float = 0.0
+    rejoined: list[list[int]] = []
 
 
 def save_checkpoint(path: Path, model, optimizer, progress: Progress) -> None:
@@ -165,9 +169,7 @@ def save_checkpoint(path: Path, model, optimizer, progress: Progress) -> None:
         progress (Progress): What has been done.
     """
     part = path.with_suffix('.part')
-    torch.save({'model': model.state_dict(),
-                'optimizer': optimizer.state_dict(),
-                'progress': progress._asdict()}, part)
+    torch.save({'model': model.state_dict(), 'optimizer': optimizer.state_dict(), 'progress': progress._asdict()}, part)
     part.replace(path)
 
 
@@ -187,14 +189,19 @@ def load_checkpoint(path: Path, model, optimizer, steps: int) -> Progress:
     model.load_state_dict(state['model'])
     optimizer.load_state_dict(state['optimizer'])
     progress = Progress(**state['progress'])
-    return progress._replace(
-        rejoined=progress.rejoined + [[progress.steps, steps]])
+    return progress._replace(rejoined=progress.rejoined + [[progress.steps, steps]])
 
 
-def train(model, tokenize: Callable, batches: BatchMaker, recipe: Recipe,
-          report: Callable[[int, float, float], None],
-          checkpoint: Optional[Path] = None, stop: Optional[int] = None,
-          use_compile: bool = True) -> Progress:
+def train(
+    model,
+    tokenize: Callable,
+    batches: BatchMaker,
+    recipe: Recipe,
+    report: Callable[[int, float, float], None],
+    checkpoint: Path | None = None,
+    stop: int | None = None,
+    use_compile: bool = True,
+) -> Progress:
     """Run the pre-training, resuming from a checkpoint where there is one.
 
     Args:
@@ -217,10 +224,9 @@ def train(model, tokenize: Callable, batches: BatchMaker, recipe: Recipe,
     if checkpoint is not None and checkpoint.exists():
         earlier = load_checkpoint(checkpoint, model, optimizer, recipe.steps)
     batches.step = earlier.steps
-    encode = torch.compile(model.encode_image) if use_compile else \
-        model.encode_image
+    encode = torch.compile(model.encode_image) if use_compile else model.encode_image
     end = recipe.steps if stop is None else min(stop, recipe.steps)
-    began, data_seconds, now = time.perf_counter(), 0., earlier
+    began, data_seconds, now = time.perf_counter(), 0.0, earlier
     for step in range(earlier.steps, end):
         before = time.perf_counter()
         batch = batches.next()
@@ -228,34 +234,26 @@ def train(model, tokenize: Callable, batches: BatchMaker, recipe: Recipe,
         with torch.random.fork_rng(devices=[]):
             # Patches that are left out depend on seed and step alone, too.
             torch.manual_seed(recipe.seed * 1_000_003 + step)
-            loss = _step(model, encode, tokenize, optimizer, batch,
-                         learning_rate(step, recipe))
+            loss = _step(model, encode, tokenize, optimizer, batch, learning_rate(step, recipe))
         spent = time.perf_counter() - began
-        now = Progress(step + 1, earlier.seconds + spent,
-                       earlier.data_seconds + data_seconds, earlier.rejoined)
-        report(now.steps, loss,
-               spent / (now.steps - earlier.steps) * (end - now.steps))
-        if checkpoint is not None and (now.steps % 250 == 0
-                                       or now.steps == end):
+        now = Progress(step + 1, earlier.seconds + spent, earlier.data_seconds + data_seconds, earlier.rejoined)
+        report(now.steps, loss, spent / (now.steps - earlier.steps) * (end - now.steps))
+        if checkpoint is not None and (now.steps % 250 == 0 or now.steps == end):
             save_checkpoint(checkpoint, model, optimizer, now)
     return now
 
 
-def _loss_of_blocks(image: Tensor, text: Tensor, logit_scale: Tensor,
-                    batch: Batch) -> Tensor:
+def _loss_of_blocks(image: Tensor, text: Tensor, logit_scale: Tensor, batch: Batch) -> Tensor:
     """Mean loss of the blocks, each over the pictures it has captions for."""
-    sizes = batch.blocks or (len(batch.captions), )
+    sizes = batch.blocks or (len(batch.captions),)
     losses = []
-    for part, positives in zip(
-            text.split(sizes), batch.positives.split(sizes, 1)):
+    for part, positives in zip(text.split(sizes), batch.positives.split(sizes, 1)):
         rows = positives.any(1)
-        losses.append(contrastive_loss(
-            image[rows], part, logit_scale, positives[rows]))
+        losses.append(contrastive_loss(image[rows], part, logit_scale, positives[rows]))
     return sum(losses) / len(losses)
 
 
-def _step(model, encode, tokenize, optimizer, batch: Batch,
-          rate: float) -> float:
+def _step(model, encode, tokenize, optimizer, batch: Batch, rate: float) -> float:
     """One optimiser step; returns the loss."""
     for group in optimizer.param_groups:
         group['lr'] = rate
@@ -264,7 +262,7 @@ def _step(model, encode, tokenize, optimizer, batch: Batch,
     loss = _loss_of_blocks(image, text, model.logit_scale.exp(), batch)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     with torch.no_grad():
         # As in CLIP: a factor above 100 makes training unstable.
@@ -281,13 +279,10 @@ def save_model(model, config: dict, folder: Path) -> None:
         folder (Path): Model folder; must exist.
     """
     from safetensors.torch import save_file
-    weights = {
-        name: value.detach().half().contiguous()
-        for name, value in model.state_dict().items()
-    }
+
+    weights = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, str(folder / 'open_clip_model.safetensors'))
-    (folder / 'open_clip_config.json').write_text(
-        json.dumps(config, indent=2) + '\n', encoding='utf-8')
+    (folder / 'open_clip_config.json').write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, default) -> None:
@@ -297,25 +292,21 @@ def add_run_arguments(parser: argparse.ArgumentParser, default) -> None:
         parser (ArgumentParser): Changed.
         default (Recipe): With ``seed``, ``steps`` and ``learning_rate``.
     """
-    parser.add_argument('--out', type=Path, required=True,
-                        help='model folder to write')
-    parser.add_argument('--card', type=Path,
-                        help='model card to write (default: OUT/card.json)')
+    parser.add_argument('--out', type=Path, required=True, help='model folder to write')
+    parser.add_argument('--card', type=Path, help='model card to write (default: OUT/card.json)')
     parser.add_argument('--seed', type=int, default=default.seed)
     parser.add_argument('--steps', type=int, default=default.steps)
-    parser.add_argument('--learning-rate', type=float,
-                        default=default.learning_rate)
-    parser.add_argument('--threads', type=int, default=2,
-                        help='CPU threads of torch')
-    parser.add_argument('--no-compile', action='store_true',
-                        help='do not compile the image tower')
-    parser.add_argument('--checkpoint', type=Path,
-                        help='resume from and write to this file')
-    parser.add_argument('--stop', type=int, default=None,
-                        help='end at this step of the schedule, write the '
-                        'checkpoint and leave; resume without --stop')
-    parser.add_argument('--quick', action='store_true',
-                        help='smoke test: a few small steps, under a minute')
+    parser.add_argument('--learning-rate', type=float, default=default.learning_rate)
+    parser.add_argument('--threads', type=int, default=2, help='CPU threads of torch')
+    parser.add_argument('--no-compile', action='store_true', help='do not compile the image tower')
+    parser.add_argument('--checkpoint', type=Path, help='resume from and write to this file')
+    parser.add_argument(
+        '--stop',
+        type=int,
+        default=None,
+        help='end at this step of the schedule, write the checkpoint and leave; resume without --stop',
+    )
+    parser.add_argument('--quick', action='store_true', help='smoke test: a few small steps, under a minute')
 
 
 def parse_run(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -332,14 +323,12 @@ def log_progress(steps: int, logger: logging.Logger) -> Callable:
 
     def report(done: int, loss: float, seconds_left: float) -> None:
         if done % every == 0 or done == steps:
-            logger.info('step %d/%d  loss %.3f  about %.1f min left', done,
-                        steps, loss, seconds_left / 60)
+            logger.info('step %d/%d  loss %.3f  about %.1f min left', done, steps, loss, seconds_left / 60)
 
     return report
 
 
-def about_run(progress: Progress, threads: int, folder: Path,
-              packages: Sequence[str]) -> dict:
+def about_run(progress: Progress, threads: int, folder: Path, packages: Sequence[str]) -> dict:
     """What every model card says of its run.
 
     Args:
@@ -354,12 +343,9 @@ def about_run(progress: Progress, threads: int, folder: Path,
     return {
         'seconds_training': round(progress.seconds, 1),
         'seconds_of_those_on_data': round(progress.data_seconds, 1),
-        'machine': {'processor': platform.machine(),
-                    'logical_cores': os.cpu_count(), 'threads': threads},
+        'machine': {'processor': platform.machine(), 'logical_cores': os.cpu_count(), 'threads': threads},
         'versions': {name: version(name) for name in packages},
-        'files_bytes': {path.name: path.stat().st_size
-                        for path in sorted(folder.iterdir())
-                        if path.is_file()},
+        'files_bytes': {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()},
         'finished_utc': time.strftime('%Y-%m-%d %H:%M', time.gmtime()),
     }
 
@@ -367,5 +353,4 @@ def about_run(progress: Progress, threads: int, folder: Path,
 def write_card(path: Path, content: dict) -> None:
     """Write a model card, and the folder that it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n',
-                    encoding='utf-8')
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')

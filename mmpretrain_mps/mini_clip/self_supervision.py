@@ -1,8 +1,9 @@
 """Self-supervised pre-training of a small ResNet on the pictures of the mini CLIP, with mmpretrain's MoCo v3."""
+
 import copy
 import time
 from pathlib import Path
-from typing import Dict, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -65,13 +66,22 @@ def moco_v3() -> dict:
 
     As mmpretrain's for a ResNet-50, narrower, colder, and without batch norm over several devices.
     """
-    neck = dict(type='NonLinearNeck', hid_channels=WIDTHS['hidden'], out_channels=WIDTHS['embedding'],
-                with_last_bn_affine=False, norm_cfg=dict(type='BN1d'))
+    neck = dict(
+        type='NonLinearNeck',
+        hid_channels=WIDTHS['hidden'],
+        out_channels=WIDTHS['embedding'],
+        with_last_bn_affine=False,
+        norm_cfg=dict(type='BN1d'),
+    )
     predictor = dict(neck, in_channels=WIDTHS['embedding'], with_last_bn=False, with_avg_pool=False)
     loss = dict(type='CrossEntropyLoss', loss_weight=2 * TEMPERATURE)
-    return dict(type='MoCoV3', base_momentum=MOMENTUM, backbone=dict(NETWORK, zero_init_residual=False),
-                neck=dict(neck, in_channels=WIDTHS['features']),
-                head=dict(type='MoCoV3Head', predictor=predictor, loss=loss, temperature=TEMPERATURE))
+    return dict(
+        type='MoCoV3',
+        base_momentum=MOMENTUM,
+        backbone=dict(NETWORK, zero_init_residual=False),
+        neck=dict(neck, in_channels=WIDTHS['features']),
+        head=dict(type='MoCoV3Head', predictor=predictor, loss=loss, temperature=TEMPERATURE),
+    )
 
 
 def train(recipe: Recipe, work_dir: Path) -> Trained:
@@ -92,22 +102,30 @@ def train(recipe: Recipe, work_dir: Path) -> Trained:
     before = copy.deepcopy(model.backbone)
     before.eval()
     runner = Runner(
-        model=model, work_dir=str(work_dir), default_scope='mmpretrain',
+        model=model,
+        work_dir=str(work_dir),
+        default_scope='mmpretrain',
         train_dataloader=DataLoader(Views(BatchMaker(recipe, split='train_basic'), recipe.steps), batch_size=None),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=recipe.steps),
-        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=recipe.learning_rate, weight_decay=recipe.weight_decay),
-                           paramwise_cfg=dict(norm_decay_mult=0.)),
-        param_scheduler=[dict(type='LinearLR', start_factor=0.01, end=recipe.warmup, by_epoch=False),
-                         dict(type='CosineAnnealingLR', begin=recipe.warmup, end=recipe.steps, by_epoch=False)],
+        optim_wrapper=dict(
+            optimizer=dict(type='AdamW', lr=recipe.learning_rate, weight_decay=recipe.weight_decay),
+            paramwise_cfg=dict(norm_decay_mult=0.0),
+        ),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.01, end=recipe.warmup, by_epoch=False),
+            dict(type='CosineAnnealingLR', begin=recipe.warmup, end=recipe.steps, by_epoch=False),
+        ],
         default_hooks=dict(checkpoint=None, sampler_seed=None, logger=dict(type='LoggerHook', interval=50)),
-        log_processor=dict(by_epoch=False), randomness=dict(seed=recipe.seed))
+        log_processor=dict(by_epoch=False),
+        randomness=dict(seed=recipe.seed),
+    )
     began = time.perf_counter()
     runner.train()
     seconds = time.perf_counter() - began
     model.eval()
     losses, _ = runner.message_hub.get_scalar('train/loss').data
     # Runs of one second share a history in mmengine.
-    return Trained(model.backbone, before, losses[-recipe.steps:], seconds)
+    return Trained(model.backbone, before, losses[-recipe.steps :], seconds)
 
 
 def save(network: nn.Module, path: Path) -> None:
@@ -120,12 +138,16 @@ def save(network: nn.Module, path: Path) -> None:
     Raises:
         ValueError: If a number is not finite, or too large for half precision.
     """
-    state = {f'backbone.{name}': value.half().contiguous() for name, value in network.state_dict().items()
-             if not name.endswith('num_batches_tracked')}
+    state = {
+        f'backbone.{name}': value.half().contiguous()
+        for name, value in network.state_dict().items()
+        if not name.endswith('num_batches_tracked')
+    }
     faults = [name for name, value in state.items() if not value.isfinite().all()]
     if faults:
-        raise ValueError(f'{len(faults)} arrays do not fit half precision, the first is {faults[0]}; train with a '
-                         'smaller learning rate')
+        raise ValueError(
+            f'{len(faults)} arrays do not fit half precision, the first is {faults[0]}; train with a smaller learning rate'
+        )
     safetensors.torch.save_file(state, str(path))
 
 
@@ -144,7 +166,7 @@ def features(network: nn.Module, pictures: Tensor) -> Tensor:
     return F.normalize(torch.cat([network(part)[-1].mean((2, 3)) for part in pictures.split(512)]), dim=-1)
 
 
-def scores(vectors: Dict[str, Tensor], labels: np.ndarray) -> Dict[str, Dict[str, float]]:
+def scores(vectors: dict[str, Tensor], labels: np.ndarray) -> dict[str, dict[str, float]]:
     """Compare vectors of labelled pictures by five-fold cross-validation.
 
     Args:
@@ -154,13 +176,21 @@ def scores(vectors: Dict[str, Tensor], labels: np.ndarray) -> Dict[str, Dict[str
     Returns:
         dict: For each name accuracies in percent: of the nearest class mean, the nearest neighbour, a linear probe.
     """
-    judges = dict(nearest_class_mean=NearestCentroid(), nearest_neighbour=KNeighborsClassifier(1),
-                  linear_probe=make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)))
-    return {name: {judge: round(100 * float(cross_val_score(model, found.numpy(), labels, cv=5).mean()), 2)
-                   for judge, model in judges.items()} for name, found in vectors.items()}
+    judges = dict(
+        nearest_class_mean=NearestCentroid(),
+        nearest_neighbour=KNeighborsClassifier(1),
+        linear_probe=make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)),
+    )
+    return {
+        name: {
+            judge: round(100 * float(cross_val_score(model, found.numpy(), labels, cv=5).mean()), 2)
+            for judge, model in judges.items()
+        }
+        for name, found in vectors.items()
+    }
 
 
-def digit_scores(networks: Dict[str, nn.Module]) -> Dict[str, Dict[str, float]]:
+def digit_scores(networks: dict[str, nn.Module]) -> dict[str, dict[str, float]]:
     """Return the :func:`scores` of networks, and of pixels, on the train half of scikit-learn's digits."""
     images, labels = zero_shot.digits_images()
     rows = zero_shot.digits_halves()['train']

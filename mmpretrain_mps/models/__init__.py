@@ -1,4 +1,5 @@
 """Models of mmpretrain_mps."""
+
 from . import backbones, classifiers, heads, losses
 from .backbones import *  # noqa: F401, F403
 from .classifiers import *  # noqa: F401, F403

@@ -1,7 +1,8 @@
 """Low-rank updates of frozen attention weights (LoRA): beside the weights while they are learned, or merged into them."""
+
 import contextlib
 import math
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,8 +43,15 @@ class LowRankAttention(nn.Module):
         ValueError: If the attention has updates already, or an argument is out of range.
     """
 
-    def __init__(self, attention: nn.MultiheadAttention, parts: Sequence[str] = ('q', 'k', 'v'), rank: int = 2,
-                 alpha: float = 1.0, dropout: float = 0.25, scaling: str = 'sqrt'):
+    def __init__(
+        self,
+        attention: nn.MultiheadAttention,
+        parts: Sequence[str] = ('q', 'k', 'v'),
+        rank: int = 2,
+        alpha: float = 1.0,
+        dropout: float = 0.25,
+        scaling: str = 'sqrt',
+    ):
         super().__init__()
         _check_settings(parts, rank, dropout, scaling)
         if getattr(attention, 'low_rank', None) is not None:
@@ -132,7 +140,7 @@ class LowRankAttention(nn.Module):
 
     def _weights(self):
         """Return the rows of the frozen weights that belong to each part."""
-        attention, = self._attention
+        (attention,) = self._attention
         rows = dict(zip('qkv', attention.in_proj_weight.data.chunk(3)), o=attention.out_proj.weight.data)
         return {part: rows[part] for part in self.parts}
 
@@ -159,8 +167,9 @@ class LowRankUpdates(nn.Module):
 
     def __init__(self, blocks: Sequence[nn.Module], position: str = 'all', **kwargs):
         super().__init__()
-        self.blocks = nn.ModuleDict({str(index): LowRankAttention(blocks[index].attn, **kwargs)
-                                     for index in updated_blocks(len(blocks), position)})
+        self.blocks = nn.ModuleDict(
+            {str(index): LowRankAttention(blocks[index].attn, **kwargs) for index in updated_blocks(len(blocks), position)}
+        )
 
     @property
     def merged(self) -> bool:
@@ -204,15 +213,20 @@ def updated_blocks(depth: int, position: str = 'all') -> range:
         ValueError: If the position is unknown, or the transformer has too few blocks for it.
     """
     third, half = depth // 3, depth // 2
-    parts = {'all': (0, depth), 'bottom': (0, depth - 2 * third), 'mid': (depth - 2 * third, depth - third),
-             'up': (depth - third, depth), 'half-bottom': (0, depth - half), 'half-up': (depth - half, depth),
-             'top3': (depth - 3, depth)}
+    parts = {
+        'all': (0, depth),
+        'bottom': (0, depth - 2 * third),
+        'mid': (depth - 2 * third, depth - third),
+        'up': (depth - third, depth),
+        'half-bottom': (0, depth - half),
+        'half-up': (depth - half, depth),
+        'top3': (depth - 3, depth),
+    }
     if position not in parts:
         raise ValueError(f'position must be one of {POSITIONS}, but is {position!r}')
     blocks = range(*parts[position])
     if not blocks or blocks.start < 0:
-        raise ValueError(f"position {position!r} needs a deeper transformer than this one, which has {depth} blocks; use "
-                         "'all'")
+        raise ValueError(f"position {position!r} needs a deeper transformer than this one, which has {depth} blocks; use 'all'")
     return blocks
 
 

@@ -6,6 +6,7 @@ The folder of this module is an open_clip ``local-dir`` model like :mod:`mmpretr
     >>> from mmpretrain_mps import mini_clip, pictogram_clip
     >>> mini_clip.check_vocabulary(['a photo of a dog.'], pictogram_clip.folder())
 """
+
 from pathlib import Path
 
 __all__ = ['folder']

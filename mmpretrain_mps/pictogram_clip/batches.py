@@ -1,5 +1,7 @@
 """Batches of the pre-training: drawings, names, keywords and kinds."""
-from typing import Dict, List, NamedTuple, Sequence
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,13 +29,14 @@ class PictogramRecipe(NamedTuple):
         warmup (int): Steps of linear warm-up.
         seed (int): Seeds data, augmentation and weights.
     """
+
     steps: int = 3000
     pictograms: int = 80
     icons_of_kinds: int = 28
     icons: int = 20
-    patch_dropout: float = .4
-    changed: float = .85
-    changed_from: float = .35
+    patch_dropout: float = 0.4
+    changed: float = 0.85
+    changed_from: float = 0.35
     learning_rate: float = 1.2e-3
     weight_decay: float = 0.1
     warmup: int = 200
@@ -49,18 +52,20 @@ class PictogramBatches:
         start (int): Step to start from; batches depend on seed and step only.
     """
 
-    def __init__(self, recipe: PictogramRecipe, drawings: Dict[str, Drawings], start: int = 0) -> None:
+    def __init__(self, recipe: PictogramRecipe, drawings: dict[str, Drawings], start: int = 0) -> None:
         self.recipe = recipe
         self.step = start
         self._drawings = drawings
         icons = drawings['icons']
         known = {one.name for one in icons.described if one.kind}
         # Each name is as likely as the others, however many draw it.
-        self._sources = [('pictograms', list(drawings['pictograms'].rows_by_name.values()), recipe.pictograms),
-                         ('icons', [rows for name, rows in icons.rows_by_name.items() if name in known], recipe.icons_of_kinds),
-                         ('icons', list(icons.rows_by_name.values()), recipe.icons)]
+        self._sources = [
+            ('pictograms', list(drawings['pictograms'].rows_by_name.values()), recipe.pictograms),
+            ('icons', [rows for name, rows in icons.rows_by_name.items() if name in known], recipe.icons_of_kinds),
+            ('icons', list(icons.rows_by_name.values()), recipe.icons),
+        ]
 
-    def counts(self) -> Dict[str, Dict[str, int]]:
+    def counts(self) -> dict[str, dict[str, int]]:
         """Return number of drawings by source and style."""
         return {source: dict(drawings.styles) for source, drawings in self._drawings.items()}
 
@@ -75,7 +80,7 @@ class PictogramBatches:
             pixels.append(self._drawings[source].pixels[rows])
             described += [self._drawings[source].described[row] for row in rows]
         recipe = self.recipe
-        changed = recipe.changed * min(1., self.step / max(1., recipe.changed_from * recipe.steps))
+        changed = recipe.changed * min(1.0, self.step / max(1.0, recipe.changed_from * recipe.steps))
         mirrored = torch.tensor([one.can_be_mirrored for one in described])
         return caption(augment(torch.cat(pixels), mirrored, changed, generator), described, rng)
 
@@ -94,14 +99,19 @@ def caption(pictures: Tensor, described: Sequence[Described], rng: np.random.Gen
     names = list(dict.fromkeys(one.name for one in described))
     keywords = list(dict.fromkeys(str(rng.choice(one.keywords)) for one in described[::2] if one.keywords))
     kinds = list(dict.fromkeys(one.kind for one in described if one.kind))
-    blocks = ((names, [{one.name} for one in described], TEMPLATES),
-              (keywords, [{one.name, *one.keywords} for one in described], TEMPLATES),
-              (kinds, [{one.kind} for one in described], KIND_TEMPLATES))
-    captions: List[str] = []
+    blocks = (
+        (names, [{one.name} for one in described], TEMPLATES),
+        (keywords, [{one.name, *one.keywords} for one in described], TEMPLATES),
+        (kinds, [{one.kind} for one in described], KIND_TEMPLATES),
+    )
+    captions: list[str] = []
     positives, sizes = [], []
     for texts, fitting, templates in blocks:
         captions += [templates[rng.integers(len(templates))].format(text) for text in texts]
-        positives.append(torch.tensor([[text in one for text in texts] for one in fitting], dtype=torch.bool).reshape(
-            len(described), len(texts)))
+        positives.append(
+            torch.tensor([[text in one for text in texts] for one in fitting], dtype=torch.bool).reshape(
+                len(described), len(texts)
+            )
+        )
         sizes.append(len(texts))
     return Batch(pictures, captions, torch.cat(positives, 1), tuple(size for size in sizes if size))

@@ -1,7 +1,9 @@
 """What the pictogram CLIP is told about a drawing."""
+
 import re
 from collections import Counter
-from typing import Dict, List, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 TEMPLATES = (
     '{}',
@@ -43,7 +45,7 @@ class Described(NamedTuple):
 
 def plain(text: str) -> str:
     """Return a text in the words of a caption: small letters, blanks for all that is no letter and no digit."""
-    return ' '.join(re.findall(r"[a-z0-9]+", text.lower().replace("'", '').replace('’', '')))
+    return ' '.join(re.findall(r'[a-z0-9]+', text.lower().replace("'", '').replace('’', '')))
 
 
 def describe(entry: dict) -> Described:
@@ -64,7 +66,7 @@ def texts_of(described: Sequence[Described]) -> Counter:
     return found
 
 
-def count_words(texts: Dict[str, int], split) -> Counter:
+def count_words(texts: dict[str, int], split) -> Counter:
     """Count the words of all captions.
 
     Args:
@@ -81,8 +83,11 @@ def count_words(texts: Dict[str, int], split) -> Counter:
     return words
 
 
-def concept_groups(described: Sequence[Described]) -> Dict[str, List[str]]:
+def concept_groups(described: Sequence[Described]) -> dict[str, list[str]]:
     """Return names by group, as ``vocabulary.json`` keeps them: ``kinds``, and ``things`` that some kind has, and ``others``."""
     things = {one.name for one in described if one.kind}
-    return dict(kinds=sorted({one.kind for one in described if one.kind}), things=sorted(things),
-                others=sorted({one.name for one in described} - things))
+    return dict(
+        kinds=sorted({one.kind for one in described if one.kind}),
+        things=sorted(things),
+        others=sorted({one.name for one in described} - things),
+    )

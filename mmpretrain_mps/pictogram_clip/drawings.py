@@ -1,6 +1,7 @@
 """The drawings that the pictogram CLIP is pre-trained on, held in memory."""
+
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,12 @@ class Drawings(NamedTuple):
 
     pixels: Tensor
     """Straight RGBA ``(N, 64, 64, 4)``, uint8."""
-    described: List[Described]
-    styles: Dict[str, int]
+    described: list[Described]
+    styles: dict[str, int]
     """Style -> number of drawings."""
 
     @property
-    def rows_by_name(self) -> Dict[str, np.ndarray]:
+    def rows_by_name(self) -> dict[str, np.ndarray]:
         """dict[str, np.ndarray]: Name -> rows that show it."""
         found = {}
         for row, one in enumerate(self.described):
@@ -41,8 +42,10 @@ def read_drawings(folder: Path) -> Drawings:
     content = read_index(folder)
     tested = sorted(set(content['sheets']) & set(index()['sheets']))
     if tested:
-        raise ValueError(f'{folder} holds the styles {", ".join(tested)}, which are there to test on: expected styles for '
-                         'pre-training alone, as tools/build_pictograms.py --pretraining writes them')
+        raise ValueError(
+            f'{folder} holds the styles {", ".join(tested)}, which are there to test on: expected styles for '
+            'pre-training alone, as tools/build_pictograms.py --pretraining writes them'
+        )
     pixels, described, styles = [], [], {}
     for style, sheet in content['sheets'].items():
         drawings = read_sheet(folder, sheet, content['size'])
@@ -52,6 +55,6 @@ def read_drawings(folder: Path) -> Drawings:
     return Drawings(torch.from_numpy(np.stack(pixels)), described, styles)
 
 
-def read_all(folder: Path) -> Dict[str, Drawings]:
+def read_all(folder: Path) -> dict[str, Drawings]:
     """Return ``pictograms`` and ``icons`` of a folder for pre-training; see :func:`read_drawings`."""
     return dict(pictograms=read_drawings(folder), icons=read_drawings(Path(folder) / ICONS_FOLDER))

@@ -1,6 +1,6 @@
 """Zero-shot accuracy of the pictogram CLIP on the data sets of pictograms."""
+
 import functools
-from typing import Dict, Optional
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def accuracy(model, tokenize, dataset: Pictograms) -> dict:
     return dict(accuracy=round(found, 2), pictures=len(dataset), classes=len(dataset.metainfo['classes']))
 
 
-def score(model, tokenize, subset: Optional[str] = None) -> Dict[str, Dict[str, dict]]:
+def score(model, tokenize, subset: str | None = None) -> dict[str, dict[str, dict]]:
     """Score all tasks and domains.
 
     Args:
@@ -35,5 +35,7 @@ def score(model, tokenize, subset: Optional[str] = None) -> Dict[str, Dict[str, 
     """
     if subset is not None:
         return {task: dict(source=accuracy(model, tokenize, kind(subset=subset))) for task, kind in TASKS.items()}
-    return {task: {domain: accuracy(model, tokenize, kind(domain=domain, subset='test')) for domain in kind.domains}
-            for task, kind in TASKS.items()}
+    return {
+        task: {domain: accuracy(model, tokenize, kind(domain=domain, subset='test')) for domain in kind.domains}
+        for task, kind in TASKS.items()
+    }

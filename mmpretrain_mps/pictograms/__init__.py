@@ -6,12 +6,12 @@
     >>> pictograms.drawings('noto')['octopus'].shape
     (64, 64, 4)
 """
+
 import hashlib
 import io
 import json
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 from PIL import Image
@@ -44,7 +44,7 @@ def index() -> dict:
 
 
 @cache
-def drawings(style: str) -> Dict[str, np.ndarray]:
+def drawings(style: str) -> dict[str, np.ndarray]:
     """All drawings of a style.
 
     Args:
@@ -79,7 +79,7 @@ def read_index(where: Path) -> dict:
     return content
 
 
-def read_sheet(where: Path, sheet: dict, size: int) -> Dict[str, np.ndarray]:
+def read_sheet(where: Path, sheet: dict, size: int) -> dict[str, np.ndarray]:
     """Read one sheet, if it is the one that the index describes.
 
     Args:

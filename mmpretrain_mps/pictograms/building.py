@@ -1,10 +1,12 @@
 """From packages of emoji to the files of this folder."""
+
 import functools
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -15,7 +17,7 @@ from .packages import FOLDER, Emoji, IconSet, match_icons, read_emoji
 from .rendering import MARGIN, SIZE, render
 from .splitting import Drawings, Roles, look_alike, same_drawings, shifted_tests, split_kinds, split_things
 
-MIN_INK, MAX_CUT = .02, .01  # shares of the picture, and of the ink
+MIN_INK, MAX_CUT = 0.02, 0.01  # shares of the picture, and of the ink
 STYLE_KEYS = ('role', 'artist', 'licence')
 ICONS_FOLDER = 'icons'  # of the folder for pre-training
 
@@ -23,15 +25,15 @@ ICONS_FOLDER = 'icons'  # of the folder for pre-training
 class Kinds(NamedTuple):
     """What is written by hand in ``kinds.yaml``."""
 
-    kinds: Dict[str, List[str]]
+    kinds: dict[str, list[str]]
     """Kind -> concepts."""
     not_things: Sequence[str]
     """Kinds whose concepts are no single things."""
-    excluded: Dict[str, dict]
+    excluded: dict[str, dict]
     """Reason -> ``groups``, ``subgroups``, ``pattern`` and ``names`` of emoji."""
 
     @property
-    def kind_of(self) -> Dict[str, str]:
+    def kind_of(self) -> dict[str, str]:
         """dict[str, str]: Concept -> kind."""
         return {concept: kind for kind, concepts in self.kinds.items() for concept in concepts}
 
@@ -83,14 +85,32 @@ def build(packages: Path, out: Path, listing: dict, kinds: Kinds, pretraining: P
         drawn[style], faults[style] = draw(sets[style], icons[style], wanted)
     content = divide([item.concept for item in emoji], drawn, roles_of(styles), kinds)
     content['left_out'] = dict(
-        emoji=_lists({**{item.concept: 'in no kind' for item in emoji if item.concept not in kinds.kind_of}, **reasons,
-                      **content.pop('dropped')}),
-        drawings={style: _lists(faults[style]) for style in tested})
-    _write(out, content, emoji, kinds, styles, {style: {concept: drawn[style][concept] for concept in drawn[style]
-                                                       if concept in content['concepts']} for style in tested})
+        emoji=_lists(
+            {
+                **{item.concept: 'in no kind' for item in emoji if item.concept not in kinds.kind_of},
+                **reasons,
+                **content.pop('dropped'),
+            }
+        ),
+        drawings={style: _lists(faults[style]) for style in tested},
+    )
+    _write(
+        out,
+        content,
+        emoji,
+        kinds,
+        styles,
+        {
+            style: {concept: drawn[style][concept] for concept in drawn[style] if concept in content['concepts']}
+            for style in tested
+        },
+    )
     if pretraining is not None:
-        others = {style: draw(sets[style], icons[style], [concept for concept in icons[style] if concept not in reasons])
-                  for style in styles if style not in tested}
+        others = {
+            style: draw(sets[style], icons[style], [concept for concept in icons[style] if concept not in reasons])
+            for style in styles
+            if style not in tested
+        }
         _write_pretraining(pretraining, others, drawn, emoji, kinds, styles)
         _write_icons(Path(pretraining) / ICONS_FOLDER, listing.get('icons', {}), packages, drawn, emoji, kinds)
     return content
@@ -102,20 +122,24 @@ def roles_of(styles: dict) -> Roles:
     return Roles(**{role: tuple(found) if role == 'source' else found[0] for role, found in named.items()})
 
 
-def why_excluded(emoji: Sequence[Emoji], kinds: Kinds) -> Dict[str, str]:
+def why_excluded(emoji: Sequence[Emoji], kinds: Kinds) -> dict[str, str]:
     """Return concept -> the first reason of ``kinds.yaml`` to exclude it; what is in a kind is not excluded."""
     result = {}
     for item in emoji:
         for reason, rule in kinds.excluded.items():
-            fits = (item.group in rule.get('groups', ()) or item.subgroup in rule.get('subgroups', ())
-                    or item.concept in rule.get('names', '').split()
-                    or 'pattern' in rule and re.search(rule['pattern'], item.concept))
+            fits = (
+                item.group in rule.get('groups', ())
+                or item.subgroup in rule.get('subgroups', ())
+                or item.concept in rule.get('names', '').split()
+                or 'pattern' in rule
+                and re.search(rule['pattern'], item.concept)
+            )
             if fits and item.concept not in kinds.kind_of:
                 result.setdefault(item.concept, reason)
     return result
 
 
-def draw(icon_set: IconSet, icons: Dict[str, str], wanted: Sequence[str]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+def draw(icon_set: IconSet, icons: dict[str, str], wanted: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Draw what is wanted of a set.
 
     Returns:
@@ -146,15 +170,23 @@ def divide(order: Sequence[str], drawn: Drawings, roles: Roles, kinds: Kinds) ->
         dict: ``concepts``, ``kinds``, ``shown``, ``things``, and ``dropped`` (concept -> reason).
     """
     kept = [concept for concept in order if concept in kinds.kind_of]
-    dropped = {concept: 'drawn by less than two artists of the source' for concept in kept
-               if sum(concept in drawn[style] for style in roles.source) < 2}
+    dropped = {
+        concept: 'drawn by less than two artists of the source'
+        for concept in kept
+        if sum(concept in drawn[style] for style in roles.source) < 2
+    }
     kept = [concept for concept in kept if concept not in dropped]
     dropped.update({concept: f'drawn like {other}' for concept, other in same_drawings(drawn, roles.source, kept).items()})
     members = {kind: [concept for concept in concepts if concept not in dropped] for kind, concepts in kinds.kinds.items()}
     split = split_kinds(members, drawn, roles)
     things = [concept for kind, concepts in members.items() if kind not in kinds.not_things for concept in concepts]
-    return dict(concepts=sorted(sum(members.values(), [])), kinds=split, shown=shifted_tests(split, drawn, roles),
-                things=split_things(things, drawn, roles), dropped=dropped)
+    return dict(
+        concepts=sorted(sum(members.values(), [])),
+        kinds=split,
+        shown=shifted_tests(split, drawn, roles),
+        things=split_things(things, drawn, roles),
+        dropped=dropped,
+    )
 
 
 def _write(out, content, emoji, kinds, styles, drawn):
@@ -163,16 +195,24 @@ def _write(out, content, emoji, kinds, styles, drawn):
     out.mkdir(parents=True, exist_ok=True)
     content['size'] = SIZE
     known = {item.concept: item for item in emoji}
-    content['concepts'] = {concept: dict(
-        name=known[concept].name, character=known[concept].character, group=known[concept].group,
-        subgroup=known[concept].subgroup, keywords=known[concept].keywords, kind=kinds.kind_of.get(concept, ''))
-        for concept in content['concepts']}
+    content['concepts'] = {
+        concept: dict(
+            name=known[concept].name,
+            character=known[concept].character,
+            group=known[concept].group,
+            subgroup=known[concept].subgroup,
+            keywords=known[concept].keywords,
+            kind=kinds.kind_of.get(concept, ''),
+        )
+        for concept in content['concepts']
+    }
     content['sheets'] = {}
     for style, drawings in drawn.items():
         concepts = sorted(drawings)
         sha256 = write_sheet(out / f'{style}.webp', np.stack([drawings[concept] for concept in concepts]))
-        content['sheets'][style] = dict(file=f'{style}.webp', sha256=sha256, concepts=concepts,
-                                        **{key: styles[style][key] for key in STYLE_KEYS})
+        content['sheets'][style] = dict(
+            file=f'{style}.webp', sha256=sha256, concepts=concepts, **{key: styles[style][key] for key in STYLE_KEYS}
+        )
     (out / INDEX_NAME).write_text(_lines(content), encoding='utf-8')
 
 
@@ -201,8 +241,13 @@ def _write_icons(out, families, packages, drawn, emoji, kinds):
         kept[family] = named
     kind_of = {entry.concept: kind_of_word[entry.name] for entry in entries if entry.name in kind_of_word}
     members = {kind: [concept for concept, other in kind_of.items() if other == kind] for kind in kinds.kinds}
-    content = dict(concepts=sorted(entry.concept for entry in entries), kinds={}, shown={}, things={},
-                   left_out=dict(emoji={}, drawings=left_out))
+    content = dict(
+        concepts=sorted(entry.concept for entry in entries),
+        kinds={},
+        shown={},
+        things={},
+        left_out=dict(emoji={}, drawings=left_out),
+    )
     _write(out, content, entries, kinds._replace(kinds=members), families, kept)
 
 
@@ -212,8 +257,10 @@ def _looks_like_any(drawing, concept, drawn):
 
 def _lists(reasons):
     """Turn concept -> reason into reason -> concepts."""
-    return {reason: sorted(concept for concept, other in reasons.items() if other == reason)
-            for reason in sorted(set(reasons.values()))}
+    return {
+        reason: sorted(concept for concept, other in reasons.items() if other == reason)
+        for reason in sorted(set(reasons.values()))
+    }
 
 
 def _lines(content):

@@ -1,4 +1,5 @@
 """Small pictures of what there is, to look at."""
+
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +27,19 @@ def write_contact_sheets(where: Path, out: Path) -> None:
         _write(out / f'{style}.png', [on_paper(drawn[concept]) for concept in _examples(index, drawn)])
     source = next(style for style, sheet in index['sheets'].items() if sheet['role'] == 'source')
     for name, show in (('desk', desk_view), ('distorted', distorted_view)):
-        _write(out / f'{name}.png', [show(drawings[source][concept], generator(name, concept))
-                                     for concept in _examples(index, drawings[source])])
+        _write(
+            out / f'{name}.png',
+            [show(drawings[source][concept], generator(name, concept)) for concept in _examples(index, drawings[source])],
+        )
 
 
 def _examples(index, drawn):
     """Return the first concepts of each kind that are tested on and drawn."""
-    return [concept for parts in index['kinds'].values()
-            for concept in [concept for concept in parts['test'] if concept in drawn][:PER_KIND]]
+    return [
+        concept
+        for parts in index['kinds'].values()
+        for concept in [concept for concept in parts['test'] if concept in drawn][:PER_KIND]
+    ]
 
 
 def _write(path, pictures):

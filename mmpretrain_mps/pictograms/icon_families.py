@@ -1,10 +1,11 @@
 """Icons in one colour, for a pre-training alone: drawn by others than the pictograms, and named in plain English."""
+
 import json
 import re
 import tarfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Sequence
 
 import numpy as np
 
@@ -12,13 +13,31 @@ from .packages import Emoji, IconSet
 from .rendering import MARGIN, block_means, distances, normalised, render
 from .splitting import LOOK_ALIKE
 
-MIN_INK, MAX_WORDS = .02, 4
+MIN_INK, MAX_WORDS = 0.02, 4
 # How a drawing is made is no part of what it shows.
-STYLE_WORDS = frozenset(['outline', 'outlined', 'filled', 'fill', 'alt', 'variant', 'regular', 'solid', 'one', 'two', 'three',
-                         'four', 'five', 'line', 'simple'])
+STYLE_WORDS = frozenset(
+    [
+        'outline',
+        'outlined',
+        'filled',
+        'fill',
+        'alt',
+        'variant',
+        'regular',
+        'solid',
+        'one',
+        'two',
+        'three',
+        'four',
+        'five',
+        'line',
+        'simple',
+    ]
+)
 # Signs made of signs, whose names say little of what is seen.
-SKIPPED_WORDS = frozenset(['off', 'slash', 'brand', 'alpha', 'numeric', 'letter', 'number', 'negative', 'thin',
-                           'light', 'bold', 'duotone', 'px'])
+SKIPPED_WORDS = frozenset(
+    ['off', 'slash', 'brand', 'alpha', 'numeric', 'letter', 'number', 'negative', 'thin', 'light', 'bold', 'duotone', 'px']
+)
 SKIPPED_CATEGORIES = frozenset(('Alpha / Numeric', 'Brand / Logo', 'Brand', 'Typography', 'Developer / Languages'))
 
 
@@ -29,7 +48,7 @@ def plain_name(icon: str) -> str:
     return '' if unwanted else ' '.join(words)
 
 
-def kinds_of_words(emoji: Sequence[Emoji], kind_of: Dict[str, str]) -> Dict[str, str]:
+def kinds_of_words(emoji: Sequence[Emoji], kind_of: dict[str, str]) -> dict[str, str]:
     """Return word -> kind, for names of concepts and for keywords that several concepts of one kind alone have.
 
     Args:
@@ -45,7 +64,7 @@ def kinds_of_words(emoji: Sequence[Emoji], kind_of: Dict[str, str]) -> Dict[str,
     return found
 
 
-def draw_family(family: str, content: dict, packages: Path) -> Dict[str, np.ndarray]:
+def draw_family(family: str, content: dict, packages: Path) -> dict[str, np.ndarray]:
     """Draw a family of icons.
 
     Args:
@@ -57,8 +76,12 @@ def draw_family(family: str, content: dict, packages: Path) -> Dict[str, np.ndar
         dict[str, np.ndarray]: Icon -> straight RGBA ``(64, 64, 4)``, uint8; those that are empty are left out.
     """
     icon_set = IconSet(family, content, packages)
-    skipped = {icon for category, icons in read_categories(Path(packages) / content['file']).items()
-               if category in SKIPPED_CATEGORIES for icon in icons}
+    skipped = {
+        icon
+        for category, icons in read_categories(Path(packages) / content['file']).items()
+        if category in SKIPPED_CATEGORIES
+        for icon in icons
+    }
     drawn = {}
     for icon in icon_set.icons:
         if icon not in skipped and plain_name(icon) and re.search(content.get('only', ''), icon):
@@ -68,7 +91,7 @@ def draw_family(family: str, content: dict, packages: Path) -> Dict[str, np.ndar
     return drawn
 
 
-def icon_entries(family: str, concepts: Sequence[str], path: Path) -> List[Emoji]:
+def icon_entries(family: str, concepts: Sequence[str], path: Path) -> list[Emoji]:
     """Describe icons as emoji are described: the category is the group, and the words of the name are the keywords.
 
     Args:
@@ -85,7 +108,7 @@ def icon_entries(family: str, concepts: Sequence[str], path: Path) -> List[Emoji
     return entries
 
 
-def read_categories(path: Path) -> Dict[str, List[str]]:
+def read_categories(path: Path) -> dict[str, list[str]]:
     """Return category -> icons, as the package sorts them; its SHA-256 was checked before."""
     with tarfile.open(path) as archive:
         names = {member.name for member in archive.getmembers()}
@@ -94,7 +117,7 @@ def read_categories(path: Path) -> Dict[str, List[str]]:
         return json.load(archive.extractfile('package/metadata.json')).get('categories', {})
 
 
-def like_any(drawings: Dict[str, np.ndarray], tested: Sequence[np.ndarray]) -> List[str]:
+def like_any(drawings: dict[str, np.ndarray], tested: Sequence[np.ndarray]) -> list[str]:
     """Return which drawings look like one of those that are tested on, whatever it shows."""
     pictures = np.stack([normalised(drawing) for drawing in tested])
     means = block_means(pictures)

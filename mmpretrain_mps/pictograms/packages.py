@@ -1,11 +1,13 @@
 """Packages of emoji, as ``npm pack`` fetches them: which pictures there are, and under which names."""
+
 import hashlib
 import json
 import re
 import tarfile
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence
+from typing import NamedTuple
 
 import yaml
 
@@ -55,7 +57,7 @@ class IconSet:
         self._taken = set(content.get('names', {}))
 
     @property
-    def icons(self) -> List[str]:
+    def icons(self) -> list[str]:
         """list[str]: Names of all icons, sorted."""
         return sorted(self._icons)
 
@@ -77,15 +79,19 @@ class IconSet:
                 return icon
         return ''
 
-    def svg(self, icon: str, margin: float = 0.) -> str:
+    def svg(self, icon: str, margin: float = 0.0) -> str:
         """Return an icon as an SVG picture, square, with a margin in fractions of its side."""
-        shape = {key: self._icons[icon].get(key, self._default.get(key, default))
-                 for key, default in dict(left=0, top=0, width=16, height=16).items()}
+        shape = {
+            key: self._icons[icon].get(key, self._default.get(key, default))
+            for key, default in dict(left=0, top=0, width=16, height=16).items()
+        }
         side = max(shape['width'], shape['height']) * (1 + 2 * margin)
         left = shape['left'] - (side - shape['width']) / 2
         top = shape['top'] - (side - shape['height']) / 2
-        return ('<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" color="#000" '
-                f'viewBox="{left} {top} {side} {side}" width="{side}" height="{side}">{self._icons[icon]["body"]}</svg>')
+        return (
+            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" color="#000" '
+            f'viewBox="{left} {top} {side} {side}" width="{side}" height="{side}">{self._icons[icon]["body"]}</svg>'
+        )
 
     def _target(self, name, aliases):
         while name in aliases:
@@ -98,7 +104,7 @@ def read_listing(path: Path = FOLDER / 'packages.yaml') -> dict:
     return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
 
 
-def read_package(path: Path, sha256: str, names: Sequence[str], optional: Sequence[str] = ()) -> Dict[str, dict]:
+def read_package(path: Path, sha256: str, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, dict]:
     """Read JSON files of an archive ``package/...`` that is the one that was asked for.
 
     Args:
@@ -128,7 +134,7 @@ def read_package(path: Path, sha256: str, names: Sequence[str], optional: Sequen
         return {name: json.load(archive.extractfile(members[f'package/{name}'])) for name in wanted}
 
 
-def read_emoji(listing: dict, folder: Path) -> List[Emoji]:
+def read_emoji(listing: dict, folder: Path) -> list[Emoji]:
     """Read the list of all emoji, without skin tones.
 
     Args:
@@ -147,12 +153,11 @@ def read_emoji(listing: dict, folder: Path) -> List[Emoji]:
     for character, entry in entries.items():
         item = Emoji(entry['slug'].replace('_', '-'), entry['name'].replace('’', "'"), character, entry['group'], '', ())
         more = known.get(item.code, {})
-        result.append(item._replace(subgroup=subgroups.get(str(more.get('subgroup')), ''),
-                                    keywords=tuple(more.get('tags', ()))))
+        result.append(item._replace(subgroup=subgroups.get(str(more.get('subgroup')), ''), keywords=tuple(more.get('tags', ()))))
     return result
 
 
-def match_icons(emoji: Sequence[Emoji], sets: Sequence[IconSet]) -> Dict[str, Dict[str, str]]:
+def match_icons(emoji: Sequence[Emoji], sets: Sequence[IconSet]) -> dict[str, dict[str, str]]:
     """Find out which icon of each set shows which emoji.
 
     Returns:
@@ -160,8 +165,9 @@ def match_icons(emoji: Sequence[Emoji], sets: Sequence[IconSet]) -> Dict[str, Di
     """
     found = {icon_set.style: {} for icon_set in sets}
     for item in emoji:
-        names = list(dict.fromkeys(icon_set.names_of_codes[item.code] for icon_set in sets
-                                   if item.code in icon_set.names_of_codes))
+        names = list(
+            dict.fromkeys(icon_set.names_of_codes[item.code] for icon_set in sets if item.code in icon_set.names_of_codes)
+        )
         for icon_set in sets:
             icon = icon_set.find(item, names)
             if icon:

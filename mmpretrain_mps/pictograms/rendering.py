@@ -1,6 +1,6 @@
 """Pictures of an icon, and how much alike two of them are."""
+
 import io
-from typing import Tuple
 
 import numpy as np
 from PIL import Image
@@ -10,7 +10,7 @@ MARGIN = 1 / 8  # looked at around the picture, to see what is cut off
 COMPARED_SIZE, BLOCK = 32, 4
 
 
-def render(svg: str) -> Tuple[np.ndarray, float]:
+def render(svg: str) -> tuple[np.ndarray, float]:
     """Draw an SVG that has a margin of :data:`MARGIN`.
 
     Returns:
@@ -23,8 +23,10 @@ def render(svg: str) -> Tuple[np.ndarray, float]:
     try:
         import resvg_py
     except ImportError as error:
-        raise ImportError(f'pictures are rendered by the package resvg-py, which cannot be imported ({error}); install it with '
-                          '`pip install -e .[pictograms]`.') from error
+        raise ImportError(
+            f'pictures are rendered by the package resvg-py, which cannot be imported ({error}); install it with '
+            '`pip install -e .[pictograms]`.'
+        ) from error
     border = round(SIZE * MARGIN)
     side = SIZE + 2 * border
     try:
@@ -32,12 +34,12 @@ def render(svg: str) -> Tuple[np.ndarray, float]:
     except BaseException as error:  # a panic of the renderer is no Exception
         if type(error).__name__ not in ('PanicException', 'ValueError'):
             raise
-        return np.zeros((SIZE, SIZE, 4), np.uint8), 0.
+        return np.zeros((SIZE, SIZE, 4), np.uint8), 0.0
     whole = np.array(Image.open(io.BytesIO(png)).convert('RGBA'))
     whole[whole[..., 3] == 0] = 0
     inner = whole[border:-border, border:-border]
     ink = float(whole[..., 3].sum())
-    return inner, 1 - float(inner[..., 3].sum()) / ink if ink else 0.
+    return inner, 1 - float(inner[..., 3].sum()) / ink if ink else 0.0
 
 
 def on_paper(drawing: np.ndarray, paper=(255, 255, 255)) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Which drawings are trained and tested on."""
+
 import hashlib
-from typing import Dict, List, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +16,7 @@ NUM_THINGS = 250  # more classes would make a training long, and the figures no 
 # first limit is the stricter one.
 SAME_DRAWING, LOOK_ALIKE = 26, 40
 
-Drawings = Dict[str, Dict[str, np.ndarray]]
+Drawings = dict[str, dict[str, np.ndarray]]
 """Style -> concept -> ``(64, 64, 4)``."""
 
 
@@ -33,7 +35,7 @@ class Roles(NamedTuple):
         return self.older, self.other_artist, self.sketch
 
 
-def same_drawings(drawn: Drawings, styles: Sequence[str], concepts: Sequence[str]) -> Dict[str, str]:
+def same_drawings(drawn: Drawings, styles: Sequence[str], concepts: Sequence[str]) -> dict[str, str]:
     """Find concepts that some style draws as it draws an earlier one.
 
     Args:
@@ -65,7 +67,7 @@ def look_alike(drawn: Drawings, concept: str, one: str, others: Sequence[str]) -
     return bool(there) and bool((distances(normalised(drawn[one][concept]), np.stack(there)) <= LOOK_ALIKE).any())
 
 
-def split_kinds(kinds: Dict[str, List[str]], drawn: Drawings, roles: Roles) -> Dict[str, Dict[str, List[str]]]:
+def split_kinds(kinds: dict[str, list[str]], drawn: Drawings, roles: Roles) -> dict[str, dict[str, list[str]]]:
     """Divide the concepts of every kind, in the order of the SHA-256 of their names.
 
     The first concept that all styles draw is tested on, so that no class is without a picture in any domain; the next ones
@@ -97,15 +99,15 @@ def split_kinds(kinds: Dict[str, List[str]], drawn: Drawings, roles: Roles) -> D
         if first is None or _pictures(parts['val'], drawn, roles.source) < VAL_PICTURES:
             raise ValueError(
                 f'the kind "{kind}" has {len(concepts)} concepts, too few for {TRAIN_PICTURES} pictures to train on, '
-                f'{VAL_PICTURES} for validation and one that every style draws to test on: name more in kinds.yaml')
+                f'{VAL_PICTURES} for validation and one that every style draws to test on: name more in kinds.yaml'
+            )
         result[kind] = {part: sorted(members) for part, members in parts.items()}
     return result
 
 
-def split_things(concepts: Sequence[str],
-                 drawn: Drawings,
-                 roles: Roles,
-                 limit: int = NUM_THINGS) -> Dict[str, Dict[str, List[str]]]:
+def split_things(
+    concepts: Sequence[str], drawn: Drawings, roles: Roles, limit: int = NUM_THINGS
+) -> dict[str, dict[str, list[str]]]:
     """Choose the concepts that are classes of their own, and whose drawings of each are trained and tested on.
 
     Two artists of the source are trained on, and the third is tested on, by the SHA-256 of the name; the older style is for
@@ -134,14 +136,21 @@ def split_things(concepts: Sequence[str],
     return dict(sorted(result.items()))
 
 
-def shifted_tests(kinds: dict, drawn: Drawings, roles: Roles) -> Dict[str, List[str]]:
+def shifted_tests(kinds: dict, drawn: Drawings, roles: Roles) -> dict[str, list[str]]:
     """Return style -> test concepts of the kinds that are shown in it: not those that look as in the source.
 
     Raises:
         ValueError: If a kind is left without one.
     """
-    shown = {style: [concept for parts in kinds.values() for concept in parts['test'] if concept in drawn[style]
-                     and not look_alike(drawn, concept, style, roles.source)] for style in roles.targets}
+    shown = {
+        style: [
+            concept
+            for parts in kinds.values()
+            for concept in parts['test']
+            if concept in drawn[style] and not look_alike(drawn, concept, style, roles.source)
+        ]
+        for style in roles.targets
+    }
     for kind, parts in kinds.items():
         bare = [style for style, concepts in shown.items() if not set(concepts) & set(parts['test'])]
         if bare:

@@ -1,4 +1,5 @@
 """How a drawing is shown beside :func:`.rendering.on_paper`: as it may lie on a desk, or as a bad picture of it."""
+
 import hashlib
 
 import numpy as np
@@ -8,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from .rendering import on_paper
 
 MAX_TURN = 20  # degrees
-SCALES = (.65, 1.)
+SCALES = (0.65, 1.0)
 
 
 def generator(*key: str) -> np.random.Generator:
@@ -40,10 +41,10 @@ def distorted_view(drawing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         np.ndarray: RGB ``(S, S, 3)``, uint8.
     """
     side = len(drawing)
-    blotches = gaussian_filter(rng.normal(size=(side, side, 3)), (rng.uniform(4, 10), ) * 2 + (0, ), mode='wrap')
+    blotches = gaussian_filter(rng.normal(size=(side, side, 3)), (rng.uniform(4, 10),) * 2 + (0,), mode='wrap')
     paper = rng.uniform(120, 220, 3) + blotches * (rng.uniform(10, 30) / blotches.std())
     picture = on_paper(_moved(drawing, rng), paper.clip(0, 255)).astype(np.float64)
-    picture = gaussian_filter(picture, (rng.uniform(.5, 2.), ) * 2 + (0, ))
+    picture = gaussian_filter(picture, (rng.uniform(0.5, 2.0),) * 2 + (0,))
     picture += rng.normal(0, rng.uniform(8, 30), picture.shape)
     return np.rint(picture.clip(0, 255)).astype(np.uint8)
 
@@ -51,7 +52,7 @@ def distorted_view(drawing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _moved(drawing, rng):
     side = len(drawing)
     angle, scale = np.deg2rad(rng.uniform(-MAX_TURN, MAX_TURN)), rng.uniform(*SCALES)
-    shift = rng.uniform(-.5, .5, 2) * side * (1 - scale)
+    shift = rng.uniform(-0.5, 0.5, 2) * side * (1 - scale)
     # Pillow asks where each pixel of the result comes from.
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / scale
     centre = np.full(2, side / 2)

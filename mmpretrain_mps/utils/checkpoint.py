@@ -1,4 +1,5 @@
 """Checkpoints of plain data: written so, checked before they are read."""
+
 import pickle
 import re
 import struct
@@ -53,8 +54,10 @@ def to_plain(value, where='checkpoint'):
         return [to_plain(item, f'{where}[{i}]') for i, item in enumerate(value)]
     if isinstance(value, (bool, int, float, str)):  # subclasses of these, such as IntEnum
         return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
-    raise TypeError(f'{where} is a {type(value).__module__}.{type(value).__name__}, which has no plain form; a '
-                    'checkpoint holds tensors, numbers, str, None and containers of these')
+    raise TypeError(
+        f'{where} is a {type(value).__module__}.{type(value).__name__}, which has no plain form; a '
+        'checkpoint holds tensors, numbers, str, None and containers of these'
+    )
 
 
 def _mapping_to_plain(mapping, where):
@@ -69,8 +72,7 @@ def _mapping_to_plain(mapping, where):
 
 def _history_to_plain(history):
     values, counts = history.data
-    return dict(
-        values=torch.from_numpy(values.copy()), counts=torch.from_numpy(counts.copy()), max_length=history.max_length)
+    return dict(values=torch.from_numpy(values.copy()), counts=torch.from_numpy(counts.copy()), max_length=history.max_length)
 
 
 def history_from_plain(value):
@@ -127,16 +129,22 @@ def read_checkpoint(path, mmap=False, whole=True):
         checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and start.startswith(b'PK'))
     except pickle.UnpicklingError as error:
         if b'{' in start[8:10]:  # after the length of its header
-            raise ValueError(f'checkpoint {path} looks like a file of safetensors, expected one that this project wrote') from None
-        raise ValueError(f'checkpoint {path} is refused: it is not plain data (tensors, numbers, text), and reading it '
-                         f'could run code that it brings along. {reason_of(error)}') from error
+            raise ValueError(
+                f'checkpoint {path} looks like a file of safetensors, expected one that this project wrote'
+            ) from None
+        raise ValueError(
+            f'checkpoint {path} is refused: it is not plain data (tensors, numbers, text), and reading it '
+            f'could run code that it brings along. {reason_of(error)}'
+        ) from error
     except Exception as error:  # garbage makes torch raise whatever its old reader stumbles over
-        raise ValueError(f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it is incomplete or no '
-                         f'checkpoint at all. {reason_of(error)}') from error
+        raise ValueError(
+            f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it is incomplete or no '
+            f'checkpoint at all. {reason_of(error)}'
+        ) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict')
     if not isinstance(checkpoint.get('meta', {}), dict):
-        raise ValueError(f"checkpoint {path}: its meta is a {type(checkpoint['meta']).__name__}, expected a dict")
+        raise ValueError(f'checkpoint {path}: its meta is a {type(checkpoint["meta"]).__name__}, expected a dict')
     return checkpoint
 
 
@@ -171,10 +179,10 @@ def _start_of(path):
 
 def _siblings(path):
     found = sorted(file.name for file in path.parent.glob('*.pth')) if path.parent.is_dir() else []
-    return f"; its folder has {', '.join(found)}" if found else ''
+    return f'; its folder has {", ".join(found)}' if found else ''
 
 
 def reason_of(error):
     """Cut the sentence that names the fault out of torch's long advice (part of which would undo the check)."""
     fault = ' '.join(str(error).split()).rpartition('WeightsUnpickler error: ')[-1]
-    return f"torch says: {re.split(r' was not an allowed|[.] | Check the doc', fault)[0] or type(error).__name__}"
+    return f'torch says: {re.split(r" was not an allowed|[.] | Check the doc", fault)[0] or type(error).__name__}'

@@ -1,4 +1,5 @@
 """What the command line changes in a config, checked and carried to every place that uses it."""
+
 import inspect
 
 from mmengine.config import Config
@@ -8,10 +9,20 @@ from .config_checks import check_new_keys, did_you_mean
 from .option_values import with_values
 
 # Keys that mmengine or mmpretrain read from a config although Runner's signature does not name them.
-OPTIONAL_KEYS = frozenset({
-    'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
-    'model_wrapper_cfg', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline'
-})
+OPTIONAL_KEYS = frozenset(
+    {
+        'activation_checkpointing',
+        'compile',
+        'custom_imports',
+        'efficient_conv_bn_eval',
+        'find_unused_parameters',
+        'model_wrapper_cfg',
+        'runner_type',
+        'sync_bn',
+        'tta_model',
+        'tta_pipeline',
+    }
+)
 RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
 
 
@@ -58,8 +69,11 @@ def stretch_schedule(cfg, options):
         new, old = options.get(f'train_cfg.{length}'), (cfg.get('train_cfg') or {}).get(length)
         if new is None or old is None:
             continue
-        of_length = [section for section in (schedulers if isinstance(schedulers, list) else [schedulers])
-                     if section.get('by_epoch', True) == by_epoch]
+        of_length = [
+            section
+            for section in (schedulers if isinstance(schedulers, list) else [schedulers])
+            if section.get('by_epoch', True) == by_epoch
+        ]
         for section in [cfg.train_cfg, *of_length]:
             for key in ('T_max', 'end', 'val_interval'):
                 if section.get(key) == old:
@@ -82,8 +96,7 @@ def check_option_names(cfg, options):
         ValueError: Names every unknown option and the nearest existing names.
     """
     known = set(cfg.keys()) | RUNNER_KEYS | OPTIONAL_KEYS
-    faults = [f'{name!r}{did_you_mean(name.split(".")[0], sorted(known))}' for name in options
-              if name.split('.')[0] not in known]
+    faults = [f'{name!r}{did_you_mean(name.split(".")[0], sorted(known))}' for name in options if name.split('.')[0] not in known]
     if faults:
         where = cfg.filename if isinstance(cfg, Config) and cfg.filename else 'the config'
         raise ValueError(f'--cfg-options names what {where} does not have: ' + '; '.join(faults))

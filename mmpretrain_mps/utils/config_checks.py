@@ -1,15 +1,16 @@
 """What can be seen to be wrong with a config before anything is built: numbers, and names that nothing would read."""
+
 import difflib
 import inspect
 import math
-from collections.abc import Mapping
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 
 from .trust import registered
 
-_Check = Tuple[Callable[[Any], bool], str]
+_Check = tuple[Callable[[Any], bool], str]
 
 
 def _is_number(value: Any) -> bool:
@@ -23,8 +24,11 @@ def _is_count(value: Any, start: int = 0) -> bool:
 _COUNT: _Check = (lambda value: _is_count(value, 1), 'a whole number from 1 on')
 _WEIGHT: _Check = (lambda value: _is_number(value) and value >= 0, 'a finite number from 0 on')
 # By their last name in the config, wherever they stand.
-NUMBERS: Dict[str, _Check] = {
-    'lr': _WEIGHT, 'weight_decay': _WEIGHT, 'loss_weight': _WEIGHT, 'batch_size': _COUNT,
+NUMBERS: dict[str, _Check] = {
+    'lr': _WEIGHT,
+    'weight_decay': _WEIGHT,
+    'loss_weight': _WEIGHT,
+    'batch_size': _COUNT,
     'num_workers': (_is_count, 'a whole number from 0 on (0: no further processes)'),
     'max_epochs': (_COUNT[0], f'{_COUNT[1]} (tools/test.py CONFIG --zero-shot tests CLIP before any training)'),
     'max_iters': _COUNT,
@@ -32,11 +36,12 @@ NUMBERS: Dict[str, _Check] = {
     'logit_scale': (lambda value: value is None or _is_number(value) and value > 0, 'a finite number above 0'),
 }
 # Sections that mmengine reads without a word about what else they hold.
-SECTIONS = {'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
-            'auto_scale_lr': ('enable', 'base_batch_size')}
+SECTIONS = {
+    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+    'auto_scale_lr': ('enable', 'base_batch_size'),
+}
 # Read by those who build a part, or by mmengine's merging of configs.
-_OF_BUILDERS = frozenset({
-    'type', '_scope_', '_delete_', 'constructor', 'paramwise_cfg', 'convert_to_iter_based', 'init_cfg'})
+_OF_BUILDERS = frozenset({'type', '_scope_', '_delete_', 'constructor', 'paramwise_cfg', 'convert_to_iter_based', 'init_cfg'})
 
 
 def check_values(cfg: Mapping) -> None:
@@ -55,8 +60,7 @@ def check_values(cfg: Mapping) -> None:
             raise ValueError(f'{place} is {value!r}, expected {expected}; look for it in the config and --cfg-options')
         # Names with a dot are of other projects; mmengine looks for them there.
         if key == 'type' and isinstance(value, str) and '.' not in value and value not in known:
-            raise ValueError(f'{place} is {value!r}, but nothing of that name is '
-                             f'registered{did_you_mean(value, known)}')
+            raise ValueError(f'{place} is {value!r}, but nothing of that name is registered{did_you_mean(value, known)}')
 
 
 def check_new_keys(cfg: Mapping, options: Mapping) -> None:
@@ -83,19 +87,19 @@ def _fault_of(cfg, name, options):
             node = node[key]
         elif isinstance(node, (list, tuple)):
             if not key.isdigit() or int(key) >= len(node):
-                return f"{name}: {'.'.join(keys[:depth])} has the entries 0 to {len(node) - 1}, but not {key!r}"
+                return f'{name}: {".".join(keys[:depth])} has the entries 0 to {len(node) - 1}, but not {key!r}'
             node = node[int(key)]
         else:
             return _fault_of_new(node, keys, depth, options) if hasattr(node, 'keys') and depth else None
     return None
 
 
-def _fault_of_new(node, keys, depth, options) -> Optional[str]:
+def _fault_of_new(node, keys, depth, options) -> str | None:
     """Say what is wrong with a new key of a mapping, if anything can be told."""
-    section, key, rest = '.'.join(keys[:depth]), keys[depth], keys[depth + 1:]
+    section, key, rest = '.'.join(keys[:depth]), keys[depth], keys[depth + 1 :]
     kind = options.get(f'{section}.type', node.get('type'))  # options may put something else in its place
     if section in SECTIONS:
-        known: Optional[List[str]] = list(SECTIONS[section])
+        known: list[str] | None = list(SECTIONS[section])
     elif kind is not None:
         found = _arguments_of(kind)
         known = None if found is None else sorted(found | _OF_BUILDERS)
@@ -111,12 +115,12 @@ def _fault_of_new(node, keys, depth, options) -> Optional[str]:
     return f'{section}{of} takes no {key!r}{did_you_mean(key, known)}'
 
 
-def _arguments_of(kind) -> Optional[Set[str]]:
+def _arguments_of(kind) -> set[str] | None:
     """Return all arguments that a registered class takes, also through its parents; None if that cannot be told."""
     kind = registered().get(kind.rpartition('.')[2]) if isinstance(kind, str) else kind
     if not isinstance(kind, type):
         return None
-    names: Set[str] = set()
+    names: set[str] = set()
     for parent in kind.__mro__:
         init = vars(parent).get('__init__')
         if parent is object or parent is torch.nn.Module:
@@ -134,7 +138,7 @@ def _name_of(kind):
     return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
 
 
-def _walk(node, place) -> Iterator[Tuple[str, Any, Any]]:
+def _walk(node, place) -> Iterator[tuple[str, Any, Any]]:
     """Yield place, key and value of every entry, at any depth."""
     for key, value in node.items() if hasattr(node, 'items') else enumerate(node):
         here = f'{place}.{key}' if place else str(key)
@@ -146,4 +150,4 @@ def _walk(node, place) -> Iterator[Tuple[str, Any, Any]]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the nearest names in brackets, with a space before them; nothing if none is near."""
     nearest = difflib.get_close_matches(name, known, n=3)
-    return f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else ''
+    return f' (did you mean {" or ".join(map(repr, nearest))}?)' if nearest else ''

@@ -1,10 +1,12 @@
 """Configs as files: those in Python are run, those in YAML and JSON and those that a work folder keeps are read."""
+
 import ast
 import copy
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, Sequence, Union
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
@@ -14,13 +16,13 @@ from .trust import SCOPES, check_names, check_program
 
 DATA_ENDINGS = ('.yaml', '.yml', '.json')
 ENDINGS = (*DATA_ENDINGS, '.py')
-_BASE_VALUE = re.compile(r'''["']?\{\{\s*_base_\.([\w.]+)\s*\}\}["']?''')
+_BASE_VALUE = re.compile(r"""["']?\{\{\s*_base_\.([\w.]+)\s*\}\}["']?""")
 _OTHER_PLACEHOLDER = re.compile(r'\{\{\s*(?:file(?:Dirname|Basename|BasenameNoExtension|Extname)|\$.*?)\s*\}\}')
 _MARK = 'value of a base of mmpretrain_mps: '
 _NUMBERS = dict(inf=float('inf'), nan=float('nan'))
 
 
-def read_config_file(path: Union[str, Path]) -> Config:
+def read_config_file(path: str | Path) -> Config:
     """Read a config.
 
     One in Python is a program and is run, as mmengine does. One in YAML or JSON is data: it may build on others
@@ -40,7 +42,7 @@ def read_config_file(path: Union[str, Path]) -> Config:
     if not os.path.isfile(path):  # False for names that no system takes, too
         raise FileNotFoundError(f'config {path} does not exist (looked from {Path.cwd()})')
     if path.suffix not in ENDINGS:
-        raise ValueError(f"config {path} ends with {path.suffix!r}; expected one of {', '.join(ENDINGS)}")
+        raise ValueError(f'config {path} ends with {path.suffix!r}; expected one of {", ".join(ENDINGS)}')
     if path.suffix == '.py':
         return read_program(path)
     content = read_data(path)
@@ -49,7 +51,7 @@ def read_config_file(path: Union[str, Path]) -> Config:
     return Config(content, cfg_text=read_text(path), filename=str(path))
 
 
-def read_data(path: Union[str, Path], what: str = 'a mapping', above: Sequence[Path] = ()) -> Dict[str, Any]:
+def read_data(path: str | Path, what: str = 'a mapping', above: Sequence[Path] = ()) -> dict[str, Any]:
     """Read a mapping in YAML or JSON, and the files that it builds on.
 
     ``{{_base_.name}}`` stands for a value of these; mmengine's other placeholders are for configs in Python.
@@ -71,15 +73,17 @@ def read_data(path: Union[str, Path], what: str = 'a mapping', above: Sequence[P
         raise ValueError(f'{path} builds on itself ({" -> ".join(file.name for file in (*above, path))})')
     text = _BASE_VALUE.sub(lambda found: f'"{_MARK}{found[1]}"', read_text(path))
     if _OTHER_PLACEHOLDER.search(text):
-        raise ValueError(f'{path} holds {_OTHER_PLACEHOLDER.search(text)[0]}; of such placeholders, files that are data may '
-                         'hold {{_base_.name}} alone')
+        raise ValueError(
+            f'{path} holds {_OTHER_PLACEHOLDER.search(text)[0]}; of such placeholders, files that are data may '
+            'hold {{_base_.name}} alone'
+        )
     content = parse_json(text, path) if path.suffix == '.json' else parse_yaml(text, path)
     if not isinstance(content, dict):
         found = 'a list' if isinstance(content, list) else 'nothing' if content is None else repr(content)
         raise ValueError(f'{path} holds {found}; expected {what}')
     strangers = [key for key in content if not isinstance(key, str)]
     if strangers:
-        raise ValueError(f"{path} holds {', '.join(map(repr, strangers))}; expected {what}")
+        raise ValueError(f'{path} holds {", ".join(map(repr, strangers))}; expected {what}')
     bases = content.pop('_base_', None) or []
     names = bases if isinstance(bases, list) else [bases]
     if not all(isinstance(name, str) for name in names):
@@ -89,7 +93,7 @@ def read_data(path: Union[str, Path], what: str = 'a mapping', above: Sequence[P
         part = _read_base(name, path, what, (*above, path.resolve()))
         twice = sorted(set(base) & set(part))
         if twice:
-            raise ValueError(f"{path}: {', '.join(twice)} stand in several of the files that it builds on, {', '.join(names)}")
+            raise ValueError(f'{path}: {", ".join(twice)} stand in several of the files that it builds on, {", ".join(names)}')
         base.update(part)
     content = _with_base_values(content, base, path)
     check_names(content, path)
@@ -99,7 +103,7 @@ def read_data(path: Union[str, Path], what: str = 'a mapping', above: Sequence[P
         raise ValueError(f'{path}: {error}') from None
 
 
-def read_program(path: Union[str, Path]) -> Config:
+def read_program(path: str | Path) -> Config:
     """Run a config in Python, which the user has named.
 
     Raises:
@@ -123,7 +127,7 @@ def _refuse_circles(path, above):
             _refuse_circles(os.path.join(os.path.dirname(path), base), (*above, os.path.realpath(path)))
 
 
-def read_config_text(text: str, source: Any) -> Dict[str, Any]:
+def read_config_text(text: str, source: Any) -> dict[str, Any]:
     """Read the text of a config that mmengine wrote, as work folders and checkpoints keep it, without running it.
 
     Args:
@@ -145,11 +149,12 @@ def read_config_text(text: str, source: Any) -> Dict[str, Any]:
             content.update({to.id: value for to in statement.targets})
         return content
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-        raise ValueError(f'{source} is no config as mmengine writes it, and is not run: {error or "it is nested too deeply"}'
-                         ) from None
+        raise ValueError(
+            f'{source} is no config as mmengine writes it, and is not run: {error or "it is nested too deeply"}'
+        ) from None
 
 
-def read_config_in(checkpoint: Dict[str, Any], source: Any) -> Config:
+def read_config_in(checkpoint: dict[str, Any], source: Any) -> Config:
     """Read the config that a checkpoint keeps: data, which may name parts of this project, mmengine and mmpretrain.
 
     Args:
@@ -193,9 +198,9 @@ def _with_base_values(node, base, path):
     if not isinstance(node, str) or not node.startswith(_MARK):
         return node
     value = base
-    for key in node[len(_MARK):].split('.'):
+    for key in node[len(_MARK) :].split('.'):
         if not isinstance(value, dict) or key not in value:
-            raise ValueError(f'{path}: nothing that it builds on has {node[len(_MARK):]!r}')
+            raise ValueError(f'{path}: nothing that it builds on has {node[len(_MARK) :]!r}')
         value = value[key]
     return copy.deepcopy(value)
 
@@ -209,8 +214,13 @@ def _literal(node):
         return tuple(_literal(item) for item in node.elts)
     if isinstance(node, ast.Dict) and None not in node.keys:
         return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values)}
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args and all(
-            keyword.arg for keyword in node.keywords):
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == 'dict'
+        and not node.args
+        and all(keyword.arg for keyword in node.keywords)
+    ):
         return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_literal(node.operand)

@@ -1,4 +1,5 @@
 """Errors that a user can mend end as one message; everything else keeps its traceback."""
+
 import contextlib
 import multiprocessing
 import os
@@ -17,17 +18,26 @@ USER_ERRORS = (ValueError, FileNotFoundError, NotADirectoryError, ImportError)
 UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)\.)?\w+\(\) got an unexpected keyword argument '(\w+)'")
 # What the machine does to a run, as torch words it.
 CONDITIONS = (
-    (re.compile('^MemoryError|out of memory|[cC]an(?:no|\'|’)t allocate memory|not enough memory'),
-     'the memory is not enough: {}. A smaller batch_size of train_dataloader and test_dataloader needs less, and so '
-     'do --amp, fewer num_workers, view_bank=0 and cache_images=False'),
-    (re.compile('DataLoader worker .* (?:killed|exited)'),
-     'a process that loads pictures was ended from outside: {}. Often the memory ran out: use fewer num_workers'),
-    (re.compile('gloo/transport/.*(?:peer|closed|timed out)|ncclRemoteError', re.IGNORECASE),
-     'another process of this run has ended, and says why itself unless it was killed: {}. The checkpoints so far are '
-     'untouched; the same command with --resume goes on from the last one'),
-    (re.compile('DataLoader timed out'),
-     'a process that loads pictures has not answered: {}. It was stopped, or its disk hangs; '
-     'train_dataloader.timeout=SECONDS waits longer, train_dataloader.num_workers=0 does without'))
+    (
+        re.compile("^MemoryError|out of memory|[cC]an(?:no|'|’)t allocate memory|not enough memory"),
+        'the memory is not enough: {}. A smaller batch_size of train_dataloader and test_dataloader needs less, and so '
+        'do --amp, fewer num_workers, view_bank=0 and cache_images=False',
+    ),
+    (
+        re.compile('DataLoader worker .* (?:killed|exited)'),
+        'a process that loads pictures was ended from outside: {}. Often the memory ran out: use fewer num_workers',
+    ),
+    (
+        re.compile('gloo/transport/.*(?:peer|closed|timed out)|ncclRemoteError', re.IGNORECASE),
+        'another process of this run has ended, and says why itself unless it was killed: {}. The checkpoints so far are '
+        'untouched; the same command with --resume goes on from the last one',
+    ),
+    (
+        re.compile('DataLoader timed out'),
+        'a process that loads pictures has not answered: {}. It was stopped, or its disk hangs; '
+        'train_dataloader.timeout=SECONDS waits longer, train_dataloader.num_workers=0 does without',
+    ),
+)
 BUILDING_ERRORS = (ValueError, TypeError, AssertionError, KeyError)
 LIBRARIES = ('/mmengine/', '/mmpretrain/', '/mmcv/', '/torch/optim/', '/torch/utils/data/')
 BUILDER_FILES = ('mmengine/registry/build_functions.py', 'mmengine/runner/runner.py')
@@ -73,7 +83,7 @@ def user_message(error):
     if isinstance(error, TypeError) and UNKNOWN_ARGUMENT.match(str(error)):
         return _unknown_argument(error)
     if _is_of_building(error):
-        return f"the config cannot be built: {' '.join(str(error).split()) or type(error).__name__}"
+        return f'the config cannot be built: {" ".join(str(error).split()) or type(error).__name__}'
     if not isinstance(error, USER_ERRORS):
         return None
     message = str(error)
@@ -82,7 +92,7 @@ def user_message(error):
         *_, last = WORKER_FRAME.finditer(message)
         files = [last[1]]
         # The lines of code under the frame are indented, the error's own are not; the first names its type.
-        message = re.sub(r'\A(?: .*\n)*\w+: ', '', message[last.end():].lstrip('\n')).strip()
+        message = re.sub(r'\A(?: .*\n)*\w+: ', '', message[last.end() :].lstrip('\n')).strip()
     return message if files and PACKAGE_ROOT in Path(files[-1]).resolve().parents else None
 
 
@@ -92,10 +102,13 @@ def _is_of_building(error):
         return False
     frames = traceback.extract_tb(error.__traceback__)
     files = [frame.filename.replace(os.sep, '/') for frame in frames]
-    builders = [index for index, (name, frame) in enumerate(zip(files, frames))
-                if name.endswith(BUILDER_FILES) and frame.name.startswith('build')]
+    builders = [
+        index
+        for index, (name, frame) in enumerate(zip(files, frames))
+        if name.endswith(BUILDER_FILES) and frame.name.startswith('build')
+    ]
     # Nothing of this package behind it: what that raises it words itself, or does not know of.
-    return bool(builders) and all(any(part in name for part in LIBRARIES) for name in files[builders[-1]:])
+    return bool(builders) and all(any(part in name for part in LIBRARIES) for name in files[builders[-1] :])
 
 
 def _unknown_argument(error):

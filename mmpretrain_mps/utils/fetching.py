@@ -1,4 +1,5 @@
 """Checkpoints by address: fetched to a file of their own, which is then looked at like any other."""
+
 import atexit
 import contextlib
 import functools
@@ -13,7 +14,6 @@ import urllib.error
 import urllib.request
 from logging import INFO, WARNING
 from pathlib import Path
-from typing import Union
 
 from mmengine.logging import print_log
 
@@ -25,7 +25,7 @@ _CHUNK = 1 << 20
 _SCHEME = re.compile(r'([A-Za-z][A-Za-z0-9+.-]*)://')
 
 
-def local_checkpoint(name: Union[str, Path]) -> str:
+def local_checkpoint(name: str | Path) -> str:
     """Return where a checkpoint lies here, fetched first if it is an address.
 
     Two addresses are two files, whatever they end in. A file that was fetched before is asked for again, and taken as it
@@ -46,8 +46,10 @@ def local_checkpoint(name: Union[str, Path]) -> str:
     if path.exists():  # a folder may be called `http:`, which mmengine would take for an address
         return os.path.abspath(path)
     if scheme[1].lower() not in ('http', 'https'):
-        raise ValueError(f'checkpoint {name} is an address of {scheme[1]!r}; expected a file, or an address of http or https. '
-                         'Fetch it by other means and name the file')
+        raise ValueError(
+            f'checkpoint {name} is an address of {scheme[1]!r}; expected a file, or an address of http or https. '
+            'Fetch it by other means and name the file'
+        )
     return str(_fetch(str(name), _folder()))
 
 
@@ -123,4 +125,5 @@ def _own_folder():
 def _folder():
     """Return the folder of fetched files; without a cache, one of this process alone."""
     from ..models.utils.tensor_cache import cache_folder  # which brings the models along
+
     return cache_folder('checkpoints') or _own_folder()

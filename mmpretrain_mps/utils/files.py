@@ -1,22 +1,28 @@
 """Files from others, read so that none can hang, flood the memory, run code, or say one thing twice."""
+
 import errno
 import json
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO, List, Union
+from typing import Any, BinaryIO
 
 import yaml
 
-AnyPath = Union[str, Path]
+AnyPath = str | Path
 
 # What is longer is no list of pictures, names or settings; one of all of ImageNet takes 150 MB.
 MAX_BYTES = 2**30
 MAX_DEPTH = 100
 # Nodes of a YAML file with its aliases written out: nine levels of nine aliases would be 400 million.
 MAX_NODES = 1_000_000
-_KINDS = ((stat.S_ISDIR, 'a folder'), (stat.S_ISFIFO, 'a named pipe'), (stat.S_ISSOCK, 'a socket'),
-          (stat.S_ISCHR, 'a device'), (stat.S_ISBLK, 'a device'))
+_KINDS = (
+    (stat.S_ISDIR, 'a folder'),
+    (stat.S_ISFIFO, 'a named pipe'),
+    (stat.S_ISSOCK, 'a socket'),
+    (stat.S_ISCHR, 'a device'),
+    (stat.S_ISBLK, 'a device'),
+)
 _OTHER_BOMS = ((b'\xff\xfe\0\0', 'UTF-32'), (b'\0\0\xfe\xff', 'UTF-32'), (b'\xff\xfe', 'UTF-16'), (b'\xfe\xff', 'UTF-16'))
 
 
@@ -85,8 +91,10 @@ def read_text(path: AnyPath, hint: str = '', errors: str = 'strict') -> str:
         text = content.decode('utf-8-sig', errors)
     except UnicodeDecodeError as error:
         line = content.count(b'\n', 0, error.start) + 1
-        raise ValueError(f'{path} is no UTF-8 text: line {line} has the byte 0x{content[error.start]:02x}, as Latin-1 and '
-                         'Windows-1252 write some letters. Save it as UTF-8.') from None
+        raise ValueError(
+            f'{path} is no UTF-8 text: line {line} has the byte 0x{content[error.start]:02x}, as Latin-1 and '
+            'Windows-1252 write some letters. Save it as UTF-8.'
+        ) from None
     return text.replace('\r\n', '\n').replace('\r', '\n') if '\r' in text else text
 
 
@@ -143,7 +151,7 @@ def parse_yaml(text: str, source: Any, as_text: bool = False) -> Any:
         raise ValueError(f'{source} is no YAML: {_in_one_line(error)}') from None
 
 
-def list_folder(path: AnyPath) -> List[str]:
+def list_folder(path: AnyPath) -> list[str]:
     """Return the sorted names in a folder.
 
     Raises:
@@ -163,8 +171,11 @@ def _in_one_line(error):
 
 
 def _why_unreadable(path, error):
-    reasons = {errno.EACCES: 'it may not be read by this user', errno.ELOOP: 'it is a link that leads back to itself',
-               errno.ENXIO: 'it is a socket or a device, expected a file'}
+    reasons = {
+        errno.EACCES: 'it may not be read by this user',
+        errno.ELOOP: 'it is a link that leads back to itself',
+        errno.ENXIO: 'it is a socket or a device, expected a file',
+    }
     return f'{path!s} cannot be read: {reasons.get(getattr(error, "errno", None), error)}.'
 
 
@@ -209,8 +220,11 @@ class _TextLoader(_StrictComposer, yaml.BaseLoader):
     def construct_mapping(self, node, deep=False):
         """Build a mapping whose plain nulls are None."""
         found = super().construct_mapping(node, deep)
-        nothing = {key.value for key, value in node.value if isinstance(value, yaml.ScalarNode) and value.style is None
-                   and value.value in ('null', 'Null', 'NULL', '~')}
+        nothing = {
+            key.value
+            for key, value in node.value
+            if isinstance(value, yaml.ScalarNode) and value.style is None and value.value in ('null', 'Null', 'NULL', '~')
+        }
         return {key: None if key in nothing else value for key, value in found.items()}
 
 

@@ -1,6 +1,8 @@
 """Whether what a checkpoint holds fits what it is loaded into: mmengine loads what fits, and prints a line about the rest."""
+
+from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, Dict, Mapping, Optional
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ from .files import parse_json
 DESCRIPTION_KEY = '_extra_state'
 
 
-def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) -> Dict[str, Any]:
+def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) -> dict[str, Any]:
     """Refuse a checkpoint whose weights are not exactly those of a model.
 
     Args:
@@ -30,19 +32,24 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
         raise ValueError(f'checkpoint {source} has no state_dict with weights; found {_kind_of(state)}')
     theirs, ours = _described(state, 'method'), getattr(model, 'method', None)
     if theirs and ours and theirs != ours:
-        raise ValueError(f'checkpoint {source} is of the method {theirs}, but the model is one of {ours}; the tools take '
-                         f'--method {theirs}')
+        raise ValueError(
+            f'checkpoint {source} is of the method {theirs}, but the model is one of {ours}; the tools take --method {theirs}'
+        )
     if DESCRIPTION_KEY in state and hasattr(model, 'check_description'):
         model.check_description(state[DESCRIPTION_KEY])  # which knows why the weights are others
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
     if missing and DESCRIPTION_KEY not in missing:  # without a description it is none of ours, which the model says
-        raise ValueError(f'checkpoint {source} lacks {len(missing)} of the {len(expected)} weights of the model, among them '
-                         f'{missing[0]}: it is incomplete, or of another model')
+        raise ValueError(
+            f'checkpoint {source} lacks {len(missing)} of the {len(expected)} weights of the model, among them '
+            f'{missing[0]}: it is incomplete, or of another model'
+        )
     strange = [name for name in state if name not in expected and name != DESCRIPTION_KEY]
     if strange and DESCRIPTION_KEY in state:
-        raise ValueError(f'checkpoint {source} has {len(strange)} weights that the model has not, among them '
-                         f'{strange[0]}: it is of another model')
+        raise ValueError(
+            f'checkpoint {source} has {len(strange)} weights that the model has not, among them '
+            f'{strange[0]}: it is of another model'
+        )
     classes = _number_of_classes(state) or 'classes'
     # Other axes that are still empty, such as that of TAC's clusters, are not those of the classes.
     of_classes = {*model._class_buffers, *model._class_parameters} if hasattr(model, '_class_buffers') else expected
@@ -54,8 +61,9 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
     return dict(state)
 
 
-def check_training_state(checkpoint: Mapping[str, Any], optimizer: Optional[torch.optim.Optimizer], source: Any,
-                         num_schedules: Optional[int] = None) -> None:
+def check_training_state(
+    checkpoint: Mapping[str, Any], optimizer: torch.optim.Optimizer | None, source: Any, num_schedules: int | None = None
+) -> None:
     """Refuse a checkpoint that a training cannot go on from exactly.
 
     Args:
@@ -71,19 +79,24 @@ def check_training_state(checkpoint: Mapping[str, Any], optimizer: Optional[torc
     schedules = [('param_schedulers', (list, Mapping))] if num_schedules != 0 else []
     for name, kind in (('meta', Mapping), ('message_hub', Mapping), ('optimizer', Mapping), *schedules):
         if not isinstance(checkpoint.get(name), kind):
-            raise ValueError(f'checkpoint {source} cannot be resumed: its {name} is {_kind_of(checkpoint.get(name))}. Start a '
-                             'new training from its weights with --cfg-options load_from=FILE')
+            raise ValueError(
+                f'checkpoint {source} cannot be resumed: its {name} is {_kind_of(checkpoint.get(name))}. Start a '
+                'new training from its weights with --cfg-options load_from=FILE'
+            )
     meta = checkpoint['meta']
     for name in ('epoch', 'iter'):
         if not _is_count(meta.get(name)):
-            raise ValueError(f'checkpoint {source} cannot be resumed: its {name} is {meta.get(name)!r}, expected a whole number '
-                             'from 0 on')
+            raise ValueError(
+                f'checkpoint {source} cannot be resumed: its {name} is {meta.get(name)!r}, expected a whole number from 0 on'
+            )
     if meta.get('seed') is not None and not (_is_count(meta['seed']) and meta['seed'] < 2**32):
-        raise ValueError(f"checkpoint {source} cannot be resumed: its seed is {meta['seed']!r}, expected a whole number")
+        raise ValueError(f'checkpoint {source} cannot be resumed: its seed is {meta["seed"]!r}, expected a whole number')
     for name in ('log_scalars', 'runtime_info', 'resumed_keys'):
         if not isinstance(checkpoint['message_hub'].get(name), Mapping):
-            raise ValueError(f'checkpoint {source} cannot be resumed: {name} of its message_hub is '
-                             f"{_kind_of(checkpoint['message_hub'].get(name))}, expected a mapping")
+            raise ValueError(
+                f'checkpoint {source} cannot be resumed: {name} of its message_hub is '
+                f'{_kind_of(checkpoint["message_hub"].get(name))}, expected a mapping'
+            )
     if optimizer is not None:
         _check_optimizer(checkpoint['optimizer'], optimizer, source)
     _check_schedulers(checkpoint.get('param_schedulers') or [], num_schedules, source)
@@ -92,8 +105,11 @@ def check_training_state(checkpoint: Mapping[str, Any], optimizer: Optional[torc
 def _check_optimizer(state, optimizer, source):
     groups, entries = state.get('param_groups'), state.get('state')
     where = f'checkpoint {source} cannot be resumed: its optimizer'
-    if not isinstance(groups, list) or not isinstance(entries, Mapping) or not all(
-            isinstance(group, Mapping) and isinstance(group.get('params'), list) for group in groups):
+    if (
+        not isinstance(groups, list)
+        or not isinstance(entries, Mapping)
+        or not all(isinstance(group, Mapping) and isinstance(group.get('params'), list) for group in groups)
+    ):
         raise ValueError(f'{where} is not of the form that torch writes')
     counts = [len(group['params']) for group in groups], [len(group['params']) for group in optimizer.param_groups]
     if counts[0] != counts[1]:
@@ -109,11 +125,13 @@ def _check_schedulers(schedulers, expected, source):
     listed = schedulers if isinstance(schedulers, list) else [one for many in schedulers.values() for one in many]
     wrong = [one for one in listed if not isinstance(one, Mapping)]
     if wrong:
-        raise ValueError(f'checkpoint {source} cannot be resumed: one of its param_schedulers is {_kind_of(wrong[0])}, expected '
-                         'a mapping')
+        raise ValueError(
+            f'checkpoint {source} cannot be resumed: one of its param_schedulers is {_kind_of(wrong[0])}, expected a mapping'
+        )
     if expected is not None and len(listed) != expected:
-        raise ValueError(f'checkpoint {source} cannot be resumed: it has the states of {len(listed)} schedules, but '
-                         f'the run has {expected}')
+        raise ValueError(
+            f'checkpoint {source} cannot be resumed: it has the states of {len(listed)} schedules, but the run has {expected}'
+        )
 
 
 def _fault_of(theirs, ours, classes='classes'):

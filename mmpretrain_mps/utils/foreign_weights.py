@@ -1,4 +1,5 @@
 """Weights out of training checkpoints of others, whatever objects lie beside them."""
+
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -8,8 +9,14 @@ import safetensors.torch
 import torch
 
 # All that tensors in containers are made of. Nothing here runs code of the file.
-_KNOWN = {('collections', 'OrderedDict'), ('torch', 'Size'), ('torch._utils', '_rebuild_tensor_v2'),
-          ('torch._utils', '_rebuild_tensor'), ('torch._utils', '_rebuild_parameter'), ('torch', 'device')}
+_KNOWN = {
+    ('collections', 'OrderedDict'),
+    ('torch', 'Size'),
+    ('torch._utils', '_rebuild_tensor_v2'),
+    ('torch._utils', '_rebuild_tensor'),
+    ('torch._utils', '_rebuild_parameter'),
+    ('torch', 'device'),
+}
 
 
 class _LeftOut:
@@ -56,19 +63,23 @@ def read_weights(path) -> dict:
     Raises:
         ValueError: If it is no such file, or holds no tensors by name.
     """
-    reader = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__='pickle',
-                             UnpicklingError=pickle.UnpicklingError)
+    reader = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__='pickle', UnpicklingError=pickle.UnpicklingError)
     try:
         if Path(path).suffix == '.safetensors':
             content = safetensors.torch.load_file(path)
         else:
             content = torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False)
     except Exception as error:  # garbage makes torch raise whatever its readers stumble over
-        raise ValueError(f'{path} ({Path(path).stat().st_size} bytes) is not readable as a file of weights: '
-                         f'{(str(error) or type(error).__name__).splitlines()[0]}') from error
+        raise ValueError(
+            f'{path} ({Path(path).stat().st_size} bytes) is not readable as a file of weights: '
+            f'{(str(error) or type(error).__name__).splitlines()[0]}'
+        ) from error
     state = content.get('state_dict', content) if isinstance(content, dict) else None
-    tensors = {} if not isinstance(state, dict) else {
-        name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
+    tensors = (
+        {}
+        if not isinstance(state, dict)
+        else {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
+    )
     if not tensors:
         raise ValueError(f'{path} holds no weights by name, expected a state dict')
     return OrderedDict(tensors)

@@ -1,10 +1,11 @@
 """Locks that are released when the process ends, however it ends."""
+
 import contextlib
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, Union
 
 try:
     import fcntl
@@ -19,7 +20,7 @@ LEASE_POLL_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def locked(path: Union[str, Path], wait: bool = True) -> Iterator[None]:
+def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
     """Hold a lock of the system; on network file systems, whether other machines see it depends on how they are mounted.
 
     Args:
@@ -44,7 +45,7 @@ def locked(path: Union[str, Path], wait: bool = True) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def leased(path: Union[str, Path]) -> Iterator[None]:
+def leased(path: str | Path) -> Iterator[None]:
     """Hold a lock that all machines see that share the folder; wait until whoever holds it lets go.
 
     The lock is a file: it is made by whoever comes first, says which process of which machine that is, is touched as long
@@ -59,11 +60,15 @@ def leased(path: Union[str, Path]) -> Iterator[None]:
         OSError: If the file cannot be made.
     """
     from filelock import SoftFileLease
+
     with SoftFileLease(path, lease_duration=LEASE_SECONDS, poll_interval=LEASE_POLL_SECONDS, on_compromise=_end):
         yield
 
 
 def _end(loss):
-    print(f'{loss.lock_file} was lost ({loss.reason}): another process may have taken it over, so that this one ends',
-          file=sys.stderr, flush=True)
+    print(
+        f'{loss.lock_file} was lost ({loss.reason}): another process may have taken it over, so that this one ends',
+        file=sys.stderr,
+        flush=True,
+    )
     os._exit(1)

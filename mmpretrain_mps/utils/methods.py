@@ -1,8 +1,10 @@
 """Any method on any config: what a method owns is replaced by the method's base file, everything else stays."""
+
 import copy
 import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
 from mmpretrain.registry import DATASETS
@@ -33,7 +35,7 @@ class Situation(NamedTuple):
     dataset: str
     """Name in the catalog, or the type of a data set that is not there."""
     architecture: str
-    shots: Optional[int]
+    shots: int | None
 
 
 def method_names() -> list:
@@ -55,8 +57,10 @@ def read_method(method: str) -> Config:
     """
     path = Path(method) if method.endswith('.py') else METHOD_FOLDER / f'{method}.py'
     if not path.is_file():
-        raise ValueError(f"there is no method {method!r}: expected one of {', '.join(method_names()) or 'none'} (files of "
-                         f'{METHOD_FOLDER}), or the path of such a file')
+        raise ValueError(
+            f'there is no method {method!r}: expected one of {", ".join(method_names()) or "none"} (files of '
+            f'{METHOD_FOLDER}), or the path of such a file'
+        )
     return copy.deepcopy(_read(str(path.resolve())))
 
 
@@ -68,9 +72,10 @@ def _read(path):
     missing = [key for key in ('model', 'method', 'batch_size', 'views') if key not in content]
     missing += [f'method.{key}' for key in ('name', 'label') if key not in about]
     if strangers or missing:
-        what = [f"holds {', '.join(strangers)}"] * bool(strangers) + [f"lacks {', '.join(missing)}"] * bool(missing)
-        raise ValueError(f"method file {path} {' and '.join(what)}; expected {', '.join(ALLOWED)}, with "
-                         f"{', '.join(METHOD_KEYS)} in method")
+        what = [f'holds {", ".join(strangers)}'] * bool(strangers) + [f'lacks {", ".join(missing)}'] * bool(missing)
+        raise ValueError(
+            f'method file {path} {" and ".join(what)}; expected {", ".join(ALLOWED)}, with {", ".join(METHOD_KEYS)} in method'
+        )
     _check_keys(f'{path}: method', about, METHOD_KEYS)
     about.setdefault('hooks', ConfigDict())
     about.setdefault('cases', [])
@@ -81,7 +86,7 @@ def _read(path):
     return content
 
 
-def replace_method(cfg: Config, method: str, recipe: str = 'default', options: Optional[dict] = None) -> None:
+def replace_method(cfg: Config, method: str, recipe: str = 'default', options: dict | None = None) -> None:
     """Replace what a method owns in a config, then apply the cases of the method, then options.
 
     Kept are data, loops of validation and testing, how often there is a validation within training, runtime, and the CLIP:
@@ -112,7 +117,7 @@ def replace_method(cfg: Config, method: str, recipe: str = 'default', options: O
     cfg.method = dict(name=content.method.name, label=content.method.label, recipe=recipe, hooks=content.method.hooks)
 
 
-def other_values(cfg: Config, options: Optional[dict]) -> dict:
+def other_values(cfg: Config, options: dict | None) -> dict:
     """Find what the recipe of a config's method says of another number of shots than the one the config was written for.
 
     A config says what it says, whatever is changed from outside; only ``--method`` takes cases anew.
@@ -131,8 +136,11 @@ def other_values(cfg: Config, options: Optional[dict]) -> dict:
     replace_method(as_written, about.name)
     replace_method(changed, about.name, options=options)
     names = dict.fromkeys(name for case in about.get('cases') or () for key in CHANGES for name in case.get(key) or ())
-    return {name: value_of(changed, name) for name in names
-            if name not in options and value_of(changed, name) != value_of(as_written, name)}
+    return {
+        name: value_of(changed, name)
+        for name in names
+        if name not in options and value_of(changed, name) != value_of(as_written, name)
+    }
 
 
 def value_of(cfg: Config, name: str) -> Any:
@@ -171,6 +179,7 @@ def situation_of(cfg: Config, recipe: str) -> Situation:
 def _architecture_of(cfg):
     """Return the architecture, of which all mini CLIPs, embedded or one's own, are the same."""
     from ..models.utils.clip_loader import EMBEDDED_ARCHITECTURE, mini_folder  # which brings the models along
+
     architecture = str(cfg.model.get('architecture'))
     return EMBEDDED_ARCHITECTURE if mini_folder(architecture) else architecture
 
@@ -182,11 +191,13 @@ def applies(case: dict, situation: Situation) -> bool:
         case (dict): ``recipe``, ``tasks``, ``datasets``, ``architectures``, ``min_shots``; what is left out holds.
         situation (Situation): Of a config.
     """
-    return (case.get('recipe', situation.recipe) == situation.recipe
-            and situation.task in case.get('tasks', TASKS)
-            and situation.dataset in case.get('datasets', (situation.dataset, ))
-            and situation.architecture in case.get('architectures', (situation.architecture, ))
-            and case.get('min_shots', 0) <= (situation.shots or 0))
+    return (
+        case.get('recipe', situation.recipe) == situation.recipe
+        and situation.task in case.get('tasks', TASKS)
+        and situation.dataset in case.get('datasets', (situation.dataset,))
+        and situation.architecture in case.get('architectures', (situation.architecture,))
+        and case.get('min_shots', 0) <= (situation.shots or 0)
+    )
 
 
 def changes_of(case: dict, situation: Situation) -> dict:
@@ -203,8 +214,7 @@ def changes_of(case: dict, situation: Situation) -> dict:
 def _put(cfg, content):
     """Put the content of a method's base file into a config, with the CLIP of the config."""
     model = cfg.get('model') or {}
-    clip = {name: model.get(name, cfg.get(name)) for name in ('architecture', 'pretrained')
-            if name in model or name in cfg}
+    clip = {name: model.get(name, cfg.get(name)) for name in ('architecture', 'pretrained') if name in model or name in cfg}
     apply_options(content, clip)
     _remove_hooks(cfg)
     _keep_validation(cfg.get('train_cfg') or {}, content.train_cfg or {})
@@ -248,8 +258,10 @@ def _put_views(cfg, views, method):
     inner = outer.get('dataset') or outer
     if views == TEST_VIEWS:
         if not cfg.get('test_dataloader'):
-            raise ValueError(f'{method} takes training pictures as they are prepared for testing, but the config has no '
-                             'test_dataloader that says how')
+            raise ValueError(
+                f'{method} takes training pictures as they are prepared for testing, but the config has no '
+                'test_dataloader that says how'
+            )
         test = cfg.test_dataloader.dataset
         while 'pipeline' not in test and 'dataset' in test:
             test = test.dataset
@@ -257,23 +269,27 @@ def _put_views(cfg, views, method):
         return
     if not any(step.get('type') == 'DualView' for step in inner.get('pipeline') or ()):
         if 'train_pipeline' not in cfg:
-            raise ValueError(f'{method} draws views of training pictures, but the pipeline of train_dataloader.dataset '
-                             'has no DualView, and the config no train_pipeline that could take its place')
+            raise ValueError(
+                f'{method} draws views of training pictures, but the pipeline of train_dataloader.dataset '
+                'has no DualView, and the config no train_pipeline that could take its place'
+            )
         inner.pipeline = copy.deepcopy(cfg.train_pipeline)
     if views:
         if inner is outer:
-            raise ValueError(f'{method} draws views of training pictures, which FewShotDataset does for a data set that '
-                             f"it wraps, but the config trains on {outer.get('type')} directly")
+            raise ValueError(
+                f'{method} draws views of training pictures, which FewShotDataset does for a data set that '
+                f'it wraps, but the config trains on {outer.get("type")} directly'
+            )
         outer.views = copy.deepcopy(views)
 
 
 def _check_keys(owner, section, known: Sequence[str]):
     strangers = [key for key in section if key not in known]
     if strangers:
-        raise ValueError(f"{owner} holds {', '.join(map(repr, strangers))}; expected some of {', '.join(known)}")
+        raise ValueError(f'{owner} holds {", ".join(map(repr, strangers))}; expected some of {", ".join(known)}')
 
 
 def _check_choice(owner, what, values, known):
     for value in values:
         if value not in known:
-            raise ValueError(f"{owner}: {what} {value!r} is unknown; expected {' or '.join(map(repr, known))}")
+            raise ValueError(f'{owner}: {what} {value!r} is unknown; expected {" or ".join(map(repr, known))}')

@@ -1,10 +1,12 @@
 """Values of ``--cfg-options`` as they are typed: what a text becomes is decided by the value that it replaces."""
+
 import argparse
 import ast
 import contextlib
 import json
 import re
-from typing import Any, Dict, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 _NUMBER = re.compile(r'[+-]?(?:0|[1-9]\d*|(?:0|[1-9]\d*)?\.\d+(?:[eE][+-]?\d+)?|(?:0|[1-9]\d*)\.?(?:[eE][+-]?\d+)?)')
 _SPECIAL_NUMBER = re.compile(r'[+-]?(?:nan|inf)', re.IGNORECASE)
@@ -32,7 +34,7 @@ class OptionsAction(argparse.Action):
         setattr(namespace, self.dest, options)
 
 
-def with_values(cfg: Mapping[str, Any], options: Mapping[str, Any]) -> Dict[str, Any]:
+def with_values(cfg: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Turn typed texts into values.
 
     Where the config has text, the text is taken as typed: spaces, commas, quotes and ``007`` stay. (``None``, ``True`` and
@@ -51,8 +53,10 @@ def with_values(cfg: Mapping[str, Any], options: Mapping[str, Any]) -> Dict[str,
     Raises:
         ValueError: If a text does not fit the value in its place; says what is expected, and how to write it.
     """
-    return {name: _value_of(name, text, _look_up(cfg, name.split('.'))) if isinstance(text, Typed) else text
-            for name, text in options.items()}
+    return {
+        name: _value_of(name, text, _look_up(cfg, name.split('.'))) if isinstance(text, Typed) else text
+        for name, text in options.items()
+    }
 
 
 def _look_up(node, keys):
@@ -100,7 +104,9 @@ def _expected(old, found):
         # A learning rate may become a schedule, a size a pair.
         return None if number or isinstance(found, (list, tuple, dict)) else 'a number'
     if isinstance(old, (list, tuple)):
-        return None if isinstance(found, (list, tuple, dict)) else """a list, as in "['a photo of a {}.', 'art of a {}.']" """[:-1]
+        return (
+            None if isinstance(found, (list, tuple, dict)) else """a list, as in "['a photo of a {}.', 'art of a {}.']" """[:-1]
+        )
     if isinstance(old, Mapping):
         return None if isinstance(found, Mapping) else f'a mapping, or one of its values: NAME.{next(iter(old), "key")}=VALUE'
     return None
@@ -134,8 +140,10 @@ def _literal(name, text):
             found = [_parse(name, part) for part in parts if part]
             return tuple(found) if text[0] == '(' else found
     if text[0] in '[({':
-        raise ValueError(f'--cfg-options {name}={text} cannot be read: expected a list or a mapping in Python\'s form, with '
-                         'text in quotes, all of it in quotes of the shell')
+        raise ValueError(
+            f"--cfg-options {name}={text} cannot be read: expected a list or a mapping in Python's form, with "
+            'text in quotes, all of it in quotes of the shell'
+        )
     return text
 
 

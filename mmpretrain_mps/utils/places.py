@@ -1,4 +1,5 @@
 """Where the configs lie: inside the installed package, as OpenMMLab packages have them, or beside it in a checkout."""
+
 from pathlib import Path
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +27,8 @@ def find_config(name: str) -> Path:
     """
     path = config_folder() / name
     if not path.is_file():
-        raise FileNotFoundError(f'the config {name} was found in none of {", ".join(map(str, CONFIG_FOLDERS))}; install the '
-                                'package with its configs, or from a checkout by `pip install -e .`')
+        raise FileNotFoundError(
+            f'the config {name} was found in none of {", ".join(map(str, CONFIG_FOLDERS))}; install the '
+            'package with its configs, or from a checkout by `pip install -e .`'
+        )
     return path

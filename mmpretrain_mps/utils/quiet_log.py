@@ -1,6 +1,7 @@
 """Less of what is logged, for a while."""
+
 import contextlib
-from typing import Iterator
+from collections.abc import Iterator
 
 from mmengine.logging import MMLogger
 

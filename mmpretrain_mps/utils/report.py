@@ -17,4 +17,4 @@ def accuracy_table(metrics):
     rows = rows or {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     width = max((len(name) for name in rows), default=0)
     lines = [f'{name:<{width}}  {value:7.2f}' for name, value in rows.items()]
-    return '\n'.join([f"{'accuracy':<{width}}        %", *lines] if heading else lines)
+    return '\n'.join([f'{"accuracy":<{width}}        %', *lines] if heading else lines)

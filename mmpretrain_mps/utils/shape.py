@@ -1,8 +1,10 @@
 """Whether what a JSON file holds is of the form that its readers count on."""
-import math
-from typing import Any, Callable, Dict, List, Union
 
-Shape = Union[type, Callable[[Any], bool], Dict[str, Any], List[Any]]
+import math
+from collections.abc import Callable
+from typing import Any
+
+Shape = type | Callable[[Any], bool] | dict[str, Any] | list[Any]
 
 
 def number(value: Any) -> bool:
@@ -70,7 +72,7 @@ def _fault_of_mapping(content, shape, place):
         name = key.rstrip('?')
         if key != '*' and name not in content:
             if key == name:
-                return f"{place or 'it'} lacks {name!r}"
+                return f'{place or "it"} lacks {name!r}'
             continue
         names = [name] if key != '*' else [other for other in content if other not in shape and f'{other}?' not in shape]
         for name in names:

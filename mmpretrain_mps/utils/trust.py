@@ -5,11 +5,13 @@ and modules, mmengine imports whatever is named, and that runs it. Names are the
 built. Configs in Python are programs: those that the user names on the command line run, those that a file from
 elsewhere names do not.
 """
+
 import argparse
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple, Union
+from typing import Any
 
 import mmengine.registry
 import mmpretrain
@@ -25,8 +27,11 @@ REMEDY = f'If you trust it, say so with --trust, or {VARIABLE}=1'
 SCOPES = ('mmengine', 'mmpretrain', 'mmcv')
 PACKAGES = ('mmpretrain_mps', *SCOPES)
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG_ROOTS = (config_folder(), Path(mmpretrain.__file__).resolve().parent / '.mim' / 'configs',
-                ROOT.parent / 'mmpretrain' / 'configs')
+CONFIG_ROOTS = (
+    config_folder(),
+    Path(mmpretrain.__file__).resolve().parent / '.mim' / 'configs',
+    ROOT.parent / 'mmpretrain' / 'configs',
+)
 
 
 def is_trusting() -> bool:
@@ -36,12 +41,16 @@ def is_trusting() -> bool:
 
 def add_trust_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--trust``, which holds for the whole process and those that it starts."""
-    parser.add_argument('--trust', nargs=0, action=_Trust, help='run the code that YAML and JSON files, checkpoints and work '
-                        'folders name; otherwise only parts of this project, mmengine and mmpretrain')
+    parser.add_argument(
+        '--trust',
+        nargs=0,
+        action=_Trust,
+        help='run the code that YAML and JSON files, checkpoints and work '
+        'folders name; otherwise only parts of this project, mmengine and mmpretrain',
+    )
 
 
 class _Trust(argparse.Action):
-
     def __call__(self, parser, namespace, values, option_string=None):
         os.environ[VARIABLE] = '1'
         setattr(namespace, self.dest, True)
@@ -69,11 +78,13 @@ def check_names(content: Any, source: Any) -> None:
         elif key in ('default_scope', '_scope_') and value not in SCOPES:
             raise ValueError(f'{source}: {place} is {value!r}, expected one of {", ".join(SCOPES)}. {REMEDY}.')
         elif (key.endswith('type') or key == 'constructor') and isinstance(value, str) and not _is_known(value):
-            raise ValueError(f'{source}: {place} is {value!r}, which none of the registries of {", ".join(SCOPES)} has: it '
-                             f'would be imported, and run. {REMEDY}.')
+            raise ValueError(
+                f'{source}: {place} is {value!r}, which none of the registries of {", ".join(SCOPES)} has: it '
+                f'would be imported, and run. {REMEDY}.'
+            )
 
 
-def check_program(path: Union[str, Path], source: Any) -> None:
+def check_program(path: str | Path, source: Any) -> None:
     """Refuse a Python file that a file from elsewhere names, unless it is a config of this project or of mmpretrain.
 
     Args:
@@ -85,11 +96,13 @@ def check_program(path: Union[str, Path], source: Any) -> None:
     """
     real = Path(path).resolve()
     if not is_trusting() and not any(root in real.parents for root in CONFIG_ROOTS):
-        raise ValueError(f'{source} names {path}, which is a program and would be run; expected a config of this project or '
-                         f'of mmpretrain, or one in YAML or JSON. {REMEDY}.')
+        raise ValueError(
+            f'{source} names {path}, which is a program and would be run; expected a config of this project or '
+            f'of mmpretrain, or one in YAML or JSON. {REMEDY}.'
+        )
 
 
-def _walk(node, place) -> Iterator[Tuple[str, Any]]:
+def _walk(node, place) -> Iterator[tuple[str, Any]]:
     """Yield every value that is no container, with the dotted place where it stands."""
     entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else None
     if entries is None:
@@ -112,10 +125,14 @@ def _is_known(name):
         return False
 
 
-def registered() -> Dict[str, Any]:
+def registered() -> dict[str, Any]:
     """Return what is in the registries of mmengine and mmpretrain, by name; what this package has is in the latter."""
-    registries = [value for module in (mmengine.registry, mmpretrain.registry) for value in vars(module).values()
-                  if isinstance(value, Registry)]
+    registries = [
+        value
+        for module in (mmengine.registry, mmpretrain.registry)
+        for value in vars(module).values()
+        if isinstance(value, Registry)
+    ]
     for registry in registries:
         registry.import_from_location()
     return {name: kind for registry in registries for name, kind in registry.module_dict.items()}

@@ -1,4 +1,5 @@
 """What needs a GPU: pytest --gpu tests/gpu. Without one, or without the option, everything here is skipped."""
+
 import pytest
 import torch
 from tiny_clip import save_tiny_clip

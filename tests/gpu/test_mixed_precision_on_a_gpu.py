@@ -1,4 +1,5 @@
 """Mixed precision on a GPU: in which type, with which scale, in training and testing alike."""
+
 import pytest
 import torch
 from mmengine.config import Config

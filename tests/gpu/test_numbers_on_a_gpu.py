@@ -1,4 +1,5 @@
 """Numbers on a GPU are those on the CPU."""
+
 import pytest
 import torch
 from mmpretrain.structures import DataSample
@@ -53,15 +54,15 @@ def losses_and_gradients(model, device, dtype=None):
 
 
 def test_a_step_has_the_losses_and_gradients_of_the_cpu(device, tiny_clip):
-    (here, there), gradients = zip(*(losses_and_gradients(build_shaken(tiny_clip), place)
-                                     for place in (torch.device('cpu'), device)))
+    (here, there), gradients = zip(
+        *(losses_and_gradients(build_shaken(tiny_clip), place) for place in (torch.device('cpu'), device))
+    )
     assert there == pytest.approx(here, rel=1e-5, abs=1e-5)
     assert (gradients[1] - gradients[0]).norm() < 1e-4 * gradients[0].norm()
 
 
 def test_a_step_in_bfloat16_has_them_to_its_rounding(device, tiny_clip):
-    (_, full), (_, half) = (losses_and_gradients(build_shaken(tiny_clip), device, dtype)
-                            for dtype in (None, torch.bfloat16))
+    (_, full), (_, half) = (losses_and_gradients(build_shaken(tiny_clip), device, dtype) for dtype in (None, torch.bfloat16))
     assert 1e-4 * full.norm() < (half - full).norm() < 0.2 * full.norm()
 
 

@@ -1,4 +1,5 @@
 """What makes the host wait for the device; PyTorch's own debug mode turns each wait into an error or a warning."""
+
 import contextlib
 import warnings
 
@@ -60,12 +61,13 @@ def test_in_a_training_steps_wait_where_they_write_a_line_of_the_log_and_nowhere
     from mmengine.config import Config
 
     from mmpretrain_mps.engine.command_line import build_runner
+
     more = "train_dataloader['persistent_workers'] = False"
     cfg = Config.fromfile(write_config(tmp_path, epochs=2, more=more))
     cfg.work_dir, cfg.launcher = str(tmp_path / 'run'), 'none'
     cfg.default_hooks.logger.interval = 6
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    runner = build_runner(cfg, ('train_dataloader', ))
+    runner = build_runner(cfg, ('train_dataloader',))
     loop, found = runner.train_loop, []
     run_iter = loop.run_iter
 

@@ -1,4 +1,5 @@
 """Gram matrices and maps of features: what is drawn is what is computed."""
+
 import numpy as np
 import pytest
 from reported import drawn, make_held_out
@@ -16,15 +17,18 @@ from mmpretrain_mps.analysis.geometry import (
 )
 from mmpretrain_mps.analysis.style import render
 
-RIGHT, UP = [1., 0.], [0., 1.]
+RIGHT, UP = [1.0, 0.0], [0.0, 1.0]
 # Two classes at right angles; tuning has moved the second onto the first.
 TURNED = make_held_out([0, 0, 1, 1], [RIGHT, RIGHT, UP, UP], [RIGHT, RIGHT, RIGHT, RIGHT])
 
 
 def random_held_out(count=30, classes=3, dimensions=4, seed=0, **more):
     rng = np.random.default_rng(seed)
-    before, after, texts = rng.normal(size=(count, dimensions)), rng.normal(size=(count, dimensions)), rng.normal(
-        size=(classes, dimensions))
+    before, after, texts = (
+        rng.normal(size=(count, dimensions)),
+        rng.normal(size=(count, dimensions)),
+        rng.normal(size=(classes, dimensions)),
+    )
     unit = [features / np.linalg.norm(features, axis=1, keepdims=True) for features in (before, after, texts)]
     return make_held_out(np.sort(np.arange(count) % classes), *unit, **more)
 
@@ -35,7 +39,7 @@ def plots(section):
 
 def shown_map(plot):
     """Return the positions of the pictures and of the texts."""
-    axis, = drawn(plot).axes
+    (axis,) = drawn(plot).axes
     pictures, texts = [], []
     for points in axis.collections:
         (texts if points.get_zorder() == 3 else pictures).append(points.get_offsets())
@@ -97,7 +101,7 @@ def test_texts_lie_in_the_middle_of_the_pictures_wherever_they_lay():
 
 def test_main_directions_are_found():
     # Spread of 3 along (0, 1), of 1 along (1, 0): the first coordinate is the second entry, up to its sign.
-    points = np.array([[0., 3.], [0., -3.], [1., 0.], [-1., 0.]])
+    points = np.array([[0.0, 3.0], [0.0, -3.0], [1.0, 0.0], [-1.0, 0.0]])
     assert np.allclose(np.abs(project_pca(points)), [[3, 0], [3, 0], [0, 1], [0, 1]])
     assert np.array_equal(project_pca(points), project_pca(points))
 
@@ -120,15 +124,22 @@ def test_two_pictures_of_one_class_are_enough_for_every_plot():
 
 def test_names_stand_as_they_are_beside_their_texts_and_in_the_legend():
     names = ('<b>&"', '$1_$ to $2', 'a name of many words')
-    axis, = drawn(plots(map_section(random_held_out(class_names=names)))['pca-after']).axes
-    legend, = axis.figure.legends
+    (axis,) = drawn(plots(map_section(random_held_out(class_names=names)))['pca-after']).axes
+    (legend,) = axis.figure.legends
     shown = ['<b>&"', '$1_$ to $2', 'a name…y words']
     assert [text.get_text() for text in legend.get_texts()] == shown
     assert [text.get_text() for text in axis.texts] == shown
     assert not any(text.get_parse_math() for text in [*legend.get_texts(), *axis.texts])
 
 
-@pytest.mark.parametrize('name, shown', [('fourteen signs', 'fourteen signs'), ('capital letter A', 'capita…etter A'),
-                                         ('capital letter B', 'capita…etter B'), ('', '')])
+@pytest.mark.parametrize(
+    'name, shown',
+    [
+        ('fourteen signs', 'fourteen signs'),
+        ('capital letter A', 'capita…etter A'),
+        ('capital letter B', 'capita…etter B'),
+        ('', ''),
+    ],
+)
 def test_long_names_are_cut_so_that_both_ends_tell_them_apart(name, shown):
     assert shorten(name) == shown and len(shorten(name)) <= 14

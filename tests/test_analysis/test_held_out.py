@@ -1,4 +1,5 @@
 """Features and predictions of pictures that were not trained on, and every reason not to have them."""
+
 import copy
 
 import numpy as np
@@ -23,6 +24,7 @@ def loaded(found):
 @pytest.fixture
 def change(found, tmp_path):
     """Returns a function that saves a changed copy of the checkpoint and returns its path."""
+
     def save(**changes):
         content = torch.load(found.checkpoint, weights_only=True)
         for name, value in changes.items():
@@ -73,8 +75,11 @@ def test_of_a_bounded_number_each_class_has_as_many(found, loaded):
 
 def test_another_split_is_refused_since_its_pictures_may_have_been_trained_on(found, loaded):
     model, origin = loaded
-    with pytest.raises(ValueError, match=r'Digits is split otherwise than it was for the training \(split_id '
-                                         r'cd3b589e0d40, the checkpoint says ffffffffffff\)'):
+    with pytest.raises(
+        ValueError,
+        match=r'Digits is split otherwise than it was for the training \(split_id '
+        r'cd3b589e0d40, the checkpoint says ffffffffffff\)',
+    ):
         extract(found.config, model, {**origin, 'split_id': 'f' * 64})
     # Another data set is transfer, and a checkpoint that does not say cannot be compared.
     for other in ({**origin, 'split_id': 'f' * 64, 'dataset_name': 'Letters'}, {}):
@@ -95,13 +100,21 @@ def test_other_classes_than_those_of_the_checkpoint_are_named(found, loaded):
         extract(cfg, *loaded)
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(state_dict=lambda state: None), r'checkpoint changed\.pth has no state_dict'),
-    (dict(state_dict=without('_extra_state')), 'does not say which base model it belongs to'),
-    (dict(state_dict=without('backbone.tuned.proj')),
-     r'checkpoint changed\.pth lacks 1 of the 31 weights of the model, among them backbone\.tuned\.proj'),
-    (dict(state_dict=lambda state: {**state, 'backbone.tuned.proj': torch.zeros(3, 3)}),
-     r'checkpoint changed\.pth: backbone\.tuned\.proj has the shape \(3, 3\), expected \(16, 8\)')])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(state_dict=lambda state: None), r'checkpoint changed\.pth has no state_dict'),
+        (dict(state_dict=without('_extra_state')), 'does not say which base model it belongs to'),
+        (
+            dict(state_dict=without('backbone.tuned.proj')),
+            r'checkpoint changed\.pth lacks 1 of the 31 weights of the model, among them backbone\.tuned\.proj',
+        ),
+        (
+            dict(state_dict=lambda state: {**state, 'backbone.tuned.proj': torch.zeros(3, 3)}),
+            r'checkpoint changed\.pth: backbone\.tuned\.proj has the shape \(3, 3\), expected \(16, 8\)',
+        ),
+    ],
+)
 def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason(found, change, changes, message):
     with pytest.raises(ValueError, match=message):
         load_model(found.config, change(**changes))

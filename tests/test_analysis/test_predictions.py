@@ -1,4 +1,5 @@
 """Alpha, calibration and confusion, computed by hand."""
+
 import numpy as np
 import pytest
 from reported import drawn, lines_of, make_held_out
@@ -9,8 +10,9 @@ from mmpretrain_mps.analysis.predictions import alpha_sweep, prediction_section,
 def predicted(labels, scores):
     """Return pictures with given logits ``(N, C)`` of every branch."""
     features = np.zeros((len(labels), 2))
-    return make_held_out(labels, features, features, np.zeros((np.shape(scores)[1], 2)),
-                         dict.fromkeys(('fused', 'tuned', 'zero_shot'), scores))
+    return make_held_out(
+        labels, features, features, np.zeros((np.shape(scores)[1], 2)), dict.fromkeys(('fused', 'tuned', 'zero_shot'), scores)
+    )
 
 
 def parts(held_out, alpha=0.5):
@@ -20,16 +22,16 @@ def parts(held_out, alpha=0.5):
 
 def sure_of(classes, count=3):
     """Return logits that predict these classes."""
-    return 10. * np.eye(count)[classes]
+    return 10.0 * np.eye(count)[classes]
 
 
 def test_accuracy_over_alpha_is_that_of_the_sum_of_both_branches():
     # Class 0 is true. The sum of the logits of class 0 minus class 1 is a - 3 (1 - a) for the first, -1 for the second.
     held_out = predicted([0, 0], [[0, 0], [0, 0]])
-    held_out.logits.update(tuned=np.array([[1., 0.], [0., 1.]]), zero_shot=np.array([[0., 3.], [0., 1.]]))
+    held_out.logits.update(tuned=np.array([[1.0, 0.0], [0.0, 1.0]]), zero_shot=np.array([[0.0, 3.0], [0.0, 1.0]]))
     sweep = alpha_sweep(held_out)
-    assert sweep == {tenth / 10: 50. if tenth >= 8 else 0. for tenth in range(11)}
-    axis, = drawn(parts(held_out, 0.25)['alpha']).axes
+    assert sweep == {tenth / 10: 50.0 if tenth >= 8 else 0.0 for tenth in range(11)}
+    (axis,) = drawn(parts(held_out, 0.25)['alpha']).axes
     assert list(axis.lines[0].get_ydata()) == list(sweep.values())
     assert [text.get_text() for text in axis.texts] == ['alpha 0.25'] and axis.lines[-1].get_xdata()[0] == 0.25
     assert 'must not be used to select alpha' in parts(held_out)['alpha'].caption
@@ -46,7 +48,7 @@ def test_bins_hold_their_upper_end_and_those_of_few_pictures_are_left_out():
 def test_the_error_of_each_branch_stands_in_the_legend():
     # Six pictures, half of them right, with softmax 0.8 for the predicted class: a gap of 30 points.
     held_out = predicted([0, 0, 0, 1, 1, 1], np.tile([np.log(4), 0], (6, 1)))
-    held_out.logits.update(zero_shot=np.tile([0., 40.], (6, 1)))
+    held_out.logits.update(zero_shot=np.tile([0.0, 40.0], (6, 1)))
     lines = lines_of(parts(held_out)['reliability'])
     assert list(lines) == ['fused, ECE 30.0', 'tuned, ECE 30.0', 'zero-shot, ECE 50.0']
     assert np.allclose(lines['fused, ECE 30.0'][:2], [[80], [50]]) and lines['zero-shot, ECE 50.0'][2] == '--'
@@ -54,7 +56,7 @@ def test_the_error_of_each_branch_stands_in_the_legend():
 
 
 def test_probabilities_of_large_logits_are_numbers():
-    assert predicted([0], [[1000., 0.]]).probabilities('tuned').tolist() == [[1., 0.]]
+    assert predicted([0], [[1000.0, 0.0]]).probabilities('tuned').tolist() == [[1.0, 0.0]]
 
 
 def test_classes_that_are_taken_for_others_are_counted_and_the_worst_come_first():

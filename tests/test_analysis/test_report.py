@@ -1,4 +1,5 @@
 """Reports and plots of the three kinds of folders, as files and in a browser."""
+
 import re
 from pathlib import Path
 
@@ -15,16 +16,23 @@ from mmpretrain_mps.analysis.style import render
 
 KINDS = ('training', 'grid', 'study')
 # Of the texts that show pictures.
-PICTURES = [(text, name) for text in ('README.md', 'docs/evidence.md')
-            for name in re.findall(r'!\[[^]]*\]\(([^)]*\.png)\)', (ROOT / text).read_text(encoding='utf-8'))]
+PICTURES = [
+    (text, name)
+    for text in ('README.md', 'docs/evidence.md')
+    for name in re.findall(r'!\[[^]]*\]\(([^)]*\.png)\)', (ROOT / text).read_text(encoding='utf-8'))
+]
 
 
 @pytest.fixture(scope='module')
 def folders(digits_work_dir, tmp_path_factory):
     """A folder of each kind."""
     parent = tmp_path_factory.mktemp('kinds')
-    results = [cell(shots, seed, 60. + shots + seed, recipe) for shots in (1, 4) for seed in (1, 2)
-               for recipe in ('<b>&"', 'a recipe with a name that is long')]
+    results = [
+        cell(shots, seed, 60.0 + shots + seed, recipe)
+        for shots in (1, 4)
+        for seed in (1, 2)
+        for recipe in ('<b>&"', 'a recipe with a name that is long')
+    ]
     return dict(training=digits_work_dir, grid=make_grid(parent / 'grid', results), study=make_study(parent / 'study'))
 
 
@@ -55,7 +63,7 @@ def test_a_report_needs_nothing_but_itself(files, pages, kind):
     assert not tags & {'script', 'iframe', 'object', 'embed', 'base', 'form'}
     assert [attributes['href'] for attributes in page.attributes('link')] == ['data:,']
     assert not any(name.startswith('on') for _, attributes in page.tags for name in attributes)
-    style, = re.findall(r'<style>(.*?)</style>', files[kind].read_text(encoding='utf-8'), re.S)
+    (style,) = re.findall(r'<style>(.*?)</style>', files[kind].read_text(encoding='utf-8'), re.S)
     assert 'color-scheme' in style and not re.search(r'url\(|@import', style)
     # Nor do the pictures: what they refer to lies in them.
     for image in page.attributes('img'):
@@ -67,16 +75,30 @@ def test_a_report_of_a_training_has_tables_plots_config_and_environment(pages):
     page = pages['training']
     assert page.text.count('Training training') == 2  # title and heading
     assert [section['id'] for section in page.attributes('section')] == [
-        'accuracy', 'training', 'gromov-wasserstein', 'gram', 'maps', 'predictions', 'drift', 'separability',
-        'checkpoint', 'config', 'environment']
+        'accuracy',
+        'training',
+        'gromov-wasserstein',
+        'gram',
+        'maps',
+        'predictions',
+        'drift',
+        'separability',
+        'checkpoint',
+        'config',
+        'environment',
+    ]
     assert len(page.attributes('img')) == 21 and len(page.attributes('table')) == 7
     assert 'gram_loss=' in page.text and 'What the checkpoint says of itself' in page.text
     assert 'Of the training, from its log' in page.text and 'Versions that made this report' in page.text
 
 
-@pytest.mark.parametrize('kind, title, names', [
-    ('grid', 'Grid grid', ['cells', 'accuracy', 'curves', 'recipes', 'separability', 'config', 'environment']),
-    ('study', 'A study', ['claims', 'comparison', 'shots-1', 'shots-4', 'selection', 'config', 'environment'])])
+@pytest.mark.parametrize(
+    'kind, title, names',
+    [
+        ('grid', 'Grid grid', ['cells', 'accuracy', 'curves', 'recipes', 'separability', 'config', 'environment']),
+        ('study', 'A study', ['claims', 'comparison', 'shots-1', 'shots-4', 'selection', 'config', 'environment']),
+    ],
+)
 def test_a_report_of_a_grid_or_a_study_has_its_sections(pages, kind, title, names):
     page = pages[kind]
     assert page.text.count(title) == 2
@@ -84,7 +106,7 @@ def test_a_report_of_a_grid_or_a_study_has_its_sections(pages, kind, title, name
     assert page.attributes('img') and page.attributes('table')
 
 
-@pytest.mark.parametrize('kind, shown', [('training', CLASS_NAMES), ('grid', ('<b>&"', )), ('study', ('CE & <MAR>', ))])
+@pytest.mark.parametrize('kind, shown', [('training', CLASS_NAMES), ('grid', ('<b>&"',)), ('study', ('CE & <MAR>',))])
 def test_names_with_signs_of_html_are_shown_as_they_are(pages, kind, shown):
     assert all(name in pages[kind].text for name in shown)
     assert not any(tag in ('b', 'mar') for tag, _ in pages[kind].tags)
@@ -107,13 +129,12 @@ def test_equal_folders_give_equal_reports(contents, files, kind):
 @pytest.mark.parametrize('kind', KINDS)
 def test_nothing_in_a_plot_is_cut_off_by_its_edge(contents, kind):
     plots = plots_of(contents[kind][1])
-    assert {plot.name: rim(render(plot, 'light', 'png')) for plot in plots} == {
-        plot.name: {(255, 255, 255)} for plot in plots}
+    assert {plot.name: rim(render(plot, 'light', 'png')) for plot in plots} == {plot.name: {(255, 255, 255)} for plot in plots}
 
 
 def test_nothing_in_the_plots_of_a_real_study_is_cut_off_by_its_edge():
     for plot in plots_of(sections_of(flags(ROOT / 'results' / 'digits_study'))[1]):
-        assert rim(render(plot, 'dark', 'png')) == {(0x16, 0x19, 0x1d)}
+        assert rim(render(plot, 'dark', 'png')) == {(0x16, 0x19, 0x1D)}
 
 
 @pytest.mark.parametrize('text, name', PICTURES)
@@ -123,8 +144,12 @@ def test_the_plots_of_the_texts_are_there_and_whole(text, name):
 
 def test_plots_are_written_for_both_screens_as_pictures_and_as_drawings(folders, tmp_path):
     first, second = (write_plots(flags(folders['study'], out=str(tmp_path / name))) for name in 'ab')
-    names = [f'{name}-{style}.{extension}' for name in ('study-shots', 'study-differences', 'study-trade-off')
-             for style in ('light', 'dark') for extension in ('png', 'svg')]
+    names = [
+        f'{name}-{style}.{extension}'
+        for name in ('study-shots', 'study-differences', 'study-trade-off')
+        for style in ('light', 'dark')
+        for extension in ('png', 'svg')
+    ]
     assert [file.name for file in first] == names and {file.parent for file in first} == {tmp_path / 'a'}
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
     assert sorted(path.name for path in (tmp_path / 'a').iterdir()) == sorted(names)  # nothing half written is left
@@ -159,24 +184,34 @@ def test_the_name_in_the_title_is_that_of_the_folder_also_from_within(folders, m
     assert sections_of(flags('.'))[0] == 'Grid grid'
 
 
-@pytest.mark.parametrize('given, error, message', [
-    (dict(folder='nowhere'), FileNotFoundError, r'folder nowhere does not exist \(looked from '),
-    (dict(folder='file'), NotADirectoryError, 'file is a file; expected the folder of a training, a grid or a study'),
-    (dict(folder='empty'), ValueError, 'empty is neither the work directory of a training .* nor the folder of a grid '
-                                       '.* or study'),
-    (dict(folder='training', max_pictures=1), ValueError, '--max-pictures is 1, expected 2 or more'),
-    (dict(folder='training', checkpoint='gone.pth'), FileNotFoundError, r'checkpoint gone\.pth does not exist'),
-    (dict(folder='grid', checkpoint='x.pth'), ValueError, '--checkpoint is for the work directory of a training, but '
-                                                          'grid holds a grid'),
-    (dict(folder='study', checkpoint='x.pth'), ValueError, 'but study holds a study'),
-    (dict(folder='broken_grid'), ValueError, r'results\.json is no JSON'),
-    (dict(folder='broken_study'), ValueError, r'study\.json has the format None')])
+@pytest.mark.parametrize(
+    'given, error, message',
+    [
+        (dict(folder='nowhere'), FileNotFoundError, r'folder nowhere does not exist \(looked from '),
+        (dict(folder='file'), NotADirectoryError, 'file is a file; expected the folder of a training, a grid or a study'),
+        (
+            dict(folder='empty'),
+            ValueError,
+            'empty is neither the work directory of a training .* nor the folder of a grid .* or study',
+        ),
+        (dict(folder='training', max_pictures=1), ValueError, '--max-pictures is 1, expected 2 or more'),
+        (dict(folder='training', checkpoint='gone.pth'), FileNotFoundError, r'checkpoint gone\.pth does not exist'),
+        (
+            dict(folder='grid', checkpoint='x.pth'),
+            ValueError,
+            '--checkpoint is for the work directory of a training, but grid holds a grid',
+        ),
+        (dict(folder='study', checkpoint='x.pth'), ValueError, 'but study holds a study'),
+        (dict(folder='broken_grid'), ValueError, r'results\.json is no JSON'),
+        (dict(folder='broken_study'), ValueError, r'study\.json has the format None'),
+    ],
+)
 def test_what_cannot_be_looked_at_is_refused_with_a_reason(tmp_path, monkeypatch, given, error, message):
     monkeypatch.chdir(tmp_path)
     Path('file').write_text('')
     Path('empty').mkdir()
-    write_records('training', dict(step=1, iter=1, loss=1.))
-    make_grid(Path('grid'), [cell(1, 1, 70.)])
+    write_records('training', dict(step=1, iter=1, loss=1.0))
+    make_grid(Path('grid'), [cell(1, 1, 70.0)])
     make_study(Path('study'))
     for name, file, text in (('broken_grid', 'results.json', '{'), ('broken_study', 'study.json', '{}')):
         Path(name).mkdir()
@@ -214,7 +249,8 @@ def test_a_browser_shows_every_picture_in_its_scheme_and_complains_of_nothing(br
     for scheme, width in (('light', 1400), ('dark', 360)):
         browser_page.show(files[kind].as_uri(), width, 900, scheme)
         pictures = browser_page.evaluate(
-            '[...document.images].map(image => [image.complete && image.naturalWidth > 0, image.currentSrc])')
+            '[...document.images].map(image => [image.complete && image.naturalWidth > 0, image.currentSrc])'
+        )
         assert pictures and all(complete for complete, _ in pictures)
         shown[scheme] = [address for _, address in pictures]
         # Wide tables scroll in their own place: a page that scrolls sideways cannot be read on a phone.

@@ -1,4 +1,5 @@
 """The sections about a training: of a whole work directory, and of one that lacks whatever it can lack."""
+
 import shutil
 
 import pytest
@@ -10,8 +11,19 @@ from mmpretrain_mps.analysis.contents import Listing, Missing, Table, plots_of
 from mmpretrain_mps.analysis.run import run_sections
 from mmpretrain_mps.analysis.work_dir import read_work_dir
 
-SECTIONS = ['accuracy', 'training', 'gromov-wasserstein', 'gram', 'maps', 'predictions', 'drift', 'separability',
-            'checkpoint', 'config', 'environment']
+SECTIONS = [
+    'accuracy',
+    'training',
+    'gromov-wasserstein',
+    'gram',
+    'maps',
+    'predictions',
+    'drift',
+    'separability',
+    'checkpoint',
+    'config',
+    'environment',
+]
 
 
 def sections(folder, **options):
@@ -32,6 +44,7 @@ def whole(digits_work_dir):
 @pytest.fixture
 def no_model(monkeypatch):
     """Nothing may be loaded or computed."""
+
     def never(*_):
         raise AssertionError('no model was to be run')
 
@@ -43,7 +56,8 @@ def test_a_whole_work_directory_lacks_nothing_but_the_set_that_its_test_skipped(
     notices = [part.text for section in whole.values() for part in section.parts if isinstance(part, Missing)]
     assert notices == texts_of(whole['accuracy']) and len(notices) == 1
     assert {name: len(plots_of([section])) for name, section in whole.items() if plots_of([section])} == dict(
-        training=5, **{'gromov-wasserstein': 2}, gram=3, maps=4, predictions=3, drift=1, separability=3)
+        training=5, **{'gromov-wasserstein': 2}, gram=3, maps=4, predictions=3, drift=1, separability=3
+    )
     assert notices[0].startswith('textures was skipped in the test: ') and 'does not exist' in notices[0]
 
 
@@ -55,21 +69,26 @@ def test_figures_of_the_test_and_those_of_this_report_stand_side_by_side(whole, 
     assert [row[0] for row in tested.rows[2:]] == ['mean of targets', 'mean of all']
     assert all(len(row) == len(tested.headings) for row in tested.rows)
     assert 'epoch_2.pth, in percent, on the test split of Digits: 20 pictures of 899, equally many of each class' in (
-        computed.caption)
+        computed.caption
+    )
     assert [row[0] for row in computed.rows] == ['fused', 'tuned', 'zero-shot']
 
 
 def test_the_checkpoint_says_what_it_was_trained_on(whole, digits_work_dir):
     rows = dict(tables(whole['checkpoint'])[0].rows)
     assert (rows['file'], rows['epoch'], rows['trained on: dataset_name'], rows['trained on: num_shots']) == (
-        'epoch_2.pth', '2', 'Digits', '1')
+        'epoch_2.pth',
+        '2',
+        'Digits',
+        '1',
+    )
     assert rows['class names'] == ', '.join(CLASS_NAMES) and rows['base: architecture'].startswith('local-dir:')
     state = torch.load(digits_work_dir / 'epoch_2.pth', weights_only=True)['state_dict']
     assert rows['numbers in its state'] == f'{sum(value.numel() for value in state.values()):,}'
 
 
 def test_config_and_both_environments_are_shown(whole):
-    listing, = whole['config'].parts
+    (listing,) = whole['config'].parts
     assert isinstance(listing, Listing) and 'GromovWassersteinDistance' in listing.text
     of_training, here = tables(whole['environment'])
     assert dict(of_training.rows)['PyTorch'] and dict(here.rows)['torch'] == torch.__version__.partition('+')[0]
@@ -97,26 +116,29 @@ def test_without_a_checkpoint_everything_else_is_shown(digits_work_dir, tmp_path
 
 @pytest.mark.usefixtures('no_model')
 def test_of_a_log_alone_everything_that_is_missing_is_named(tmp_path):
-    found = sections(write_records(tmp_path, dict(step=1, iter=1, lr=.1, loss=1.)))
+    found = sections(write_records(tmp_path, dict(step=1, iter=1, lr=0.1, loss=1.0)))
     name = tmp_path.name
     assert texts_of(found['accuracy'])[0].startswith('No test has been run in this folder')
-    assert texts_of(found['maps']) == [f'Not shown: there is no config (*.py) in {name}; there is no checkpoint '
-                                       f'(*.pth) in {name}; name one by --checkpoint']
+    assert texts_of(found['maps']) == [
+        f'Not shown: there is no config (*.py) in {name}; there is no checkpoint (*.pth) in {name}; name one by --checkpoint'
+    ]
     assert texts_of(found['config']) == [f'No config: there is no config (*.py) in {name}.']
     assert texts_of(found['separability'])[0].startswith('Neither a test nor a validation has logged figures sep')
     assert texts_of(found['environment']) == [
-        f"Nothing is known of the training's machine: there is no log (*/*.log) in {name} that describes the machine."]
+        f"Nothing is known of the training's machine: there is no log (*/*.log) in {name} that describes the machine."
+    ]
     assert [plot.name for plot in plots_of(found.values())] == ['losses', 'learning-rate']
 
 
-@pytest.mark.parametrize('name, change', [
-    ('broken', lambda path: path.write_bytes(path.read_bytes()[:500])),
-    ('list', lambda path: torch.save([1], path))])
+@pytest.mark.parametrize(
+    'name, change',
+    [('broken', lambda path: path.write_bytes(path.read_bytes()[:500])), ('list', lambda path: torch.save([1], path))],
+)
 def test_a_checkpoint_that_cannot_be_read_stops_nothing_else(digits_work_dir, tmp_path, name, change):
     folder = copy_of(digits_work_dir, tmp_path, '*/*', 'epoch_2.pth')
     change(folder / 'epoch_2.pth')
     found = sections(folder)
-    reason, = texts_of(found['checkpoint'])
+    (reason,) = texts_of(found['checkpoint'])
     assert 'epoch_2.pth' in reason and texts_of(found['gram']) == [f'Not shown: {reason}']
     assert len(plots_of(found.values())) == 10
 

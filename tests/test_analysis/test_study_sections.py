@@ -19,10 +19,18 @@ def test_a_report_of_a_study_has_claims_comparison_figures_and_selection(folder)
     title, sections = sections_of(flags(folder))
     assert title == 'A study'
     assert [section.name for section in sections] == [
-        'claims', 'comparison', 'shots-1', 'shots-4', 'selection', 'config', 'environment']
+        'claims',
+        'comparison',
+        'shots-1',
+        'shots-4',
+        'selection',
+        'config',
+        'environment',
+    ]
     table = sections[0].parts[1]
-    assert table.rows == [['alignment helps', 'holds', number, '+2.00 ± 0.00', 'CE & MAR against cross-entropy: digits']
-                          for number in ('1', '4')]
+    assert table.rows == [
+        ['alignment helps', 'holds', number, '+2.00 ± 0.00', 'CE & MAR against cross-entropy: digits'] for number in ('1', '4')
+    ]
     assert [plot.name for plot in plots_of(sections)] == ['study-shots', 'study-differences', 'study-trade-off']
     assert sections[4].parts[1].rows[1] == ['cross-entropy', 'lr 2', '60.00', 'chosen']
 
@@ -31,8 +39,10 @@ def test_tables_are_computed_from_the_runs(folder):
     study = read_study_results(folder)
     # Seeds give 65 and 66: mean 65.5, standard deviation 0.71.
     assert figures_table(study, 4).rows == [
-        ['zero-shot', '60.00', '-'], ['cross-entropy', '65.50 ± 0.71', '70.00 ± 0.00'],
-        ['CE & MAR', '67.50 ± 0.71', '72.00 ± 0.00']]
+        ['zero-shot', '60.00', '-'],
+        ['cross-entropy', '65.50 ± 0.71', '70.00 ± 0.00'],
+        ['CE & MAR', '67.50 ± 0.71', '72.00 ± 0.00'],
+    ]
     assert differences_table(study, 4).rows == [['CE & MAR', '+2.00 ± 0.00', '+2.00 ± 0.00']]
 
 
@@ -48,13 +58,13 @@ def test_a_study_with_one_number_of_shots_and_no_claims_has_what_there_is(folder
     study = read_study_results(folder)
     study['summary'] = [row for row in study['summary'] if row['shots'] == 4]
     study = {**study, 'claims': [], 'trade_off': []}
-    assert [section.name for section in study_sections(study)] == ['comparison', 'shots-4', 'selection', 'config',
-                                                                    'environment']
+    assert [section.name for section in study_sections(study)] == ['comparison', 'shots-4', 'selection', 'config', 'environment']
     assert [plot.name for plot in study_plots(study)] == ['study-differences']
 
 
-@pytest.mark.parametrize('text, message', [('{', 'is no JSON'), ('{"format": "x"}', "has the format 'x', expected"),
-                                           ('[]', "has the format 'list'")])
+@pytest.mark.parametrize(
+    'text, message', [('{', 'is no JSON'), ('{"format": "x"}', "has the format 'x', expected"), ('[]', "has the format 'list'")]
+)
 def test_what_is_no_study_is_said(tmp_path, text, message):
     (tmp_path / 'study.json').write_text(text)
     with pytest.raises(ValueError, match=message):
@@ -73,18 +83,18 @@ def plots(study):
 def test_the_curves_show_the_baseline_and_what_claims_are_about(folder):
     lines = lines_of(plots(read_study_results(folder))['study-shots'])
     assert lines['cross-entropy'][:2] == ([0, 1], [62.5, 65.5]) and lines['CE & MAR'][:2] == ([0, 1], [64.5, 67.5])
-    assert lines['zero-shot'] == ([0, 1], [60., 60.], '--')
+    assert lines['zero-shot'] == ([0, 1], [60.0, 60.0], '--')
 
 
 def test_differences_are_drawn_with_their_intervals_from_the_first_method_down(tmp_path):
     study = read_study_results(make_study(tmp_path))
     study['choices']['other'] = dict(study['choices']['mar'], label='another')
     # Seeds differ by 1 and 3 from cross-entropy: mean 2, interval 2 -+ 12.7062 * 1.
-    study['cells'] += [cell(4, seed, 65. + seed + gain, 'other', symbols=70.) for seed, gain in ((1, 0.), (2, 2.))]
-    axis, = drawn(plots(study)['study-differences']).axes
+    study['cells'] += [cell(4, seed, 65.0 + seed + gain, 'other', symbols=70.0) for seed, gain in ((1, 0.0), (2, 2.0))]
+    (axis,) = drawn(plots(study)['study-differences']).axes
     assert [label.get_text() for label in axis.get_yticklabels()] == ['another', 'CE & <MAR>']
     shown = {container.lines[0].get_ydata()[0]: container for container in axis.containers}
-    assert [shown[place].lines[0].get_xdata()[0] for place in (1, 0)] == pytest.approx([2., 2.])
+    assert [shown[place].lines[0].get_xdata()[0] for place in (1, 0)] == pytest.approx([2.0, 2.0])
     low, high = shown[0].lines[2][0].get_segments()[0][:, 0]
     assert (low, high) == pytest.approx((2 - 12.7062, 2 + 12.7062), abs=1e-3)
 
@@ -94,7 +104,7 @@ def test_methods_without_both_figures_are_left_out_of_the_trade_off(folder):
     for result in study['cells']:
         if result['recipe'] == 'mar':
             del result['metrics']['symbols']
-    axis, = drawn(plots(study)['study-trade-off']).axes
+    (axis,) = drawn(plots(study)['study-trade-off']).axes
     assert list(axis.get_legend_handles_labels()[1]) == ['zero-shot', 'cross-entropy']
     assert (axis.get_xlabel(), axis.get_ylabel()) == ('digits', 'symbols')
     assert figures_table(study, 4).rows[2] == ['CE & MAR', '67.50 ± 0.71', '-']

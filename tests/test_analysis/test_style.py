@@ -1,4 +1,5 @@
 """How plots look: legible, inside their figure, and always the same."""
+
 import matplotlib
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ LONG = 'a title that has many more words than there is room for in one line of a
 
 def contrast(first, second):
     """Return the ratio of luminances that WCAG defines."""
+
     def luminance(colour):
-        channels = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055)**2.4 for value in to_rgb(colour)]
+        channels = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in to_rgb(colour)]
         return np.dot((0.2126, 0.7152, 0.0722), channels)
 
     high, low = sorted((luminance(first), luminance(second)), reverse=True)
@@ -73,7 +75,7 @@ def test_dollars_are_dollars():
 
 def test_markers_are_left_out_where_they_would_hide_the_line():
     def marker(count):
-        axis, = drawn(Plot('x', 'x', lambda: draw_lines('x', 'x', 'y', [Line('', range(count), range(count), 0)]))).axes
+        (axis,) = drawn(Plot('x', 'x', lambda: draw_lines('x', 'x', 'y', [Line('', range(count), range(count), 0)]))).axes
         return axis.lines[0].get_marker()
 
     assert marker(MARKED_POINTS) == 'o' and marker(MARKED_POINTS + 1) == ''
@@ -81,7 +83,7 @@ def test_markers_are_left_out_where_they_would_hide_the_line():
 
 def test_whole_numbers_have_whole_ticks_and_names_stand_at_their_places():
     def ticks(x, names=None):
-        axis, = draw_lines('x', 'x', 'y', [Line('', x, [0] * len(x), 0)], names).axes
+        (axis,) = draw_lines('x', 'x', 'y', [Line('', x, [0] * len(x), 0)], names).axes
         axis.figure.draw_without_rendering()
         return axis
 
@@ -92,8 +94,8 @@ def test_whole_numbers_have_whole_ticks_and_names_stand_at_their_places():
 
 
 def test_intervals_are_drawn_where_they_are_given():
-    lines = [Line('with', [1], [5.], 0, half_widths=[2.]), Line('without', [1], [5.], 1)]
-    axis, = draw_lines('x', 'x', 'y', lines).axes
+    lines = [Line('with', [1], [5.0], 0, half_widths=[2.0]), Line('without', [1], [5.0], 1)]
+    (axis,) = draw_lines('x', 'x', 'y', lines).axes
     bars = [container.has_yerr for container in axis.containers]
     assert bars == [True, False]
     low, high = axis.containers[0].lines[2][0].get_segments()[0][:, 1]

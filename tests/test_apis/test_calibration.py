@@ -1,4 +1,5 @@
 """Temperature, threshold and prediction sets, by hand-computed values and what they promise."""
+
 from unittest import mock
 
 import numpy as np
@@ -81,5 +82,8 @@ def test_a_classifier_is_calibrated_on_held_out_pictures(tmp_path):
     classifier.save(tmp_path / 'model.pth')
     loaded = FewShotClassifier.load(tmp_path / 'model.pth', verbose=0)
     assert (loaded.temperature_, loaded.threshold_, loaded.conformal_level_) == (
-        classifier.temperature_, classifier.threshold_, classifier.conformal_level_)
+        classifier.temperature_,
+        classifier.threshold_,
+        classifier.conformal_level_,
+    )
     np.testing.assert_array_equal(loaded.predict_proba(pictures), after)

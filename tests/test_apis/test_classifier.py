@@ -1,4 +1,5 @@
 """FewShotClassifier: the conventions of scikit-learn, and the numbers of the tools."""
+
 import pickle
 from pathlib import Path
 from unittest import mock
@@ -55,13 +56,26 @@ def paths_of(folder):
     return paths, [Path(path).parent.name for path in paths]
 
 
-@pytest.mark.parametrize('method, settings', [
-    ('mps', dict(train_cfg__max_epochs=2)), ('linear_probe', {}), ('tip_adapter', dict(train_cfg__passes=2)),
-    ('promptsrc', dict(train_cfg__max_epochs=2, default_hooks__epoch_average__weights__mean=1))])
+@pytest.mark.parametrize(
+    'method, settings',
+    [
+        ('mps', dict(train_cfg__max_epochs=2)),
+        ('linear_probe', {}),
+        ('tip_adapter', dict(train_cfg__passes=2)),
+        ('promptsrc', dict(train_cfg__max_epochs=2, default_hooks__epoch_average__weights__mean=1)),
+    ],
+)
 def test_weights_and_logits_are_those_of_the_tools(folder, tmp_path, method, settings):
-    config, options = CONFIG_FOLDER / 'mps_mini_16shot_custom.py', [
-        'architecture=mps-mini',
-        f'data_root={folder}', 'num_shots=4', 'seed=3', *(f"{name.replace('__', '.')}={value}" for name, value in settings.items())]
+    config, options = (
+        CONFIG_FOLDER / 'mps_mini_16shot_custom.py',
+        [
+            'architecture=mps-mini',
+            f'data_root={folder}',
+            'num_shots=4',
+            'seed=3',
+            *(f'{name.replace("__", ".")}={value}' for name, value in settings.items()),
+        ],
+    )
     flags = ('--method', method, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
     assert call(ROOT / 'tools' / 'train.py', config, *flags) == 0
     checkpoint = (tmp_path / 'run' / 'last_checkpoint').read_text()
@@ -88,11 +102,17 @@ def test_weights_and_logits_are_those_of_the_tools(folder, tmp_path, method, set
 def test_paths_pictures_and_arrays_are_the_same_pictures(folder, fitted):
     paths, _ = paths_of(folder / 'test')
     expected = fitted.predict_proba(paths)
-    for pictures in ([Image.open(path) for path in paths], [np.array(Image.open(path)) for path in paths],
-                     np.stack([np.array(Image.open(path)) for path in paths]), [Path(path).read_bytes() for path in paths]):
+    for pictures in (
+        [Image.open(path) for path in paths],
+        [np.array(Image.open(path)) for path in paths],
+        np.stack([np.array(Image.open(path)) for path in paths]),
+        [Path(path).read_bytes() for path in paths],
+    ):
         np.testing.assert_array_equal(fitted.predict_proba(pictures), expected)
     assert fitted.predict(paths[0]) == fitted.predict([paths[0]]) == fitted.classes_[expected[0].argmax()]
-    trained = make(shots=4, **SHORT).fit([Image.open(path) for path in paths_of(folder / 'train')[0]], paths_of(folder / 'train')[1])
+    trained = make(shots=4, **SHORT).fit(
+        [Image.open(path) for path in paths_of(folder / 'train')[0]], paths_of(folder / 'train')[1]
+    )
     np.testing.assert_array_equal(trained.predict_proba(paths), expected)
 
 
@@ -159,39 +179,51 @@ def test_templates_and_random_numbers(folder):
     torch.manual_seed(5)
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
     classifier = make('linear_probe').fit(*paths_of(folder / 'train'), templates=['a handwritten {}.'])
-    assert classifier.model_.templates == ('a handwritten {}.', )
+    assert classifier.model_.templates == ('a handwritten {}.',)
     assert (np.random.get_state()[1] == before[0]).all() and torch.equal(torch.get_rng_state(), before[1])
 
 
 PICTURE = np.zeros((8, 8), np.uint8)
 
 
-@pytest.mark.parametrize('method, settings, arguments, message', [
-    ('mps', {}, ([], []), 'there are no pictures: the list is empty'),
-    ('mps', {}, (), "there are no pictures: fit(pictures, labels) tunes by 'mps'"),
-    ('mps', {}, ([PICTURE] * 2, ['one', 'one']), 'there is one class alone, one'),
-    ('mps', {}, ([PICTURE] * 3, ['one', 'two']), 'there are 3 pictures but labels of the shape (2,)'),
-    ('mps', {}, ([PICTURE] * 2, [0, 1]), 'the labels are numbers (0, 1), but CLIP reads names'),
-    ('mps', {}, ([PICTURE] * 2, [0, 1], ['one']), 'class_names has no name for the labels 1'),
-    ('mps', {}, ([PICTURE, 3.5], ['one', 'two']), 'picture 1 is a float, expected a path'),
-    ('mps', {}, ([PICTURE.astype(float), PICTURE], ['one', 'two']), 'picture 0 (an array of float64 was found'),
-    ('mps', {}, (['{broken}', PICTURE], ['one', 'two']), 'broken.png (content of no picture)'),
-    ('mps', {}, (['nowhere.png', PICTURE], ['one', 'two']), 'nowhere.png'),
-    ('mps', {}, ('{one}', ), "one class alone, 'one'; expected two or more"),
-    ('mps', {}, ('{empty}', ), 'there is no class folder'),
-    ('mps', {}, ([PICTURE] * 2, ['one', 'tabby']), "no meaning for 'tabby'"),
-    ('coup', {}, ([PICTURE] * 2, ['one', 'two']), "there is no method 'coup': expected one of amu_tuning, clip_adapter"),
-    ('mps', dict(trian_cfg__max_epochs=1), ([PICTURE] * 2, ['one', 'two']), "a setting names what the config does not have: "
-     "'trian_cfg.max_epochs' (did you mean 'train_cfg' or"),
-    ('mps', dict(model__head__alpah=1), ([PICTURE] * 2, ['one', 'two']), "takes no 'alpah'"),
-    ('mps', dict(seed=-1), ([PICTURE] * 2, ['one', 'two']), 'seed is -1')])
+@pytest.mark.parametrize(
+    'method, settings, arguments, message',
+    [
+        ('mps', {}, ([], []), 'there are no pictures: the list is empty'),
+        ('mps', {}, (), "there are no pictures: fit(pictures, labels) tunes by 'mps'"),
+        ('mps', {}, ([PICTURE] * 2, ['one', 'one']), 'there is one class alone, one'),
+        ('mps', {}, ([PICTURE] * 3, ['one', 'two']), 'there are 3 pictures but labels of the shape (2,)'),
+        ('mps', {}, ([PICTURE] * 2, [0, 1]), 'the labels are numbers (0, 1), but CLIP reads names'),
+        ('mps', {}, ([PICTURE] * 2, [0, 1], ['one']), 'class_names has no name for the labels 1'),
+        ('mps', {}, ([PICTURE, 3.5], ['one', 'two']), 'picture 1 is a float, expected a path'),
+        ('mps', {}, ([PICTURE.astype(float), PICTURE], ['one', 'two']), 'picture 0 (an array of float64 was found'),
+        ('mps', {}, (['{broken}', PICTURE], ['one', 'two']), 'broken.png (content of no picture)'),
+        ('mps', {}, (['nowhere.png', PICTURE], ['one', 'two']), 'nowhere.png'),
+        ('mps', {}, ('{one}',), "one class alone, 'one'; expected two or more"),
+        ('mps', {}, ('{empty}',), 'there is no class folder'),
+        ('mps', {}, ([PICTURE] * 2, ['one', 'tabby']), "no meaning for 'tabby'"),
+        ('coup', {}, ([PICTURE] * 2, ['one', 'two']), "there is no method 'coup': expected one of amu_tuning, clip_adapter"),
+        (
+            'mps',
+            dict(trian_cfg__max_epochs=1),
+            ([PICTURE] * 2, ['one', 'two']),
+            "a setting names what the config does not have: 'trian_cfg.max_epochs' (did you mean 'train_cfg' or",
+        ),
+        ('mps', dict(model__head__alpah=1), ([PICTURE] * 2, ['one', 'two']), "takes no 'alpah'"),
+        ('mps', dict(seed=-1), ([PICTURE] * 2, ['one', 'two']), 'seed is -1'),
+    ],
+)
 def test_each_mistake_is_one_clear_message(tmp_path, method, settings, arguments, message):
     (tmp_path / 'broken.png').write_text('no picture')
     write_pictures(tmp_path / 'one', 4, names=['one'])
     (tmp_path / 'empty').mkdir()
     names = dict(broken=tmp_path / 'broken.png', one=tmp_path / 'one', empty=tmp_path / 'empty')
-    arguments = [part.format(**names) if isinstance(part, str) else [
-        item.format(**names) if isinstance(item, str) else item for item in part] for part in arguments]
+    arguments = [
+        part.format(**names)
+        if isinstance(part, str)
+        else [item.format(**names) if isinstance(item, str) else item for item in part]
+        for part in arguments
+    ]
     with pytest.raises((ValueError, FileNotFoundError)) as raised:
         make(method, **settings).fit(*arguments)
     assert message in str(raised.value)

@@ -1,4 +1,5 @@
 """Every method by its name: fitted on a few pictures, saved, loaded, exported, given further classes where it can take them."""
+
 from unittest import mock
 
 import numpy as np
@@ -12,15 +13,26 @@ from mmpretrain_mps.utils.methods import method_names
 SHORT = dict(train_cfg__max_epochs=1)
 SETTINGS = {
     'amu_tuning': dict(SHORT, train_cfg__search=None),
-    'clip_lora': dict(train_cfg__max_iters=1), 'linear_probe': {}, 'tac': dict(SHORT, model__num_clusters=2),
-    'tip_adapter': dict(train_cfg__passes=1), 'tip_adapter_f': dict(SHORT, train_cfg__passes=1), 'zero_shot': {}}
+    'clip_lora': dict(train_cfg__max_iters=1),
+    'linear_probe': {},
+    'tac': dict(SHORT, model__num_clusters=2),
+    'tip_adapter': dict(train_cfg__passes=1),
+    'tip_adapter_f': dict(SHORT, train_cfg__passes=1),
+    'zero_shot': {},
+}
 # They have learned something of each class.
 OF_CLASSES = ('amu_tuning', 'linear_probe')
 # What they compute beside a plain CLIP and a linear layer.
 NOT_PLAIN = {
-    'amu_tuning': 'a second network', 'clip_adapter': 'its adapter, a network', 'ivlp': 'its prompt vectors',
-    'mps': r'its adapters run beside the blocks 4 to 7 .*=\(8, 0, 4\) it has none', 'promptsrc': 'its prompt vectors',
-    'tac': 'its prompt vectors', 'tip_adapter': 'its memory', 'tip_adapter_f': 'its memory'}
+    'amu_tuning': 'a second network',
+    'clip_adapter': 'its adapter, a network',
+    'ivlp': 'its prompt vectors',
+    'mps': r'its adapters run beside the blocks 4 to 7 .*=\(8, 0, 4\) it has none',
+    'promptsrc': 'its prompt vectors',
+    'tac': 'its prompt vectors',
+    'tip_adapter': 'its memory',
+    'tip_adapter_f': 'its memory',
+}
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -19,12 +19,23 @@ def trained(tmp_path_factory):
     architecture = save_tiny_clip(folder / 'clip')
     model = shake(MPSCLIPClassifier(architecture, None, class_names=NAMES), scale=0.3).eval()
     torch.save(dict(meta={}, state_dict=model.state_dict()), folder / 'epoch_1.pth')
-    cfg = Config(dict(
-        default_scope='mmpretrain', custom_imports=dict(imports=['mmpretrain_mps'], allow_failed_imports=False),
-        model=dict(type='MPSCLIPClassifier', architecture=architecture, pretrained=None),
-        test_dataloader=dict(dataset=dict(type='Digits', pipeline=[
-            dict(type='LoadRGBImage'), dict(type='CLIPTestTransform', architecture=architecture, pretrained=None),
-            dict(type='PackInputs')]))))
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            custom_imports=dict(imports=['mmpretrain_mps'], allow_failed_imports=False),
+            model=dict(type='MPSCLIPClassifier', architecture=architecture, pretrained=None),
+            test_dataloader=dict(
+                dataset=dict(
+                    type='Digits',
+                    pipeline=[
+                        dict(type='LoadRGBImage'),
+                        dict(type='CLIPTestTransform', architecture=architecture, pretrained=None),
+                        dict(type='PackInputs'),
+                    ],
+                )
+            ),
+        )
+    )
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     pixels[..., 0] //= 4  # red and blue must not be exchanged unnoticed
     Image.fromarray(pixels).save(folder / 'picture.png')
@@ -42,14 +53,14 @@ def test_paths_bytes_and_arrays_give_the_models_own_scores(trained):
     classify = MPSInferencer(cfg, checkpoint)
     expected = scores_of(model, pixels)
     for picture in (str(path), path, path.read_bytes(), pixels, Image.open(path), Image.fromarray(pixels)):
-        result, = classify([picture])
+        (result,) = classify([picture])
         np.testing.assert_allclose(result['pred_scores'], expected, rtol=1e-4, atol=1e-6)
         assert result['pred_class'] == NAMES[int(expected.argmax())]
 
 
 def test_mmpretrains_own_inferencer_and_get_model_work_too(trained):
     cfg, checkpoint, model, path, pixels = trained
-    result, = ImageClassificationInferencer(cfg, checkpoint)(str(path))
+    (result,) = ImageClassificationInferencer(cfg, checkpoint)(str(path))
     np.testing.assert_allclose(result['pred_scores'], scores_of(model, pixels), rtol=1e-4, atol=1e-6)
     loaded = get_model(cfg, pretrained=checkpoint).eval()
     assert loaded.class_names == NAMES
@@ -59,7 +70,7 @@ def test_mmpretrains_own_inferencer_and_get_model_work_too(trained):
 def test_classes_can_be_swapped_for_others(trained):
     cfg, checkpoint, _, path, _ = trained
     classify = MPSInferencer(cfg, checkpoint, class_names=['wolf', 'cat'], templates=['one {}'])
-    result, = classify(str(path))
+    (result,) = classify(str(path))
     assert result['pred_class'] in ('wolf', 'cat') and len(result['pred_scores']) == 2
     classify.set_classes(['a', 'b', 'c', 'd'])
     assert len(classify(str(path))[0]['pred_scores']) == 4
@@ -84,16 +95,20 @@ def with_config(trained, tmp_path_factory):
 
 def test_a_checkpoint_alone_is_enough(trained, with_config, tmp_path):
     cfg, checkpoint, _, path, pixels = trained
-    result, = MPSInferencer(with_config)(path)
+    (result,) = MPSInferencer(with_config)(path)
     np.testing.assert_array_equal(result['pred_scores'], MPSInferencer(cfg, checkpoint)(path)[0]['pred_scores'])
     with pytest.raises(ValueError, match='does not hold the config that it was trained with; name the config file, too'):
         MPSInferencer(checkpoint)
 
 
-@pytest.mark.parametrize('text, message', [
-    ("__import__('os').system('touch mark')", 'is no config as mmengine writes it, and is not run'),
-    ("model = dict(type='os.system', command='touch mark')", "model.type is 'os.system'"),
-    ("model = dict(type='MPSCLIPClassifier', pretrained='torchscript:evil.pt')", 'a program that would be run')])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ("__import__('os').system('touch mark')", 'is no config as mmengine writes it, and is not run'),
+        ("model = dict(type='os.system', command='touch mark')", "model.type is 'os.system'"),
+        ("model = dict(type='MPSCLIPClassifier', pretrained='torchscript:evil.pt')", 'a program that would be run'),
+    ],
+)
 def test_the_config_in_a_checkpoint_is_not_run(with_config, tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     torch.save(dict(torch.load(with_config, weights_only=True), meta=dict(cfg=text)), tmp_path / 'evil.pth')
@@ -121,8 +136,9 @@ def test_pictures_of_pillow_and_sorted_folders(trained, with_config, tmp_path):
 
 def test_a_model_that_was_built_here_needs_no_config(trained):
     _, _, model, path, pixels = trained
-    np.testing.assert_allclose(MPSInferencer(model, device='cpu')(path)[0]['pred_scores'], scores_of(model, pixels), rtol=1e-5,
-                               atol=1e-7)
+    np.testing.assert_allclose(
+        MPSInferencer(model, device='cpu')(path)[0]['pred_scores'], scores_of(model, pixels), rtol=1e-5, atol=1e-7
+    )
 
 
 def test_a_checkpoint_is_refused_where_the_config_predicts_otherwise(trained):
@@ -136,7 +152,7 @@ def test_a_checkpoint_is_refused_where_the_config_predicts_otherwise(trained):
 def test_a_picture_alone_and_what_is_none(trained, tmp_path):
     cfg, checkpoint, model, path, pixels = trained
     classify = MPSInferencer(cfg, checkpoint)
-    result, = classify(Image.open(path))
+    (result,) = classify(Image.open(path))
     np.testing.assert_allclose(result['pred_scores'], scores_of(model, pixels), rtol=1e-4, atol=1e-6)
     os.mkfifo(tmp_path / 'pipe.png')
     for wrong in (str(tmp_path / 'pipe.png'), '/dev/zero', 5):

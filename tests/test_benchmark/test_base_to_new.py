@@ -1,4 +1,5 @@
 """From base to new classes: both accuracies and their harmonic mean, of ours and of what is published."""
+
 import json
 
 import pytest
@@ -12,13 +13,14 @@ from mmpretrain_mps.engine.loops.domain_report import DomainReport, SetResult, h
 
 
 def pair(dataset, seed, base, new, recipe='coop'):
-    return result(dataset, 16, seed, base, recipe=recipe, **{'new/accuracy/fused': new, 'harmonic_mean/accuracy/fused': 1.})
+    return result(dataset, 16, seed, base, recipe=recipe, **{'new/accuracy/fused': new, 'harmonic_mean/accuracy/fused': 1.0})
 
 
 # A: base 80 and 90, new 60 and 60; B: base 60 and 50, new 40 and 60. H of A: 2*80*60/140 = 68.571429, 2*90*60/150 = 72.
-OURS = [pair('A', 1, 80., 60.), pair('A', 2, 90., 60.), pair('B', 1, 60., 40.), pair('B', 2, 50., 60.)]
-QUOTED = Published('a paper', {}, ('A', 'B'), {}, {}, ('tac', ), {('coop', 'mean'): (82.69, 63.22, 71.66),
-                                                                 ('tac', 'mean'): (85.42, 77.6, 81.24)})
+OURS = [pair('A', 1, 80.0, 60.0), pair('A', 2, 90.0, 60.0), pair('B', 1, 60.0, 40.0), pair('B', 2, 50.0, 60.0)]
+QUOTED = Published(
+    'a paper', {}, ('A', 'B'), {}, {}, ('tac',), {('coop', 'mean'): (82.69, 63.22, 71.66), ('tac', 'mean'): (85.42, 77.6, 81.24)}
+)
 
 
 def test_the_harmonic_mean_is_the_one_computed_by_hand():
@@ -40,7 +42,7 @@ def test_the_mean_is_of_both_accuracies_seed_by_seed_and_h_is_of_the_means():
 
 
 def test_there_is_no_mean_over_some_of_the_data_sets():
-    others = [pair('A', 1, 80., 60., recipe='tcp')]
+    others = [pair('A', 1, 80.0, 60.0, recipe='tcp')]
     lines = [line[:3] for line in base_to_new_lines([*OURS, *others])]
     assert lines == [('coop', 16, 'A'), ('coop', 16, 'B'), ('coop', 16, 'mean'), ('tcp', 16, 'A')]
 
@@ -50,7 +52,7 @@ def test_what_is_published_follows_ours_and_stands_alone_where_there_is_nothing_
     assert lines[3] == ('coop (paper)', '-', 'mean', 82.69, 63.22, 71.66)
     assert lines[4] == ('tac (paper)', '-', 'mean', 85.42, 77.6, 81.24) and len(lines) == 5
     assert [line[0] for line in base_to_new_lines([], QUOTED)] == ['coop (paper)', 'tac (paper)']
-    assert base_to_new_lines([result('A', 16, 1, 80.)]) == []
+    assert base_to_new_lines([result('A', 16, 1, 80.0)]) == []
 
 
 def test_the_files_of_a_grid_have_the_table_and_no_column_of_new_classes_elsewhere():
@@ -66,13 +68,13 @@ def test_the_files_of_a_grid_have_the_table_and_no_column_of_new_classes_elsewhe
 
 
 def set_of(name, accuracy):
-    figures = dict(zero_shot=accuracy - 10., tuned=accuracy, fused=accuracy)
+    figures = dict(zero_shot=accuracy - 10.0, tuned=accuracy, fused=accuracy)
     return SetResult(name, 'Animals', 10, 2, 'source', figures, figures, {'0.5': accuracy})
 
 
 def test_the_report_of_a_test_has_the_harmonic_mean_where_there_are_new_classes():
     report = DomainReport({}, alpha=0.5)
-    for name, accuracy in (('source', 80.), ('new', 60.)):
+    for name, accuracy in (('source', 80.0), ('new', 60.0)):
         report.add(set_of(name, accuracy))
     assert report.means()['harmonic_mean/accuracy/fused'] == pytest.approx(68.5714286)
     assert report.means()['harmonic_mean/accuracy/zero_shot'] == pytest.approx(2 * 70 * 50 / 120)
@@ -80,5 +82,5 @@ def test_the_report_of_a_test_has_the_harmonic_mean_where_there_are_new_classes(
     assert 'harmonic mean of base and new' in accuracies and '68.57' in accuracies and 'harmonic' not in errors
     other = DomainReport({}, alpha=0.5)
     for name in ('source', 'sketch'):
-        other.add(set_of(name, 80.))
+        other.add(set_of(name, 80.0))
     assert not any('harmonic' in name for name in other.means()) and 'harmonic' not in other.markdown()

@@ -1,4 +1,5 @@
 """A cell as the whole of what a process does."""
+
 import multiprocessing
 import os
 import time

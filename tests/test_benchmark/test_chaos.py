@@ -1,4 +1,5 @@
 """The comparison sees single bits, and a training that is killed comes to the same end."""
+
 import json
 import shutil
 import subprocess
@@ -33,12 +34,16 @@ def flip(tensor):
     tensor.view(-1).view(torch.uint8)[0] ^= 1
 
 
-@pytest.mark.parametrize('change, place', [
-    (lambda content: flip(content['state_dict']['tuned.weight']), 'state_dict.tuned.weight'),
-    (lambda content: flip(content['optimizer']['state'][0]['momentum_buffer']), 'optimizer.state.0.momentum_buffer'),
-    (lambda content: content['param_schedulers'][0].update(last_step=99), 'param_schedulers.0.last_step'),
-    (lambda content: content['state_dict'].pop('tuned.bias'), 'state_dict'),
-    (lambda content: content['meta'].update(time='never'), None)])
+@pytest.mark.parametrize(
+    'change, place',
+    [
+        (lambda content: flip(content['state_dict']['tuned.weight']), 'state_dict.tuned.weight'),
+        (lambda content: flip(content['optimizer']['state'][0]['momentum_buffer']), 'optimizer.state.0.momentum_buffer'),
+        (lambda content: content['param_schedulers'][0].update(last_step=99), 'param_schedulers.0.last_step'),
+        (lambda content: content['state_dict'].pop('tuned.bias'), 'state_dict'),
+        (lambda content: content['meta'].update(time='never'), None),
+    ],
+)
 def test_every_bit_that_a_training_goes_on_from_is_compared(folder, change, place):
     assert chaos.compare(folder / 'one', changed(folder, change)) == ([place] if place else [])
 
@@ -50,8 +55,12 @@ def test_trainings_of_different_lengths_differ(folder, tmp_path):
 
 
 def test_a_folder_with_something_in_it_is_refused(folder):
-    refused = subprocess.run([sys.executable, str(ROOT / 'tools' / 'chaos.py'), 'x.py', '--work-dir', str(folder)],
-                             capture_output=True, text=True, env={'PYTHONPATH': str(ROOT)})
+    refused = subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'chaos.py'), 'x.py', '--work-dir', str(folder)],
+        capture_output=True,
+        text=True,
+        env={'PYTHONPATH': str(ROOT)},
+    )
     assert refused.returncode == 2 and 'is not empty' in refused.stderr
 
 

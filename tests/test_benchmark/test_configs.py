@@ -6,10 +6,18 @@ from mmpretrain_mps.benchmark.parts import PartsCheck
 
 # Of the released code: epochs, weight of alignment, temperature at start and end.
 OFFICIAL = {
-    'ImageNet': (50, 2, 0.1, 0.05), 'Caltech101': (100, 0.5, 0.1, 0.05), 'OxfordPets': (100, 2, 0.5, 0.07),
-    'StanfordCars': (200, 0.5, 0.1, 0.05), 'Flowers102': (200, 0.5, 0.1, 0.05), 'Food101': (50, 2, 0.5, 0.07),
-    'FGVCAircraft': (200, 0.5, 0.1, 0.05), 'SUN397': (50, 2, 0.1, 0.05), 'DTD': (100, 0.5, 0.5, 0.07),
-    'EuroSAT': (200, 0.5, 0.5, 0.07), 'UCF101': (100, 0.5, 0.5, 0.07)}
+    'ImageNet': (50, 2, 0.1, 0.05),
+    'Caltech101': (100, 0.5, 0.1, 0.05),
+    'OxfordPets': (100, 2, 0.5, 0.07),
+    'StanfordCars': (200, 0.5, 0.1, 0.05),
+    'Flowers102': (200, 0.5, 0.1, 0.05),
+    'Food101': (50, 2, 0.5, 0.07),
+    'FGVCAircraft': (200, 0.5, 0.1, 0.05),
+    'SUN397': (50, 2, 0.1, 0.05),
+    'DTD': (100, 0.5, 0.5, 0.07),
+    'EuroSAT': (200, 0.5, 0.5, 0.07),
+    'UCF101': (100, 0.5, 0.5, 0.07),
+}
 
 
 def read(name, recipe, **flags):
@@ -27,15 +35,20 @@ def test_each_data_set_has_a_config_by_both_recipes(name):
         assert cfg.param_scheduler[1].T_max == cfg.train_cfg.max_epochs
     assert (paper.train_cfg.max_epochs, paper.model.gram_loss.loss_weight) == (50, 0.5)
     temperature = official.model.sculpt_loss.temperature
-    assert OFFICIAL[name] == (official.train_cfg.max_epochs, official.model.gram_loss.loss_weight, temperature.start,
-                              temperature.end)
+    assert OFFICIAL[name] == (
+        official.train_cfg.max_epochs,
+        official.model.gram_loss.loss_weight,
+        temperature.start,
+        temperature.end,
+    )
 
 
 @pytest.mark.parametrize('name', OFFICIAL)
 @pytest.mark.parametrize('shots', [1, 2, 4, 8, 16])
 def test_the_released_loader_drops_the_last_batch_of_every_data_set_with_any_shots(name, shots):
-    official, paper = (make_cells([(recipe, find_config(name, recipe, CONFIG_FOLDER))], [shots], [1])
-                       for recipe in ('official', 'paper'))
+    official, paper = (
+        make_cells([(recipe, find_config(name, recipe, CONFIG_FOLDER))], [shots], [1]) for recipe in ('official', 'paper')
+    )
     assert read_cell_config(official[0]).train_dataloader.drop_last
     assert not read_cell_config(paper[0]).train_dataloader.get('drop_last')
 
@@ -67,12 +80,18 @@ def test_selection_by_validation_works_where_there_is_a_validation_split_and_is_
 
 def test_the_grid_of_view_banks_differs_in_nothing_else_and_tests_on_both_splits():
     grid = read_grid_file(CONFIG_FOLDER / 'grids' / 'mini_view_bank.yaml')
-    cells = make_cells([CONFIG_FOLDER.parent / grid['configs'][0]], grid['shots'], grid['seeds'], grid['recipes'],
-                       grid['cfg_options'], with_targets=True)
+    cells = make_cells(
+        [CONFIG_FOLDER.parent / grid['configs'][0]],
+        grid['shots'],
+        grid['seeds'],
+        grid['recipes'],
+        grid['cfg_options'],
+        with_targets=True,
+    )
     assert len({cell.key for cell in cells}) == len(cells) == 4 * 5
     sizes = {}
     for cell in cells[::5]:
         cfg = read_cell_config(cell)
         assert cfg.test_cfg.targets == dict(validation=dict(type='Digits', subset='val'))
-        sizes[cell.recipe], = (hook.view_bank for hook in cfg.custom_hooks if hook.type == 'ViewBankHook')
+        (sizes[cell.recipe],) = (hook.view_bank for hook in cfg.custom_hooks if hook.type == 'ViewBankHook')
     assert sizes == dict(new_views=0, view_bank_4=4, view_bank_16=16, view_bank_64=64)

@@ -1,4 +1,5 @@
 """A grid looked at without running it."""
+
 import pytest
 from mmengine.config import Config
 from tiny_digits import CONFIG_FOLDER, write_config
@@ -65,8 +66,17 @@ def test_weights_of_an_auxiliary_network_are_needed_too(tmp_path, monkeypatch):
 
 
 def test_missing_targets_are_skipped_unless_somebody_insists():
-    cfg = Config(dict(test_cfg=dict(targets=dict(a=dict(type='CLIPImageNetA', data_root='/nowhere'),
-                                                 v2=dict(type='CLIPImageNetV2', data_root='/nowhere'), off=None))))
+    cfg = Config(
+        dict(
+            test_cfg=dict(
+                targets=dict(
+                    a=dict(type='CLIPImageNetA', data_root='/nowhere'),
+                    v2=dict(type='CLIPImageNetV2', data_root='/nowhere'),
+                    off=None,
+                )
+            )
+        )
+    )
     needs = Needs()
     cfg.test_cfg.requested = ['v2']
     needs.look_for(cfg)
@@ -88,28 +98,35 @@ def test_the_time_is_estimated_from_a_measured_step_alone(tmp_path):
     assert 'no estimate: how many pictures tiny_digits.py trains on is not known without the data' in lines
 
 
-@pytest.mark.parametrize('option, value, message', [
-    ('model.head.alpha', 2, 'model: ValueError: alpha must lie between 0 and 1, but is 2'),
-    ('model.headd', {}, "model: TypeError: MPSCLIPClassifier takes no 'headd'"),
-    ('model.gram_loss.p', 0, 'model: ValueError: GramAlignLoss needs weights >= 0 and p >= 1'),
-    ('model.backbone.group_depths', [4, 4, 5], 'model: ValueError: group_depths must be three counts'),
-    ('model.backbone.group_depths', [11, 0, 1], None),
-    ('model.sculpt_loss.layer_weights', [1.0] * 6, 'sculpt_loss starts 5 blocks before the end, but only 4 blocks are'),
-    ('model.point_loss', dict(type='NoLoss'), 'model: '),
-    ('train_dataloader.dataset.type', 'NoDataset', 'train_dataloader.dataset: KeyError'),
-    ('train_dataloader.sampler.shufle', True, "sampler: TypeError: got an unexpected keyword argument 'shufle'"),
-    ('test_dataloader.dataset.pipeline', [dict(type='CLIPTestTransform', architecture='no-such', pretrained=None)],
-     "test_dataloader.dataset.pipeline.0: ValueError: unknown architecture 'no-such'"),
-    ('optim_wrapper.optimizer.momentun', 1, "optim_wrapper: TypeError"),
-    ('optim_wrapper.type', 'NoWrapper', 'optim_wrapper: KeyError'),
-    ('param_scheduler.1.T_maxx', 3, 'param_scheduler.1: TypeError'),
-    ('train_cfg.max_epoch', 3, "train_cfg: TypeError: got an unexpected keyword argument 'max_epoch'"),
-    ('test_cfg.type', 'NoLoop', 'test_cfg: KeyError'),
-    ('default_hooks.logger.intervall', 3, 'default_hooks.logger: TypeError'),
-    ('custom_hooks', [dict(type='NoHook')], 'custom_hooks.0: KeyError'),
-    ('test_evaluator', dict(type='BranchAccuracy', topk=3), 'test_evaluator: TypeError')])
+@pytest.mark.parametrize(
+    'option, value, message',
+    [
+        ('model.head.alpha', 2, 'model: ValueError: alpha must lie between 0 and 1, but is 2'),
+        ('model.headd', {}, "model: TypeError: MPSCLIPClassifier takes no 'headd'"),
+        ('model.gram_loss.p', 0, 'model: ValueError: GramAlignLoss needs weights >= 0 and p >= 1'),
+        ('model.backbone.group_depths', [4, 4, 5], 'model: ValueError: group_depths must be three counts'),
+        ('model.backbone.group_depths', [11, 0, 1], None),
+        ('model.sculpt_loss.layer_weights', [1.0] * 6, 'sculpt_loss starts 5 blocks before the end, but only 4 blocks are'),
+        ('model.point_loss', dict(type='NoLoss'), 'model: '),
+        ('train_dataloader.dataset.type', 'NoDataset', 'train_dataloader.dataset: KeyError'),
+        ('train_dataloader.sampler.shufle', True, "sampler: TypeError: got an unexpected keyword argument 'shufle'"),
+        (
+            'test_dataloader.dataset.pipeline',
+            [dict(type='CLIPTestTransform', architecture='no-such', pretrained=None)],
+            "test_dataloader.dataset.pipeline.0: ValueError: unknown architecture 'no-such'",
+        ),
+        ('optim_wrapper.optimizer.momentun', 1, 'optim_wrapper: TypeError'),
+        ('optim_wrapper.type', 'NoWrapper', 'optim_wrapper: KeyError'),
+        ('param_scheduler.1.T_maxx', 3, 'param_scheduler.1: TypeError'),
+        ('train_cfg.max_epoch', 3, "train_cfg: TypeError: got an unexpected keyword argument 'max_epoch'"),
+        ('test_cfg.type', 'NoLoop', 'test_cfg: KeyError'),
+        ('default_hooks.logger.intervall', 3, 'default_hooks.logger: TypeError'),
+        ('custom_hooks', [dict(type='NoHook')], 'custom_hooks.0: KeyError'),
+        ('test_evaluator', dict(type='BranchAccuracy', topk=3), 'test_evaluator: TypeError'),
+    ],
+)
 def test_a_part_that_cannot_be_built_is_a_fault(tmp_path, option, value, message):
-    cell, = dtd_cells(tmp_path, [1], [1])
+    (cell,) = dtd_cells(tmp_path, [1], [1])
     cfg = read_cell_config(cell)
     cfg.merge_from_dict({option: value})  # as the file may say; options that no part takes are refused before
     faults = PartsCheck().faults_of(cfg)
@@ -119,7 +136,7 @@ def test_a_part_that_cannot_be_built_is_a_fault(tmp_path, option, value, message
 def test_a_fault_of_many_recipes_is_told_once(tmp_path):
     wrong = {'model.head.alpha': 2}
     status, lines = run(dtd_cells(tmp_path, recipes={'a': wrong, 'b': wrong, 'c': {}}), tmp_path)
-    fault, = [line for line in lines if line.startswith('FAULT')]
+    (fault,) = [line for line in lines if line.startswith('FAULT')]
     assert status == 1 and fault.startswith('FAULT: mps_vitb16_16shot_dtd a and 1 more: model: ValueError: alpha')
     assert lines[-1] == 'dry run: NOT ready, 2 missing and 1 faulty, see above'
 
@@ -129,6 +146,6 @@ def test_runs_whose_inputs_are_missing_are_told_apart_from_those_that_can_start(
     ready, hopeless = without_inputs(tmp_path, digits + dtd_cells(tmp_path))
     assert ready == digits
     assert [failure.cell.shots for failure in hopeless] == [1, 1, 16, 16]
-    reason, = {failure.reason for failure in hopeless}
+    (reason,) = {failure.reason for failure in hopeless}
     assert reason.startswith("it lacks weights 'openai' of ViT-B-16: looked for the cache")
     assert reason.endswith(f'; DTD below {tmp_path}: the folder {tmp_path}/dtd does not exist')

@@ -1,4 +1,5 @@
 """Shares of a grid, and flags that say where it runs."""
+
 import argparse
 import sys
 
@@ -32,7 +33,7 @@ def test_the_second_of_three_shares_has_every_third_cell_from_the_second_on():
 def test_what_is_no_share_is_refused(text, capsys):
     with pytest.raises(SystemExit):
         parse(f'--shard={text}')
-    assert f"{text!r} is no share, expected I/N with I from 1 to N, such as 2/4" in capsys.readouterr().err
+    assert f'{text!r} is no share, expected I/N with I from 1 to N, such as 2/4' in capsys.readouterr().err
 
 
 def test_tables_wait_for_the_results_of_other_shares_and_for_nothing_else():
@@ -50,13 +51,17 @@ def on_a_cluster(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize('flags, message', [
-    (['--slurm', 'time=10'], '--slurm is for --executor slurm'),
-    (['--executor', 'slurm', '--devices', '0'], '--devices is for --executor local; .* by --slurm gpus=1'),
-    (['--executor', 'slurm', '--jobs', '0', '--slurm', 'time=1'], 'jobs is 0, expected 1 or more'),
-    (['--executor', 'slurm', '--slurm', 'mem=4G'], '--slurm has no time; expected the longest time that one run may take'),
-    (['--executor', 'slurm', '--slurm', 'time=1', 'array=0-3'], '--slurm array=0-3: expected a long option of sbatch'),
-    (['--executor', 'slurm', '--slurm', 'time=1', 'x mem=4G'], '--slurm x mem=4G: expected a long option')])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (['--slurm', 'time=10'], '--slurm is for --executor slurm'),
+        (['--executor', 'slurm', '--devices', '0'], '--devices is for --executor local; .* by --slurm gpus=1'),
+        (['--executor', 'slurm', '--jobs', '0', '--slurm', 'time=1'], 'jobs is 0, expected 1 or more'),
+        (['--executor', 'slurm', '--slurm', 'mem=4G'], '--slurm has no time; expected the longest time that one run may take'),
+        (['--executor', 'slurm', '--slurm', 'time=1', 'array=0-3'], '--slurm array=0-3: expected a long option of sbatch'),
+        (['--executor', 'slurm', '--slurm', 'time=1', 'x mem=4G'], '--slurm x mem=4G: expected a long option'),
+    ],
+)
 def test_flags_that_do_not_go_together_are_refused(on_a_cluster, flags, message):
     with pytest.raises(ValueError, match=message):
         execution_of(parse(*flags))

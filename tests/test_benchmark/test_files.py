@@ -1,4 +1,5 @@
 """Files that describe what to run: what is no mapping is refused with the file, what was found, what was expected."""
+
 import pytest
 
 from mmpretrain_mps.benchmark.files import read_mapping
@@ -24,15 +25,23 @@ def test_what_a_file_holds_is_read_with_what_it_builds_on(tmp_path, monkeypatch)
     assert read(tmp_path, 'empty.py', empty_py='') == {}
 
 
-@pytest.mark.parametrize('text, message', [
-    ('shots: [', 'grid.yaml is no YAML: while parsing a flow node'),
-    ('- shots', f'grid.yaml holds a list; {EXPECTED}'), ('', f'grid.yaml holds nothing; {EXPECTED}'),
-    ('shots', f"grid.yaml holds 'shots'; {EXPECTED}"), ('1: 2', f'grid.yaml holds 1; {EXPECTED}'),
-    ('shot: 1', "grid.yaml holds 'shot'; expected shots, seeds"), (b'shots: \xff', 'grid.yaml is no UTF-8 text'),
-    ('_base_: 3', 'grid.yaml: _base_ is 3; expected the path of a file, or a list of them'),
-    ('_base_: list.yaml', f'list.yaml holds a list; {EXPECTED}'),
-    ('_base_: [bad.json]', 'bad.json is no JSON: Expecting'),
-    ('_base_: none.yaml', 'none.yaml, which does not exist'), (None, 'grid.yaml does not exist (looked from ')])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('shots: [', 'grid.yaml is no YAML: while parsing a flow node'),
+        ('- shots', f'grid.yaml holds a list; {EXPECTED}'),
+        ('', f'grid.yaml holds nothing; {EXPECTED}'),
+        ('shots', f"grid.yaml holds 'shots'; {EXPECTED}"),
+        ('1: 2', f'grid.yaml holds 1; {EXPECTED}'),
+        ('shot: 1', "grid.yaml holds 'shot'; expected shots, seeds"),
+        (b'shots: \xff', 'grid.yaml is no UTF-8 text'),
+        ('_base_: 3', 'grid.yaml: _base_ is 3; expected the path of a file, or a list of them'),
+        ('_base_: list.yaml', f'list.yaml holds a list; {EXPECTED}'),
+        ('_base_: [bad.json]', 'bad.json is no JSON: Expecting'),
+        ('_base_: none.yaml', 'none.yaml, which does not exist'),
+        (None, 'grid.yaml does not exist (looked from '),
+    ],
+)
 def test_what_is_no_mapping_is_refused_in_one_message(tmp_path, text, message):
     files = dict(list_yaml='- shots', bad_json='{', **({} if text is None else dict(grid_yaml=text)))
     with pytest.raises((ValueError, FileNotFoundError)) as caught:

@@ -62,10 +62,7 @@ def test_the_key_follows_the_content_and_not_the_file(config, tmp_path):
 
 def test_keys_differ_by_shots_seed_recipe_selection_and_targets(config):
     keys = {cell.key for cell in make_cells([config], [1, 2], [1, 2], {'a': {}, 'b': {'model.weight': 2.0}})}
-    keys |= {
-        make_cells([config], [1], [1], select='val')[0].key,
-        make_cells([config], [1], [1], with_targets=True)[0].key
-    }
+    keys |= {make_cells([config], [1], [1], select='val')[0].key, make_cells([config], [1], [1], with_targets=True)[0].key}
     assert len(keys) == 10
 
 
@@ -97,11 +94,17 @@ def test_selection_on_test_is_refused_when_asked_for(config):
         make_cells([config], [1], [1], select='best')
 
 
-@pytest.mark.parametrize('val', [
-    "subset='test', pipeline=[]", "subset='test', pipeline=[dict(type='Other')], test_mode=True",
-    "subset='test', class_names=['a'], pipeline=[]"])
-@pytest.mark.parametrize('select, hook', [('val', "type='AtomicCheckpointHook'"), (
-    'last', "type='AtomicCheckpointHook', save_best='auto'")])
+@pytest.mark.parametrize(
+    'val',
+    [
+        "subset='test', pipeline=[]",
+        "subset='test', pipeline=[dict(type='Other')], test_mode=True",
+        "subset='test', class_names=['a'], pipeline=[]",
+    ],
+)
+@pytest.mark.parametrize(
+    'select, hook', [('val', "type='AtomicCheckpointHook'"), ('last', "type='AtomicCheckpointHook', save_best='auto'")]
+)
 def test_selection_on_test_is_refused_when_validation_shows_test_pictures(config, val, select, hook):
     changed(config, ("subset='val', pipeline=[]", val), ("type='AtomicCheckpointHook'", hook))
     with pytest.raises(ValueError, match='refused: .* chooses by val_dataloader, which shows the test pictures'):
@@ -131,19 +134,27 @@ def test_the_same_annotation_file_is_the_same_pictures_and_a_wrapper_hides_nothi
 
 
 def test_selection_by_validation_needs_a_validation_split(config):
-    changed(config,
-            ("val_dataloader = dict(num_workers=workers, dataset=dict(type='Digits', subset='val', pipeline=[]))",
-             'val_dataloader = None'))
+    changed(
+        config,
+        (
+            "val_dataloader = dict(num_workers=workers, dataset=dict(type='Digits', subset='val', pipeline=[]))",
+            'val_dataloader = None',
+        ),
+    )
     with pytest.raises(ValueError, match='has no validation split'):
         make_cells([config], [1], [1], select='val')
 
 
-@pytest.mark.parametrize('shots, seeds, message', [
-    ([], [1], r'shots are \[\]; expected whole numbers from 1 on'),
-    ([0], [1], r'shots are \[0\]; expected whole numbers from 1 on'),
-    ([1, 1], [1], r'shots are \[1, 1\]; expected each number once'),
-    ([1], [-1], r'seeds are \[-1\]; expected whole numbers from 0 on'),
-    ([1], ['2'], r"seeds are \['2'\]; expected whole numbers from 0 on")])
+@pytest.mark.parametrize(
+    'shots, seeds, message',
+    [
+        ([], [1], r'shots are \[\]; expected whole numbers from 1 on'),
+        ([0], [1], r'shots are \[0\]; expected whole numbers from 1 on'),
+        ([1, 1], [1], r'shots are \[1, 1\]; expected each number once'),
+        ([1], [-1], r'seeds are \[-1\]; expected whole numbers from 0 on'),
+        ([1], ['2'], r"seeds are \['2'\]; expected whole numbers from 0 on"),
+    ],
+)
 def test_axes_that_make_no_sense_are_refused(config, shots, seeds, message):
     with pytest.raises(ValueError, match=message):
         make_cells([config], shots, seeds)
@@ -162,8 +173,12 @@ def test_a_misspelt_option_is_refused_before_anything_runs(config):
 
 
 def test_a_data_set_is_found_by_name_and_recipe(tmp_path):
-    for name in ('mps_vitb16_16shot_oxford_pets.py', 'mps_vitb16_16shot_oxford_pets_official.py',
-                 'mps_vitb16_16shot_custom.py', 'mps_mini_16shot_custom.py'):
+    for name in (
+        'mps_vitb16_16shot_oxford_pets.py',
+        'mps_vitb16_16shot_oxford_pets_official.py',
+        'mps_vitb16_16shot_custom.py',
+        'mps_mini_16shot_custom.py',
+    ):
         (tmp_path / name).write_text('')
     assert find_config('OxfordPets', 'paper', tmp_path).endswith('_oxford_pets.py')
     assert find_config('oxford-pets', 'official', tmp_path).endswith('_oxford_pets_official.py')
@@ -189,15 +204,19 @@ def test_a_grid_file_is_read_whatever_its_form(tmp_path):
         read_grid_file(str(tmp_path / 'none.yaml'))
 
 
-@pytest.mark.parametrize('text, message', [
-    ('shots: 16', 'grid.yaml: shots is 16; expected a list'),
-    ('recipes: full', "grid.yaml: recipes is 'full'; expected a list or a mapping"),
-    ('definitions: [full]', "grid.yaml: definitions is ['full']; expected a mapping"),
-    ('recipes: {full: 5}', 'grid.yaml: recipes.full is 5; expected a mapping of changes'),
-    ('definitions: {full: [a]}', "grid.yaml: definitions.full is ['a']; expected a mapping of changes"),
-    ('methods: coop', "grid.yaml: methods is 'coop'; expected a list"),
-    ('setting: [base2new]', "grid.yaml: setting is ['base2new']; expected a text"),
-    ('targets: sketch', "grid.yaml: targets is 'sketch'; expected true or false")])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('shots: 16', 'grid.yaml: shots is 16; expected a list'),
+        ('recipes: full', "grid.yaml: recipes is 'full'; expected a list or a mapping"),
+        ('definitions: [full]', "grid.yaml: definitions is ['full']; expected a mapping"),
+        ('recipes: {full: 5}', 'grid.yaml: recipes.full is 5; expected a mapping of changes'),
+        ('definitions: {full: [a]}', "grid.yaml: definitions.full is ['a']; expected a mapping of changes"),
+        ('methods: coop', "grid.yaml: methods is 'coop'; expected a list"),
+        ('setting: [base2new]', "grid.yaml: setting is ['base2new']; expected a text"),
+        ('targets: sketch', "grid.yaml: targets is 'sketch'; expected true or false"),
+    ],
+)
 def test_a_value_of_another_kind_is_refused(tmp_path, text, message):
     (tmp_path / 'grid.yaml').write_text(text)
     with pytest.raises(ValueError) as caught:

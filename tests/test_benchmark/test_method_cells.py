@@ -1,4 +1,5 @@
 """Cells of a grid that compares methods: what they run, where they lie, which of them are the same run."""
+
 import json
 
 import pytest
@@ -32,7 +33,12 @@ def test_every_method_is_sound_on_the_digits_and_on_a_data_set_of_the_field(reci
 def test_a_method_that_trains_nothing_is_one_cell_without_shots():
     cells = lay_out('coop', 'zero_shot')
     assert [(cell.method, cell.shots, cell.seed) for cell in cells] == [
-        ('coop', 1, 1), ('coop', 1, 2), ('coop', 16, 1), ('coop', 16, 2), ('zero_shot', 0, 1)]
+        ('coop', 1, 1),
+        ('coop', 1, 2),
+        ('coop', 16, 1),
+        ('coop', 16, 2),
+        ('zero_shot', 0, 1),
+    ]
     zero_shot = cells[-1]
     assert not zero_shot.trains and zero_shot.name == 'mps_mini_16shot_digits zero_shot'
     cfg = read_cell_config(zero_shot)
@@ -42,12 +48,21 @@ def test_a_method_that_trains_nothing_is_one_cell_without_shots():
 
 
 def test_a_run_is_found_whatever_it_is_called(tmp_path):
-    own, = make_cells([DIGITS], [4], [1], {'full': {}})
-    method, = lay_out('mps', shots=[4], seeds=[1])
+    (own,) = make_cells([DIGITS], [4], [1], {'full': {}})
+    (method,) = lay_out('mps', shots=[4], seeds=[1])
     assert method.key == own.key and method.folder != own.folder
     (tmp_path / own.folder).mkdir(parents=True)
-    content = dict(format=RESULT_FORMAT, hash=own.key, recipe='full', config='other.py', method='', metrics={}, shots=4, seed=1,
-                   dataset='Digits')
+    content = dict(
+        format=RESULT_FORMAT,
+        hash=own.key,
+        recipe='full',
+        config='other.py',
+        method='',
+        metrics={},
+        shots=4,
+        seed=1,
+        dataset='Digits',
+    )
     (tmp_path / own.folder / RESULT_FILE).write_text(json.dumps(content))
     found = read_result(tmp_path, method)
     assert (found['recipe'], found['method'], found['config']) == ('mps', 'mps', 'mps_mini_16shot_digits.py')
@@ -67,16 +82,21 @@ def test_methods_have_the_same_pictures_and_their_own_lengths():
 def test_validation_pictures_stay_where_the_training_chooses_by_them():
     by_method = {cell.method: read_cell_config(cell) for cell in lay_out('tip_adapter', 'mps', shots=[4], seeds=[1])}
     assert by_method['tip_adapter'].val_dataloader.dataset.subset == 'val' and by_method['mps'].val_dataloader is None
-    without, = lay_out('tip_adapter', shots=[4], seeds=[1], options={'train_cfg.search': None})
+    (without,) = lay_out('tip_adapter', shots=[4], seeds=[1], options={'train_cfg.search': None})
     assert read_cell_config(without).val_dataloader is None
-    imagenet, = lay_out('tip_adapter', config=str(CONFIG_FOLDER / 'mps_vitb16_16shot_imagenet.py'), shots=[4], seeds=[1])
+    (imagenet,) = lay_out('tip_adapter', config=str(CONFIG_FOLDER / 'mps_vitb16_16shot_imagenet.py'), shots=[4], seeds=[1])
     assert read_cell_config(imagenet).val_dataloader is None  # there are none
 
 
 def test_what_a_training_chooses_by_is_known_and_validation_by_test_pictures_is_refused():
     def cfg_of(**train):
-        return Config(dict(train_cfg=train, val_dataloader=dict(dataset=dict(type='Digits', subset='test')),
-                           test_dataloader=dict(dataset=dict(type='Digits', subset='test'))))
+        return Config(
+            dict(
+                train_cfg=train,
+                val_dataloader=dict(dataset=dict(type='Digits', subset='test')),
+                test_dataloader=dict(dataset=dict(type='Digits', subset='test')),
+            )
+        )
 
     assert choice_pictures(cfg_of(max_epochs=1)) == set()
     assert choice_pictures(cfg_of(search=dict(scale=(1, 1)))) == {'val'}
@@ -88,10 +108,13 @@ def test_what_a_training_chooses_by_is_known_and_validation_by_test_pictures_is_
 
 def test_the_official_recipe_of_tip_adapter_says_that_it_chooses_by_test_pictures():
     imagenet = str(CONFIG_FOLDER / 'mps_vitb16_16shot_imagenet.py')
-    official = {cell.method: read_cell_config(cell) for cell in lay_out(
-        'tip_adapter', 'tip_adapter_f', 'coop', config=imagenet, shots=[16], seeds=[1], recipe='official')}
+    official = {
+        cell.method: read_cell_config(cell)
+        for cell in lay_out('tip_adapter', 'tip_adapter_f', 'coop', config=imagenet, shots=[16], seeds=[1], recipe='official')
+    }
     assert {name: choice_pictures(cfg) for name, cfg in official.items()} == dict(
-        tip_adapter={'test'}, tip_adapter_f={'test'}, coop=set())
+        tip_adapter={'test'}, tip_adapter_f={'test'}, coop=set()
+    )
 
 
 def test_progress_goes_on_from_cells_without_shots():

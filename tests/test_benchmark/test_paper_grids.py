@@ -1,4 +1,5 @@
 """The grids of the paper's tables and figures: they expand, recipes do what they are called, figures are right."""
+
 import argparse
 import copy
 import functools
@@ -22,12 +23,26 @@ from mmpretrain_mps.benchmark.published import published_of
 from mmpretrain_mps.utils.config_files import read_config_file
 
 GRIDS = {path.stem: path for path in sorted((CONFIG_FOLDER / 'grids').glob('*/*.yaml')) if path.parent.name != '_base_'}
-RUNS = dict(main=165, domain_generalization=3, base_to_new=33, cross_data_set=3, components=132, alignment_parts=165,
-            consistency=594, sculpted_layers=198, alpha=363, lambda1=231, lambda2=231, tuned_weights=363,
-            supervised_logits=66, speed=1)
+RUNS = dict(
+    main=165,
+    domain_generalization=3,
+    base_to_new=33,
+    cross_data_set=3,
+    components=132,
+    alignment_parts=165,
+    consistency=594,
+    sculpted_layers=198,
+    alpha=363,
+    lambda1=231,
+    lambda2=231,
+    tuned_weights=363,
+    supervised_logits=66,
+    speed=1,
+)
 # The same of grids that compare methods, with all of them. A method that trains nothing is run once for each data set.
-RUNS_OF_METHODS = dict(main=13 * 165 + 11, domain_generalization=13 * 3 + 1, base_to_new=9 * 33 + 11,
-                       cross_data_set=9 * 3 + 1, speed=13 + 1)
+RUNS_OF_METHODS = dict(
+    main=13 * 165 + 11, domain_generalization=13 * 3 + 1, base_to_new=9 * 33 + 11, cross_data_set=9 * 3 + 1, speed=13 + 1
+)
 DEFINITIONS = read_grid_file(str(GRIDS['main']))['definitions']
 VARIANTS = ('paper', 'official')
 # In recipe "paper" these are the method itself, written out.
@@ -43,8 +58,9 @@ def files_read_once():
 
 
 def flags_of(**flags):
-    defaults = dict(configs=[], datasets=[], methods=[], shots=None, seeds=None, recipes=None, cfg_options=None, select='last',
-                    targets=False)
+    defaults = dict(
+        configs=[], datasets=[], methods=[], shots=None, seeds=None, recipes=None, cfg_options=None, select='last', targets=False
+    )
     return argparse.Namespace(**{**defaults, **flags})
 
 
@@ -118,13 +134,21 @@ def test_named_methods_take_the_place_of_those_of_a_grid_and_changes_go_with_mps
     assert 'model.gram_loss.loss_weight' in cells[0].options and 'model.gram_loss.loss_weight' not in cells[4].options
     grid = read_grid_file(str(GRIDS['components']))
     assert quotable_labels(flags_of(methods=['mps', 'coop'], recipes=['default', 'official', 'ce', 'full']), grid) == {
-        'mps-default-ce': 'ce', 'mps-default-full': 'full', 'mps-official-ce': 'ce', 'mps-official-full': 'full'}
+        'mps-default-ce': 'ce',
+        'mps-default-full': 'full',
+        'mps-official-ce': 'ce',
+        'mps-official-full': 'full',
+    }
 
 
-@pytest.mark.parametrize('flags, message', [
-    (dict(methods=['coop', 'coop']), "'coop' is named twice; expected each method once"),
-    (dict(methods=['coop'], recipes=['linear_probe']), "recipes 'linear_probe' are none of a method; expected each"),
-    (dict(methods=['coup']), "there is no method 'coup'")])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (dict(methods=['coop', 'coop']), "'coop' is named twice; expected each method once"),
+        (dict(methods=['coop'], recipes=['linear_probe']), "recipes 'linear_probe' are none of a method; expected each"),
+        (dict(methods=['coup']), "there is no method 'coup'"),
+    ],
+)
 def test_methods_that_cannot_be_laid_out_are_refused(flags, message):
     with pytest.raises(ValueError, match=message):
         lay_out('main', datasets=['DTD'], **flags)
@@ -136,9 +160,22 @@ def test_a_dry_run_of_a_grid_lists_its_runs_and_misses_nothing_but_weights_and_d
     methods = ['mps', 'linear_probe'] if name in ('main', 'domain_generalization', 'speed') else ['mps']
     methods = methods if name in RUNS_OF_METHODS else []
     runs = RUNS[name] * max(1, len(methods))
-    flags = flags_of(grid=str(GRIDS[name]), methods=methods, cfg_options=nowhere, work_dir=str(tmp_path / 'out'), runs_dir=None,
-                     dry_run=True, step_seconds=None, executor='local', slurm=None, shard=Shard(), devices=['cpu'], jobs=1,
-                     resume=True, keep_checkpoints=False)
+    flags = flags_of(
+        grid=str(GRIDS[name]),
+        methods=methods,
+        cfg_options=nowhere,
+        work_dir=str(tmp_path / 'out'),
+        runs_dir=None,
+        dry_run=True,
+        step_seconds=None,
+        executor='local',
+        slurm=None,
+        shard=Shard(),
+        devices=['cpu'],
+        jobs=1,
+        resume=True,
+        keep_checkpoints=False,
+    )
     assert run(flags, CONFIG_FOLDER, lines.append) == 1
     datasets = read_grid_file(str(GRIDS[name]))['datasets']
     assert sum(int(count) for line in lines for count in re.findall(r'\((\d+) runs\)$', line)) == runs
@@ -151,11 +188,13 @@ def test_a_dry_run_of_a_grid_lists_its_runs_and_misses_nothing_but_weights_and_d
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_the_method_builds_on_every_data_set(variant):
     parts = PartsCheck()
-    cells = [cell for name in ('main', 'domain_generalization')
-             for cell in lay_out(name, seeds=[1], shots=[16], recipes=[variant], methods=['mps'])]
+    cells = [
+        cell
+        for name in ('main', 'domain_generalization')
+        for cell in lay_out(name, seeds=[1], shots=[16], recipes=[variant], methods=['mps'])
+    ]
     assert len(cells) == 11 + 1 and {cell.recipe for cell in cells} == {'mps'}
-    assert {cell.config: parts.faults_of(read_cell_config(cell)) for cell in cells} == {
-        cell.config: [] for cell in cells}
+    assert {cell.config: parts.faults_of(read_cell_config(cell)) for cell in cells} == {cell.config: [] for cell in cells}
 
 
 def test_the_recipe_paper_alone_is_the_default_and_one_recipe_needs_no_mention():
@@ -171,7 +210,7 @@ def test_the_recipe_paper_alone_is_the_default_and_one_recipe_needs_no_mention()
 def test_the_linear_probe_is_a_method_and_takes_no_changes_of_mps():
     cells = lay_out('main', methods=['mps', 'linear_probe'], seeds=[1], shots=[16])
     assert {cell.recipe for cell in cells} == {'mps', 'linear_probe'} and len(cells) == 22
-    cell, = lay_out('domain_generalization', methods=['linear_probe'], seeds=[1])
+    (cell,) = lay_out('domain_generalization', methods=['linear_probe'], seeds=[1])
     assert PartsCheck().faults_of(read_cell_config(cell)) == []
     with pytest.raises(ValueError, match="LinearProbeClassifier takes no 'gram_loss'; .* takes no 'sculpt_loss'"):
         lay_out('components', datasets=['DTD'], recipes=['linear_probe', 'ce'])
@@ -192,8 +231,13 @@ def architecture(tmp_path_factory):
 
 
 def tiny_config(recipe, variant, architecture, dataset='DTD'):
-    cells = make_cells([('', find_config(dataset, variant, CONFIG_FOLDER))], [2], [1], {recipe: DEFINITIONS[recipe]},
-                       dict(architecture=architecture, pretrained=None))
+    cells = make_cells(
+        [('', find_config(dataset, variant, CONFIG_FOLDER))],
+        [2],
+        [1],
+        {recipe: DEFINITIONS[recipe]},
+        dict(architecture=architecture, pretrained=None),
+    )
     return read_cell_config(cells[0])
 
 
@@ -219,13 +263,22 @@ def step(cfg):
     return model([torch.randn(3, 3, 16, 16) for _ in range(2)], samples, mode='loss'), model
 
 
-@pytest.mark.parametrize('recipe, terms', [
-    ('full', 'gram_global gram_local sculpt_layer0 sculpt_layer1'), ('ce', ''), ('ce_mar', 'gram_global gram_local'),
-    ('ce_hms', 'sculpt_layer0 sculpt_layer1'), ('mar_global', 'gram_global sculpt_layer0 sculpt_layer1'),
-    ('mar_local', 'gram_local sculpt_layer0 sculpt_layer1'), ('sculpt_output', 'gram_global gram_local sculpt_layer0'),
-    ('sculpt_three', 'gram_global gram_local sculpt_layer0 sculpt_layer1 sculpt_layer2'),
-    ('point_l1', 'point_cls sculpt_layer0 sculpt_layer1'), ('logit_kl', 'logit_kl sculpt_layer0 sculpt_layer1'),
-    ('fine_tuning', '')])
+@pytest.mark.parametrize(
+    'recipe, terms',
+    [
+        ('full', 'gram_global gram_local sculpt_layer0 sculpt_layer1'),
+        ('ce', ''),
+        ('ce_mar', 'gram_global gram_local'),
+        ('ce_hms', 'sculpt_layer0 sculpt_layer1'),
+        ('mar_global', 'gram_global sculpt_layer0 sculpt_layer1'),
+        ('mar_local', 'gram_local sculpt_layer0 sculpt_layer1'),
+        ('sculpt_output', 'gram_global gram_local sculpt_layer0'),
+        ('sculpt_three', 'gram_global gram_local sculpt_layer0 sculpt_layer1 sculpt_layer2'),
+        ('point_l1', 'point_cls sculpt_layer0 sculpt_layer1'),
+        ('logit_kl', 'logit_kl sculpt_layer0 sculpt_layer1'),
+        ('fine_tuning', ''),
+    ],
+)
 def test_a_recipe_has_the_terms_that_its_name_says(recipe, terms, architecture):
     losses, _ = step(tiny_config(recipe, 'paper', architecture))
     assert {name for name in losses if 'loss' in name} == {'loss_ce', *(f'loss_{term}' for term in terms.split())}
@@ -255,12 +308,15 @@ def test_the_values_of_recipes_reach_the_model(architecture):
     assert model_of('point_cosine').gram_loss.loss_weight == 0
     assert model_of('point_cosine').point_loss.distance == 'cosine'
     assert tiny_config('wise_ft', 'paper', architecture).default_hooks.weight_interpolation == dict(
-        type='WeightInterpolationHook', share=0.5)
+        type='WeightInterpolationHook', share=0.5
+    )
 
 
 def test_equal_names_are_equal_runs_so_that_grids_can_share_them():
-    folders = [{cell.folder for cell in lay_out(name, datasets=['DTD'], shots=[16]) if cell.recipe == 'full'}
-               for name in ('components', 'alpha', 'tuned_weights')]
+    folders = [
+        {cell.folder for cell in lay_out(name, datasets=['DTD'], shots=[16]) if cell.recipe == 'full'}
+        for name in ('components', 'alpha', 'tuned_weights')
+    ]
     assert len(folders[0]) == 3 and all(folder == folders[0] for folder in folders)
     # As a method it has another name; read_result finds what has the same config.
     keys = {cell.folder.name for cell in lay_out('main', datasets=['DTD'], shots=[16])}
@@ -271,21 +327,33 @@ def test_quoted_figures_are_those_of_the_paper():
     values = quoted('domain_generalization').values
     column = 'mean of source, V2, Sketch'
     assert [values['mps', name, 16] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)] == [
-        75.60, 50.10, 67.53, 64.41]
+        75.60,
+        50.10,
+        67.53,
+        64.41,
+    ]
     assert [values['mps', name, 0] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)] == [
-        66.73, 46.15, 60.83, 57.90]
-    assert {other: [values[other, name, 16] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)]
-            for other in ('promptsrc', 'amu_tuning', 'tac')} == dict(
-                promptsrc=[73.17, 49.10, 65.70, 62.66], amu_tuning=[74.93, 50.37, 65.42, 63.57],
-                tac=[73.67, 48.93, 66.23, 62.94])
+        66.73,
+        46.15,
+        60.83,
+        57.90,
+    ]
+    assert {
+        other: [values[other, name, 16] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)]
+        for other in ('promptsrc', 'amu_tuning', 'tac')
+    } == dict(promptsrc=[73.17, 49.10, 65.70, 62.66], amu_tuning=[74.93, 50.37, 65.42, 63.57], tac=[73.67, 48.93, 66.23, 62.94])
     components = quoted('components').values
-    assert {recipe: [components[recipe, name, 16] for name in ('ImageNet', 'StanfordCars', 'SUN397', 'mean')]
-            for recipe in ('ce', 'ce_mar', 'ce_hms', 'full')} == dict(
-                ce=[72.93, 90.00, 76.30, 85.41], ce_mar=[75.30, 90.80, 78.07, 86.44],
-                ce_hms=[74.77, 90.77, 77.80, 86.20], full=[75.60, 91.13, 78.47, 86.85])
+    assert {
+        recipe: [components[recipe, name, 16] for name in ('ImageNet', 'StanfordCars', 'SUN397', 'mean')]
+        for recipe in ('ce', 'ce_mar', 'ce_hms', 'full')
+    } == dict(
+        ce=[72.93, 90.00, 76.30, 85.41],
+        ce_mar=[75.30, 90.80, 78.07, 86.44],
+        ce_hms=[74.77, 90.77, 77.80, 86.20],
+        full=[75.60, 91.13, 78.47, 86.85],
+    )
     parts = quoted('alignment_parts').values
-    assert [parts[recipe, 'mean', 16] for recipe in ('ce_hms', 'mar_global', 'mar_local', 'full')] == [
-        86.20, 86.57, 86.67, 86.85]
+    assert [parts[recipe, 'mean', 16] for recipe in ('ce_hms', 'mar_global', 'mar_local', 'full')] == [86.20, 86.57, 86.67, 86.85]
     assert quoted('sculpted_layers').values == {('sculpt_two', 'mean', 16): 86.85}
     assert quoted('speed').speed == dict(training=95.65, prediction=535)
 
@@ -302,8 +370,11 @@ def test_what_several_grids_quote_is_the_same_everywhere():
 
 def test_the_harmonic_means_of_base_and_new_classes_are_those_of_the_two_and_have_a_source():
     published = quoted('base_to_new')
-    assert set(published.base_to_new) == {(name, 'mean') for name in (
-        'zero_shot', 'coop', 'tcp', 'textrefiner', 'promptsrc', 'ivlp', 'tac', 'clip_lora')} and not published.others
+    assert (
+        set(published.base_to_new)
+        == {(name, 'mean') for name in ('zero_shot', 'coop', 'tcp', 'textrefiner', 'promptsrc', 'ivlp', 'tac', 'clip_lora')}
+        and not published.others
+    )
     for (name, _), (base, new, harmonic) in published.base_to_new.items():
         # Of the means; one paper prints the mean of the harmonic means.
         assert harmonic == pytest.approx(2 * base * new / (base + new), abs=0.1 if name == 'tac' else 0.01)

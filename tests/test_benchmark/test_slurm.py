@@ -1,4 +1,5 @@
 """Jobs of Slurm: what it is asked for, and what becomes of its answers; a real one is in test_tools/test_slurm_grids.py."""
+
 import os
 import stat
 
@@ -23,6 +24,7 @@ def cells(tmp_path):
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
     """A folder of PATH; return what puts a program of Slurm into it that does what some lines of shell say."""
+
     def put(name, text):
         path = tmp_path / 'bin' / name
         path.parent.mkdir(exist_ok=True)
@@ -33,7 +35,7 @@ def programs(tmp_path, monkeypatch):
     put('srun', 'exit 1')
     put('squeue', 'exit 1')
     put('scancel', 'echo "$@" >cancelled')
-    monkeypatch.setenv('PATH', f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv('PATH', f'{tmp_path / "bin"}{os.pathsep}{os.environ["PATH"]}')
     monkeypatch.setattr(slurm, 'POLL_SECONDS', 0.01)
     monkeypatch.setattr(slurm, 'LATE_SECONDS', 0)
     return put
@@ -45,12 +47,15 @@ def test_each_cell_that_is_not_done_is_a_job_and_its_end_is_waited_for(tmp_path,
         put_result(tmp_path / 'runs', cell)
     result = tmp_path / 'runs' / cells[1].folder / RESULT_FILE
     result.rename(tmp_path / 'later.json')
-    programs('squeue', f'''
+    programs(
+        'squeue',
+        f"""
         if [ ! -e once ]; then touch once; printf "7_0 RUNNING\\n7_1 PENDING\\n8 RUNNING\\n"
         elif [ ! -e twice ]; then touch twice; exit 1
-        else mv later.json {result} 2>/dev/null; printf "7_0 COMPLETED\\n7_1 CANCELLED\\n"; fi''')
+        else mv later.json {result} 2>/dev/null; printf "7_0 COMPLETED\\n7_1 CANCELLED\\n"; fi""",
+    )
     told = []
-    failure, = run_on_slurm(tmp_path / 'runs', cells, OPTIONS, jobs=5, report=told.append)
+    (failure,) = run_on_slurm(tmp_path / 'runs', cells, OPTIONS, jobs=5, report=told.append)
     assert failure.cell == cells[2] and failure.reason.startswith('job 7_1 CANCELLED; its output is ')
     assert told[0] == '3 cells, 1 done before, 2 to run, 5 at a time'
     assert told[1].startswith(f'[2/3] {cells[1].name}: 52.00 %, 3 s') and 'FAILED (job 7_1 CANCELLED' in told[2]
@@ -60,8 +65,16 @@ def test_slurm_is_asked_for_what_the_options_say(tmp_path, cells, programs):
     programs('squeue', 'true')
     run_on_slurm(tmp_path / 'runs', cells, OPTIONS, jobs=2)
     lines = (tmp_path / 'submitted.sh').read_text().splitlines()
-    assert {'#SBATCH --time=1:00:00', '#SBATCH --partition=gpu', '#SBATCH --gpus=1', '#SBATCH --exclusive', '#SBATCH --nodes=1',
-            '#SBATCH --cpus-per-task=4', '#SBATCH --array=0-2%2', '#SBATCH --signal=USR1@90'} <= set(lines)
+    assert {
+        '#SBATCH --time=1:00:00',
+        '#SBATCH --partition=gpu',
+        '#SBATCH --gpus=1',
+        '#SBATCH --exclusive',
+        '#SBATCH --nodes=1',
+        '#SBATCH --cpus-per-task=4',
+        '#SBATCH --array=0-2%2',
+        '#SBATCH --signal=USR1@90',
+    } <= set(lines)
     assert not any('wckey' in line for line in lines)
     assert any(line.startswith('srun ') and ' --cpus-per-task=4 ' in line for line in lines)
 

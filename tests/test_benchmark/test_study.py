@@ -35,15 +35,23 @@ from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.utils.methods import method_names
 
 STUDY = dict(
-    config='config.py', baseline='ce',
+    config='config.py',
+    baseline='ce',
     selection=dict(shots=16, seeds=[11, 12], metric='accuracy/fused', options={'test_dataloader.dataset.subset': 'val'}),
     report=dict(shots=[4], seeds=[1, 2, 3]),
     methods=dict(
-        ce=dict(label='cross-entropy', options={'model.gram_loss.loss_weight': 0},
-                candidates=[{'optim_wrapper.optimizer.lr': .01}, {'optim_wrapper.optimizer.lr': .02}]),
-        mar=dict(candidates=[{'model.gram_loss.loss_weight': 1}, {'model.gram_loss.loss_weight': 4}])),
-    columns=[dict(metric='accuracy/fused', title='accuracy', zero_shot='accuracy/zero_shot'),
-             dict(metric='gram/global', title='distortion', better='lower', digits=3)])
+        ce=dict(
+            label='cross-entropy',
+            options={'model.gram_loss.loss_weight': 0},
+            candidates=[{'optim_wrapper.optimizer.lr': 0.01}, {'optim_wrapper.optimizer.lr': 0.02}],
+        ),
+        mar=dict(candidates=[{'model.gram_loss.loss_weight': 1}, {'model.gram_loss.loss_weight': 4}]),
+    ),
+    columns=[
+        dict(metric='accuracy/fused', title='accuracy', zero_shot='accuracy/zero_shot'),
+        dict(metric='gram/global', title='distortion', better='lower', digits=3),
+    ],
+)
 
 
 @pytest.fixture
@@ -55,6 +63,7 @@ def write(tmp_path, monkeypatch):
         path = tmp_path / 'study.yaml'
         path.write_text(yaml.safe_dump({**STUDY, **changes}))
         return path
+
     return make
 
 
@@ -64,35 +73,46 @@ def figures(method, seed, fused, distortion=None, shots=4):
 
 
 def content_of(study, runs, chosen=0):
-    choices = {method.name: Choice(chosen, method.candidates[chosen], [spread_of([50.])] * 2) for method in study.methods}
+    choices = {method.name: Choice(chosen, method.candidates[chosen], [spread_of([50.0])] * 2) for method in study.methods}
     return study_content(study, choices, runs)
 
 
 def test_selection_runs_every_candidate_with_the_seeds_of_selection_on_validation_pictures(write):
     cells = selection_cells(read_study(write()))
     assert [(cell.recipe, cell.seed) for cell in cells] == [
-        (name, seed) for name in ('ce.1', 'ce.2', 'mar.1', 'mar.2') for seed in (11, 12)]
+        (name, seed) for name in ('ce.1', 'ce.2', 'mar.1', 'mar.2') for seed in (11, 12)
+    ]
     assert {cell.shots for cell in cells} == {16}
     assert all(cell.options['test_dataloader.dataset.subset'] == 'val' for cell in cells)
-    assert cells[2].options['optim_wrapper.optimizer.lr'] == .02
+    assert cells[2].options['optim_wrapper.optimizer.lr'] == 0.02
     assert cells[2].options['model.gram_loss.loss_weight'] == 0
 
 
 def test_the_report_runs_what_was_chosen_with_other_seeds_on_test_pictures_and_targets(write):
     study = read_study(write())
-    cells = report_cells(study, {'ce': Choice(1, study.methods[0].candidates[1], []),
-                                 'mar': Choice(0, study.methods[1].candidates[0], [])})
+    cells = report_cells(
+        study, {'ce': Choice(1, study.methods[0].candidates[1], []), 'mar': Choice(0, study.methods[1].candidates[0], [])}
+    )
     assert [(cell.recipe, cell.shots, cell.seed) for cell in cells] == [
-        (name, 4, seed) for name in ('ce', 'mar') for seed in (1, 2, 3)]
-    assert cells[0].options['optim_wrapper.optimizer.lr'] == .02 and cells[3].options['model.gram_loss.loss_weight'] == 1
+        (name, 4, seed) for name in ('ce', 'mar') for seed in (1, 2, 3)
+    ]
+    assert cells[0].options['optim_wrapper.optimizer.lr'] == 0.02 and cells[3].options['model.gram_loss.loss_weight'] == 1
     assert not any('test_dataloader.dataset.subset' in cell.options for cell in cells)
     assert all(cell.with_targets for cell in cells)
 
 
 def test_the_candidate_with_the_highest_mean_is_chosen_and_of_equals_the_first(write):
     study = read_study(write())
-    runs = [('ce.1', 11, 80), ('ce.1', 12, 90), ('ce.2', 11, 95), ('ce.2', 12, 70), ('mar.1', 11, 80), ('mar.1', 12, 80),
-            ('mar.2', 11, 70), ('mar.2', 12, 90)]
+    runs = [
+        ('ce.1', 11, 80),
+        ('ce.1', 12, 90),
+        ('ce.2', 11, 95),
+        ('ce.2', 12, 70),
+        ('mar.1', 11, 80),
+        ('mar.1', 12, 80),
+        ('mar.2', 11, 70),
+        ('mar.2', 12, 90),
+    ]
     choices = choose(study, [figures(*run) for run in runs])
     assert {name: choice.index for name, choice in choices.items()} == {'ce': 0, 'mar': 0}
     assert [score.mean for score in choices['ce'].scores] == [85, 82.5]
@@ -102,21 +122,26 @@ def test_the_candidate_with_the_highest_mean_is_chosen_and_of_equals_the_first(w
 
 def test_differences_are_paired_by_seed():
     # By hand: differences 1, 3, 2 -> mean 2, std 1, Student's t 4.302653 / sqrt(3) = 2.484138: 0 lies within.
-    difference = paired_difference({1: 81., 2: 63., 3: 92., 4: 5.}, {1: 80., 2: 60., 3: 90.})
-    assert difference[:3] == (3, 2., 1.) and difference.half_width == pytest.approx(2.484138, abs=1e-5)
+    difference = paired_difference({1: 81.0, 2: 63.0, 3: 92.0, 4: 5.0}, {1: 80.0, 2: 60.0, 3: 90.0})
+    assert difference[:3] == (3, 2.0, 1.0) and difference.half_width == pytest.approx(2.484138, abs=1e-5)
     assert not is_certain(difference)
-    assert is_certain(paired_difference({1: 81., 2: 61.}, {1: 80., 2: 60.}))
-    assert not is_certain(paired_difference({1: 81.}, {1: 80.}))
-    assert paired_difference({1: 81.}, {2: 80.}) is None
+    assert is_certain(paired_difference({1: 81.0, 2: 61.0}, {1: 80.0, 2: 60.0}))
+    assert not is_certain(paired_difference({1: 81.0}, {1: 80.0}))
+    assert paired_difference({1: 81.0}, {2: 80.0}) is None
 
 
 def test_tables_and_files_hold_the_figures(write, tmp_path):
     study = read_study(write())
-    runs = [figures('ce', 1, 80., .4), figures('ce', 2, 60., .5), figures('ce', 3, 90.),
-            figures('mar', 1, 81., .1), figures('mar', 2, 62., .2), figures('mar', 3, 92.)]
-    choices = choose(study, [figures(f'{name}.{i}', seed, 50 + i) for name in ('ce', 'mar') for i in (1, 2)
-                             for seed in (11, 12)])
-    assert values_of(runs, 'mar', 4, 'gram/global') == {1: .1, 2: .2}
+    runs = [
+        figures('ce', 1, 80.0, 0.4),
+        figures('ce', 2, 60.0, 0.5),
+        figures('ce', 3, 90.0),
+        figures('mar', 1, 81.0, 0.1),
+        figures('mar', 2, 62.0, 0.2),
+        figures('mar', 3, 92.0),
+    ]
+    choices = choose(study, [figures(f'{name}.{i}', seed, 50 + i) for name in ('ce', 'mar') for i in (1, 2) for seed in (11, 12)])
+    assert values_of(runs, 'mar', 4, 'gram/global') == {1: 0.1, 2: 0.2}
     content = study_content(study, choices, runs)
     text = study_markdown(content)
     assert '2 settings by the mean accuracy/fused on validation pictures over the seeds 11, 12 with 16 shots' in text
@@ -124,7 +149,7 @@ def test_tables_and_files_hold_the_figures(write, tmp_path):
     assert re.search(r'\| cross-entropy +\| +76\.67 ± 15\.28 +\| +0\.450 ± 0\.071', text)
     # Differences 1, 2, 2: mean 1.67, half width 4.302653 * 0.57735 / sqrt(3) = 1.434; of distortion always -0.3.
     assert '**+1.67 [+0.23, +3.10]**' in text and '**-0.300 [-0.300, -0.300]**' in text
-    row, = [row for row in study_rows(study, runs) if row['method'] == 'mar' and row['metric'] == 'accuracy/fused']
+    (row,) = [row for row in study_rows(study, runs) if row['method'] == 'mar' and row['metric'] == 'accuracy/fused']
     assert row['difference_low'] == pytest.approx(0.2324, abs=1e-3)
     files = write_study(tmp_path / 'out', study, content, [])
     assert [file.name for file in files] == ['selection.json', 'study.json', 'study.csv', 'study.md']
@@ -132,50 +157,64 @@ def test_tables_and_files_hold_the_figures(write, tmp_path):
     assert kept['choices']['mar']['chosen'] == {'model.gram_loss.loss_weight': 4} and len(kept['cells']) == 6
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(baseline='none'), "the baseline 'none' is none of the methods \\['ce', 'mar'\\]"),
-    (dict(report=dict(shots=[4], seeds=[1, 11])), r'the seeds \[11\] are both selected by and reported'),
-    (dict(methods={**STUDY['methods'], 'more': dict(candidates=[{}])}), "as many candidates as the others.*'more': 1"),
-    (dict(methods={'ce': dict(candidates=[])}), "method 'ce' needs a list of candidates"),
-    (dict(selection=dict(shots=16, seeds=[11])), "selection lacks 'metric'"),
-    (dict(selection=dict(shots=[16], seeds=[11], metric='a')), r'selection.shots is \[16\], expected a whole number'),
-    (dict(report=dict(shots=4, seeds=[1])), 'report.shots is 4, expected a list'),
-    (dict(report=dict(shots=[4], seeds=11)), 'report.seeds is 11, expected a list'),
-    (dict(methods=['ce']), r"methods is \['ce'\], expected a mapping"),
-    (dict(colour='red'), "holds 'colour'; expected title, config"),
-    (dict(columns=[dict(metric='a', title='b', better='more')]), "column 'b' has better='more'"),
-    (dict(columns=[dict(metric='a', title='b', digits=-1)]), "column 'b' has digits=-1, expected a whole number"),
-    (dict(columns=[dict(metric='a', title='b', digits='2')]), "column 'b' has digits='2', expected a whole number"),
-    (dict(columns=['a']), "a column is 'a', expected a mapping"),
-    (dict(options=['a']), r"study.yaml: options is \['a'\], expected a mapping of config names to values"),
-    (dict(selection={**STUDY['selection'], 'options': 'a'}), "study.yaml: selection: options is 'a', expected"),
-    (dict(methods={**STUDY['methods'], 'ce': dict(options=[], candidates=[{}])}),
-     r"study.yaml: method 'ce': options is \[\], expected a mapping"),
-    (dict(methods={**STUDY['methods'], 'ce': dict(candidates=[{}, {'a': .3}, {'a': .30}])}),
-     "study.yaml: method 'ce' has equal candidates, number 2 and 3: {'a': 0.3}; expected different ones"),
-    (dict(selection={**STUDY['selection'], 'shots': 0}), 'selection.shots is 0, expected a whole number from 1 on'),
-    (dict(selection={**STUDY['selection'], 'seeds': [11, 11]}),
-     'study.yaml: selection.seeds holds 11 more than once, expected each number once'),
-    (dict(report=dict(shots=[4, 1, 4], seeds=[1])), 'report.shots holds 4 more than once, expected each number once'),
-    (dict(report=dict(shots=[4, 0], seeds=[1])), 'report.shots holds 0, expected whole numbers from 1 on'),
-    (dict(report=dict(shots=[4], seeds=[1, '2'])), "report.seeds holds '2', expected whole numbers from 0 on"),
-    (dict(report=dict(shots=[4], seeds=[3, 3])), 'report.seeds holds 3 more than once, expected each number once'),
-    (dict(report=dict(shots=[4], seeds=[1], targets='yes please')),
-     "study.yaml: report.targets is 'yes please', expected true or false"),
-    (dict(trade_off=5), r"trade_off is 5, expected two metrics of columns: \['accuracy/fused', 'gram/global'\]"),
-    (dict(claims='MAR'), "study.yaml: claims is 'MAR', expected a list of mappings"),
-    (dict(claims=['MAR']), "study.yaml: claims holds 'MAR', expected a mapping"),
-    (dict(claims=[dict(text='it grows', grows='often')]),
-     "study.yaml: grows of claim 'it grows' is 'often', expected true or false"),
-])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(baseline='none'), "the baseline 'none' is none of the methods \\['ce', 'mar'\\]"),
+        (dict(report=dict(shots=[4], seeds=[1, 11])), r'the seeds \[11\] are both selected by and reported'),
+        (dict(methods={**STUDY['methods'], 'more': dict(candidates=[{}])}), "as many candidates as the others.*'more': 1"),
+        (dict(methods={'ce': dict(candidates=[])}), "method 'ce' needs a list of candidates"),
+        (dict(selection=dict(shots=16, seeds=[11])), "selection lacks 'metric'"),
+        (dict(selection=dict(shots=[16], seeds=[11], metric='a')), r'selection.shots is \[16\], expected a whole number'),
+        (dict(report=dict(shots=4, seeds=[1])), 'report.shots is 4, expected a list'),
+        (dict(report=dict(shots=[4], seeds=11)), 'report.seeds is 11, expected a list'),
+        (dict(methods=['ce']), r"methods is \['ce'\], expected a mapping"),
+        (dict(colour='red'), "holds 'colour'; expected title, config"),
+        (dict(columns=[dict(metric='a', title='b', better='more')]), "column 'b' has better='more'"),
+        (dict(columns=[dict(metric='a', title='b', digits=-1)]), "column 'b' has digits=-1, expected a whole number"),
+        (dict(columns=[dict(metric='a', title='b', digits='2')]), "column 'b' has digits='2', expected a whole number"),
+        (dict(columns=['a']), "a column is 'a', expected a mapping"),
+        (dict(options=['a']), r"study.yaml: options is \['a'\], expected a mapping of config names to values"),
+        (dict(selection={**STUDY['selection'], 'options': 'a'}), "study.yaml: selection: options is 'a', expected"),
+        (
+            dict(methods={**STUDY['methods'], 'ce': dict(options=[], candidates=[{}])}),
+            r"study.yaml: method 'ce': options is \[\], expected a mapping",
+        ),
+        (
+            dict(methods={**STUDY['methods'], 'ce': dict(candidates=[{}, {'a': 0.3}, {'a': 0.30}])}),
+            "study.yaml: method 'ce' has equal candidates, number 2 and 3: {'a': 0.3}; expected different ones",
+        ),
+        (dict(selection={**STUDY['selection'], 'shots': 0}), 'selection.shots is 0, expected a whole number from 1 on'),
+        (
+            dict(selection={**STUDY['selection'], 'seeds': [11, 11]}),
+            'study.yaml: selection.seeds holds 11 more than once, expected each number once',
+        ),
+        (dict(report=dict(shots=[4, 1, 4], seeds=[1])), 'report.shots holds 4 more than once, expected each number once'),
+        (dict(report=dict(shots=[4, 0], seeds=[1])), 'report.shots holds 0, expected whole numbers from 1 on'),
+        (dict(report=dict(shots=[4], seeds=[1, '2'])), "report.seeds holds '2', expected whole numbers from 0 on"),
+        (dict(report=dict(shots=[4], seeds=[3, 3])), 'report.seeds holds 3 more than once, expected each number once'),
+        (
+            dict(report=dict(shots=[4], seeds=[1], targets='yes please')),
+            "study.yaml: report.targets is 'yes please', expected true or false",
+        ),
+        (dict(trade_off=5), r"trade_off is 5, expected two metrics of columns: \['accuracy/fused', 'gram/global'\]"),
+        (dict(claims='MAR'), "study.yaml: claims is 'MAR', expected a list of mappings"),
+        (dict(claims=['MAR']), "study.yaml: claims holds 'MAR', expected a mapping"),
+        (
+            dict(claims=[dict(text='it grows', grows='often')]),
+            "study.yaml: grows of claim 'it grows' is 'often', expected true or false",
+        ),
+    ],
+)
 def test_what_is_wrong_with_a_study_is_said(write, changes, message):
     with pytest.raises(ValueError, match=message):
         read_study(write(**changes))
 
 
-@pytest.mark.parametrize('text, message', [
-    ('methods: [', 'study.yaml is no YAML'),
-    ('', 'study.yaml holds nothing; expected a mapping with some of title, config')])
+@pytest.mark.parametrize(
+    'text, message',
+    [('methods: [', 'study.yaml is no YAML'), ('', 'study.yaml holds nothing; expected a mapping with some of title, config')],
+)
 def test_a_file_that_is_no_yaml_or_no_mapping_is_said_to_be_none(tmp_path, text, message):
     (tmp_path / 'study.yaml').write_text(text)
     with pytest.raises(ValueError, match=message):
@@ -183,9 +222,9 @@ def test_a_file_that_is_no_yaml_or_no_mapping_is_said_to_be_none(tmp_path, text,
 
 
 def test_chosen_values_at_the_edge_of_what_was_tried_are_named():
-    candidates = [{'lr': lr, 'weight': weight, 'kind': 'a', 'only': 3} for lr in (.01, .02, .04) for weight in (1, 4)]
+    candidates = [{'lr': lr, 'weight': weight, 'kind': 'a', 'only': 3} for lr in (0.01, 0.02, 0.04) for weight in (1, 4)]
     assert edges_of(candidates, candidates[2]) == {'weight': 1}
-    assert edges_of(candidates, candidates[5]) == {'lr': .04, 'weight': 4}
+    assert edges_of(candidates, candidates[5]) == {'lr': 0.04, 'weight': 4}
     assert edges_of(candidates[:1], candidates[0]) == {}
 
 
@@ -195,29 +234,44 @@ def test_an_unknown_option_of_a_candidate_is_found_before_anything_runs(write):
         selection_cells(read_study(write(methods=methods)))
 
 
-CLAIMS = [dict(text='alignment keeps geometry', method='mar', than='ce', metric='gram/global', better='lower'),
-          dict(text='its lead grows', method='mar', than=['ce'], metric='accuracy/fused', grows=True)]
+CLAIMS = [
+    dict(text='alignment keeps geometry', method='mar', than='ce', metric='gram/global', better='lower'),
+    dict(text='its lead grows', method='mar', than=['ce'], metric='accuracy/fused', grows=True),
+]
 
 
 def test_a_claim_holds_where_the_interval_of_the_paired_difference_leaves_out_zero(write):
     study = read_study(write(claims=CLAIMS, report=dict(shots=[1, 4], seeds=[1, 2])))
-    runs = [figures('ce', 1, 80., .4, 1), figures('ce', 2, 80., .5, 1), figures('mar', 1, 80., .1, 1),
-            figures('mar', 2, 80., .2, 1), figures('ce', 1, 80., .1), figures('ce', 2, 80., .2),
-            figures('mar', 1, 83., .2), figures('mar', 2, 83., .3)]
+    runs = [
+        figures('ce', 1, 80.0, 0.4, 1),
+        figures('ce', 2, 80.0, 0.5, 1),
+        figures('mar', 1, 80.0, 0.1, 1),
+        figures('mar', 2, 80.0, 0.2, 1),
+        figures('ce', 1, 80.0, 0.1),
+        figures('ce', 2, 80.0, 0.2),
+        figures('mar', 1, 83.0, 0.2),
+        figures('mar', 2, 83.0, 0.3),
+    ]
     verdicts = verdicts_of(study, runs)
     assert [(v.shots, v.verdict) for v in verdicts] == [('1', 'holds'), ('4', 'the opposite holds'), ('1 to 4', 'holds')]
     assert verdicts[2].difference.mean == 3
-    runs[-1]['metrics']['gram/global'] = .1  # differences +0.1 and -0.1
+    runs[-1]['metrics']['gram/global'] = 0.1  # differences +0.1 and -0.1
     assert verdicts_of(study, runs)[1].verdict == 'cannot be told'
     assert [v.verdict for v in verdicts_of(study, [])] == ['not measured'] * 3
     assert '| alignment keeps geometry | mar against cross-entropy: distortion | 1: **-0.300' in claims_table(
-        content_of(study, runs))
+        content_of(study, runs)
+    )
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(than='nobody'), "claim 'alignment keeps geometry' names 'nobody', which is no method"),
-    (dict(metric='accuracy/none'), "names 'accuracy/none'"), (dict(better='more'), "has better='more'"),
-    (dict(why='so'), r"unknown keys \['why'\]")])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(than='nobody'), "claim 'alignment keeps geometry' names 'nobody', which is no method"),
+        (dict(metric='accuracy/none'), "names 'accuracy/none'"),
+        (dict(better='more'), "has better='more'"),
+        (dict(why='so'), r"unknown keys \['why'\]"),
+    ],
+)
 def test_what_is_wrong_with_a_claim_is_said(write, change, message):
     with pytest.raises(ValueError, match=f'study.yaml: .*{message}'):
         verdicts_of(read_study(write(claims=[{**CLAIMS[0], **change}])), [])
@@ -225,9 +279,11 @@ def test_what_is_wrong_with_a_claim_is_said(write, change, message):
 
 def test_methods_that_are_left_out_take_their_claims_with_them(write):
     methods = {**STUDY['methods'], 'hms': dict(candidates=[{}, {'model.sculpt_loss.loss_weight': 1}])}
-    claims = [dict(text='a', method='mar', than=['ce', 'hms'], metric='accuracy/fused'),
-              dict(text='b', method='hms', than='ce', metric='accuracy/fused'),
-              dict(text='c', method='mar', than='hms', metric='accuracy/fused')]
+    claims = [
+        dict(text='a', method='mar', than=['ce', 'hms'], metric='accuracy/fused'),
+        dict(text='b', method='hms', than='ce', metric='accuracy/fused'),
+        dict(text='c', method='mar', than='hms', metric='accuracy/fused'),
+    ]
     study = read_study(write(methods=methods, claims=claims))
     kept = only(study, ['mar', 'ce'])
     assert [method.name for method in kept.methods] == ['ce', 'mar']
@@ -241,23 +297,28 @@ def test_methods_that_are_left_out_take_their_claims_with_them(write):
 
 def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlier_interval(write):
     study = read_study(write())
-    earlier = content_of(study, [figures('ce', 1, 80.), figures('ce', 2, 82.), figures('mar', 1, 80., .1),
-                                 figures('mar', 2, 80., .3)])
+    earlier = content_of(
+        study, [figures('ce', 1, 80.0), figures('ce', 2, 82.0), figures('mar', 1, 80.0, 0.1), figures('mar', 2, 80.0, 0.3)]
+    )
     assert agreement_of(earlier, earlier)[:4] == (3, 3, 3, [])
     # By hand: 80, 82 -> mean 81, half width 12.7062 * 1.414214 / sqrt(2) = 12.7062; 80, 80 -> 80 +- 0;
     # .1, .3 -> .2 +- 12.7062 * .141421 / sqrt(2) = 1.27062.
-    now = content_of(study, [figures('ce', 1, 93.), figures('ce', 2, 94.), figures('mar', 1, 80., .1),
-                             figures('mar', 2, 80.1, .3 + 1e-9)], chosen=1)
+    now = content_of(
+        study,
+        [figures('ce', 1, 93.0), figures('ce', 2, 94.0), figures('mar', 1, 80.0, 0.1), figures('mar', 2, 80.1, 0.3 + 1e-9)],
+        chosen=1,
+    )
     found = agreement_of(now, earlier)
     assert found[:3] == (3, 1, 2) and found.choices == ['cross-entropy', 'mar'] and not found.is_whole
     assert agreement_of(earlier, earlier).is_whole
-    (label, shots, title, before, half, mean), = found.outside
+    ((label, shots, title, before, half, mean),) = found.outside
     assert (label, shots, title, before, half, mean) == ('mar', 4, 'accuracy', 80, 0, pytest.approx(80.05))
     assert agreement_text(found, 'results/x').splitlines() == [
         'compared with results/x: 2 of 3 means lie within the 95 % interval of the earlier one, 1 are equal run by run',
         'other settings were chosen for: cross-entropy, mar',
-        'outside: mar, 4 shots, accuracy: 80.000 ± 0.000 before, 80.050 now']
-    with pytest.raises(ValueError, match="have no figure in common"):
+        'outside: mar, 4 shots, accuracy: 80.000 ± 0.000 before, 80.050 now',
+    ]
+    with pytest.raises(ValueError, match='have no figure in common'):
         agreement_of(now, {**earlier, 'summary': []})
     one = agreement_of({**now, 'summary': now['summary'][:1]}, earlier)
     assert one.figures == 1 and '2 means are of one of the two alone' in agreement_text(one, 'x')
@@ -286,20 +347,30 @@ def test_a_study_of_methods_runs_each_in_the_place_of_the_method_of_its_config()
     assert tcp.train_dataloader.dataset.num_shots == 4 and tcp.test_dataloader.dataset.subset == 'val'
     parts = PartsCheck()
     assert {name: parts.faults_of(read_cell_config(cell)) for name, cell in cells.items()} == {name: [] for name in cells}
-    choices = study_content(study, {method.name: Choice(0, method.candidates[0], [spread_of([1.])] * study.budget)
-                                    for method in study.methods}, [])['choices']
+    choices = study_content(
+        study, {method.name: Choice(0, method.candidates[0], [spread_of([1.0])] * study.budget) for method in study.methods}, []
+    )['choices']
     assert (choices['tcp']['method'], choices['tcp']['recipe'], choices['tcp']['label']) == ('tcp', 'default', 'TCP')
 
 
-@pytest.mark.parametrize('method, message', [
-    (dict(method='coup'), "method 'a': there is no method 'coup': expected one of amu_tuning"),
-    (dict(method='zero_shot'), "method 'a' trains nothing: there is nothing to choose; columns have zero_shot"),
-    (dict(method='coop', recipe='paper'), "has method='coop' and recipe='paper', expected the name of a method, and one of"),
-    (dict(recipe='official'), "has method='' and recipe='official', expected the name of a method")])
+@pytest.mark.parametrize(
+    'method, message',
+    [
+        (dict(method='coup'), "method 'a': there is no method 'coup': expected one of amu_tuning"),
+        (dict(method='zero_shot'), "method 'a' trains nothing: there is nothing to choose; columns have zero_shot"),
+        (dict(method='coop', recipe='paper'), "has method='coop' and recipe='paper', expected the name of a method, and one of"),
+        (dict(recipe='official'), "has method='' and recipe='official', expected the name of a method"),
+    ],
+)
 def test_methods_of_a_study_that_do_not_fit_are_refused(tmp_path, method, message):
-    content = dict(config='c.py', baseline='a', selection=dict(shots=1, seeds=[1], metric='x'),
-                   report=dict(shots=[1], seeds=[2]), columns=[dict(metric='x', title='x')],
-                   methods=dict(a=dict(candidates=[{}], **method)))
+    content = dict(
+        config='c.py',
+        baseline='a',
+        selection=dict(shots=1, seeds=[1], metric='x'),
+        report=dict(shots=[1], seeds=[2]),
+        columns=[dict(metric='x', title='x')],
+        methods=dict(a=dict(candidates=[{}], **method)),
+    )
     (tmp_path / 'study.yaml').write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError) as caught:
         read_study(tmp_path / 'study.yaml')
@@ -308,8 +379,14 @@ def test_methods_of_a_study_that_do_not_fit_are_refused(tmp_path, method, messag
 
 def test_the_grid_of_single_changes_has_one_recipe_per_change():
     grid = read_grid_file(CONFIG_FOLDER / 'grids' / 'mini_parts.yaml')
-    cells = make_cells([CONFIG_FOLDER.parent / grid['configs'][0]], grid['shots'], grid['seeds'][:1], grid['recipes'],
-                       grid['cfg_options'], with_targets=True)
+    cells = make_cells(
+        [CONFIG_FOLDER.parent / grid['configs'][0]],
+        grid['shots'],
+        grid['seeds'][:1],
+        grid['recipes'],
+        grid['cfg_options'],
+        with_targets=True,
+    )
     assert len({cell.key for cell in cells}) == len(cells) == len(grid['recipes'])
     assert list(read_cell_config(cells[0]).test_cfg.targets) == ['symbols']
-    assert {cell.options['model.head.alpha'] for cell in cells if cell.recipe.startswith('alpha ')} == {0, .1, .3, .5, .9, 1}
+    assert {cell.options['model.head.alpha'] for cell in cells if cell.recipe.startswith('alpha ')} == {0, 0.1, 0.3, 0.5, 0.9, 1}

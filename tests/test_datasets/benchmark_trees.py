@@ -1,4 +1,5 @@
 """Small copies of the benchmark data sets in their real layouts."""
+
 import io
 import json
 import os
@@ -37,8 +38,11 @@ def split_rows(prefixes=('train', 'val', 'test'), seed=5):
     names = [f'Class_{label} of Ünits' for label in range(NUM_CLASSES)]
     content = {}
     for subset, prefix in zip(SIZES, prefixes):
-        rows = [[f'{prefix}/{label}_{number:03}.jpg', label, names[label]]
-                for label in range(NUM_CLASSES) for number in range(SIZES[subset])]
+        rows = [
+            [f'{prefix}/{label}_{number:03}.jpg', label, names[label]]
+            for label in range(NUM_CLASSES)
+            for number in range(SIZES[subset])
+        ]
         rng.shuffle(rows)
         content[subset] = rows
     return content
@@ -92,8 +96,12 @@ def _make_imagenet(folder, spec):
                 put(os.path.join(images, 'train', wnid, f'{wnid}_{number}.JPEG'))
             put(os.path.join(images, 'val', wnid, f'ILSVRC2012_val_{wnid[-4:]}.JPEG'))
         return
-    folders = {'ImageNet-V2': map(str, range(len(WNIDS))), 'ImageNet-Sketch': WNIDS,
-               'ImageNet-A': (WNIDS[5], WNIDS[1], WNIDS[3]), 'ImageNet-R': (WNIDS[6], WNIDS[0])}[spec.name]
+    folders = {
+        'ImageNet-V2': map(str, range(len(WNIDS))),
+        'ImageNet-Sketch': WNIDS,
+        'ImageNet-A': (WNIDS[5], WNIDS[1], WNIDS[3]),
+        'ImageNet-R': (WNIDS[6], WNIDS[0]),
+    }[spec.name]
     for name in folders:
         for number in range(2):
             put(os.path.join(images, name, f'{number}_{name}.jpg'))

@@ -12,23 +12,25 @@ CLASSES = ('ant', 'bee', 'crane', 'crane', 'dog')  # a machine and a bird: names
 
 class Pictures(SplitDataset):
     """Five classes in files, or whatever split a test gives."""
+
     FOLDER = 'pictures'
     IMAGE_FOLDER = 'images'
     split = Split(
-        CLASSES, ('a photo of a {}.', ),
+        CLASSES,
+        ('a photo of a {}.',),
         train=[(f'train/{label}.png', label) for label in range(5)],
         val=[('val/a.png', 0)],
         test=[('test/c.png', 2), ('test/d.png', 3), ('test/e.png', 4)],
-        source='split.json')
+        source='split.json',
+    )
 
     def read_split(self):
         return self.split
 
 
 class Arrays(SplitDataset):
-
     def read_split(self):
-        return Split(('dark', 'light'), ('{}', ), train=[(0, 0), (1, 1)], test=[(2, 1)])
+        return Split(('dark', 'light'), ('{}',), train=[(0, 0), (1, 1)], test=[(2, 1)])
 
     def read_image(self, index):
         return np.full((2, 3, 3), 100 * index, np.uint8)
@@ -45,7 +47,7 @@ def root(tmp_path):
 
 
 def with_split(**changes):
-    kind = type('Changed', (Pictures, ), {})
+    kind = type('Changed', (Pictures,), {})
     kind.split = Pictures.split._replace(**changes)
     return kind
 
@@ -55,10 +57,11 @@ def test_entries_and_metainfo_of_a_data_set_in_files(root):
     assert len(dataset) == 3
     entry = dataset.get_data_info(1)
     assert entry == dict(
-        img_path=str(root / 'pictures' / 'images' / 'test' / 'd.png'), gt_label=3, item='test/d.png', sample_idx=1)
+        img_path=str(root / 'pictures' / 'images' / 'test' / 'd.png'), gt_label=3, item='test/d.png', sample_idx=1
+    )
     metainfo = dataset.metainfo
     assert metainfo.pop('split_id')
-    assert metainfo == dict(classes=CLASSES, templates=('a photo of a {}.', ), dataset_name='Pictures')
+    assert metainfo == dict(classes=CLASSES, templates=('a photo of a {}.',), dataset_name='Pictures')
     assert dataset.get_gt_labels().tolist() == [2, 3, 4]
 
 
@@ -69,7 +72,7 @@ def test_entries_of_a_data_set_in_memory_hold_the_picture():
 
 
 def test_the_split_id_is_the_hash_of_all_rows_whatever_is_shown(root):
-    text = ('{"num_classes":2,"test":[[2,1]],"train":[[0,0],[1,1]],"val":[]}')
+    text = '{"num_classes":2,"test":[[2,1]],"train":[[0,0],[1,1]],"val":[]}'
     expected = hashlib.sha256(text.encode()).hexdigest()
     assert Arrays().metainfo['split_id'] == Arrays(subset='test').metainfo['split_id'] == expected
     shown = [dict(), dict(subset='val'), dict(class_subset='new'), dict(class_names=list('abcde'))]
@@ -95,7 +98,7 @@ def test_base_classes_are_the_first_half_rounded_up_and_new_ones_count_from_zero
 def test_names_and_templates_can_be_overridden(root):
     dataset = Pictures(str(root), class_names=list('abcde'), templates='the {}')
     assert dataset.metainfo['classes'] == tuple('abcde')
-    assert dataset.metainfo['templates'] == ('the {}', )
+    assert dataset.metainfo['templates'] == ('the {}',)
 
 
 def test_an_override_with_another_number_of_names_is_refused(root):
@@ -116,22 +119,25 @@ def test_an_unknown_subset_is_refused_before_anything_is_read():
         Pictures('/nowhere', class_subset='old')
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(classes=CLASSES + ('elk', )), r'split.json: 5 of the labels 0..5 have no picture .* without gaps'),
-    (dict(classes=CLASSES[:4]), r'split.json: row 4 of "train" has the label 4, expected 0..3 for 4 class names'),
-    (dict(val=[('val/a.png', -1)]), r'row 0 of "val" has the label -1'),
-    (dict(val=[('val/a.png', '0')]), r"row 0 of \"val\" has the label '0', expected a whole number"),
-    (dict(val=[('train/1.png', 1)]), r'row 0 of "val" repeats \'train/1.png\' of row 1 of "train"'),
-    (dict(val=[('val/a.png', 1), ('val/a.png', 1)]), r'row 1 of "val" repeats \'val/a.png\' of row 0 of "val"'),
-    (dict(val=[('val/a.png', )]), r'row 0 of "val" is \(\'val/a.png\',\), expected \(path, label\)'),
-    (dict(val=[('/data/a.png', 0)]), r"has the path '/data/a.png', expected a path relative to the image folder"),
-    (dict(val=[(1.5, 0)]), r'has the path 1.5, expected a relative path or an index'),
-    (dict(train=[], val=[], test=[]), 'split.json holds no pictures'),
-    (dict(classes=()), 'class names are .*, expected a list with at least one name'),
-    (dict(classes=CLASSES[:4] + ('', )), "the name of class 4 is '', expected a non-empty string"),
-    (dict(templates=()), 'templates are .*, expected a list with at least one template'),
-    (dict(templates='{}'), 'templates are .*, expected a list with at least one template'),
-])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(classes=CLASSES + ('elk',)), r'split.json: 5 of the labels 0..5 have no picture .* without gaps'),
+        (dict(classes=CLASSES[:4]), r'split.json: row 4 of "train" has the label 4, expected 0..3 for 4 class names'),
+        (dict(val=[('val/a.png', -1)]), r'row 0 of "val" has the label -1'),
+        (dict(val=[('val/a.png', '0')]), r"row 0 of \"val\" has the label '0', expected a whole number"),
+        (dict(val=[('train/1.png', 1)]), r'row 0 of "val" repeats \'train/1.png\' of row 1 of "train"'),
+        (dict(val=[('val/a.png', 1), ('val/a.png', 1)]), r'row 1 of "val" repeats \'val/a.png\' of row 0 of "val"'),
+        (dict(val=[('val/a.png',)]), r'row 0 of "val" is \(\'val/a.png\',\), expected \(path, label\)'),
+        (dict(val=[('/data/a.png', 0)]), r"has the path '/data/a.png', expected a path relative to the image folder"),
+        (dict(val=[(1.5, 0)]), r'has the path 1.5, expected a relative path or an index'),
+        (dict(train=[], val=[], test=[]), 'split.json holds no pictures'),
+        (dict(classes=()), 'class names are .*, expected a list with at least one name'),
+        (dict(classes=CLASSES[:4] + ('',)), "the name of class 4 is '', expected a non-empty string"),
+        (dict(templates=()), 'templates are .*, expected a list with at least one template'),
+        (dict(templates='{}'), 'templates are .*, expected a list with at least one template'),
+    ],
+)
 def test_a_split_that_does_not_hold_together_is_refused(root, changes, message):
     with pytest.raises(ValueError, match=message):
         with_split(**changes)(str(root))
@@ -191,6 +197,6 @@ def test_the_home_folder_may_be_written_as_a_tilde(root, monkeypatch):
 
 
 def test_pictures_named_by_index_need_read_image():
-    kind = type('Lazy', (SplitDataset, ), dict(read_split=lambda self: Split(('a', ), ('{}', ), [(0, 0)])))
+    kind = type('Lazy', (SplitDataset,), dict(read_split=lambda self: Split(('a',), ('{}',), [(0, 0)])))
     with pytest.raises(NotImplementedError, match='Lazy names pictures by index but does not implement read_image'):
         kind()

@@ -15,18 +15,35 @@ from mmpretrain_mps.utils.config import propagate
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FILES = dict(
-    ImageNet='imagenet', Caltech101='caltech101', OxfordPets='oxford_pets', StanfordCars='stanford_cars',
-    Flowers102='flowers102', Food101='food101', FGVCAircraft='fgvc_aircraft', SUN397='sun397', DTD='dtd',
-    EuroSAT='eurosat', UCF101='ucf101')
-VARIANTS = {'ImageNet-V2': 'imagenet_v2', 'ImageNet-Sketch': 'imagenet_sketch', 'ImageNet-A': 'imagenet_a',
-            'ImageNet-R': 'imagenet_r'}
+    ImageNet='imagenet',
+    Caltech101='caltech101',
+    OxfordPets='oxford_pets',
+    StanfordCars='stanford_cars',
+    Flowers102='flowers102',
+    Food101='food101',
+    FGVCAircraft='fgvc_aircraft',
+    SUN397='sun397',
+    DTD='dtd',
+    EuroSAT='eurosat',
+    UCF101='ucf101',
+)
+VARIANTS = {
+    'ImageNet-V2': 'imagenet_v2',
+    'ImageNet-Sketch': 'imagenet_sketch',
+    'ImageNet-A': 'imagenet_a',
+    'ImageNet-R': 'imagenet_r',
+}
 
 
 def compose(tmp_path, name, **options):
     """Put a data set together with the model, a schedule and the runtime, as a user's config does."""
     path = tmp_path / 'config.py'
-    bases = [CONFIGS / '_base_' / 'datasets' / f'{name}.py', CONFIGS / '_base_' / 'models' / 'clip_vitb16.py',
-             CONFIGS / '_base_' / 'schedules' / 'paper_50e.py', CONFIGS / 'default_runtime.py']
+    bases = [
+        CONFIGS / '_base_' / 'datasets' / f'{name}.py',
+        CONFIGS / '_base_' / 'models' / 'clip_vitb16.py',
+        CONFIGS / '_base_' / 'schedules' / 'paper_50e.py',
+        CONFIGS / 'default_runtime.py',
+    ]
     path.write_text(f'_base_ = {[str(base) for base in bases]!r}\n')
     cfg = Config.fromfile(path)
     propagate(cfg, options)
@@ -137,10 +154,15 @@ def test_the_linear_probe_of_imagenet_runs_and_is_tested_on_every_shifted_set(tm
     monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
     for name in ('ImageNet', *VARIANTS):
         make_tree(tmp_path / 'root', name)
-    options = {'data_root': str(tmp_path / 'root'), 'architecture': save_tiny_clip(tmp_path / 'clip'),
-               'pretrained': None, 'log_level': 'ERROR', 'test_cfg.requested': 'all',
-               **{f'{part}_dataloader.num_workers': 0 for part in ('train', 'test')}}
-    cell, = make_cells([find_config('ImageNet', 'linear_probe', CONFIGS)], [2], [1], options=options, with_targets=True)
+    options = {
+        'data_root': str(tmp_path / 'root'),
+        'architecture': save_tiny_clip(tmp_path / 'clip'),
+        'pretrained': None,
+        'log_level': 'ERROR',
+        'test_cfg.requested': 'all',
+        **{f'{part}_dataloader.num_workers': 0 for part in ('train', 'test')},
+    }
+    (cell,) = make_cells([find_config('ImageNet', 'linear_probe', CONFIGS)], [2], [1], options=options, with_targets=True)
     result = run_cell(tmp_path / 'runs', cell)
     assert (result['epoch'], result['train_pictures'], result['test_pictures']) == (1, 14, 7)
     assert {f'{name}/accuracy/tuned' for name in VARIANTS.values()} <= set(result['metrics'])

@@ -13,9 +13,9 @@ from mmpretrain_mps.datasets.making_index import registered_name
 
 # Serialized entries make no difference to these tests, but every serialization collects garbage.
 CLIPCaltech101, CLIPFGVCAircraft, CLIPOxfordPets, CLIPStanfordCars = (
-    partial(kind, serialize_data=False) for kind in (
-        benchmarks.CLIPCaltech101, benchmarks.CLIPFGVCAircraft, benchmarks.CLIPOxfordPets,
-        benchmarks.CLIPStanfordCars))
+    partial(kind, serialize_data=False)
+    for kind in (benchmarks.CLIPCaltech101, benchmarks.CLIPFGVCAircraft, benchmarks.CLIPOxfordPets, benchmarks.CLIPStanfordCars)
+)
 JSON_SPLITS = [name for name, spec in CATALOG.items() if spec.annotation_files[0].endswith('.json')]
 
 
@@ -46,23 +46,41 @@ def test_the_table_has_the_eleven_data_sets_and_four_shifted_ones():
     assert len(CATALOG) == 15
     assert sum(CATALOG['SUN397'].counts.values()) == 15880 + 3970 + 19850
     assert [spec.num_classes for spec in CATALOG.values()] == [
-        1000, 100, 37, 196, 102, 101, 100, 397, 47, 10, 101, 1000, 1000, 200, 200]
+        1000,
+        100,
+        37,
+        196,
+        102,
+        101,
+        100,
+        397,
+        47,
+        10,
+        101,
+        1000,
+        1000,
+        200,
+        200,
+    ]
     assert all(template.count('{}') == 1 for spec in CATALOG.values() for template in spec.templates)
 
 
-@pytest.mark.parametrize('name, folder, image_root, file, template', [
-    ('Caltech101', 'caltech-101', '101_ObjectCategories', 'split_zhou_Caltech101.json', 'a photo of a {}.'),
-    ('OxfordPets', 'oxford_pets', 'images', 'split_zhou_OxfordPets.json', 'a photo of a {}, a type of pet.'),
-    ('StanfordCars', 'stanford_cars', '', 'split_zhou_StanfordCars.json', 'a photo of a {}.'),
-    ('Flowers102', 'oxford_flowers', 'jpg', 'split_zhou_OxfordFlowers.json', 'a photo of a {}, a type of flower.'),
-    ('Food101', 'food-101', 'images', 'split_zhou_Food101.json', 'a photo of {}, a type of food.'),
-    ('FGVCAircraft', 'fgvc_aircraft', 'images', 'variants.txt', 'a photo of a {}, a type of aircraft.'),
-    ('SUN397', 'sun397', 'SUN397', 'split_zhou_SUN397.json', 'a photo of a {}.'),
-    ('DTD', 'dtd', 'images', 'split_zhou_DescribableTextures.json', '{} texture.'),
-    ('EuroSAT', 'eurosat', '2750', 'split_zhou_EuroSAT.json', 'a centered satellite photo of {}.'),
-    ('UCF101', 'ucf101', 'UCF-101-midframes', 'split_zhou_UCF101.json', 'a photo of a person doing {}.'),
-    ('ImageNet', 'imagenet', 'images', 'classnames.txt', 'itap of a {}.'),
-])
+@pytest.mark.parametrize(
+    'name, folder, image_root, file, template',
+    [
+        ('Caltech101', 'caltech-101', '101_ObjectCategories', 'split_zhou_Caltech101.json', 'a photo of a {}.'),
+        ('OxfordPets', 'oxford_pets', 'images', 'split_zhou_OxfordPets.json', 'a photo of a {}, a type of pet.'),
+        ('StanfordCars', 'stanford_cars', '', 'split_zhou_StanfordCars.json', 'a photo of a {}.'),
+        ('Flowers102', 'oxford_flowers', 'jpg', 'split_zhou_OxfordFlowers.json', 'a photo of a {}, a type of flower.'),
+        ('Food101', 'food-101', 'images', 'split_zhou_Food101.json', 'a photo of {}, a type of food.'),
+        ('FGVCAircraft', 'fgvc_aircraft', 'images', 'variants.txt', 'a photo of a {}, a type of aircraft.'),
+        ('SUN397', 'sun397', 'SUN397', 'split_zhou_SUN397.json', 'a photo of a {}.'),
+        ('DTD', 'dtd', 'images', 'split_zhou_DescribableTextures.json', '{} texture.'),
+        ('EuroSAT', 'eurosat', '2750', 'split_zhou_EuroSAT.json', 'a centered satellite photo of {}.'),
+        ('UCF101', 'ucf101', 'UCF-101-midframes', 'split_zhou_UCF101.json', 'a photo of a person doing {}.'),
+        ('ImageNet', 'imagenet', 'images', 'classnames.txt', 'itap of a {}.'),
+    ],
+)
 def test_the_table_states_the_layout_and_prompts_of_the_field(name, folder, image_root, file, template):
     spec = CATALOG[name]
     assert (spec.folder, spec.image_root, spec.annotation_files[0]) == (folder, image_root, file)
@@ -156,25 +174,36 @@ def test_a_missing_split_file_is_an_error_that_says_where_it_is_published(tmp_pa
     assert not os.path.exists(path)
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda content: '{"train": [', 'is no JSON: '),
-    (lambda content: '[]', "holds list, expected an object with the lists 'train', 'val' and 'test'"),
-    (lambda content: content.pop('val') and None, r"holds an object with \['test', 'train'\], expected"),
-    (lambda content: content['val'].insert(1, ['a.jpg', 0]), r"""row 1 of "val" is \['a.jpg', 0\], expected \[p"""),
-    (lambda content: content['val'].insert(1, ['a.jpg', True, 'x']), r'row 1 of "val" is .*True'),
-    (lambda content: content['val'].insert(1, ['a.jpg', -1, 'x']), r'row 1 of "val" is .*-1'),
-    (lambda content: content['val'].insert(0, ['/data/a.jpg', 0, 'Class_0 of Ünits']),
-     'row 0 of "val" has the path \'/data/a.jpg\', expected one below the image folder'),
-    (lambda content: content['val'].insert(0, ['../a.jpg', 0, 'Class_0 of Ünits']), 'expected one below the image'),
-    (lambda content: content['test'].append(['a.jpg', 0, 'Class_1 of Ünits']),
-     "row 12 of \"test\" calls label 0 'Class_1 of Ünits', but an earlier row calls it 'Class_0 of Ünits'"),
-    (lambda content: [row.__setitem__(1, 7) for rows in content.values() for row in rows if row[1] == 3] and None,
-     '4 labels up to 7 occur, but none is 3; expected labels from 0 without gaps'),
-    (lambda content: content['train'].__setitem__(
-        slice(None), [row for row in content['train'] if row[1] != 2]), '"val" has the label 2, which "train" lacks'),
-    (lambda content: content['test'].append(content['train'][4]), 'row 12 of "test" repeats .* of row 4 of "train"'),
-    (lambda content: content['train'].append(content['train'][4]), 'row 24 of "train" repeats .* of row 4 of "train"'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda content: '{"train": [', 'is no JSON: '),
+        (lambda content: '[]', "holds list, expected an object with the lists 'train', 'val' and 'test'"),
+        (lambda content: content.pop('val') and None, r"holds an object with \['test', 'train'\], expected"),
+        (lambda content: content['val'].insert(1, ['a.jpg', 0]), r"""row 1 of "val" is \['a.jpg', 0\], expected \[p"""),
+        (lambda content: content['val'].insert(1, ['a.jpg', True, 'x']), r'row 1 of "val" is .*True'),
+        (lambda content: content['val'].insert(1, ['a.jpg', -1, 'x']), r'row 1 of "val" is .*-1'),
+        (
+            lambda content: content['val'].insert(0, ['/data/a.jpg', 0, 'Class_0 of Ünits']),
+            'row 0 of "val" has the path \'/data/a.jpg\', expected one below the image folder',
+        ),
+        (lambda content: content['val'].insert(0, ['../a.jpg', 0, 'Class_0 of Ünits']), 'expected one below the image'),
+        (
+            lambda content: content['test'].append(['a.jpg', 0, 'Class_1 of Ünits']),
+            "row 12 of \"test\" calls label 0 'Class_1 of Ünits', but an earlier row calls it 'Class_0 of Ünits'",
+        ),
+        (
+            lambda content: [row.__setitem__(1, 7) for rows in content.values() for row in rows if row[1] == 3] and None,
+            '4 labels up to 7 occur, but none is 3; expected labels from 0 without gaps',
+        ),
+        (
+            lambda content: content['train'].__setitem__(slice(None), [row for row in content['train'] if row[1] != 2]),
+            '"val" has the label 2, which "train" lacks',
+        ),
+        (lambda content: content['test'].append(content['train'][4]), 'row 12 of "test" repeats .* of row 4 of "train"'),
+        (lambda content: content['train'].append(content['train'][4]), 'row 24 of "train" repeats .* of row 4 of "train"'),
+    ],
+)
 def test_a_split_file_that_does_not_hold_together_is_one_clear_error(tmp_path, change, message):
     folder = make_tree(tmp_path, 'OxfordPets')
     path = rewrite_split(folder, change)
@@ -204,8 +233,10 @@ def test_missing_files_are_counted_and_the_first_are_named(tmp_path):
 def test_other_sizes_than_the_published_ones_are_reported(tmp_path, logged):
     make_tree(tmp_path, 'EuroSAT')
     build('EuroSAT', tmp_path)
-    assert ('not as published: 4 classes instead of 10; 24 train pictures instead of 13500; '
-            '20 val pictures instead of 5400; 12 test pictures instead of 8100') in logged[0]
+    assert (
+        'not as published: 4 classes instead of 10; 24 train pictures instead of 13500; '
+        '20 val pictures instead of 5400; 12 test pictures instead of 8100'
+    ) in logged[0]
 
 
 def test_base_and_new_classes_are_relabelled_from_zero(tmp_path):

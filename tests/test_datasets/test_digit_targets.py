@@ -39,25 +39,46 @@ def test_inversion_turns_white_on_black_into_black_on_white(digits):
 
 @pytest.mark.parametrize('corruption', ['noise', 'blur'])
 def test_severity_moves_pictures_further_away(digits, corruption):
-    distances = [np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(
-        pixels(CorruptedDigits(corruption=corruption, severity=severity, serialize_data=False)), pixels(digits))])
-        for severity in (1, 3, 5)]
+    distances = [
+        np.mean(
+            [
+                np.abs(a.astype(int) - b).mean()
+                for a, b in zip(
+                    pixels(CorruptedDigits(corruption=corruption, severity=severity, serialize_data=False)), pixels(digits)
+                )
+            ]
+        )
+        for severity in (1, 3, 5)
+    ]
     assert 0 < distances[0] < distances[1] < distances[2]
 
 
 def test_corruptions_are_told_apart_by_name_and_identity(digits):
-    sets = [digits, *(CorruptedDigits(serialize_data=False, **options) for options in (
-        dict(), dict(severity=4), dict(noise_seed=1), dict(corruption='blur'), dict(corruption='inversion')))]
+    sets = [
+        digits,
+        *(
+            CorruptedDigits(serialize_data=False, **options)
+            for options in (dict(), dict(severity=4), dict(noise_seed=1), dict(corruption='blur'), dict(corruption='inversion'))
+        ),
+    ]
     assert [item.metainfo['dataset_name'] for item in sets[1:]] == [
-        'Digits-noise3', 'Digits-noise4', 'Digits-noise3', 'Digits-blur3', 'Digits-inversion']
+        'Digits-noise3',
+        'Digits-noise4',
+        'Digits-noise3',
+        'Digits-blur3',
+        'Digits-inversion',
+    ]
     assert len({item.metainfo['split_id'] for item in sets}) == len(sets)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(corruption='fog'), "corruption is 'fog', expected one of noise, blur, inversion"),
-    (dict(severity=6), 'severity is 6, expected 1 to 5'),
-    (dict(corruption='inversion', severity=2), 'severity is 2, expected None: inversion knows no degrees'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(corruption='fog'), "corruption is 'fog', expected one of noise, blur, inversion"),
+        (dict(severity=6), 'severity is 6, expected 1 to 5'),
+        (dict(corruption='inversion', severity=2), 'severity is 2, expected None: inversion knows no degrees'),
+    ],
+)
 def test_unknown_corruptions_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         CorruptedDigits(**options)
@@ -65,16 +86,16 @@ def test_unknown_corruptions_are_refused(options, message):
 
 def test_noise_is_grey_unbiased_and_of_the_stated_size():
     image = np.full((64, 64, 3), 128, np.uint8)
-    noise = add_noise(image, 10., np.random.default_rng(0)).astype(int) - 128
+    noise = add_noise(image, 10.0, np.random.default_rng(0)).astype(int) - 128
     assert np.array_equal(noise[..., 0], noise[..., 2])
-    assert abs(noise.mean()) < .5 and abs(noise.std() - 10) < .5
+    assert abs(noise.mean()) < 0.5 and abs(noise.std() - 10) < 0.5
 
 
 def test_blur_keeps_flat_pictures_and_spreads_a_point_by_the_gaussian():
-    assert (blur_image(np.full((8, 8, 3), 77, np.uint8), 1.) == 77).all()
+    assert (blur_image(np.full((8, 8, 3), 77, np.uint8), 1.0) == 77).all()
     point = np.zeros((9, 9, 3), np.uint8)
     point[4, 4] = 255
-    blurred = blur_image(point, .5)
+    blurred = blur_image(point, 0.5)
     # Weights at distance 0, 1, 2 are 1, exp(-2), exp(-8) over their sum 1.27134: 0.78657, 0.10645, 0.00026
     assert blurred[4, 4].tolist() == [158] * 3  # 255 * 0.78657 ** 2
     assert blurred[4, 5].tolist() == [21] * 3  # 255 * 0.78657 * 0.10645
@@ -125,10 +146,13 @@ def test_rendered_digits_are_what_they_always_were():
     assert renamed.metainfo['source_indices'] == tuple(range(10))
 
 
-@pytest.mark.parametrize('concepts, classes, examples', [
-    ('letters', 52, {'capital letter a', 'small letter z'}),
-    ('symbols', 144, {'plus sign', 'euro sign', 'greek letter omega', 'cyrillic letter ya'}),
-])
+@pytest.mark.parametrize(
+    'concepts, classes, examples',
+    [
+        ('letters', 52, {'capital letter a', 'small letter z'}),
+        ('symbols', 144, {'plus sign', 'euro sign', 'greek letter omega', 'cyrillic letter ya'}),
+    ],
+)
 def test_letters_and_symbols_are_classes_of_their_own(concepts, classes, examples):
     dataset = RenderedGlyphs(concepts=concepts, per_font=1, serialize_data=False)
     metainfo = dataset.metainfo
@@ -137,10 +161,12 @@ def test_letters_and_symbols_are_classes_of_their_own(concepts, classes, example
     assert (np.bincount(dataset.get_gt_labels(), minlength=classes) >= 4).all()
     # The embedded model's text tower knows every caption.
     check_vocabulary(fill_templates(metainfo['classes'], metainfo['templates']))
-    assert {metainfo['split_id']} & {RenderedGlyphs(concepts=concepts, per_font=1, render_seed=1).metainfo['split_id'],
-                                     RenderedGlyphs(per_font=1).metainfo['split_id']} == set()
+    assert {metainfo['split_id']} & {
+        RenderedGlyphs(concepts=concepts, per_font=1, render_seed=1).metainfo['split_id'],
+        RenderedGlyphs(per_font=1).metainfo['split_id'],
+    } == set()
     half = RenderedGlyphs(concepts=concepts, per_font=1, class_subset='new')
-    assert half.metainfo['classes'] == metainfo['classes'][classes // 2:]
+    assert half.metainfo['classes'] == metainfo['classes'][classes // 2 :]
 
 
 def test_other_concepts_are_refused():

@@ -8,7 +8,8 @@ from mmpretrain_mps.mini_clip.zero_shot import digits_halves
 COUNTS = dict(
     train=[54, 55, 54, 55, 54, 55, 54, 55, 53, 54],
     val=[35, 36, 35, 36, 36, 36, 36, 35, 34, 36],
-    test=[89, 91, 88, 92, 91, 91, 91, 89, 87, 90])
+    test=[89, 91, 88, 92, 91, 91, 91, 89, 87, 90],
+)
 FIRST_ITEMS = [5, 7, 14, 3, 8, 9, 0, 1, 2]  # of train, val and test
 SPLIT_ID = 'cd3b589e0d40cc24a8c4e72295b8f5475df5358b6646fbfe904d945724848867'
 
@@ -21,8 +22,10 @@ def test_each_subset_is_stratified_as_the_docstring_says():
 
 
 def test_subsets_are_disjoint_and_hold_every_picture():
-    items = [{entry['item'] for entry in map(data.get_data_info, range(len(data)))}
-             for data in (Digits(subset=subset) for subset in COUNTS)]
+    items = [
+        {entry['item'] for entry in map(data.get_data_info, range(len(data)))}
+        for data in (Digits(subset=subset) for subset in COUNTS)
+    ]
     assert sum(map(len, items)) == 1797
     assert set.union(*items) == set(range(1797))
 

@@ -13,7 +13,7 @@ CONFIG = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets' / 'digits
 
 @pytest.fixture
 def build(monkeypatch):
-    preprocess = clip_loader.ClipPreprocess((32, 32), (0.5, ) * 3, (0.5, ) * 3, 'bicubic', 'shortest')
+    preprocess = clip_loader.ClipPreprocess((32, 32), (0.5,) * 3, (0.5,) * 3, 'bicubic', 'shortest')
     monkeypatch.setattr(clip_loader, 'clip_preprocess', lambda architecture, pretrained: preprocess)
 
     def build(name):

@@ -28,7 +28,7 @@ class Animals(SplitDataset):
     def read_split(self):
         items = {row: i for i, row in enumerate(TRAIN + VAL)}
         train, val = ([(items[row], row[1]) for row in rows] for rows in (TRAIN, VAL))
-        return Split(NAMES, ('a {}.', ), train, val, source='animals')
+        return Split(NAMES, ('a {}.',), train, val, source='animals')
 
     def read_image(self, index):
         return np.random.default_rng(index).integers(0, 256, (12, 10, 3), dtype=np.uint8)
@@ -62,8 +62,14 @@ def batches(dataset, epochs, num_workers=0, seed=3):
     """All tensors and labels of the epochs, by a loader that is set up as the Runner does it."""
     sampler = FewShotSampler(dataset, seed=seed)
     loader = DataLoader(
-        dataset, 4, sampler=sampler, num_workers=num_workers, collate_fn=default_collate_samples,
-        persistent_workers=num_workers > 0, worker_init_fn=spoil_random_state)
+        dataset,
+        4,
+        sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=default_collate_samples,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=spoil_random_state,
+    )
     found = {}
     for epoch in epochs:
         sampler.set_epoch(epoch)
@@ -72,8 +78,10 @@ def batches(dataset, epochs, num_workers=0, seed=3):
 
 
 def default_collate_samples(samples):
-    return (default_collate([sample['inputs'] for sample in samples]),
-            [(sample['data_samples'].sample_idx, sample['data_samples'].gt_label.item()) for sample in samples])
+    return (
+        default_collate([sample['inputs'] for sample in samples]),
+        [(sample['data_samples'].sample_idx, sample['data_samples'].gt_label.item()) for sample in samples],
+    )
 
 
 def spoil_random_state(worker):
@@ -95,7 +103,6 @@ def differ(first, second):
 
 
 class TestPicks:
-
     def test_train_picks_follow_the_rule_in_content_and_order(self):
         dataset = FewShotDataset(Animals(), num_shots=3, seed=2)
         expected = few_shot_picks([label for _, label in TRAIN], 3, 2).train
@@ -113,7 +120,8 @@ class TestPicks:
     def test_base_and_new_are_parts_of_the_picks_from_all_classes(self, subset):
         arguments = dict(num_shots=3, seed=1, subset=subset)
         whole, base, new = (
-            FewShotDataset(Animals(subset=subset, class_subset=part), **arguments) for part in ('all', 'base', 'new'))
+            FewShotDataset(Animals(subset=subset, class_subset=part), **arguments) for part in ('all', 'base', 'new')
+        )
         items = [[data.get_data_info(i)['item'] for i in range(len(data))] for data in (whole, base, new)]
         labels = dict(zip(items[0], whole.get_gt_labels().tolist()))
         assert items[1] == [item for item in items[0] if labels[item] < 3]
@@ -134,19 +142,19 @@ class TestPicks:
         dataset = FewShotDataset(Animals(), num_shots=3, seed=2)
         metainfo = dataset.metainfo
         assert {key: metainfo[key] for key in ('classes', 'templates', 'dataset_name', 'num_shots', 'seed')} == dict(
-            classes=NAMES, templates=('a {}.', ), dataset_name='Animals', num_shots=3, seed=2)
+            classes=NAMES, templates=('a {}.',), dataset_name='Animals', num_shots=3, seed=2
+        )
         assert metainfo['split_id'] == Animals(subset='val').metainfo['split_id']
         assert metainfo['picks_id'] == FewShotDataset(Animals(), num_shots=3, seed=2).metainfo['picks_id']
         assert metainfo['picks_id'] != FewShotDataset(Animals(), num_shots=3, seed=3).metainfo['picks_id']
-        assert FewShotDataset(Animals(), 3, 2, templates='my {}').metainfo['templates'] == ('my {}', )
+        assert FewShotDataset(Animals(), 3, 2, templates='my {}').metainfo['templates'] == ('my {}',)
         assert dataset.CLASSES == NAMES
 
     def test_classes_with_too_few_pictures_are_named_in_a_warning(self, monkeypatch):
         messages = []
         monkeypatch.setattr(few_shot, 'print_log', lambda message, **_: messages.append(message))
         assert len(FewShotDataset(Animals(), num_shots=7, seed=1)) == 34
-        assert messages == ['Animals: 1 of 5 classes have fewer than 7 pictures in "train" and give all they have: '
-                            '"elk" (6).']
+        assert messages == ['Animals: 1 of 5 classes have fewer than 7 pictures in "train" and give all they have: "elk" (6).']
         messages.clear()
         assert len(FewShotDataset(Animals(subset='val'), num_shots=7, seed=1, subset='val')) == 20
         FewShotDataset(Animals(class_subset='base'), num_shots=7, seed=1)
@@ -168,16 +176,19 @@ class TestPicks:
         with pytest.raises(IndexError):
             dataset[10]
 
-    @pytest.mark.parametrize('arguments, message', [
-        (dict(), 'num_shots is None and seed is None, expected whole numbers, or an index_file'),
-        (dict(num_shots=1), 'num_shots is 1 and seed is None'),
-        (dict(num_shots=0, seed=1), 'num_shots is 0, expected a whole number of at least 1'),
-        (dict(num_shots=1, seed=1, subset='test'), "subset is 'test', expected train or val"),
-        (dict(num_shots=1, seed=1, subset='val'), 'subset is "val", but Animals shows "train", expected the same'),
-        (dict(num_shots=1, seed=1, cache_images='yes'), "cache_images is 'yes', expected True, False or 'auto'"),
-        (dict(num_shots=1, seed=1, cache_limit_mb=0), 'cache_limit_mb is 0, expected a number above 0'),
-        (dict(num_shots=1, seed=1, templates='no place'), "template 'no place' was found, expected text with one"),
-    ])
+    @pytest.mark.parametrize(
+        'arguments, message',
+        [
+            (dict(), 'num_shots is None and seed is None, expected whole numbers, or an index_file'),
+            (dict(num_shots=1), 'num_shots is 1 and seed is None'),
+            (dict(num_shots=0, seed=1), 'num_shots is 0, expected a whole number of at least 1'),
+            (dict(num_shots=1, seed=1, subset='test'), "subset is 'test', expected train or val"),
+            (dict(num_shots=1, seed=1, subset='val'), 'subset is "val", but Animals shows "train", expected the same'),
+            (dict(num_shots=1, seed=1, cache_images='yes'), "cache_images is 'yes', expected True, False or 'auto'"),
+            (dict(num_shots=1, seed=1, cache_limit_mb=0), 'cache_limit_mb is 0, expected a number above 0'),
+            (dict(num_shots=1, seed=1, templates='no place'), "template 'no place' was found, expected text with one"),
+        ],
+    )
     def test_arguments_that_do_not_fit_are_refused(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             FewShotDataset(Animals(), **arguments)
@@ -188,7 +199,6 @@ class TestPicks:
 
 
 class TestIndexFiles:
-
     @pytest.mark.parametrize('subset', ['train', 'val'])
     @pytest.mark.parametrize('class_subset', ['all', 'base', 'new'])
     def test_an_index_file_gives_the_picks_it_was_made_from(self, tmp_path, subset, class_subset):
@@ -217,7 +227,6 @@ class TestIndexFiles:
 
 
 class TestDataSetsFromElsewhere:
-
     def test_a_folder_read_by_mmpretrain_is_drawn_from(self, folder):
         config = dict(type='CustomDataset', data_root=str(folder), serialize_data=False, pipeline=random_pipeline())
         dataset = DATASETS.build(dict(type='FewShotDataset', dataset=config, num_shots=2, seed=4))
@@ -226,7 +235,7 @@ class TestDataSetsFromElsewhere:
         assert [dataset.get_data_info(i)['img_path'] for i in range(6)] == expected
         assert dataset.metainfo['classes'] == NAMES[:3]
         assert dataset.metainfo['dataset_name'] == 'CustomDataset'
-        assert dataset.metainfo['templates'] == ('a photo of a {}.', )
+        assert dataset.metainfo['templates'] == ('a photo of a {}.',)
         assert dataset.index.rows[0] == (f'{NAMES[picks[0] // 6]}/{picks[0] % 6}.png', picks[0] // 6)
         assert dataset[0]['inputs'][0].shape == (3, 6, 6)
 
@@ -251,7 +260,7 @@ class TestDataSetsFromElsewhere:
 
     def test_labels_beyond_the_names_are_refused(self):
         with pytest.raises(ValueError, match=r'Pairs: picture 1 has the label 1, expected 0\.\.0 for 1 class names'):
-            FewShotDataset(Pairs(('ant', )), num_shots=1, seed=1)
+            FewShotDataset(Pairs(('ant',)), num_shots=1, seed=1)
 
     def test_a_data_set_without_names_is_refused(self):
         with pytest.raises(ValueError, match=r'Pairs has no class names in metainfo\["classes"\]'):
@@ -270,7 +279,6 @@ class Pairs(CustomDataset):
 
 
 class TestDeterminism:
-
     def test_batches_do_not_depend_on_the_workers(self):
         first = batches(FewShotDataset(Animals(pipeline=random_pipeline()), 3, 1), range(3))
         second = batches(FewShotDataset(Animals(pipeline=random_pipeline()), 3, 1), range(3), num_workers=2)
@@ -316,7 +324,6 @@ class TestDeterminism:
 
 
 class TestFewShotSampler:
-
     def test_the_order_is_that_of_mmengines_sampler(self):
         dataset = FewShotDataset(Animals(), 3, 1)
         sampler = FewShotSampler(dataset, seed=4)
@@ -348,10 +355,13 @@ class TestFewShotSampler:
 
     def test_the_runner_builds_it_from_a_config(self):
         config = dict(
-            batch_size=4, num_workers=0, persistent_workers=False, collate_fn=dict(type='default_collate'),
+            batch_size=4,
+            num_workers=0,
+            persistent_workers=False,
+            collate_fn=dict(type='default_collate'),
             sampler=dict(type='FewShotSampler', shuffle=True),
-            dataset=dict(
-                type='FewShotDataset', num_shots=2, seed=1, dataset=dict(type=Animals, pipeline=random_pipeline())))
+            dataset=dict(type='FewShotDataset', num_shots=2, seed=1, dataset=dict(type=Animals, pipeline=random_pipeline())),
+        )
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             loader = Runner.build_dataloader(config, seed=0)
         batch = next(iter(loader))
@@ -361,7 +371,6 @@ class TestFewShotSampler:
 
 
 class TestCache:
-
     @pytest.fixture
     def opened(self, monkeypatch):
         opened = []
@@ -452,10 +461,14 @@ class TestViews:
 
     @staticmethod
     def config(**crops):
-        augmentation = dict(type='CLIPTrainTransform', architecture='mps-mini', pretrained='embedded', flip_prob=0,
-                            scale=(0.9, 1.0), **crops)
-        pipeline = [dict(type='LoadRGBImage'), dict(type='DualView', num_views=2, transforms=[augmentation]),
-                    dict(type='PackInputs')]
+        augmentation = dict(
+            type='CLIPTrainTransform', architecture='mps-mini', pretrained='embedded', flip_prob=0, scale=(0.9, 1.0), **crops
+        )
+        pipeline = [
+            dict(type='LoadRGBImage'),
+            dict(type='DualView', num_views=2, transforms=[augmentation]),
+            dict(type='PackInputs'),
+        ]
         return dict(type='Digits', subset='train', pipeline=pipeline)
 
     def test_they_are_those_of_a_pipeline_with_the_same_arguments(self):

@@ -67,13 +67,21 @@ def test_new_and_removed_folders_are_noticed(tree, tmp_path):
     assert list(list_class_folders(str(tree), cache)) == ['b', 'c']
 
 
-@pytest.mark.parametrize('damage', [
-    lambda text: text[:-20], lambda text: '', lambda text: 'no json\n{}', lambda text: '[]\n{}',
-    lambda text: text.replace('10.JPEG', '11.JPEG'), lambda text: text.replace('"version": 1', '"version": 0')])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda text: text[:-20],
+        lambda text: '',
+        lambda text: 'no json\n{}',
+        lambda text: '[]\n{}',
+        lambda text: text.replace('10.JPEG', '11.JPEG'),
+        lambda text: text.replace('"version": 1', '"version": 0'),
+    ],
+)
 def test_a_damaged_cache_is_rebuilt(tree, tmp_path, damage):
     cache = tmp_path / 'cache'
     list_class_folders(str(tree), str(cache))
-    file, = cache.iterdir()
+    (file,) = cache.iterdir()
     sound = file.read_text(encoding='utf-8')
     damaged = damage(sound)
     assert damaged != sound

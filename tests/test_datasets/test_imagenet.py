@@ -11,9 +11,15 @@ from mmpretrain_mps.datasets.imagenet import compare_class_names
 
 # Serialized entries make no difference to these tests, but every serialization collects garbage.
 CLIPImageNet, CLIPImageNetA, CLIPImageNetR, CLIPImageNetSketch, CLIPImageNetV2 = (
-    partial(kind, serialize_data=False) for kind in (
-        imagenet.CLIPImageNet, imagenet.CLIPImageNetA, imagenet.CLIPImageNetR, imagenet.CLIPImageNetSketch,
-        imagenet.CLIPImageNetV2))
+    partial(kind, serialize_data=False)
+    for kind in (
+        imagenet.CLIPImageNet,
+        imagenet.CLIPImageNetA,
+        imagenet.CLIPImageNetR,
+        imagenet.CLIPImageNetSketch,
+        imagenet.CLIPImageNetV2,
+    )
+)
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +31,9 @@ def test_pictures_are_listed_in_sorted_order_and_the_validation_set_is_the_test_
     folder = make_tree(tmp_path, 'ImageNet')
     train, test = (CLIPImageNet(data_root=str(tmp_path), subset=subset) for subset in ('train', 'test'))
     items = [train.get_data_info(i)['item'] for i in range(len(train))]
-    assert items[:6] == [f'train/n01440764/n01440764_{number}.JPEG' for number in (1, 10, 2, 33, 9)
-                         ] + ['train/n01443537/n01443537_1.JPEG']
+    assert items[:6] == [f'train/n01440764/n01440764_{number}.JPEG' for number in (1, 10, 2, 33, 9)] + [
+        'train/n01443537/n01443537_1.JPEG'
+    ]
     assert train.get_data_info(0)['img_path'] == os.path.join(folder, 'images', items[0])
     assert test.get_gt_labels().tolist() == list(range(7))
     assert train.metainfo['split_id'] == test.metainfo['split_id']
@@ -47,8 +54,12 @@ def test_imagenet_picks_follow_the_rule_on_the_sorted_listing(tmp_path):
     dataset = FewShotDataset(dict(type='CLIPImageNet', data_root=str(tmp_path)), num_shots=2, seed=1)
     items = [dataset.get_data_info(i)['item'] for i in range(4)]
     # random.Random(1).sample(range(5), 2) is [1, 0] and the next sample of that stream [2, 0]; sorted: 1, 10, 2, 33, 9
-    assert items == ['train/n01440764/n01440764_10.JPEG', 'train/n01440764/n01440764_1.JPEG',
-                     'train/n01443537/n01443537_2.JPEG', 'train/n01443537/n01443537_1.JPEG']
+    assert items == [
+        'train/n01440764/n01440764_10.JPEG',
+        'train/n01440764/n01440764_1.JPEG',
+        'train/n01443537/n01443537_2.JPEG',
+        'train/n01443537/n01443537_1.JPEG',
+    ]
 
 
 def test_there_is_no_validation_subset(tmp_path):
@@ -89,11 +100,14 @@ def test_validation_pictures_in_one_folder_are_an_error(tmp_path):
         CLIPImageNet(data_root=str(tmp_path))
 
 
-@pytest.mark.parametrize('text, message', [
-    ('n01440764 tench\nn01443537\n', "line 2 is 'n01443537', expected a folder name, a space and a class name"),
-    ('n01440764 tench\n\nn01440764 fish\n', 'line 3 lists the folder n01440764 for the second time'),
-    ('\n', 'classnames.txt is empty'),
-])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('n01440764 tench\nn01443537\n', "line 2 is 'n01443537', expected a folder name, a space and a class name"),
+        ('n01440764 tench\n\nn01440764 fish\n', 'line 3 lists the folder n01440764 for the second time'),
+        ('\n', 'classnames.txt is empty'),
+    ],
+)
 def test_a_wrong_class_list_is_an_error(tmp_path, text, message):
     folder = make_tree(tmp_path, 'ImageNet')
     put(os.path.join(folder, 'classnames.txt'), text)
@@ -113,7 +127,8 @@ def test_full_class_lists_are_compared_with_the_names_in_use():
     assert compare_class_names(names) == ''
     names['n00000004'] = 'hammerhead'
     assert compare_class_names(names).startswith(
-        '1 of 1000 class names of classnames.txt are not those in use, n00000004 is \'hammerhead\' instead of \'hammer')
+        "1 of 1000 class names of classnames.txt are not those in use, n00000004 is 'hammerhead' instead of 'hammer"
+    )
 
 
 def test_a_and_r_are_relabelled_by_sorted_folder_and_point_to_their_source_rows(tmp_path):
@@ -132,7 +147,7 @@ def test_a_and_r_are_relabelled_by_sorted_folder_and_point_to_their_source_rows(
 def test_source_rows_follow_the_new_classes(tmp_path):
     make_tree(tmp_path, 'ImageNet-A')
     new = CLIPImageNetA(data_root=str(tmp_path), class_subset='new')
-    assert new.metainfo['source_indices'] == (5, )
+    assert new.metainfo['source_indices'] == (5,)
     assert new.get_gt_labels().tolist() == [0, 0]
 
 
@@ -144,8 +159,7 @@ def test_folders_of_v2_are_numbers_in_the_order_of_the_class_list(tmp_path):
     for i in range(12):
         put(os.path.join(images, str(i), 'x.jpeg'))
     dataset = CLIPImageNetV2(data_root=str(tmp_path))
-    labels = {dataset.get_data_info(i)['item'].split('/')[0]: dataset.get_data_info(i)['gt_label']
-              for i in range(len(dataset))}
+    labels = {dataset.get_data_info(i)['item'].split('/')[0]: dataset.get_data_info(i)['gt_label'] for i in range(len(dataset))}
     assert labels == {str(i): i for i in range(12)}
     assert dataset.metainfo['class_ids'] == tuple(ids)
 

@@ -1,4 +1,5 @@
 """Lists of pictures that hide a picture twice, lead elsewhere, or would never end."""
+
 import json
 import os
 import time
@@ -22,7 +23,7 @@ def write(folder, text=None, **subsets):
 
 @pytest.mark.parametrize('path', ['./a/0.png', 'a//0.png', 'a/./0.png', 'a/b/../0.png'])
 def test_a_test_picture_does_not_hide_among_the_training_pictures(tmp_path, path):
-    split = read_json_split(write(tmp_path, test=[[path, 0, 'cat']]), ('a {}.', ))
+    split = read_json_split(write(tmp_path, test=[[path, 0, 'cat']]), ('a {}.',))
     assert split.test == [('a/0.png', 0)]
     with pytest.raises(ValueError, match='row 0 of "test" repeats .a/0.png. of row 0 of "train"'):
         check_split(split)
@@ -34,24 +35,29 @@ def test_a_path_that_leads_out_of_the_image_folder_is_refused(tmp_path, path):
         load_json_split(write(tmp_path, train=[[path, 0, 'cat']]))
     # Data sets in Python get no further than lists in JSON.
     with pytest.raises(ValueError, match='row 0 of "train" has the path'):
-        check_split(Split(('cat', ), ('{}', ), [(path, 0)]))
-    assert check_split(Split(('cat', ), ('{}', ), [(plain_path(path, '', True), 0)]), allow_outside=True) is None
+        check_split(Split(('cat',), ('{}',), [(path, 0)]))
+    assert check_split(Split(('cat',), ('{}',), [(plain_path(path, '', True), 0)]), allow_outside=True) is None
 
 
 @pytest.mark.parametrize('path', ['./a.png', 'a//b.png', 'a/./b.png', 'a/', '', 'a\0b'])
 def test_rows_have_their_paths_in_one_form(path):
     with pytest.raises(ValueError, match='row 0 of "train" has the path'):
-        check_split(Split(('cat', ), ('{}', ), [(path, 0)]))
+        check_split(Split(('cat',), ('{}',), [(path, 0)]))
 
 
 def test_hidden_and_dotted_names_are_names():
-    check_split(Split(('cat', ), ('{}', ), [('.a.png', 0), ('a/.b.png', 0), ('a/..b.png', 0), ('a/b..png', 0)]))
+    check_split(Split(('cat',), ('{}',), [('.a.png', 0), ('a/.b.png', 0), ('a/..b.png', 0), ('a/b..png', 0)]))
 
 
-@pytest.mark.parametrize('text, message', [
-    ('{"train": [], "train": [["a.png", 0, "cat"]], "val": [], "test": []}', "the key 'train' occurs more than once"),
-    ('[' * 100000, 'nested too deeply'), ('{"train": [["a.png", ' + '1' * 5000 + ', "cat"]]}', 'is no JSON'),
-    ('{"train"', 'is no JSON')])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('{"train": [], "train": [["a.png", 0, "cat"]], "val": [], "test": []}', "the key 'train' occurs more than once"),
+        ('[' * 100000, 'nested too deeply'),
+        ('{"train": [["a.png", ' + '1' * 5000 + ', "cat"]]}', 'is no JSON'),
+        ('{"train"', 'is no JSON'),
+    ],
+)
 def test_a_split_file_says_one_thing(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         load_json_split(write(tmp_path, text))
@@ -68,7 +74,6 @@ def test_nobody_waits_for_a_pipe_or_a_device(tmp_path, read):
 
 
 class TestLinks:
-
     def test_links_out_of_the_image_folder_are_followed_only_when_asked(self, tmp_path):
         put(str(tmp_path / 'elsewhere' / 'a.png'))
         put(str(tmp_path / 'root' / 'x' / 'b.png'))
@@ -89,7 +94,6 @@ class TestLinks:
 
 
 class TestIndexFiles:
-
     INDEX = index_file.IndexFile('Animals', 'train', 1, 7, 'a' * 64, ('dog', 'cat'), (('x/0.png', 0), ('x/0.png', 0)))
 
     def test_a_picture_that_is_picked_twice_is_refused_even_with_a_fresh_hash(self, tmp_path):
@@ -112,8 +116,9 @@ class TestIndexFiles:
         monkeypatch.setattr(few_shot, 'print_log', lambda text, **_: told.append(text))
         read = FewShotDataset(source, index_file=str(tmp_path / 'picks.json'))
         assert read.metainfo['picks_id'] == drawn.metainfo['picks_id']
-        assert any("2 of 2 class names are not those of PictureFolder, class 0 is 'dog' there and 'cat' here" in text
-                   for text in told)
+        assert any(
+            "2 of 2 class names are not those of PictureFolder, class 0 is 'dog' there and 'cat' here" in text for text in told
+        )
 
 
 @pytest.mark.parametrize('names', [['../../../etc/passwd.jpg'], ['/etc/x.jpg'], ['x/y.jpg'], [5], 'a.jpg', ['passwd']])
@@ -121,7 +126,7 @@ def test_a_forged_listing_leads_nowhere_else(tmp_path, names):
     put(str(tmp_path / 'tree' / 'a' / '0.jpg'))
     os.utime(tmp_path / 'tree' / 'a', (1_000_000_000, 1_000_000_000))
     list_class_folders(str(tmp_path / 'tree'), str(tmp_path / 'cache'))
-    cache, = (tmp_path / 'cache').iterdir()
+    (cache,) = (tmp_path / 'cache').iterdir()
     stamp = os.stat(tmp_path / 'tree' / 'a').st_mtime_ns
     for body in (json.dumps({'a': [stamp, names]}), '[' * 200000, '[]', '5'):
         header = dict(version=CACHE_VERSION, root='', sha256=folder_listing._digest(body))
@@ -132,7 +137,7 @@ def test_a_forged_listing_leads_nowhere_else(tmp_path, names):
 def test_a_listing_that_is_a_pipe_is_not_waited_for(tmp_path):
     put(str(tmp_path / 'tree' / 'a' / '0.jpg'))
     list_class_folders(str(tmp_path / 'tree'), str(tmp_path / 'cache'))
-    cache, = (tmp_path / 'cache').iterdir()
+    (cache,) = (tmp_path / 'cache').iterdir()
     cache.unlink()
     os.mkfifo(cache)
     assert list_class_folders(str(tmp_path / 'tree'), str(tmp_path / 'cache')) == {'a': ['0.jpg']}

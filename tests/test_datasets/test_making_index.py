@@ -11,10 +11,18 @@ from mmpretrain_mps.datasets.making_index import find_dataset, index_of_dataset,
 # sample(range(3), 2) = [2, 0] for label 0; for validation it goes on to [1, 2] of the three of label 0, and the single
 # picture of label 1 is taken as it is.
 ROWS = dict(
-    train=[['a0', 1, 'b_c'], ['b0', 0, 'A_a'], ['a1', 1, 'b_c'], ['a2', 1, 'b_c'], ['b1', 0, 'A_a'], ['b2', 0, 'A_a'],
-           ['a3', 1, 'b_c']],
+    train=[
+        ['a0', 1, 'b_c'],
+        ['b0', 0, 'A_a'],
+        ['a1', 1, 'b_c'],
+        ['a2', 1, 'b_c'],
+        ['b1', 0, 'A_a'],
+        ['b2', 0, 'A_a'],
+        ['a3', 1, 'b_c'],
+    ],
     val=[['v0', 0, 'A_a'], ['v1', 0, 'A_a'], ['w0', 1, 'b_c'], ['v2', 0, 'A_a']],
-    test=[['t0', 0, 'A_a'], ['t1', 1, 'b_c']])
+    test=[['t0', 0, 'A_a'], ['t1', 1, 'b_c']],
+)
 
 
 @pytest.fixture

@@ -49,14 +49,22 @@ def test_things_are_tested_on_another_artist_than_they_are_trained_on(things):
 
 @pytest.mark.parametrize('name', ['kinds', 'things'])
 def test_sixteen_shots_are_sixteen_pictures_of_each_class(name, request):
-    data = FewShotDataset(dict(type=dict(kinds='PictogramKinds', things='PictogramThings')[name], subset='val'), num_shots=16,
-                          seed=1, subset='val')
+    data = FewShotDataset(
+        dict(type=dict(kinds='PictogramKinds', things='PictogramThings')[name], subset='val'), num_shots=16, seed=1, subset='val'
+    )
     assert set(Counter(data.get_gt_labels().tolist()).values()) == {4}
 
 
-@pytest.mark.parametrize('data_set, domain', [
-    (PictogramKinds, 'older'), (PictogramKinds, 'other_artist'), (PictogramKinds, 'sketch'), (PictogramKinds, 'distorted'),
-    (PictogramThings, 'sketch')])
+@pytest.mark.parametrize(
+    'data_set, domain',
+    [
+        (PictogramKinds, 'older'),
+        (PictogramKinds, 'other_artist'),
+        (PictogramKinds, 'sketch'),
+        (PictogramKinds, 'distorted'),
+        (PictogramThings, 'sketch'),
+    ],
+)
 def test_targets_show_all_classes_in_styles_that_nothing_is_tuned_on(data_set, domain, kinds):
     data = data_set(domain=domain, subset='test', serialize_data=False)
     classes = data.metainfo['classes']
@@ -96,11 +104,14 @@ def test_no_picture_of_a_test_is_one_of_the_training(kinds, things):
         assert not any(data['test'].get_data_info(i)['img'].tobytes() in trained for i in range(len(data['test'])))
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (dict(domain='photo'), "domain is 'photo', expected one of source, older, other_artist, sketch, distorted"),
-    (dict(domain='sketch'), "subset is 'train', expected 'test': the domain 'sketch' is there to test on"),
-    (dict(subset='all'), "subset is 'all', expected one of train, val, test"),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(domain='photo'), "domain is 'photo', expected one of source, older, other_artist, sketch, distorted"),
+        (dict(domain='sketch'), "subset is 'train', expected 'test': the domain 'sketch' is there to test on"),
+        (dict(subset='all'), "subset is 'all', expected one of train, val, test"),
+    ],
+)
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         PictogramKinds(**arguments)

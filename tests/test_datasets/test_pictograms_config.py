@@ -1,4 +1,5 @@
 """The configs of the pictograms, built as far as they need no model that knows the words."""
+
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,7 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 
 @pytest.fixture
 def build(monkeypatch):
-    preprocess = clip_loader.ClipPreprocess((32, 32), (0.5, ) * 3, (0.5, ) * 3, 'bicubic', 'shortest')
+    preprocess = clip_loader.ClipPreprocess((32, 32), (0.5,) * 3, (0.5,) * 3, 'bicubic', 'shortest')
     monkeypatch.setattr(clip_loader, 'clip_preprocess', lambda architecture, pretrained: preprocess)
 
     def build(config, name):
@@ -50,8 +51,10 @@ def test_targets_are_the_classes_of_the_source(build, config):
 @pytest.mark.parametrize('config', ['kinds', 'things'])
 def test_new_classes_are_the_others(build, config):
     cfg = Config.fromfile(CONFIGS / f'mps_mini_16shot_pictogram_{config}_base2new.py')
-    base = {build(f'{config}_base2new', name).dataset.metainfo['classes']
-            for name in ('train_dataloader', 'val_dataloader', 'test_dataloader')}
+    base = {
+        build(f'{config}_base2new', name).dataset.metainfo['classes']
+        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    }
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         new = DATASETS.build(cfg.test_cfg.targets.new).metainfo['classes']
     assert len(base) == 1 and not set(new) & set(*base)

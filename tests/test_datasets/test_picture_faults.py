@@ -1,4 +1,5 @@
 """Pictures that are none, that are elsewhere, that are there twice, or that would fill the memory."""
+
 import io
 import os
 import struct
@@ -180,8 +181,9 @@ def test_a_table_leads_out_of_the_folder_only_when_asked(tmp_path, path):
     for place in ('tree/cat/0.jpg', 'tree/cat/1.jpg', 'elsewhere/o.jpg'):
         put(str(tmp_path / place), encoded())
     path = path.format(outside=tmp_path / 'elsewhere' / 'o.jpg')
-    table = put(str(tmp_path / 'tree' / 'pictures.csv'),
-                f'path,label,split\ncat/0.jpg,cat,train\n{path},cat,train\ncat/1.jpg,cat,test\n')
+    table = put(
+        str(tmp_path / 'tree' / 'pictures.csv'), f'path,label,split\ncat/0.jpg,cat,train\n{path},cat,train\ncat/1.jpg,cat,test\n'
+    )
     with pytest.raises(ValueError, match='pictures.csv, line 3 has the path .*, expected one below the image folder'):
         PictureTable(data_root=str(tmp_path / 'tree'), table=table)
     if path != '..':
@@ -196,9 +198,14 @@ def test_a_test_picture_does_not_hide_among_the_training_pictures_of_a_table(tmp
         PictureTable(data_root=str(tmp_path))
 
 
-@pytest.mark.parametrize('names, told', [
-    ('cat: cat, dog: cat', "the classes 0, 1 are all called 'cat'"),
-    ('cat: Tabby  Cat, dog: tabby cat', "the classes 0, 1 are all called 'Tabby  Cat'"), ('cat: cat, dog: dog', '')])
+@pytest.mark.parametrize(
+    'names, told',
+    [
+        ('cat: cat, dog: cat', "the classes 0, 1 are all called 'cat'"),
+        ('cat: Tabby  Cat, dog: tabby cat', "the classes 0, 1 are all called 'Tabby  Cat'"),
+        ('cat: cat, dog: dog', ''),
+    ],
+)
 def test_two_classes_of_one_name_are_pointed_out(tree, monkeypatch, names, told):
     put(str(tree / 'classes.yaml'), f'classes: {{{names}}}')
     messages = []

@@ -26,12 +26,11 @@ def items(dataset):
 
 
 class TestFolders:
-
     def test_subsets_are_read_from_their_folders(self, tmp_path):
         root = fill(tmp_path, train__tabby_cat=3, train__dog=2, val__dog=1, test__dog=2, test__tabby_cat=1)
         train, val, test = (PictureFolder(data_root=root, subset=subset) for subset in ('train', 'val', 'test'))
         assert train.metainfo['classes'] == ('dog', 'tabby cat')
-        assert train.metainfo['templates'] == ('a photo of a {}.', )
+        assert train.metainfo['templates'] == ('a photo of a {}.',)
         assert items(train) == ['train/dog/0.jpg', 'train/dog/1.jpg'] + [f'train/tabby_cat/{i}.jpg' for i in range(3)]
         assert items(val) == ['val/dog/0.jpg']
         assert test.get_gt_labels().tolist() == [0, 0, 1]
@@ -45,10 +44,11 @@ class TestFolders:
 
     def test_one_tree_is_divided_by_class_without_overlap(self, tmp_path):
         root = fill(tmp_path, cat=10, dog=20)
-        parts = {subset: PictureFolder(data_root=root, subset=subset, test_fraction=.3, val_fraction=.2)
-                 for subset in ('train', 'val', 'test')}
-        counts = {subset: [part.get_gt_labels().tolist().count(label) for label in (0, 1)]
-                  for subset, part in parts.items()}
+        parts = {
+            subset: PictureFolder(data_root=root, subset=subset, test_fraction=0.3, val_fraction=0.2)
+            for subset in ('train', 'val', 'test')
+        }
+        counts = {subset: [part.get_gt_labels().tolist().count(label) for label in (0, 1)] for subset, part in parts.items()}
         assert counts == dict(train=[5, 10], val=[2, 4], test=[3, 6])
         everything = [item for part in parts.values() for item in items(part)]
         assert len(set(everything)) == len(everything) == 30
@@ -80,13 +80,26 @@ class TestFolders:
         dataset = PictureFolder(data_root=root, allow_outside=True)
         assert dataset.metainfo['classes'] == ('cat', 'été', '犬')
         assert [item for item in items(dataset) if item.startswith('train/cat')] == [
-            'train/cat/0.jpg', 'train/cat/folder/linked.PNG', 'train/cat/link.png', 'train/cat/siamese/deep/B.JPG']
+            'train/cat/0.jpg',
+            'train/cat/folder/linked.PNG',
+            'train/cat/link.png',
+            'train/cat/siamese/deep/B.JPG',
+        ]
         assert 'train/犬/写真.jpg' in items(dataset)
 
     def test_hidden_files_and_clutter_are_passed_over(self, tmp_path):
         root = fill(tmp_path, train__cat=1, test__cat=1)
-        for path in ('.DS_Store', 'train/.DS_Store', 'train/cat/.DS_Store', 'train/cat/Thumbs.db', 'train/cat/._0.jpg',
-                     'train/.cache/x.jpg', '__MACOSX/train/x.jpg', 'train/cat/desktop.ini', 'README.md'):
+        for path in (
+            '.DS_Store',
+            'train/.DS_Store',
+            'train/cat/.DS_Store',
+            'train/cat/Thumbs.db',
+            'train/cat/._0.jpg',
+            'train/.cache/x.jpg',
+            '__MACOSX/train/x.jpg',
+            'train/cat/desktop.ini',
+            'README.md',
+        ):
             put(os.path.join(root, path), 'x')
         assert items(PictureFolder(data_root=root)) == ['train/cat/0.jpg']
 
@@ -98,8 +111,9 @@ class TestFolders:
         os.symlink('nowhere', os.path.join(root, 'train', 'cat', 'gone.jpg'))
         with pytest.raises(ValueError) as info:
             PictureFolder(data_root=root)
-        assert '4 of 6 files are no pictures: train/cat/gone.jpg (broken link), train/cat/notes.txt (ending of no p' \
-            in str(info.value)
+        assert '4 of 6 files are no pictures: train/cat/gone.jpg (broken link), train/cat/notes.txt (ending of no p' in str(
+            info.value
+        )
         assert 'train/cat/page.jpg (content of no picture), train/cat/void.jpg (empty file)' in str(info.value)
         assert str(info.value).endswith('skip_invalid=True.')
         messages = []
@@ -154,22 +168,25 @@ class TestFolders:
         with pytest.raises(FileNotFoundError, match='No picture folder is named; .* --cfg-options data_root=DIR'):
             PictureFolder()
 
-    @pytest.mark.parametrize('fractions', [dict(test_fraction=0), dict(test_fraction=1.), dict(val_fraction=-.1),
-                                           dict(test_fraction=.6, val_fraction=.4)])
+    @pytest.mark.parametrize(
+        'fractions',
+        [dict(test_fraction=0), dict(test_fraction=1.0), dict(val_fraction=-0.1), dict(test_fraction=0.6, val_fraction=0.4)],
+    )
     def test_fractions_that_leave_nothing_are_refused(self, tmp_path, fractions):
         with pytest.raises(ValueError, match='expected shares from 0 to 1 that leave something to train on'):
             PictureFolder(data_root=fill(tmp_path, cat=3), **fractions)
 
 
 class TestNames:
-
     def test_readable_names_and_templates_come_from_the_class_file(self, tmp_path):
         root = fill(tmp_path, n01=3, no=3)
-        put(os.path.join(root, 'classes.yaml'),
-            'classes:\n  no: no entry sign\n  n01: Stop_sign\ntemplates: ["a traffic sign: {}."]\n')
+        put(
+            os.path.join(root, 'classes.yaml'),
+            'classes:\n  no: no entry sign\n  n01: Stop_sign\ntemplates: ["a traffic sign: {}."]\n',
+        )
         dataset = PictureFolder(data_root=root)
         assert dataset.metainfo['classes'] == ('Stop_sign', 'no entry sign')
-        assert dataset.metainfo['templates'] == ('a traffic sign: {}.', )
+        assert dataset.metainfo['templates'] == ('a traffic sign: {}.',)
 
     def test_names_do_not_change_the_identity_of_the_split(self, tmp_path):
         root = fill(tmp_path, a=3, b=3)
@@ -186,16 +203,19 @@ class TestNames:
         assert PictureFolder(data_root=root, class_file=path).metainfo['classes'] == ('bar', 'coffee house')
         assert PictureFolder(data_root=root).metainfo['classes'] == ('bar', unicodedata.normalize('NFC', 'café'))
 
-    @pytest.mark.parametrize('text, message', [
-        ('classes: {a: x}', 'does not fit the classes of here: it does not name b'),
-        ('classes: {a: x, b: y, c: z}', 'it names c, which is no class there'),
-        ('classes: {a: x, c: z}', 'it does not name b and names c, which'),
-        ('names: {a: x, b: y}', "holds names, expected 'classes' and 'templates'"),
-        ('- a', "holds list, expected 'classes' and 'templates'"),
-        ('classes: [a, b]', "'classes' is .*, expected a mapping of folder or label to readable name"),
-        ('classes: {a: [x], b: y}', 'expected a mapping'),
-        ('classes: {a', 'is no YAML'),
-    ])
+    @pytest.mark.parametrize(
+        'text, message',
+        [
+            ('classes: {a: x}', 'does not fit the classes of here: it does not name b'),
+            ('classes: {a: x, b: y, c: z}', 'it names c, which is no class there'),
+            ('classes: {a: x, c: z}', 'it does not name b and names c, which'),
+            ('names: {a: x, b: y}', "holds names, expected 'classes' and 'templates'"),
+            ('- a', "holds list, expected 'classes' and 'templates'"),
+            ('classes: [a, b]', "'classes' is .*, expected a mapping of folder or label to readable name"),
+            ('classes: {a: [x], b: y}', 'expected a mapping'),
+            ('classes: {a', 'is no YAML'),
+        ],
+    )
     def test_a_class_file_that_does_not_fit_is_one_clear_error(self, tmp_path, text, message):
         path = put(str(tmp_path / 'classes.yaml'), text)
         with pytest.raises(ValueError, match=message) as info:
@@ -231,14 +251,20 @@ class TestNames:
 
 
 class TestTables:
-
     def write(self, root, *lines):
         return put(os.path.join(str(root), 'pictures.csv'), '\n'.join(lines) + '\n')
 
     def test_a_table_with_a_split_column_is_taken_as_it_is(self, tmp_path):
         fill(tmp_path, images=4)
-        self.write(tmp_path, 'label,split,path,comment', '"dog, big",train,images/0.jpg,"a, b"',
-                   'tabby_cat,train,images/1.jpg,', '', 'tabby_cat,test,images/2.jpg,x', 'tabby_cat,val,images/3.jpg,')
+        self.write(
+            tmp_path,
+            'label,split,path,comment',
+            '"dog, big",train,images/0.jpg,"a, b"',
+            'tabby_cat,train,images/1.jpg,',
+            '',
+            'tabby_cat,test,images/2.jpg,x',
+            'tabby_cat,val,images/3.jpg,',
+        )
         train, test = (PictureTable(data_root=str(tmp_path), subset=subset) for subset in ('train', 'test'))
         assert train.metainfo['classes'] == ('dog, big', 'tabby cat')
         assert (items(train), items(test)) == (['images/0.jpg', 'images/1.jpg'], ['images/2.jpg'])
@@ -248,7 +274,7 @@ class TestTables:
     def test_a_table_without_it_is_divided_by_class(self, tmp_path):
         fill(tmp_path, x=10)
         path = self.write(tmp_path, 'path,label', *(f'x/{i}.jpg,{"odd" if i % 2 else "even"}' for i in range(10)))
-        train, test = (PictureTable(table=path, subset=subset, test_fraction=.4) for subset in ('train', 'test'))
+        train, test = (PictureTable(table=path, subset=subset, test_fraction=0.4) for subset in ('train', 'test'))
         assert train.get_gt_labels().tolist() == [0, 0, 0, 1, 1, 1]
         assert test.get_gt_labels().tolist() == [0, 0, 1, 1]
         assert not set(items(train)) & set(items(test))
@@ -257,16 +283,19 @@ class TestTables:
         path = put(str(tmp_path / 'pictures.csv'), '\ufeffPath,Label\r\na.jpg,x\r\n')
         assert read_table(path) == [('a.jpg', 'x', None)]
 
-    @pytest.mark.parametrize('lines, message', [
-        (['a.jpg,cat', 'b.jpg,dog'], "begins with 'a.jpg,cat', expected the header path,label or path,label,split"),
-        (['path;label', 'a.jpg;cat'], "begins with 'path;label', expected the header"),
-        ([''], "begins with '', expected the header"),
-        (['path,label'], 'has a header but no rows'),
-        (['path,label', 'a.jpg'], 'line 2 has 1 values, expected 2: path,label'),
-        (['path,label', 'a.jpg,cat', '', ',cat'], r"line 4 is \['', 'cat'\], expected a path and a label"),
-        (['path,label', 'a.jpg, '], r'line 2 is .*, expected a path and a label'),
-        (['path,label,split', 'a.jpg,cat,dev'], "line 2 has the split 'dev', expected one of train, val, test"),
-    ])
+    @pytest.mark.parametrize(
+        'lines, message',
+        [
+            (['a.jpg,cat', 'b.jpg,dog'], "begins with 'a.jpg,cat', expected the header path,label or path,label,split"),
+            (['path;label', 'a.jpg;cat'], "begins with 'path;label', expected the header"),
+            ([''], "begins with '', expected the header"),
+            (['path,label'], 'has a header but no rows'),
+            (['path,label', 'a.jpg'], 'line 2 has 1 values, expected 2: path,label'),
+            (['path,label', 'a.jpg,cat', '', ',cat'], r"line 4 is \['', 'cat'\], expected a path and a label"),
+            (['path,label', 'a.jpg, '], r'line 2 is .*, expected a path and a label'),
+            (['path,label,split', 'a.jpg,cat,dev'], "line 2 has the split 'dev', expected one of train, val, test"),
+        ],
+    )
     def test_a_table_that_cannot_be_read_is_one_clear_error(self, tmp_path, lines, message):
         path = self.write(tmp_path, *lines)
         with pytest.raises(ValueError, match=message) as info:
@@ -322,6 +351,6 @@ class TestTables:
 
 @pytest.mark.parametrize('count, expected', [(1, (1, 0, 0)), (2, (1, 0, 1)), (3, (1, 1, 1)), (10, (5, 2, 3))])
 def test_a_class_always_keeps_a_picture_to_train_on(count, expected):
-    parts = divide_class([f'{i:02}' for i in range(count)], .3, .2, '0/cat')
+    parts = divide_class([f'{i:02}' for i in range(count)], 0.3, 0.2, '0/cat')
     assert tuple(map(len, parts)) == expected
     assert all(part == sorted(part) for part in parts)

@@ -14,10 +14,19 @@ def build():
 
     def build_dataset(num_views=2, seed=1, **changes):
         transform = dict(type='CLIPTrainTransform', architecture='mps-mini', pretrained='embedded', flip_prob=0)
-        pipeline = [dict(type='LoadRGBImage'), dict(type='DualView', num_views=num_views, transforms=[transform]),
-                    dict(type='PackInputs')]
-        return DATASETS.build(dict(type='FewShotDataset', num_shots=1, seed=seed, dataset=dict(
-            type='Digits', subset='train', pipeline=changes.get('pipeline', pipeline))))
+        pipeline = [
+            dict(type='LoadRGBImage'),
+            dict(type='DualView', num_views=num_views, transforms=[transform]),
+            dict(type='PackInputs'),
+        ]
+        return DATASETS.build(
+            dict(
+                type='FewShotDataset',
+                num_shots=1,
+                seed=seed,
+                dataset=dict(type='Digits', subset='train', pipeline=changes.get('pipeline', pipeline)),
+            )
+        )
 
     return build_dataset
 
@@ -70,8 +79,11 @@ def test_a_bank_that_cannot_be_is_refused(build):
 def test_a_bank_has_no_place_for_the_picture_without_augmentation(build):
     transform = dict(type='CLIPTrainTransform', architecture='mps-mini', pretrained='embedded')
     plain = dict(type='CLIPTestTransform', architecture='mps-mini', pretrained='embedded')
-    pipeline = [dict(type='LoadRGBImage'), dict(type='DualView', transforms=[transform], reference=[plain]),
-                dict(type='PackInputs')]
+    pipeline = [
+        dict(type='LoadRGBImage'),
+        dict(type='DualView', transforms=[transform], reference=[plain]),
+        dict(type='PackInputs'),
+    ]
     dataset = build(pipeline=pipeline)
     with pytest.raises(ValueError, match='view_bank=4 draws views of one kind, but DualView also has a reference'):
         dataset.set_view_bank(4)

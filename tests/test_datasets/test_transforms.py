@@ -14,8 +14,25 @@ from mmpretrain_mps.models.utils import clip_loader
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (7, 5, 3), dtype=np.uint8)
-SIZES = [(224, 224), (225, 224), (224, 225), (500, 375), (375, 500), (333, 251), (251, 333), (8, 8), (7, 13), (13, 7),
-         (1, 1), (1, 9), (100, 1000), (1000, 100), (223, 447), (640, 427), (32, 33)]
+SIZES = [
+    (224, 224),
+    (225, 224),
+    (224, 225),
+    (500, 375),
+    (375, 500),
+    (333, 251),
+    (251, 333),
+    (8, 8),
+    (7, 13),
+    (13, 7),
+    (1, 1),
+    (1, 9),
+    (100, 1000),
+    (1000, 100),
+    (223, 447),
+    (640, 427),
+    (32, 33),
+]
 
 
 def load(path=None, **arguments):
@@ -27,7 +44,7 @@ def model(monkeypatch):
     """Let every model have the preprocessing that the test sets."""
 
     def use(image_size=224, interpolation='bicubic', resize_mode='shortest'):
-        preprocess = clip_loader.ClipPreprocess(image_size, (0.5, ) * 3, (0.5, ) * 3, interpolation, resize_mode)
+        preprocess = clip_loader.ClipPreprocess(image_size, (0.5,) * 3, (0.5,) * 3, interpolation, resize_mode)
         monkeypatch.setattr(clip_loader, 'clip_preprocess', lambda architecture, pretrained: preprocess)
 
     use()
@@ -35,7 +52,6 @@ def model(monkeypatch):
 
 
 class TestLoadRGBImage:
-
     @pytest.mark.parametrize('name, mode', [
         ('a.png', 'RGB'), ('a.jpg', 'RGB'), ('a.JPEG', 'L'), ('a.png', 'L'), ('a.png', 'P'), ('a.gif', 'P'),
         ('a.png', '1'), ('a.jpg', 'CMYK'), ('a.tif', 'CMYK'), ('a.bmp', 'RGB'), ('a.webp', 'RGB'), ('ä ñ 字.PNG', 'RGB'),
@@ -148,10 +164,13 @@ class TestLoadRGBImage:
         with pytest.raises(FileNotFoundError, match='gone.png does not exist'):
             load(tmp_path / 'gone.png')
 
-    @pytest.mark.parametrize('content, reason', [
-        (b'', 'UnidentifiedImageError'),
-        (b'<html>not found</html>', 'UnidentifiedImageError'),
-    ])
+    @pytest.mark.parametrize(
+        'content, reason',
+        [
+            (b'', 'UnidentifiedImageError'),
+            (b'<html>not found</html>', 'UnidentifiedImageError'),
+        ],
+    )
     def test_what_is_no_picture_is_named_with_the_reason(self, tmp_path, content, reason):
         (tmp_path / 'a.jpg').write_bytes(content)
         with pytest.raises(ValueError, match=f'a.jpg cannot be read as a picture: {reason}: '):
@@ -172,10 +191,13 @@ class TestLoadRGBImage:
         with pytest.raises(ValueError, match=r'b.tif cannot .*pixels of 1..70000 were found, expected 0..65535'):
             load(tmp_path / 'b.tif')
 
-    @pytest.mark.parametrize('img, message', [
-        (NOISE.astype(np.float32), 'picture 3 cannot .*an array of float32 was found, expected bool, uint8 or uint16'),
-        (np.zeros((2, 2, 5), np.uint8), r'an array of shape \(2, 2, 5\) was found'),
-    ])
+    @pytest.mark.parametrize(
+        'img, message',
+        [
+            (NOISE.astype(np.float32), 'picture 3 cannot .*an array of float32 was found, expected bool, uint8 or uint16'),
+            (np.zeros((2, 2, 5), np.uint8), r'an array of shape \(2, 2, 5\) was found'),
+        ],
+    )
     def test_an_array_of_another_kind_is_refused(self, img, message):
         with pytest.raises(ValueError, match=message):
             LoadRGBImage()(dict(img=img, sample_idx=3))
@@ -190,13 +212,13 @@ class TestLoadRGBImage:
 
 
 class TestCLIPTestTransform:
-
     def assert_equals_open_clip(self, model, size, image_size, mode, interpolation='bicubic'):
         model(image_size, interpolation, mode)
         img = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
         reference = image_transform_v2(
-            PreprocessCfg(image_size, mean=(0.0, ) * 3, std=(1.0, ) * 3, interpolation=interpolation, resize_mode=mode),
-            is_train=False)(Image.fromarray(img))
+            PreprocessCfg(image_size, mean=(0.0,) * 3, std=(1.0,) * 3, interpolation=interpolation, resize_mode=mode),
+            is_train=False,
+        )(Image.fromarray(img))
         results = CLIPTestTransform('any', 'weights')(dict(img=img.copy()))
         assert results['img'].dtype == np.uint8
         assert results['img_shape'] == results['img'].shape[:2] == tuple(reference.shape[1:])
@@ -248,7 +270,6 @@ class TestCLIPTestTransform:
 
 
 class TestCLIPTrainTransform:
-
     def test_size_and_interpolation_come_from_the_model(self, model):
         model((24, 40), 'bilinear')
         transform = CLIPTrainTransform('any', scale=(1.0, 1.0), flip_prob=0, aspect_ratio=(1.0, 1.0))
@@ -275,19 +296,21 @@ class TestCLIPTrainTransform:
         assert min(widths) >= np.sqrt(30 * 100 * 3 / 4) - 2  # smallest area, narrowest aspect ratio
         assert min(widths) < 60 and max(widths) > 90
 
-    @pytest.mark.parametrize('arguments, message', [
-        (dict(scale=(0, 1)), r'scale is \(0, 1\), expected \(smallest, largest\)'),
-        (dict(scale=(0.5, 1.1)), r'scale is \(0.5, 1.1\)'),
-        (dict(flip_prob=2), 'flip_prob is 2, expected 0..1'),
-        (dict(aspect_ratio=(2, 1)), r'aspect_ratio is \(2, 1\)'),
-    ])
+    @pytest.mark.parametrize(
+        'arguments, message',
+        [
+            (dict(scale=(0, 1)), r'scale is \(0, 1\), expected \(smallest, largest\)'),
+            (dict(scale=(0.5, 1.1)), r'scale is \(0.5, 1.1\)'),
+            (dict(flip_prob=2), 'flip_prob is 2, expected 0..1'),
+            (dict(aspect_ratio=(2, 1)), r'aspect_ratio is \(2, 1\)'),
+        ],
+    )
     def test_arguments_out_of_range_are_refused(self, model, arguments, message):
         with pytest.raises(ValueError, match=message):
             CLIPTrainTransform('any', **arguments)
 
 
 class TestDualView:
-
     def test_a_picture_is_decoded_once_and_its_views_differ(self, model, tmp_path, monkeypatch):
         model(16)
         Image.fromarray(RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(tmp_path / 'a.png')
@@ -329,8 +352,11 @@ class TestDualView:
 
     def test_the_picture_without_augmentation_comes_last(self, model):
         model((8, 8), 'bicubic')
-        views = DualView([dict(type='CLIPTrainTransform', architecture='any')], num_views=3,
-                         reference=[dict(type='CLIPTestTransform', architecture='any', resize_mode='squash')])
+        views = DualView(
+            [dict(type='CLIPTrainTransform', architecture='any')],
+            num_views=3,
+            reference=[dict(type='CLIPTestTransform', architecture='any', resize_mode='squash')],
+        )
         images = views(dict(img=NOISE.copy()))['img']
         assert len(images) == 4 and {image.shape for image in images} == {(8, 8, 3)}
         np.testing.assert_array_equal(images[3], np.array(Image.fromarray(NOISE).resize((8, 8), Image.Resampling.BICUBIC)))
@@ -342,9 +368,14 @@ class TestDualView:
 
 
 class TestWithViews:
-    PIPELINE = [dict(type='LoadRGBImage'),
-                dict(type='DualView', num_views=2, transforms=[
-                    dict(type='CLIPTrainTransform', architecture='ViT-B-16', pretrained='openai', scale=(0.3, 1.0))])]
+    PIPELINE = [
+        dict(type='LoadRGBImage'),
+        dict(
+            type='DualView',
+            num_views=2,
+            transforms=[dict(type='CLIPTrainTransform', architecture='ViT-B-16', pretrained='openai', scale=(0.3, 1.0))],
+        ),
+    ]
 
     def test_other_views_leave_the_pipeline_itself_alone(self):
         before = copy.deepcopy(self.PIPELINE)
@@ -355,14 +386,20 @@ class TestWithViews:
     def test_a_reference_is_made_for_the_model_of_the_augmentation(self):
         views = with_views(self.PIPELINE, reference='squash')[1]
         assert views['num_views'] == 2 and views['reference'] == [
-            dict(type='CLIPTestTransform', architecture='ViT-B-16', pretrained='openai', resize_mode='squash')]
+            dict(type='CLIPTestTransform', architecture='ViT-B-16', pretrained='openai', resize_mode='squash')
+        ]
         assert DualView(**{key: value for key, value in views.items() if key != 'type'}).has_reference
 
-    @pytest.mark.parametrize('arguments, message', [
-        (dict(num_views=3), 'views need a DualView in the pipeline'),
-        (dict(reference='squash'), r"views need a DualView of CLIPTrainTransform in the pipeline, but it has \['Plain'\]")])
+    @pytest.mark.parametrize(
+        'arguments, message',
+        [
+            (dict(num_views=3), 'views need a DualView in the pipeline'),
+            (dict(reference='squash'), r"views need a DualView of CLIPTrainTransform in the pipeline, but it has \['Plain'\]"),
+        ],
+    )
     def test_a_pipeline_without_such_views_is_refused(self, arguments, message):
-        pipeline = [dict(type='LoadRGBImage')] if 'num_views' in arguments else [
-            dict(type='DualView', transforms=[dict(type='Plain')])]
+        pipeline = (
+            [dict(type='LoadRGBImage')] if 'num_views' in arguments else [dict(type='DualView', transforms=[dict(type='Plain')])]
+        )
         with pytest.raises(ValueError, match=message):
             with_views(pipeline, **arguments)

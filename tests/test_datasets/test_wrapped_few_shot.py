@@ -1,4 +1,5 @@
 """Few shots inside of mmengine's wrappers, and out of them."""
+
 import numpy as np
 import pytest
 import torch
@@ -44,8 +45,14 @@ def few_shot(folder):
 def epochs_of(dataset, num_workers=0):
     """Show two epochs and return the pictures of each."""
     sampler = FewShotSampler(dataset, shuffle=False)
-    loader = DataLoader(dataset, batch_size=4, sampler=sampler, num_workers=num_workers,
-                        persistent_workers=num_workers > 0, collate_fn=lambda samples: samples)
+    loader = DataLoader(
+        dataset,
+        batch_size=4,
+        sampler=sampler,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        collate_fn=lambda samples: samples,
+    )
     found = []
     for epoch in range(2):
         sampler.set_epoch(epoch)
@@ -54,10 +61,16 @@ def epochs_of(dataset, num_workers=0):
 
 
 @pytest.mark.parametrize('num_workers', [0, 1])
-@pytest.mark.parametrize('wrap', [
-    DATASETS.build, lambda few: ConcatDataset([few]), lambda few: ClassBalancedDataset(few, 1e-3),
-    lambda few: Subset(DATASETS.build(few), range(4)),
-    lambda few: ConcatDataset([dict(type='ClassBalancedDataset', dataset=few, oversample_thr=1e-3)])])
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        DATASETS.build,
+        lambda few: ConcatDataset([few]),
+        lambda few: ClassBalancedDataset(few, 1e-3),
+        lambda few: Subset(DATASETS.build(few), range(4)),
+        lambda few: ConcatDataset([dict(type='ClassBalancedDataset', dataset=few, oversample_thr=1e-3)]),
+    ],
+)
 def test_every_epoch_has_views_of_its_own_through_every_wrapper(folder, wrap, num_workers):
     if num_workers and not isinstance(wrap(few_shot(folder)), ConcatDataset):
         pytest.skip('one wrapper is enough to see that workers hear of it')

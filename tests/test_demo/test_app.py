@@ -1,4 +1,5 @@
 """Who may ask the page's program, and for what."""
+
 import pytest
 
 from mmpretrain_mps.demo import app, tabs
@@ -29,19 +30,31 @@ def test_all_methods_can_be_chosen(client):
     assert '<option value="mps" data-epochs="yes" selected>' in text and '<option value="tip_adapter" data-epochs="">' in text
 
 
-@pytest.mark.parametrize('headers, status', [
-    ({}, 201), ({'Sec-Fetch-Site': 'same-origin'}, 201), ({'Sec-Fetch-Site': 'cross-site'}, 403),
-    ({'Sec-Fetch-Site': 'same-site'}, 403), ({'Host': 'localhost:8000'}, 201), ({'Host': 'elsewhere.example'}, 400)])
+@pytest.mark.parametrize(
+    'headers, status',
+    [
+        ({}, 201),
+        ({'Sec-Fetch-Site': 'same-origin'}, 201),
+        ({'Sec-Fetch-Site': 'cross-site'}, 403),
+        ({'Sec-Fetch-Site': 'same-site'}, 403),
+        ({'Host': 'localhost:8000'}, 201),
+        ({'Host': 'elsewhere.example'}, 400),
+    ],
+)
 def test_pages_from_elsewhere_and_other_names_of_this_machine_are_refused(client, headers, status):
     assert client.post('/tabs', headers=headers).status_code == status
 
 
-@pytest.mark.parametrize('path, method, data, status, message', [
-    ('/tabs/guessed/tuning', 'get', None, 400, 'this page is not known any more'),
-    ('/nowhere', 'get', None, 404, 'not found'),
-    ('/tabs/{tab}/tuning', 'post', {}, 400, 'the order cannot be read; expected names and options as JSON'),
-    ('/tabs/{tab}/tuning', 'post', dict(order='[1]'), 400, 'the order cannot be read'),
-    ('/tabs/{tab}/model.pth', 'post', {}, 400, 'there is no file')])
+@pytest.mark.parametrize(
+    'path, method, data, status, message',
+    [
+        ('/tabs/guessed/tuning', 'get', None, 400, 'this page is not known any more'),
+        ('/nowhere', 'get', None, 404, 'not found'),
+        ('/tabs/{tab}/tuning', 'post', {}, 400, 'the order cannot be read; expected names and options as JSON'),
+        ('/tabs/{tab}/tuning', 'post', dict(order='[1]'), 400, 'the order cannot be read'),
+        ('/tabs/{tab}/model.pth', 'post', {}, 400, 'there is no file'),
+    ],
+)
 def test_what_cannot_be_answered_is_one_message(client, path, method, data, status, message):
     word = client.post('/tabs').json['tab']
     answer = getattr(client, method)(path.format(tab=word), data=data)

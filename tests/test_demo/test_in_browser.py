@@ -1,4 +1,5 @@
 """The page as somebody uses it, in a headless Chromium."""
+
 import csv
 import io
 import threading
@@ -64,9 +65,11 @@ def choose(page, selector, paths):
 
 def drop(page, selector, paths):
     """Drop files from elsewhere onto an element."""
-    x, y = page.evaluate(f'(() => {{ const element = document.querySelector({selector!r});'
-                         'element.scrollIntoView({block: "center"}); const box = element.getBoundingClientRect();'
-                         'return [box.x + box.width / 2, box.y + box.height / 2]; })()')
+    x, y = page.evaluate(
+        f'(() => {{ const element = document.querySelector({selector!r});'
+        'element.scrollIntoView({block: "center"}); const box = element.getBoundingClientRect();'
+        'return [box.x + box.width / 2, box.y + box.height / 2]; })()'
+    )
     data = dict(items=[], files=[str(path) for path in paths], dragOperationsMask=1)
     for kind in ('dragEnter', 'dragOver', 'drop'):
         page.send('Input.dispatchDragEvent', type=kind, x=x, y=y, data=data)
@@ -81,8 +84,10 @@ def click(page, selector):
 
 
 def set_value(page, selector, value):
-    page.evaluate(f'(() => {{ const input = document.querySelector({selector!r}); input.value = {value!r};'
-                  'input.dispatchEvent(new Event("change")); })()')
+    page.evaluate(
+        f'(() => {{ const input = document.querySelector({selector!r}); input.value = {value!r};'
+        'input.dispatchEvent(new Event("change")); })()'
+    )
 
 
 def tune(page, method='linear_probe', epochs=''):
@@ -102,8 +107,13 @@ def test_from_pictures_to_predictions(browser, folder, tmp_path):
     assert [text(browser, f'.card:nth-child({place}) .count') for place in (1, 2)] == ['4 pictures', '5 pictures']
     tune(browser, 'clip_adapter', '3')
     assert 'The model tells 2 classes apart: one, two.' in text(browser, '#model-note')
-    assert browser.evaluate('[...document.querySelectorAll(".confusion td")].map(cell => Number(cell.innerText) || 0)'
-                            '.reduce((sum, number) => sum + number)') == 3  # 1 of 4, 2 of 5
+    assert (
+        browser.evaluate(
+            '[...document.querySelectorAll(".confusion td")].map(cell => Number(cell.innerText) || 0)'
+            '.reduce((sum, number) => sum + number)'
+        )
+        == 3
+    )  # 1 of 4, 2 of 5
 
     (tmp_path / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\n')
     new = [*sorted((folder / 'two').iterdir())[:2], tmp_path / 'broken.png']
@@ -112,7 +122,10 @@ def test_from_pictures_to_predictions(browser, folder, tmp_path):
     assert 'this picture cannot be read' in text(browser, '.prediction:nth-child(3)')
     lines = text(browser, '.prediction:nth-child(1)').split('\n')
     assert lines[2] == new[0].name and [cell for line in lines for cell in line.split('\t') if '-' in cell or 'u' in cell] == [
-        'zero-shot', 'tuned', 'fused']
+        'zero-shot',
+        'tuned',
+        'fused',
+    ]
     table = browser.evaluate('fetch(document.querySelector("#csv").href).then(answer => answer.text())')
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [row['path'] for row in rows] == [path.name for path in new]
@@ -141,7 +154,7 @@ def test_a_folder_that_is_divided_brings_its_own_pictures_to_test_on(browser, tm
     assert text(browser, '#folder-note').startswith('3 classes opened; 1 file passed over')
     tune(browser, 'zero_shot')
     cells = browser.evaluate('[...document.querySelectorAll(".confusion td")].map(cell => Number(cell.innerText) || 0)')
-    assert [sum(cells[start:start + 3]) for start in (0, 3, 6)] == [3, 3, 3]
+    assert [sum(cells[start : start + 3]) for start in (0, 3, 6)] == [3, 3, 3]
 
 
 def test_names_are_text_whatever_they_look_like(browser, tmp_path):
@@ -190,8 +203,10 @@ def test_a_model_is_saved_and_loaded_in_another_tab(browser, address, folder, tm
     drop(browser, '#classes h2', [folder])
     until(browser, 'document.querySelectorAll("#cards .card").length === 3')
     tune(browser)
-    content = browser.evaluate('fetch(document.querySelector("#save").href).then(answer => answer.arrayBuffer())'
-                               '.then(buffer => Array.from(new Uint8Array(buffer)))')
+    content = browser.evaluate(
+        'fetch(document.querySelector("#save").href).then(answer => answer.arrayBuffer())'
+        '.then(buffer => Array.from(new Uint8Array(buffer)))'
+    )
     (tmp_path / 'mine.pth').write_bytes(bytes(content))
     with open_browser(find_browser()) as other:
         other.show(address, 390, 800, 'dark')

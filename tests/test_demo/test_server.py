@@ -1,4 +1,5 @@
 """The program as somebody starts it."""
+
 import os
 import signal
 import socket
@@ -37,7 +38,7 @@ def test_it_listens_on_this_machine_alone_and_ends_cleanly():
         with urllib.request.urlopen(page.address, timeout=60) as answer:
             assert b'mps-mini' in answer.read()
         with urllib.request.urlopen(urllib.request.Request(f'{page.address}tabs', method='POST'), timeout=60):
-            tab, = page._tabs._tabs.values()
+            (tab,) = page._tabs._tabs.values()
         assert server.hub.HF_HUB_OFFLINE and tab._folder.is_dir()
     finally:
         page.close()

@@ -1,4 +1,5 @@
 """What the page's program does, without a browser."""
+
 import csv
 import io
 import json
@@ -61,8 +62,9 @@ class Page:
         raise RuntimeError('the training does not end')
 
     def classify(self, group):
-        return self.client.post(self.address('predictions'),
-                                data=dict(pictures=[(io.BytesIO(content), name) for content, name in group]))
+        return self.client.post(
+            self.address('predictions'), data=dict(pictures=[(io.BytesIO(content), name) for content, name in group])
+        )
 
     def load(self, content, name='mine.pth'):
         return self.client.post(self.address('model.pth'), data=dict(model=(io.BytesIO(content), name)))
@@ -117,8 +119,10 @@ def test_its_model_is_that_of_the_same_training_elsewhere(tuned, tmp_path):
     with mock.patch('mmengine.config.config.FormatCode', lambda text, **_: (text, True)):
         ours = FewShotClassifier(**CLIP, method='linear_probe', device='cpu', verbose=0).fit(tmp_path / 'mine')
     report = ours.report(tmp_path / 'mine')
-    assert report == {'pictures': 6, **{f'accuracy/{name}': pytest.approx(100 * outcome['accuracies'][name])
-                                        for name in ('zero_shot', 'tuned', 'fused')}}
+    assert report == {
+        'pictures': 6,
+        **{f'accuracy/{name}': pytest.approx(100 * outcome['accuracies'][name]) for name in ('zero_shot', 'tuned', 'fused')},
+    }
     new = [picture for picture, _ in zip(*digits(3, 30))]
     np.testing.assert_allclose(theirs.predict_proba(new), ours.predict_proba(new), atol=1e-6)
 
@@ -140,8 +144,16 @@ def test_broken_pictures_have_a_fault_and_the_table_says_so(tuned):
     assert answer.mimetype == 'text/csv' and 'attachment' in answer.headers['Content-Disposition']
     table = list(csv.DictReader(io.StringIO(answer.text)))
     assert [line['path'] for line in table] == ['a,b.png', '<b>.png'] and table[1]['label'] == '' and table[1]['fault']
-    assert list(table[0]) == ['path', 'label', 'probability', 'zero_shot_label', 'zero_shot_probability', 'tuned_label',
-                              'tuned_probability', 'fault']
+    assert list(table[0]) == [
+        'path',
+        'label',
+        'probability',
+        'zero_shot_label',
+        'zero_shot_probability',
+        'tuned_label',
+        'tuned_probability',
+        'fault',
+    ]
     assert float(table[0]['probability']) == pytest.approx(max(rows[0]['fused']), abs=1e-6)
     assert table[0]['label'] == ['one', 'three', 'two'][int(np.argmax(rows[0]['fused']))]
 
@@ -188,28 +200,42 @@ def test_the_same_picture_twice_in_a_class_counts_once(page):
 ONE, TWO = (files(2)[name] for name in ('one', 'two'))
 
 
-@pytest.mark.parametrize('names, train, test, options, message', [
-    (['one'], [ONE], [], {}, 'there are fewer than two classes; expected two or more'),
-    (['one', ' '], [ONE, TWO], [], {}, 'class 2 has no name'),
-    (['one', 'two', 'three'], [ONE, TWO, []], [], {}, "there are no pictures in 'three'; each class needs one at least"),
-    (['a_b', 'one', 'a b '], [ONE, TWO, TWO], [], {}, "several classes are called 'a b'; expected different names"),
-    (['one', 'two'], [ONE, TWO + ONE[:1]], [], {}, 'the same picture is in two classes: one/0.png and two/0.png'),
-    (['one', 'two'], [ONE, TWO], [[], TWO[:1]], {}, 'the same picture is both to train and to test on: two/0.png and two/0.png'),
-    (['one', 'two'], [ONE, TWO], [], dict(shots=0), 'shots is 0, expected a whole number from 1 on, or nothing'),
-    (['one', 'two'], [ONE, TWO], [], dict(epochs=2), 'linear_probe has no epochs to choose; leave them empty'),
-    (['one', 'two'], [ONE, TWO], [], dict(test_share=1), 'the share of pictures to test on is 1, expected 0 to 0.9'),
-    (['one', 'two'], [ONE, TWO], [], dict(colour='red'), 'expected method, shots, epochs, test_share'),
-    (['one', 2], [ONE, TWO], [], {}, 'expected texts')])
+@pytest.mark.parametrize(
+    'names, train, test, options, message',
+    [
+        (['one'], [ONE], [], {}, 'there are fewer than two classes; expected two or more'),
+        (['one', ' '], [ONE, TWO], [], {}, 'class 2 has no name'),
+        (['one', 'two', 'three'], [ONE, TWO, []], [], {}, "there are no pictures in 'three'; each class needs one at least"),
+        (['a_b', 'one', 'a b '], [ONE, TWO, TWO], [], {}, "several classes are called 'a b'; expected different names"),
+        (['one', 'two'], [ONE, TWO + ONE[:1]], [], {}, 'the same picture is in two classes: one/0.png and two/0.png'),
+        (
+            ['one', 'two'],
+            [ONE, TWO],
+            [[], TWO[:1]],
+            {},
+            'the same picture is both to train and to test on: two/0.png and two/0.png',
+        ),
+        (['one', 'two'], [ONE, TWO], [], dict(shots=0), 'shots is 0, expected a whole number from 1 on, or nothing'),
+        (['one', 'two'], [ONE, TWO], [], dict(epochs=2), 'linear_probe has no epochs to choose; leave them empty'),
+        (['one', 'two'], [ONE, TWO], [], dict(test_share=1), 'the share of pictures to test on is 1, expected 0 to 0.9'),
+        (['one', 'two'], [ONE, TWO], [], dict(colour='red'), 'expected method, shots, epochs, test_share'),
+        (['one', 2], [ONE, TWO], [], {}, 'expected texts'),
+    ],
+)
 def test_each_mistake_is_one_message_before_a_training_starts(page, names, train, test, options, message):
     answer = page.tune(names, train, test, **options)
     assert answer.status_code == 400 and message in answer.json['error']
     assert page.client.get(page.address('tuning')).json == {'running': False}
 
 
-@pytest.mark.parametrize('names, train, options, message', [
-    (['one', 'two'], [ONE, [*TWO, (b'\x89PNG\r\n\x1a\n', 'holiday.png')]], {}, 'pictures cannot be read: two/holiday.png ('),
-    (['one', 'tabby'], [ONE, TWO], {}, "no meaning for 'tabby'"),
-    (['one', 'two'], [ONE, TWO], dict(method='coup', epochs=None), "there is no method 'coup'")])
+@pytest.mark.parametrize(
+    'names, train, options, message',
+    [
+        (['one', 'two'], [ONE, [*TWO, (b'\x89PNG\r\n\x1a\n', 'holiday.png')]], {}, 'pictures cannot be read: two/holiday.png ('),
+        (['one', 'tabby'], [ONE, TWO], {}, "no meaning for 'tabby'"),
+        (['one', 'two'], [ONE, TWO], dict(method='coup', epochs=None), "there is no method 'coup'"),
+    ],
+)
 def test_what_the_training_refuses_is_one_message_too(page, names, train, options, message):
     assert page.tune(names, train, test_share=0, **options).status_code == 202
     fault = page.wait()['fault']

@@ -1,4 +1,5 @@
 """Whenever a run is killed, the last checkpoint that it noted is a complete file."""
+
 import os
 
 import pytest

@@ -1,4 +1,5 @@
 """Parameters with a row for each class, whose number is known only once the model is wrapped for processes."""
+
 import pytest
 import tiny_digits
 import torch
@@ -7,21 +8,27 @@ from many_ranks import run_ranks
 from mmpretrain_mps.engine.sharding import ShardedDataParallel
 from mmpretrain_mps.models import CoOpClassifier
 
-MODEL = '''
+MODEL = """
 model = dict(type='CoOpClassifier', architecture=architecture, pretrained=pretrained, num_context=2,
              class_specific={own}, logit_scale=20.0)
 optim_wrapper = dict(optimizer=dict(lr=0.1))
-'''
+"""
 # 30 pictures in three common batches of 10.
 OPTIONS = ('num_shots=3', 'seed=2')
-VARIANTS = dict(own=('True', ''), shared=('False', ''),
-                sharded=('False', "model_wrapper_cfg = dict(type='ShardedDataParallel')\n"))
+VARIANTS = dict(
+    own=('True', ''), shared=('False', ''), sharded=('False', "model_wrapper_cfg = dict(type='ShardedDataParallel')\n")
+)
 
 
 def train_all(rank, num_ranks, folder):
     for name in VARIANTS if num_ranks > 1 else ('own', 'shared'):
-        tiny_digits.train(rank, num_ranks, f'{folder}/{name}.py', f'{folder}/{name}{num_ranks}',
-                          (*OPTIONS, f'train_dataloader.batch_size={10 // num_ranks}'))
+        tiny_digits.train(
+            rank,
+            num_ranks,
+            f'{folder}/{name}.py',
+            f'{folder}/{name}{num_ranks}',
+            (*OPTIONS, f'train_dataloader.batch_size={10 // num_ranks}'),
+        )
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,5 @@
 """The average over epochs in real runs of mmengine's runner."""
+
 import math
 
 import pytest
@@ -74,7 +75,7 @@ def test_the_average_of_all_epochs_takes_the_place_of_the_last_weights(make_runn
     plain.train()
     runner = make_runner('averaged', weights)
     runner.train()
-    shares = [0.25] * 4 if weights == 'uniform' else [math.exp(-(t - 3)**2 / 4.5) for t in (1, 2, 3, 4)]
+    shares = [0.25] * 4 if weights == 'uniform' else [math.exp(-((t - 3) ** 2) / 4.5) for t in (1, 2, 3, 4)]
     shares = [share / sum(shares) for share in shares]
     for name, parameter in trained_weights(runner).items():
         # The training itself never sees the average: up to the last epoch it is the same.
@@ -147,8 +148,9 @@ def test_a_training_that_stops_early_says_that_its_weights_are_no_average(make_r
 
 
 def test_a_training_without_epochs_is_refused(make_runner):
-    runner = make_runner(weights='uniform', train_cfg=dict(_delete_=True, type='IterBasedTrainLoop', max_iters=4),
-                         param_scheduler=None)
+    runner = make_runner(
+        weights='uniform', train_cfg=dict(_delete_=True, type='IterBasedTrainLoop', max_iters=4), param_scheduler=None
+    )
     with pytest.raises(ValueError, match='is a IterBasedTrainLoop; expected an EpochBasedTrainLoop'):
         runner.train()
 
@@ -170,5 +172,5 @@ def test_weights_of_epochs_by_hand():
 def test_half_precision_is_averaged_in_float32():
     average = EpochAverage([0.5, 0.5])
     for value in (1.0, 1.0 + 2**-10):
-        average.add([('weight', torch.full((2, ), value, dtype=torch.float16))])
+        average.add([('weight', torch.full((2,), value, dtype=torch.float16))])
     assert average.complete and average.sums['weight'].tolist() == [1 + 2**-11] * 2

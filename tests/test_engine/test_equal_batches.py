@@ -1,4 +1,5 @@
 """Common batches are those of one process, and every process knows where their shares are equal."""
+
 import uuid
 from types import SimpleNamespace
 
@@ -28,10 +29,11 @@ def loader(monkeypatch):
     return build
 
 
-@pytest.mark.parametrize('samples, round_up, equal, all_of_them',
-                         [(10, True, 1, 1), (9, True, 1, 1), (8, False, 1, 1), (15, False, 0, 1), (31, False, 1, 2)])
-def test_batches_are_equal_where_the_sampler_rounds_up_or_the_samples_divide(loader, samples, round_up, equal,
-                                                                             all_of_them):
+@pytest.mark.parametrize(
+    'samples, round_up, equal, all_of_them',
+    [(10, True, 1, 1), (9, True, 1, 1), (8, False, 1, 1), (15, False, 0, 1), (31, False, 1, 2)],
+)
+def test_batches_are_equal_where_the_sampler_rounds_up_or_the_samples_divide(loader, samples, round_up, equal, all_of_them):
     dataloader = loader(samples, round_up=round_up)
     assert (count_equal_batches(dataloader, world_size=4), len(dataloader)) == (equal, all_of_them)
 
@@ -50,13 +52,13 @@ def test_of_an_unknown_sampler_nothing_is_assumed():
 @pytest.mark.parametrize('samples', range(1, 30))
 @pytest.mark.parametrize('ranks, batch_size', [(2, 4), (4, 2), (3, 3), (4, 1)])
 def test_common_batches_are_those_of_one_process(loader, samples, ranks, batch_size):
-    common = [batch.tolist() for batch, in loader(samples, ranks * batch_size, ranks=1, shuffle=True)]
+    common = [batch.tolist() for (batch,) in loader(samples, ranks * batch_size, ranks=1, shuffle=True)]
     dealt, equal = [], set()
     for rank in range(ranks):
         dataloader = loader(samples, batch_size, rank, ranks, FewShotSampler, shuffle=True)
         steps = len(dataloader)
         dataloader.sampler.deal_batches(batch_size)
-        dealt.append([batch.tolist() for batch, in dataloader])
+        dealt.append([batch.tolist() for (batch,) in dataloader])
         equal.add(count_equal_batches(dataloader, ranks))
         # Loops count their steps before the sampler knows the batch size.
         assert len(dealt[-1]) == len(dataloader) == steps == len(common)
@@ -84,8 +86,12 @@ def test_whoever_rounds_nothing_up_or_drops_the_last_batch_is_dealt_out_to_as_be
 def run(dataloader, ranks=1):
     """Call the hook as a training does; return what the model was told in each step, and the warnings."""
     told, warnings = [], []
-    runner = SimpleNamespace(model=SimpleNamespace(equal_batches=None), train_dataloader=dataloader, _train_loop=None,
-                             logger=SimpleNamespace(warning=warnings.append))
+    runner = SimpleNamespace(
+        model=SimpleNamespace(equal_batches=None),
+        train_dataloader=dataloader,
+        _train_loop=None,
+        logger=SimpleNamespace(warning=warnings.append),
+    )
     hook = EqualBatchesHook()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmpretrain_mps.engine.hooks.equal_batches_hook.is_training', lambda runner: True)
@@ -105,7 +111,8 @@ def test_the_hook_tells_the_model_in_every_step_and_the_log_where_pictures_are_r
     told, warnings = run(loader(13, 2, ranks=2, kind=FewShotSampler), ranks=2)
     assert all(told) and warnings == [
         'the last step of an epoch differs from that of one process: of 13 pictures it is left fewer than there are '
-        'processes (2), and shows 1 of the epoch once more']
+        'processes (2), and shows 1 of the epoch once more'
+    ]
 
 
 def run_once(dataset, **loader):
@@ -127,8 +134,11 @@ class WantsEpochs(TensorDataset):
 
 
 def test_an_epoch_without_a_step_is_refused():
-    with pytest.raises(ValueError, match=r'an epoch has no step: .* its 9 pictures for each process do not fill one of '
-                                         'batch_size=10; use a smaller batch_size, or drop_last=False'):
+    with pytest.raises(
+        ValueError,
+        match=r'an epoch has no step: .* its 9 pictures for each process do not fill one of '
+        'batch_size=10; use a smaller batch_size, or drop_last=False',
+    ):
         run_once(TensorDataset(torch.arange(9)), batch_size=10, drop_last=True)
     run_once(TensorDataset(torch.arange(10)), batch_size=10, drop_last=True)
     run_once(TensorDataset(torch.arange(9)), batch_size=10)
@@ -141,8 +151,7 @@ def test_the_data_set_hears_of_the_epoch_whatever_its_sampler():
         assert dataset.epoch == 3
 
 
-@pytest.mark.parametrize('batch_size, drop_last, steps', [
-    (8, False, 4), (8, True, 3), (30, True, 1), (31, True, 1)])
+@pytest.mark.parametrize('batch_size, drop_last, steps', [(8, False, 4), (8, True, 3), (30, True, 1), (31, True, 1)])
 def test_what_is_no_whole_batch_is_dropped_unless_it_is_the_only_one(tmp_path, capsys, batch_size, drop_last, steps):
     """30 pictures; the loop and the schedules know of as many steps as are taken."""
     cfg = read_config_file(write_config(tmp_path, epochs=2))
@@ -150,7 +159,7 @@ def test_what_is_no_whole_batch_is_dropped_unless_it_is_the_only_one(tmp_path, c
     cfg.train_dataloader.update(batch_size=batch_size, drop_last=drop_last)
     cfg.train_dataloader.dataset.num_shots = 3
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    runner = command_line.build_runner(cfg, ('train_dataloader', ))
+    runner = command_line.build_runner(cfg, ('train_dataloader',))
     runner.train()
     assert (runner.iter, runner.max_iters) == (2 * steps, 2 * steps)
     assert ('train_dataloader.drop_last does not apply' in capsys.readouterr().out) == (drop_last and batch_size > 30)

@@ -1,4 +1,5 @@
 """A loss that is no number ends the training with what it was, and reaches no checkpoint."""
+
 import math
 from types import SimpleNamespace
 
@@ -28,9 +29,10 @@ def test_the_message_names_epoch_iteration_term_pictures_and_checkpoint(tmp_path
     with pytest.raises(ValueError) as caught:
         runner.train()
     message = str(caught.value)
-    assert message.startswith('the loss is no finite number in epoch 2, iteration 8: loss_ce is nan, loss_gram_global is '
-                              'nan; pictures of the batch: ')
-    assert f"the last good checkpoint is {tmp_path / 'run' / 'epoch_1.pth'}" in message and 'A smaller learning rate' in message
+    assert message.startswith(
+        'the loss is no finite number in epoch 2, iteration 8: loss_ce is nan, loss_gram_global is nan; pictures of the batch: '
+    )
+    assert f'the last good checkpoint is {tmp_path / "run" / "epoch_1.pth"}' in message and 'A smaller learning rate' in message
     assert saved(tmp_path) == ['epoch_1.pth']
 
 
@@ -63,13 +65,19 @@ def runner_of(scaler=None):
     warned = []
     wrapper = SimpleNamespace(loss_scaler=scaler)
     return SimpleNamespace(
-        model=Adds(), epoch=2, iter=30, optim_wrapper=wrapper, _train_loop=None, hooks=[],
-        logger=SimpleNamespace(warning=warned.append), warned=warned,
-        message_hub=SimpleNamespace(runtime_info=dict(last_ckpt='epoch_2.pth')))
+        model=Adds(),
+        epoch=2,
+        iter=30,
+        optim_wrapper=wrapper,
+        _train_loop=None,
+        hooks=[],
+        logger=SimpleNamespace(warning=warned.append),
+        warned=warned,
+        message_hub=SimpleNamespace(runtime_info=dict(last_ckpt='epoch_2.pth')),
+    )
 
 
 class Adds(torch.nn.Module):
-
     def parse_losses(self, losses):
         return losses['loss_a'] + losses['loss_b'], dict(losses, loss=losses['loss_a'] + losses['loss_b'])
 
@@ -81,18 +89,19 @@ def watched(monkeypatch, scaler=None, **arguments):
     return runner, hook
 
 
-def step(runner, first, second=1.):
+def step(runner, first, second=1.0):
     return runner.model.parse_losses(dict(loss_a=torch.tensor(first), loss_b=torch.tensor(second), acc=torch.tensor(math.nan)))
 
 
 def test_what_is_no_part_of_the_loss_may_be_anything(monkeypatch):
     runner, _ = watched(monkeypatch)
-    total, values = step(runner, 2.)
+    total, values = step(runner, 2.0)
     assert float(total) == 3 and set(values) == {'loss_a', 'loss_b', 'acc', 'loss'}
 
 
-@pytest.mark.parametrize('terms, said', [((math.inf, 1.), 'loss_a is inf;'), ((1., math.nan), 'loss_b is nan;'),
-                                         ((3e38, 3e38), 'their sum;')])
+@pytest.mark.parametrize(
+    'terms, said', [((math.inf, 1.0), 'loss_a is inf;'), ((1.0, math.nan), 'loss_b is nan;'), ((3e38, 3e38), 'their sum;')]
+)
 def test_the_terms_at_fault_are_named(monkeypatch, terms, said):
     runner, _ = watched(monkeypatch)
     with pytest.raises(ValueError, match='epoch 3, iteration 31') as caught:
@@ -106,7 +115,7 @@ def scaler(enabled=True):
 
 def test_steps_that_a_loss_scaler_skips_end_nothing_until_they_are_all_there_is(monkeypatch):
     runner, _ = watched(monkeypatch, scaler(), patience=3)
-    for loss in (1., math.nan, math.nan, 1., math.inf, math.nan):
+    for loss in (1.0, math.nan, math.nan, 1.0, math.inf, math.nan):
         step(runner, loss)
     assert len(runner.warned) == 2 and all('The loss scaler skips the step' in text for text in runner.warned)
     with pytest.raises(ValueError, match='so it was for 3 steps in a row'):
@@ -123,8 +132,9 @@ def test_an_overflow_of_the_gradient_is_the_scalers_business(tmp_path):
     """The gradient overflows under the scaled loss, the loss does not: the step is skipped, the training goes on."""
     runner = make_runner(tmp_path, **{'train_cfg.max_epochs': 2})
     runner._train_loop = runner.build_train_loop(runner._train_loop)
-    wrapper = runner.build_optim_wrapper(dict(
-        type='DeviceAmpOptimWrapper', constructor='TrainableOptimWrapperConstructor', optimizer=dict(type='SGD', lr=.1)))
+    wrapper = runner.build_optim_wrapper(
+        dict(type='DeviceAmpOptimWrapper', constructor='TrainableOptimWrapperConstructor', optimizer=dict(type='SGD', lr=0.1))
+    )
     wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=3.4e38, growth_interval=10**6)
     runner.optim_wrapper = wrapper
     before = runner.model.tuned.weight.clone()

@@ -1,4 +1,5 @@
 """A process that was stopped, or never came, is named by the others within a minute."""
+
 import os
 import signal
 import socket
@@ -43,9 +44,9 @@ def port():
 def start(port, rank, size, silence=1.5):
     ours = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(size))
     command = [sys.executable, '-c', MEMBER, str(rank), str(size), str(silence), heartbeat.__file__]
-    return subprocess.Popen(command, env={**os.environ, **ours}, text=True, stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, env={**os.environ, **ours}, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 @pytest.mark.parametrize('stopped', [0, 1])  # the first keeps the store
@@ -93,12 +94,12 @@ def test_who_did_not_come_is_named(port, monkeypatch):
     monkeypatch.setattr(heartbeat, 'START', 2)
     for name, value in dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK='1', WORLD_SIZE='2').items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError,
-                       match=f'process 1 does not find the 1 others at 127.0.0.1:{port} within 2 seconds: .*started'):
+    with pytest.raises(ValueError, match=f'process 1 does not find the 1 others at 127.0.0.1:{port} within 2 seconds: .*started'):
         meet(1, 2)
     monkeypatch.setenv('RANK', '0')
-    with pytest.raises(ValueError,
-                       match=f'of 2 processes, number 1 did not come to 127.0.0.1:{port} within 2 seconds|find the 1'):
+    with pytest.raises(
+        ValueError, match=f'of 2 processes, number 1 did not come to 127.0.0.1:{port} within 2 seconds|find the 1'
+    ):
         meet(0, 2)
 
 
@@ -113,7 +114,7 @@ def test_a_store_that_is_gone_ends_the_watch_in_silence(capfd):
         def set(self, *_):
             raise RuntimeError('Connection reset by peer')
 
-    beat = Heartbeat(Gone(), 0, 2, interval=.01)
+    beat = Heartbeat(Gone(), 0, 2, interval=0.01)
     beat.start()
     beat._threads[1].join(5)
     assert not beat._threads[1].is_alive() and capfd.readouterr().err == ''

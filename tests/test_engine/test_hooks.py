@@ -1,4 +1,5 @@
 """What the hooks do in real runs of mmengine's runner."""
+
 import json
 
 import pytest
@@ -72,7 +73,7 @@ def test_the_model_is_told_every_epoch_also_after_resuming(make_runner, trained)
 
 def test_class_names_and_templates_come_from_the_data_set(trained, make_runner):
     runner, checkpoint = trained
-    assert (runner.model.class_names, runner.model.templates) == (('one', 'two', 'three'), ('a photo of a {}.', ))
+    assert (runner.model.class_names, runner.model.templates) == (('one', 'two', 'three'), ('a photo of a {}.',))
     tester = make_runner(load_from=checkpoint)
     tester.test()
     assert tester.model.class_names == ('one', 'two', 'three')
@@ -97,8 +98,8 @@ def test_other_class_names_are_refused_before_anything_is_trained(make_runner):
 
 def test_a_test_set_with_more_classes_is_refused(make_runner):
     runner = make_runner(model__class_names=['one', 'two', 'three'])
-    runner.test_loop.dataloader.dataset.metainfo['classes'] += ('four', )
-    with pytest.raises(ValueError, match=r"data set Tiny has 4 classes \(.*\), but the model has 3"):
+    runner.test_loop.dataloader.dataset.metainfo['classes'] += ('four',)
+    with pytest.raises(ValueError, match=r'data set Tiny has 4 classes \(.*\), but the model has 3'):
         runner.test()
 
 
@@ -108,12 +109,17 @@ def test_a_data_set_without_names_says_what_to_give(make_runner):
 
 
 def test_a_checkpoint_loads_as_plain_data_and_says_where_it_comes_from(make_runner):
-    runner = make_runner(custom_hooks=[dict(type='ClassNamesHook'), dict(type='TemperatureHook'),
-                                       dict(type='LeaveThings'), dict(type='PlainCheckpointHook')])
+    runner = make_runner(
+        custom_hooks=[
+            dict(type='ClassNamesHook'),
+            dict(type='TemperatureHook'),
+            dict(type='LeaveThings'),
+            dict(type='PlainCheckpointHook'),
+        ]
+    )
     runner.train()
     checkpoint = torch.load(runner.message_hub.get_info('last_ckpt'), weights_only=True)
-    assert checkpoint['meta']['origin'] == dict(
-        dataset_name='Tiny', split_id='a' * 64, num_shots=4, seed=1, picks_id='b' * 64)
+    assert checkpoint['meta']['origin'] == dict(dataset_name='Tiny', split_id='a' * 64, num_shots=4, seed=1, picks_id='b' * 64)
     assert checkpoint['meta']['epoch'] == 4 and 'TinyClassifier' in checkpoint['meta']['cfg']
     info = checkpoint['message_hub']['runtime_info']
     assert torch.equal(info['matrix'], torch.eye(2)) and 'object' not in info
@@ -148,10 +154,8 @@ def test_training_does_not_go_on_with_another_split_or_other_pictures(make_runne
 
 def test_another_split_can_be_allowed(make_runner, trained):
     _, checkpoint = trained
-    hooks = [dict(type='ClassNamesHook'), dict(type='TemperatureHook'),
-             dict(type='PlainCheckpointHook', allow_other_split=True)]
-    runner = make_runner(
-        'other', train_dataloader__dataset__split_id='c' * 64, load_from=checkpoint, custom_hooks=hooks)
+    hooks = [dict(type='ClassNamesHook'), dict(type='TemperatureHook'), dict(type='PlainCheckpointHook', allow_other_split=True)]
+    runner = make_runner('other', train_dataloader__dataset__split_id='c' * 64, load_from=checkpoint, custom_hooks=hooks)
     runner.train()
     assert runner.epoch == 4
 
@@ -161,14 +165,17 @@ def test_testing_refuses_another_split_of_the_same_data_set_but_not_another_data
     with pytest.raises(ValueError, match='trained on another split of the data set'):
         make_runner(load_from=checkpoint, test_dataloader__dataset__split_id='c' * 64).test()
     metrics = make_runner(
-        load_from=checkpoint, test_dataloader__dataset__split_id='c' * 64,
-        test_dataloader__dataset__dataset_name='Elsewhere').test()
+        load_from=checkpoint, test_dataloader__dataset__split_id='c' * 64, test_dataloader__dataset__dataset_name='Elsewhere'
+    ).test()
     assert metrics['accuracy/fused'] > 50
 
 
 def test_a_checkpoint_of_plain_mmengine_is_refused_with_the_reason(make_runner):
-    runner = make_runner('stock', custom_hooks=[dict(type='TemperatureHook')],
-                         default_hooks__checkpoint=dict(_delete_=True, type='CheckpointHook', interval=1))
+    runner = make_runner(
+        'stock',
+        custom_hooks=[dict(type='TemperatureHook')],
+        default_hooks__checkpoint=dict(_delete_=True, type='CheckpointHook', interval=1),
+    )
     runner.train()
     with pytest.raises(ValueError, match=r'epoch_4\.pth is refused.*GLOBAL mmengine\.logging\.history_buffer'):
         make_runner(load_from=runner.message_hub.get_info('last_ckpt')).test()

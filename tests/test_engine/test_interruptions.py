@@ -1,4 +1,5 @@
 """A training that is told to end saves, says how to go on, and goes on exactly."""
+
 import os
 import signal
 import subprocess
@@ -47,16 +48,24 @@ def assert_same_end(first, second):
     assert all(torch.equal(one, other) for one, other in pairs)
 
 
-@pytest.mark.parametrize('name, at, saved', [
-    ('SIGTERM', (1, 2), 'iter_8.pth'), ('SIGINT', (0, 0), 'iter_1.pth'), ('SIGUSR1', (2, 4), 'iter_15.pth'),
-    ('SIGHUP', (3, 4), 'iter_20.pth')])
+@pytest.mark.parametrize(
+    'name, at, saved',
+    [
+        ('SIGTERM', (1, 2), 'iter_8.pth'),
+        ('SIGINT', (0, 0), 'iter_1.pth'),
+        ('SIGUSR1', (2, 4), 'iter_15.pth'),
+        ('SIGHUP', (3, 4), 'iter_20.pth'),
+    ],
+)
 def test_it_ends_after_the_step_and_goes_on_to_the_same_weights(folder, tmp_path, capsys, name, at, saved):
     command = (TRAIN, folder / 'tiny.py', '--work-dir', tmp_path)
     before = signal.getsignal(signal.SIGTERM)
     assert call(*command, '--cfg-options', f"model.signal_at=({at[0]}, {at[1]}, '{name}')") == NUMBERS[name]
     assert signal.getsignal(signal.SIGTERM) is before
     output = capsys.readouterr()
-    assert f'interrupted by {name} in epoch {at[0] + 1}: {tmp_path / saved} is saved; the same command with --resume' in output.out
+    assert (
+        f'interrupted by {name} in epoch {at[0] + 1}: {tmp_path / saved} is saved; the same command with --resume' in output.out
+    )
     assert find_checkpoint(tmp_path) == str(tmp_path / saved)
     assert call(*command, '--resume') == 0
     assert_same_end(folder / 'whole', tmp_path)
@@ -106,8 +115,12 @@ class SlowPoints(TinyDataset):
 def start(folder, *flags, **environment):
     search = os.pathsep.join([str(ROOT), str(ROOT / 'tests'), str(folder)])
     return subprocess.Popen(
-        [sys.executable, '-u', str(TRAIN), *map(str, flags)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, 'PYTHONPATH': search, 'CUDA_VISIBLE_DEVICES': '', **environment})
+        [sys.executable, '-u', str(TRAIN), *map(str, flags)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': search, 'CUDA_VISIBLE_DEVICES': '', **environment},
+    )
 
 
 def read_until(process, text):
@@ -126,7 +139,7 @@ def test_it_does_not_wait_for_pictures(tmp_path, workers):
     (tmp_path / 'slow.py').write_text(SLOW.format(config=config, workers=workers))
     process = start(tmp_path, tmp_path / 'slow.py', '--work-dir', tmp_path / 'w')
     read_until(process, 'waiting')
-    time.sleep(.5)
+    time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 143 and 'interrupted by SIGTERM in epoch 1' in output and 'Traceback' not in output
@@ -135,12 +148,18 @@ def test_it_does_not_wait_for_pictures(tmp_path, workers):
 @pytest.mark.slow
 def test_ranks_end_together_and_the_first_one_saves(folder, tmp_path):
     launcher = ['bash', str(ROOT / 'tools' / 'dist_train.sh'), str(folder / 'tiny.py'), '2', '--work-dir']
-    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')]), 'CUDA_VISIBLE_DEVICES': '',
-                   'PATH': f'{os.path.dirname(sys.executable)}{os.pathsep}{os.environ["PATH"]}', 'OMP_NUM_THREADS': '1'}
+    environment = {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')]),
+        'CUDA_VISIBLE_DEVICES': '',
+        'PATH': f'{os.path.dirname(sys.executable)}{os.pathsep}{os.environ["PATH"]}',
+        'OMP_NUM_THREADS': '1',
+    }
 
     def run(name, *flags):
-        return subprocess.run([*launcher, str(tmp_path / name), *flags], capture_output=True, text=True, env=environment,
-                              timeout=180)
+        return subprocess.run(
+            [*launcher, str(tmp_path / name), *flags], capture_output=True, text=True, env=environment, timeout=180
+        )
 
     assert run('whole').returncode == 0
     told = run('told', '--cfg-options', "model.signal_at=(1, 1, 'SIGTERM')")

@@ -1,4 +1,5 @@
 """Values of training steps are read when the log needs them, and are what mmengine's hook would have read."""
+
 import contextlib
 import copy
 from types import SimpleNamespace
@@ -17,8 +18,10 @@ from tiny_run import write_config
 from mmpretrain_mps.engine.hooks import IntervalRuntimeInfoHook
 
 # 20 pictures in batches of 4: five steps an epoch. Lines of the log after the second and the fourth.
-OPTIONS = {'default_hooks.logger.interval': 2, 'custom_hooks': [
-    dict(type='ClassNamesHook'), dict(type='TemperatureHook'), dict(type='PlainCheckpointHook')]}
+OPTIONS = {
+    'default_hooks.logger.interval': 2,
+    'custom_hooks': [dict(type='ClassNamesHook'), dict(type='TemperatureHook'), dict(type='PlainCheckpointHook')],
+}
 
 
 @HOOKS.register_module()
@@ -65,6 +68,7 @@ def make_runner(folder, config=None, mmengines=False, **options):
 def lines(monkeypatch):
     """Everything that is logged as a line, by step."""
     from mmengine.visualization import Visualizer
+
     found = []
     monkeypatch.setattr(Visualizer, 'add_scalars', lambda self, values, step=0, **_: found.append((step, dict(values))))
     return found
@@ -98,7 +102,7 @@ def steps_that_wait(folder, config, **options):
         runner = make_runner(folder, config, experiment_name=folder.name, **options)
         runner.register_hook(dict(type='RecordSteps'))
         runner.train()
-    steps, = (hook.steps for hook in runner.hooks if isinstance(hook, RecordSteps))
+    (steps,) = (hook.steps for hook in runner.hooks if isinstance(hook, RecordSteps))
     assert all(len(step.names) > 200 for step in steps)
     return [set(WAITING) & set(step.names) for step in steps]
 
@@ -112,10 +116,15 @@ def test_in_a_whole_training_no_step_waits_between_two_lines_of_the_log(tmp_path
 
 
 def test_an_error_loses_no_value_and_neither_does_a_checkpoint_between_two_lines(tmp_path):
-    by_step = dict(train_cfg=dict(_delete_=True, by_epoch=False, max_iters=12, val_interval=100), param_scheduler=None,
-                   default_hooks__logger__interval=100, default_hooks__checkpoint__by_epoch=False,
-                   default_hooks__checkpoint__interval=3, log_processor=dict(by_epoch=False),
-                   custom_hooks=[dict(type='Ready'), *OPTIONS['custom_hooks'][::2]])
+    by_step = dict(
+        train_cfg=dict(_delete_=True, by_epoch=False, max_iters=12, val_interval=100),
+        param_scheduler=None,
+        default_hooks__logger__interval=100,
+        default_hooks__checkpoint__by_epoch=False,
+        default_hooks__checkpoint__interval=3,
+        log_processor=dict(by_epoch=False),
+        custom_hooks=[dict(type='Ready'), *OPTIONS['custom_hooks'][::2]],
+    )
     runner = make_runner(tmp_path, **by_step)
     runner.register_hook(dict(type='FailAt', step=7))
     with pytest.raises(KeyboardInterrupt):
@@ -170,13 +179,21 @@ def test_what_is_no_interval_is_refused(interval):
         IntervalRuntimeInfoHook(interval)
 
 
-@pytest.mark.parametrize('interval, ignore_last, read_after', [
-    (2, True, [2, 4]), (2, False, [2, 4, 5]), (7, True, [5]), (5, True, [5])])
-def test_values_are_read_where_the_logger_writes_and_not_at_the_end_of_an_epoch_alone(tmp_path, interval, ignore_last,
-                                                                                      read_after):
-    runner = make_runner(tmp_path, default_hooks__logger__interval=interval, train_cfg__max_epochs=2,
-                         default_hooks__logger__ignore_last=ignore_last, train_cfg__val_interval=100,
-                         default_hooks__checkpoint__interval=100, default_hooks__checkpoint__save_last=False)
+@pytest.mark.parametrize(
+    'interval, ignore_last, read_after', [(2, True, [2, 4]), (2, False, [2, 4, 5]), (7, True, [5]), (5, True, [5])]
+)
+def test_values_are_read_where_the_logger_writes_and_not_at_the_end_of_an_epoch_alone(
+    tmp_path, interval, ignore_last, read_after
+):
+    runner = make_runner(
+        tmp_path,
+        default_hooks__logger__interval=interval,
+        train_cfg__max_epochs=2,
+        default_hooks__logger__ignore_last=ignore_last,
+        train_cfg__val_interval=100,
+        default_hooks__checkpoint__interval=100,
+        default_hooks__checkpoint__save_last=False,
+    )
     read, update = [], runner.message_hub.update_scalar
 
     def note(name, value):

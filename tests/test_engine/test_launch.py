@@ -1,4 +1,5 @@
 """Processes are set up from what each launcher leaves in the environment."""
+
 import pytest
 import torch.distributed as dist
 from mmengine.config import Config
@@ -34,9 +35,14 @@ def test_a_compressed_list_of_slurm_nodes_is_expanded_by_scontrol(tmp_path, monk
     assert launch.slurm_environment({**SLURM, 'SLURM_JOB_NODELIST': 'gpu[01-02]'})['MASTER_ADDR'] == 'gpu01'
 
 
-@pytest.mark.parametrize('script, reason', [
-    (None, 'No such file or directory'), ('echo "Invalid hostlist" >&2; exit 1', 'Invalid hostlist'),
-    ('exit 0', 'printed nothing')])
+@pytest.mark.parametrize(
+    'script, reason',
+    [
+        (None, 'No such file or directory'),
+        ('echo "Invalid hostlist" >&2; exit 1', 'Invalid hostlist'),
+        ('exit 0', 'printed nothing'),
+    ],
+)
 def test_without_scontrol_one_message_says_what_to_set(tmp_path, monkeypatch, script, reason):
     if script:
         tool = tmp_path / 'scontrol'
@@ -49,14 +55,19 @@ def test_without_scontrol_one_message_says_what_to_set(tmp_path, monkeypatch, sc
 
 def test_mpi_variables_become_those_of_torch():
     found = launch.mpi_environment(
-        dict(OMPI_COMM_WORLD_RANK='1', OMPI_COMM_WORLD_SIZE='2', OMPI_COMM_WORLD_LOCAL_RANK='1', MASTER_ADDR='head'))
+        dict(OMPI_COMM_WORLD_RANK='1', OMPI_COMM_WORLD_SIZE='2', OMPI_COMM_WORLD_LOCAL_RANK='1', MASTER_ADDR='head')
+    )
     assert found == dict(RANK='1', WORLD_SIZE='2', LOCAL_RANK='1', MASTER_ADDR='head', MASTER_PORT='29500')
 
 
-@pytest.mark.parametrize('launcher, needs', [
-    ('pytorch', 'RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT in the environment; start it through torchrun'),
-    ('slurm', 'SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID in the environment; start it through srun'),
-    ('mpi', 'OMPI_COMM_WORLD_RANK, .* in the environment; start it through mpirun')])
+@pytest.mark.parametrize(
+    'launcher, needs',
+    [
+        ('pytorch', 'RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT in the environment; start it through torchrun'),
+        ('slurm', 'SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID in the environment; start it through srun'),
+        ('mpi', 'OMPI_COMM_WORLD_RANK, .* in the environment; start it through mpirun'),
+    ],
+)
 def test_a_launcher_without_its_environment_says_how_to_start(launcher, needs):
     with pytest.raises(ValueError, match=f'--launcher {launcher} needs {needs}'):
         launch.set_up_processes(Config(dict(launcher=launcher)))
@@ -80,8 +91,7 @@ def test_on_the_cpu_ddp_gets_no_device_and_keeps_what_the_config_says():
     assert cfg.model_wrapper_cfg == dict(**default, find_unused_parameters=False)
     cfg = Config(dict(model_wrapper_cfg=dict(type='Other', static_graph=True)))
     launch.fit_wrapper(cfg)
-    assert cfg.model_wrapper_cfg == dict(
-        type='Other', static_graph=True, find_unused_parameters=False, device_ids=None)
+    assert cfg.model_wrapper_cfg == dict(type='Other', static_graph=True, find_unused_parameters=False, device_ids=None)
 
 
 def test_more_processes_than_gpus_is_an_error_that_counts_both(monkeypatch):

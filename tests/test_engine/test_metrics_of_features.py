@@ -1,4 +1,5 @@
 """Metrics of features in the validations of a training."""
+
 import json
 
 import pytest
@@ -20,7 +21,7 @@ def unformatted_configs(monkeypatch):
 
 
 def validations(folder):
-    file, = folder.glob('*/vis_data/scalars.json')
+    (file,) = folder.glob('*/vis_data/scalars.json')
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     return {line['step']: line for line in lines if 'accuracy/fused' in line}
 
@@ -39,14 +40,17 @@ def test_naming_a_metric_is_enough_to_have_its_figures_of_every_epoch(tmp_path):
         assert 0 < figures['gw/exact'] <= figures['gw/bound'] and 0 < figures['gw/tightness'] <= 1
         assert {'gram/global', 'gram/local', 'separability/zero_shot/before_end_2/silhouette'} <= set(figures)
     # The frozen branch, that of the second validation included, is what it was.
-    frozen = [{name: value for name, value in figures.items() if name.startswith('separability/zero_shot')}
-              for figures in epochs.values()]
+    frozen = [
+        {name: value for name, value in figures.items() if name.startswith('separability/zero_shot')}
+        for figures in epochs.values()
+    ]
     assert frozen[0] == pytest.approx(frozen[1], rel=1e-5)
     assert epochs[1]['gram/global'] != epochs[2]['gram/global']
 
 
 def test_without_the_hook_a_metric_says_what_it_needs(tmp_path, capsys):
-    config = write_config(tmp_path, epochs=1, more="val_evaluator = dict(type='GramDistortion')\n"
-                          "custom_hooks = [dict(type='ClassNamesHook')]")
+    config = write_config(
+        tmp_path, epochs=1, more="val_evaluator = dict(type='GramDistortion')\ncustom_hooks = [dict(type='ClassNamesHook')]"
+    )
     assert train(config, tmp_path / 'work') == 2
     assert "GramDistortion needs 'tuned_features' in the predictions" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 """Mixed precision without a GPU (tests/gpu has the other part), and optimizers without frozen parameters."""
+
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
@@ -33,8 +34,10 @@ def test_the_state_comes_back_from_either_kind_of_wrapper():
     wrapper = wrapper_over(parameter)
     wrapper.update_params((parameter**2).sum())
     state = wrapper.state_dict()
-    for other in (wrapper_over(torch.nn.Parameter(torch.ones(2))),
-                  OptimWrapper(torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1, momentum=0.9))):
+    for other in (
+        wrapper_over(torch.nn.Parameter(torch.ones(2))),
+        OptimWrapper(torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1, momentum=0.9)),
+    ):
         other.load_state_dict(dict(state))
         assert other.optimizer.param_groups[0]['lr'] == 0.5
         assert other.optimizer.state[other.optimizer.param_groups[0]['params'][0]]['momentum_buffer'].tolist() == [2, 2]

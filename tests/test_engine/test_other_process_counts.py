@@ -1,4 +1,5 @@
 """A training that is resumed with another number of processes."""
+
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,10 +32,16 @@ def runs(tmp_path_factory):
     config = str(tiny_digits.write_config(folder, epochs=3))
     half = {count: str(folder / str(count) / 'epoch_1.pth') for count in (1, 2)}
     found = {'one': train(0, 1, config, 12, folder / '1')}
-    found['two'], found['1 to 2'] = run_ranks(train_several, 2, folder / 'two', config, [
-        (12, str(folder / '2')), (12, str(folder / '1 to 2'), half[1])])[0]
-    found['2 to 4'], found['2 to 4, larger'] = run_ranks(train_several, 4, folder / 'four', config, [
-        (12, str(folder / '2 to 4'), half[2]), (24, str(folder / '2 to 4, larger'), half[2])])[0]
+    found['two'], found['1 to 2'] = run_ranks(
+        train_several, 2, folder / 'two', config, [(12, str(folder / '2')), (12, str(folder / '1 to 2'), half[1])]
+    )[0]
+    found['2 to 4'], found['2 to 4, larger'] = run_ranks(
+        train_several,
+        4,
+        folder / 'four',
+        config,
+        [(12, str(folder / '2 to 4'), half[2]), (24, str(folder / '2 to 4, larger'), half[2])],
+    )[0]
     found['2 to 1'] = train(0, 1, config, 12, folder / '2 to 1', half[2])
     return folder, found
 
@@ -47,7 +54,8 @@ def test_with_the_same_common_batch_the_weights_are_those_of_an_uninterrupted_ru
         torch.testing.assert_close(ours[part], expected[part], rtol=1e-5, atol=1e-5)
     assert ours['meta']['iter'] == expected['meta']['iter'] == 12
     assert [state['last_step'] for state in ours['param_schedulers']] == [
-        state['last_step'] for state in expected['param_schedulers']]
+        state['last_step'] for state in expected['param_schedulers']
+    ]
 
 
 def test_with_another_common_batch_the_steps_are_counted_as_if_it_had_always_been_so(runs):
@@ -68,12 +76,15 @@ def test_the_log_says_it_in_one_line(runs):
         logs = ''.join(path.read_text() for path in (folder / name).rglob('*.log'))
         return [line.split('WARNING - ')[1] for line in logs.split('\n') if 'trained with' in line]
 
-    assert lines('2 to 1') == ['trained with 2 processes x 6 until epoch 1, goes on with 1 process x 12: the common '
-                               'batch stays 12 pictures, 4 steps per epoch; learning rates go on as they were']
+    assert lines('2 to 1') == [
+        'trained with 2 processes x 6 until epoch 1, goes on with 1 process x 12: the common '
+        'batch stays 12 pictures, 4 steps per epoch; learning rates go on as they were'
+    ]
     assert lines('2 to 4, larger') == [
         'trained with 2 processes x 6 until epoch 1, goes on with 4 processes x 6: the common batch changes from 12 to '
         '24 pictures, the steps per epoch from 4 to 2; learning rates go on as they were; train_dataloader.batch_size=3 '
-        'would keep the common batch']
+        'would keep the common batch'
+    ]
     assert lines('1') == lines('2') == []
 
 
@@ -86,11 +97,14 @@ def test_another_number_of_steps_within_a_schedule_by_iteration_is_refused(monke
     from mmengine.runner import EpochBasedTrainLoop
 
     from mmpretrain_mps.engine.hooks import processes_hook
+
     monkeypatch.setattr(processes_hook, 'is_training', lambda runner: True)
     loader = torch.utils.data.DataLoader(range(6), batch_size=2)
     loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
     runner = SimpleNamespace(_resume=True, train_dataloader=loader, train_loop=loop)
-    checkpoint = dict(meta=dict(epoch=2, iter=4, processes=dict(count=2, batch=2, steps=2)),
-                      param_schedulers=[dict(by_epoch=False, _global_step=4, end=100)])
+    checkpoint = dict(
+        meta=dict(epoch=2, iter=4, processes=dict(count=2, batch=2, steps=2)),
+        param_schedulers=[dict(by_epoch=False, _global_step=4, end=100)],
+    )
     with pytest.raises(ValueError, match='from 2 to 3 while a schedule by iteration is at step 4 of 100; keep the common'):
         ProcessesHook().after_load_checkpoint(runner, checkpoint)

@@ -1,4 +1,5 @@
 """In which precision a run computes, and that its config says so."""
+
 import os
 from types import SimpleNamespace
 
@@ -40,9 +41,14 @@ class NotePrecision(Hook):
         self.seen.append((torch.backends.cuda.matmul.allow_tf32, os.environ.get(WORKSPACE)))
 
 
-@pytest.mark.parametrize('options, expected', [
-    ({}, (False, None)), (dict(float32_precision='tf32'), (True, None)),
-    ({'randomness.deterministic': True}, (False, ':4096:8'))])
+@pytest.mark.parametrize(
+    'options, expected',
+    [
+        ({}, (False, None)),
+        (dict(float32_precision='tf32'), (True, None)),
+        ({'randomness.deterministic': True}, (False, ':4096:8')),
+    ],
+)
 def test_a_run_sets_it_before_it_computes_anything(tmp_path, options, expected):
     cfg = Config.fromfile(write_config(tmp_path))
     apply_options(cfg, options)
@@ -61,9 +67,14 @@ def test_another_precision_is_refused_when_the_run_is_built(tmp_path):
         Runner.from_cfg(cfg)
 
 
-@pytest.mark.parametrize('wrapper, capability, expected', [
-    (None, (9, 0), torch.bfloat16), (dict(type='OptimWrapper'), (7, 5), torch.float16),
-    (dict(type='DeviceAmpOptimWrapper', dtype='float16'), (9, 0), torch.float16)])
+@pytest.mark.parametrize(
+    'wrapper, capability, expected',
+    [
+        (None, (9, 0), torch.bfloat16),
+        (dict(type='OptimWrapper'), (7, 5), torch.float16),
+        (dict(type='DeviceAmpOptimWrapper', dtype='float16'), (9, 0), torch.float16),
+    ],
+)
 def test_on_a_gpu_validation_and_test_cast_to_what_training_casts_to(monkeypatch, wrapper, capability, expected):
     monkeypatch.setattr(precision_hook, 'get_device', lambda: 'cuda')
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: capability)
@@ -75,7 +86,7 @@ def test_on_a_gpu_validation_and_test_cast_to_what_training_casts_to(monkeypatch
 def test_a_cell_of_a_grid_is_the_same_as_ever_in_whole_products_and_another_one_in_tf32():
     config, keys = ROOT / 'configs' / 'mps_mini_16shot_digits.py', []
     for precision in ('strict', 'tf32'):
-        cell, = make_cells([config], [4], [1], {'': {}}, dict(float32_precision=precision), with_targets=False)
+        (cell,) = make_cells([config], [4], [1], {'': {}}, dict(float32_precision=precision), with_targets=False)
         keys.append(cell.key)
     cfg = Config.fromfile(config)
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type != 'PrecisionHook']

@@ -1,4 +1,5 @@
 """Models that take the picture without augmentation as a last view, and those that would take it for one more view."""
+
 import argparse
 
 import pytest
@@ -19,14 +20,17 @@ def train(config, method, folder, views, **options):
     arguments.cfg_options = {'num_shots': 1, 'train_cfg.max_epochs': 1, **options}
     cfg = command_line.read_config(config, arguments)
     cfg.train_dataloader.dataset.views = views
-    runner = command_line.build_runner(cfg, ('train_dataloader', ))
+    runner = command_line.build_runner(cfg, ('train_dataloader',))
     runner.train()
     return runner
 
 
 def test_a_pipeline_without_the_plain_picture_is_refused_before_the_training(config, tmp_path):
-    with pytest.raises(ValueError, match=r'TACClassifier compares views with the picture without augmentation, which the '
-                                         r"training pipeline does not give; set train_dataloader.dataset.views=dict\("):
+    with pytest.raises(
+        ValueError,
+        match=r'TACClassifier compares views with the picture without augmentation, which the '
+        r'training pipeline does not give; set train_dataloader.dataset.views=dict\(',
+    ):
         train(config, 'tac', tmp_path, dict(num_views=3), **{'model.sentences': None})
 
 

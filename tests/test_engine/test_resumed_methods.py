@@ -1,4 +1,5 @@
 """Trainings of PromptSRC and CLIP-LoRA in mmengine's runner, whole and interrupted."""
+
 from uuid import uuid4
 
 import pytest
@@ -17,7 +18,7 @@ from mmpretrain_mps.models import CLIPLoRAClassifier, PromptSRCClassifier
 class OneView(Dataset):
     """Noise on a colour for each class."""
 
-    metainfo = dict(classes=NAMES, templates=('a photo of a {}.', ))
+    metainfo = dict(classes=NAMES, templates=('a photo of a {}.',))
 
     def __init__(self, length=11):
         self.images = torch.randint(128, (length, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
@@ -33,7 +34,6 @@ class OneView(Dataset):
 
 @HOOKS.register_module()
 class StopBeforeEpoch(Hook):
-
     def __init__(self, epoch):
         self.epoch = epoch
 
@@ -48,31 +48,54 @@ def architecture(tmp_path_factory):
 
 
 def build_promptsrc(architecture):
-    templates = ('a photo of a {}.', )
+    templates = ('a photo of a {}.',)
     return PromptSRCClassifier(architecture, None, text_depth=2, vision_depth=3, teacher_templates=templates)
 
 
 RUNS = dict(
-    promptsrc=(build_promptsrc, dict(by_epoch=True, max_epochs=4),
-               dict(epoch_average=dict(type='EpochAverageHook', weights=dict(mean=3, std=1)))),
-    clip_lora=(lambda architecture: CLIPLoRAClassifier(architecture, None, dropout=0.4),
-               dict(type='StepBudgetTrainLoop', max_iters=11), {}))
+    promptsrc=(
+        build_promptsrc,
+        dict(by_epoch=True, max_epochs=4),
+        dict(epoch_average=dict(type='EpochAverageHook', weights=dict(mean=3, std=1))),
+    ),
+    clip_lora=(
+        lambda architecture: CLIPLoRAClassifier(architecture, None, dropout=0.4),
+        dict(type='StepBudgetTrainLoop', max_iters=11),
+        {},
+    ),
+)
 
 
 def run(method, architecture, folder, stop_before=None, resume=False):
     build, train_cfg, hooks = RUNS[method]
     torch.manual_seed(0)
     runner = Runner(
-        build(architecture), str(folder), default_scope='mmpretrain', log_level='ERROR', experiment_name=uuid4().hex,
+        build(architecture),
+        str(folder),
+        default_scope='mmpretrain',
+        log_level='ERROR',
+        experiment_name=uuid4().hex,
         train_dataloader=dict(
-            batch_size=4, num_workers=0, collate_fn=dict(type='default_collate'), dataset=dict(type='OneView'),
-            sampler=dict(type='DefaultSampler', shuffle=True)),
-        train_cfg=train_cfg, randomness=dict(seed=3), resume=resume,
-        optim_wrapper=dict(type='OptimWrapper', constructor='TrainableOptimWrapperConstructor',
-                           optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
-        custom_hooks=[dict(type='ClassNamesHook'), dict(type='TemperatureHook'), dict(type='EqualBatchesHook'),
-                      dict(type='PlainCheckpointHook')],
-        default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook'), **hooks))
+            batch_size=4,
+            num_workers=0,
+            collate_fn=dict(type='default_collate'),
+            dataset=dict(type='OneView'),
+            sampler=dict(type='DefaultSampler', shuffle=True),
+        ),
+        train_cfg=train_cfg,
+        randomness=dict(seed=3),
+        resume=resume,
+        optim_wrapper=dict(
+            type='OptimWrapper', constructor='TrainableOptimWrapperConstructor', optimizer=dict(type='SGD', lr=0.1, momentum=0.9)
+        ),
+        custom_hooks=[
+            dict(type='ClassNamesHook'),
+            dict(type='TemperatureHook'),
+            dict(type='EqualBatchesHook'),
+            dict(type='PlainCheckpointHook'),
+        ],
+        default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook'), **hooks),
+    )
     if stop_before is None:
         runner.train()
         return runner

@@ -61,8 +61,10 @@ class Part(BaseDataset):
         super().__init__(metainfo=dict(classes=('a', 'b')), indices=indices)
 
     def load_data_list(self):
-        return [dict(img=np.full((2, 2, 3), index, np.uint8), place=index, gt_label=int(index == self.first))
-                for index in range(self.first, self.first + 3)]
+        return [
+            dict(img=np.full((2, 2, 3), index, np.uint8), place=index, gt_label=int(index == self.first))
+            for index in range(self.first, self.first + 3)
+        ]
 
     def get_cat_ids(self, index):
         return [self.get_data_info(index)['gt_label']]
@@ -70,8 +72,7 @@ class Part(BaseDataset):
 
 @pytest.fixture
 def build(tmp_path):
-    return lambda seed=0: shake(
-        MPSCLIPClassifier(save_tiny_clip(tmp_path / f'clip{seed}', seed), None, class_names=NAMES)).eval()
+    return lambda seed=0: shake(MPSCLIPClassifier(save_tiny_clip(tmp_path / f'clip{seed}', seed), None, class_names=NAMES)).eval()
 
 
 @pytest.fixture
@@ -125,8 +126,14 @@ def test_the_test_set_finds_what_the_validation_of_the_same_pictures_left(model,
 
 def test_other_pictures_pipelines_precisions_and_unknown_data_sets_have_features_of_their_own(model, zero_shot_runs):
     hook = ReuseZeroShotHook()
-    views = [(Pictures(), False), (Pictures(first=1), False), (Pictures(pipeline=[np.flip]), False), (Pictures(), True),
-             (Silent(), False), (Silent(), False)]
+    views = [
+        (Pictures(), False),
+        (Pictures(first=1), False),
+        (Pictures(pipeline=[np.flip]), False),
+        (Pictures(), True),
+        (Silent(), False),
+        (Silent(), False),
+    ]
     for dataset, fp16 in views:
         look(hook, model, dataset, fp16=fp16)
     assert len(zero_shot_runs) == 2 * len(views)
@@ -148,14 +155,18 @@ def look_at_all(hook, model, dataset):
     return torch.stack(outputs)
 
 
-@pytest.mark.parametrize('make, places, runs', [
-    (lambda: ConcatDataset([Part(0), Part(3)]), [0, 1, 2, 3, 4, 5], 12),
-    (lambda: ConcatDataset([Part(3)]), [3, 4, 5], 3),
-    (lambda: RepeatDataset(Part(3), 2), [3, 4, 5, 3, 4, 5], 12),
-    (lambda: ClassBalancedDataset(Part(0), 0.9), [0, 0, 1, 2], None),
-    (lambda: Part(0, indices=[2, 0]), [2, 0], 2),
-    (lambda: Subset(Part(0), [2, 0]), [2, 0], 4),
-], ids=['parts', 'one part', 'repeated', 'balanced', 'own indices', 'subset'])
+@pytest.mark.parametrize(
+    'make, places, runs',
+    [
+        (lambda: ConcatDataset([Part(0), Part(3)]), [0, 1, 2, 3, 4, 5], 12),
+        (lambda: ConcatDataset([Part(3)]), [3, 4, 5], 3),
+        (lambda: RepeatDataset(Part(3), 2), [3, 4, 5, 3, 4, 5], 12),
+        (lambda: ClassBalancedDataset(Part(0), 0.9), [0, 0, 1, 2], None),
+        (lambda: Part(0, indices=[2, 0]), [2, 0], 2),
+        (lambda: Subset(Part(0), [2, 0]), [2, 0], 4),
+    ],
+    ids=['parts', 'one part', 'repeated', 'balanced', 'own indices', 'subset'],
+)
 def test_wrapped_data_sets_never_get_the_features_of_other_pictures(model, zero_shot_runs, make, places, runs):
     hook, dataset = ReuseZeroShotHook(), make()
     expected = torch.cat([predict(model, [index]) for index in range(6)])
@@ -171,8 +182,9 @@ def test_wrapped_data_sets_never_get_the_features_of_other_pictures(model, zero_
 def test_subsets_of_one_data_set_have_features_of_their_own(model):
     hook, whole = ReuseZeroShotHook(), Part(0)
     for indices in ([0, 1], [1, 2]):
-        assert torch.equal(look_at_all(hook, model, whole.get_subset(indices)),
-                           torch.cat([predict(model, [index]) for index in indices]))
+        assert torch.equal(
+            look_at_all(hook, model, whole.get_subset(indices)), torch.cat([predict(model, [index]) for index in indices])
+        )
 
 
 def test_a_test_of_its_own_keeps_nothing(model, zero_shot_runs):
@@ -193,14 +205,14 @@ def test_the_limit_holds_and_unknown_samples_are_computed(model, zero_shot_runs)
     look(hook, model, dataset)
     look(hook, model, dataset)
     assert len(zero_shot_runs) == 3  # the first three pictures were kept
-    look(hook, model, dataset, ([0, 1, 2], ), named=False)
+    look(hook, model, dataset, ([0, 1, 2],), named=False)
     assert len(zero_shot_runs) == 4
     with pytest.raises(ValueError, match='not be negative, but are -1 and 2048'):
         ReuseZeroShotHook(limit_mb=-1)
 
 
 def test_samples_that_come_again_count_once():
-    kept, features = KeptFeatures(limit_mb=3 * 8 * 4 / 2**20), torch.arange(24.).view(3, 8)
+    kept, features = KeptFeatures(limit_mb=3 * 8 * 4 / 2**20), torch.arange(24.0).view(3, 8)
     kept.put([0, 1, 0], features[[0, 1, 0]])
     kept.changed = False
     kept.put([1, 0], features[[1, 0]])
@@ -215,7 +227,7 @@ def test_on_disk_they_outlive_the_run(build, zero_shot_runs, tmp_path, monkeypat
     monkeypatch.setenv(VARIABLE, str(tmp_path / 'cache'))
     first = look(ReuseZeroShotHook(cache=True), build(), Pictures(), stage='test')
     assert len(zero_shot_runs) == 2
-    file, = (tmp_path / 'cache' / 'zero_shot').iterdir()
+    (file,) = (tmp_path / 'cache' / 'zero_shot').iterdir()
     assert torch.equal(look(ReuseZeroShotHook(cache=True), build(), Pictures(), stage='test'), first)
     assert len(zero_shot_runs) == 2
     look(ReuseZeroShotHook(cache=True), build(seed=1), Pictures())  # another base model
@@ -242,8 +254,9 @@ def test_a_file_that_changed_is_another_picture(model, zero_shot_runs, tmp_path)
     assert len(zero_shot_runs) == 4
 
 
-@pytest.mark.parametrize('dataset', [object(), Silent(), Pictures(pipeline=[lambda results: results])],
-                         ids=['no data set', 'data', 'pipeline'])
+@pytest.mark.parametrize(
+    'dataset', [object(), Silent(), Pictures(pipeline=[lambda results: results])], ids=['no data set', 'data', 'pipeline']
+)
 def test_what_has_no_identity_is_not_written(model, dataset, tmp_path):
     look(ReuseZeroShotHook(cache=str(tmp_path / 'kept')), model, dataset)
     assert not (tmp_path / 'kept').exists()
@@ -254,7 +267,7 @@ def test_the_folder_stays_below_its_limit_without_what_was_used_longest_ago(mode
     names = []
     for first in range(3):
         look(hook, model, Pictures(first=first))
-        new, = {path.name for path in tmp_path.glob('*.safetensors')} - set(names)
+        (new,) = {path.name for path in tmp_path.glob('*.safetensors')} - set(names)
         names.append(new)
         os.utime(tmp_path / new, (first, first))
     kept = {path.name for path in tmp_path.glob('*.safetensors')}
@@ -263,9 +276,11 @@ def test_the_folder_stays_below_its_limit_without_what_was_used_longest_ago(mode
 
 def test_the_facts_of_the_model_tell_weights_normalisation_and_activation_apart(build):
     facts = [identity.model_facts(build()), identity.model_facts(build(seed=1))]
-    for change in (lambda model: model.data_preprocessor.mean.add_(1),
-                   lambda model: setattr(model.data_preprocessor, '_channel_conversion', True),
-                   lambda model: setattr(model, 'quick_gelu', not model.quick_gelu)):
+    for change in (
+        lambda model: model.data_preprocessor.mean.add_(1),
+        lambda model: setattr(model.data_preprocessor, '_channel_conversion', True),
+        lambda model: setattr(model, 'quick_gelu', not model.quick_gelu),
+    ):
         model = build()
         change(model)
         facts.append(identity.model_facts(model))
@@ -323,8 +338,13 @@ def test_the_code_and_class_attributes_of_foreign_transforms_are_in_the_key(mode
     first = key_of(model, foreign().Step())
     assert first is not None and key_of(model, foreign().Step()) == first
     keys = {first}
-    for old, new in [('return results\ndef', 'return dict(results)\ndef'), ('low=0', 'low=1'),
-                     ('shift = 1', 'shift = 2'), ('FACTOR = 1', 'FACTOR = 2'), ('self.own = 1', 'self.own = 2')]:
+    for old, new in [
+        ('return results\ndef', 'return dict(results)\ndef'),
+        ('low=0', 'low=1'),
+        ('shift = 1', 'shift = 2'),
+        ('FACTOR = 1', 'FACTOR = 2'),
+        ('self.own = 1', 'self.own = 2'),
+    ]:
         keys.add(key_of(model, foreign(TRANSFORM.replace(old, new)).Step()))
     module = foreign()
     module.Base.shift = 3  # set from outside: the source stays
@@ -335,7 +355,7 @@ def test_the_code_and_class_attributes_of_foreign_transforms_are_in_the_key(mode
 
 
 def test_foreign_code_that_cannot_be_had_or_changed_since_gives_no_key(model, foreign):
-    made = type('Step', (foreign().Step, ), dict(__module__='other_transforms', __qualname__='Made'))
+    made = type('Step', (foreign().Step,), dict(__module__='other_transforms', __qualname__='Made'))
     assert key_of(model, made()) is None
     assert key_of(model, foreign(age=-3600).Step()) is None
     module = foreign()
@@ -359,8 +379,13 @@ class Text(str):
 
 
 def test_what_partials_and_methods_hold_is_seen():
-    values = [functools.partial(np.flip, axis=0), functools.partial(np.flip, axis=1), functools.partial(np.flip, 0),
-              Compose([]).__call__, Compose([np.flip]).__call__]
+    values = [
+        functools.partial(np.flip, axis=0),
+        functools.partial(np.flip, axis=1),
+        functools.partial(np.flip, 0),
+        Compose([]).__call__,
+        Compose([np.flip]).__call__,
+    ]
     assert len({str(identity.plain(value)) for value in values}) == len(values)
     with pytest.raises(TypeError, match='a Text has no plain form'):
         identity.plain(Text('a'))
@@ -368,16 +393,25 @@ def test_what_partials_and_methods_hold_is_seen():
 
 def test_a_second_run_with_targets_does_not_run_the_frozen_branch(tmp_path, zero_shot_runs):
     config = write_config(
-        tmp_path, more="test_cfg = dict(type='DomainGeneralizationLoop', targets=dict("
-        "again=dict(type='Digits', subset='val'), blur=dict(type='CorruptedDigits', corruption='blur')))")
+        tmp_path,
+        more="test_cfg = dict(type='DomainGeneralizationLoop', targets=dict("
+        "again=dict(type='Digits', subset='val'), blur=dict(type='CorruptedDigits', corruption='blur')))",
+    )
 
     def test():
         cfg = Config.fromfile(config)
         cfg.work_dir, cfg.log_level, cfg.experiment_name = str(tmp_path / 'run'), 'ERROR', os.urandom(8).hex()
         hook = next(hook for hook in cfg.custom_hooks if hook.type == 'ReuseZeroShotHook')
         hook.cache = str(tmp_path / 'kept')
-        for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg',
-                    'val_evaluator'):
+        for key in (
+            'train_dataloader',
+            'train_cfg',
+            'optim_wrapper',
+            'param_scheduler',
+            'val_dataloader',
+            'val_cfg',
+            'val_evaluator',
+        ):
             cfg[key] = None
         return Runner.from_cfg(cfg).test()
 

@@ -1,4 +1,5 @@
 """The schedules of the configs against their formulas, through mmengine's own builder."""
+
 import math
 from pathlib import Path
 
@@ -21,8 +22,8 @@ def rates_of(name, iterations):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.optim_wrapper.optimizer.lr)
     arguments = dict(optimizer=optimizer, epoch_length=iterations)
     schedulers = [
-        PARAM_SCHEDULERS.build({'end': epochs, **scheduler}, default_args=arguments)
-        for scheduler in cfg.param_scheduler]
+        PARAM_SCHEDULERS.build({'end': epochs, **scheduler}, default_args=arguments) for scheduler in cfg.param_scheduler
+    ]
     rates = []
     for _ in range(epochs):
         rates.append([])

@@ -1,4 +1,5 @@
 """Shares of the weights in several processes train as whole weights in one, and leave the same files behind."""
+
 import copy
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +23,9 @@ from mmpretrain_mps.engine.sharding import ShardedDataParallel
 from mmpretrain_mps.models import DualBranchViT
 
 PICTURES = 8
-VARIANTS = dict(plain=dict(), checkpointing=dict(backbone=dict(checkpointing=True)),
-                no_adapters=dict(backbone=dict(adapters=False)))
+VARIANTS = dict(
+    plain=dict(), checkpointing=dict(backbone=dict(checkpointing=True)), no_adapters=dict(backbone=dict(adapters=False))
+)
 SGD = dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4)
 
 
@@ -39,8 +41,10 @@ def train(rank, num_ranks, architecture, overrides, start=None, **options):
         # A copy: an optimizer works on the tensors that it is given.
         optimizer.load_state_dict(copy.deepcopy(start['optimizer']))
     share = PICTURES // num_ranks
-    logs = [{name: torch.as_tensor(value).detach() for name, value in model.train_step(data, optimizer).items()}
-            for data in pictures(rank * share, share)]
+    logs = [
+        {name: torch.as_tensor(value).detach() for name, value in model.train_step(data, optimizer).items()}
+        for data in pictures(rank * share, share)
+    ]
     return dict(logs=logs, model=dict(module.state_dict()), optimizer=optimizer.state_dict())
 
 
@@ -113,10 +117,15 @@ def test_the_base_config_switches_it_on_and_one_process_trains_the_same_file(tmp
     config = tmp_path / 'sharded.py'
     plain = tiny_digits.write_config(tmp_path)
     config.write_text(f"_base_ = ['{plain.name}', '{ROOT / 'configs' / '_base_' / 'sharded.py'}']\n")
-    options = ('num_shots=2', 'model.gram_loss.p=2', 'train_cfg.val_interval=1',
-               'default_hooks.checkpoint.save_best=accuracy/zero_shot')
-    run_ranks(tiny_digits.train, 2, tmp_path / 'ranks', str(config), str(tmp_path / 'two'),
-              (*options, 'train_dataloader.batch_size=5'))
+    options = (
+        'num_shots=2',
+        'model.gram_loss.p=2',
+        'train_cfg.val_interval=1',
+        'default_hooks.checkpoint.save_best=accuracy/zero_shot',
+    )
+    run_ranks(
+        tiny_digits.train, 2, tmp_path / 'ranks', str(config), str(tmp_path / 'two'), (*options, 'train_dataloader.batch_size=5')
+    )
     tiny_digits.train(0, 1, str(config), str(tmp_path / 'one'), (*options, 'train_dataloader.batch_size=10'))
     assert 'a single process keeps everything' in capsys.readouterr().out
     # The accuracy of the frozen branch is best after the first epoch, whatever is tuned.
@@ -134,12 +143,17 @@ def count_frozen_runs(rank, num_ranks, config, folder):
     for run in range(3):
         runs, original = [], DualBranchViT._run_zero_shot
         with mock.patch.object(DualBranchViT, '_run_zero_shot', lambda *args: runs.append(1) or original(*args)):
-            tiny_digits.train(rank, num_ranks, config, f'{folder}/{run}', (
-                'num_shots=1', f'custom_hooks.4.cache={folder}/kept', 'train_dataloader.batch_size=5'))
+            tiny_digits.train(
+                rank,
+                num_ranks,
+                config,
+                f'{folder}/{run}',
+                ('num_shots=1', f'custom_hooks.4.cache={folder}/kept', 'train_dataloader.batch_size=5'),
+            )
         counts.append(len(runs))
         dist.barrier()
         if run == 0 and rank == 1:
-            file, = Path(folder, 'kept').glob('*-1of2.safetensors')
+            (file,) = Path(folder, 'kept').glob('*-1of2.safetensors')
             file.unlink()
         dist.barrier()
     return torch.tensor(counts)
@@ -153,24 +167,37 @@ def test_where_one_process_lacks_its_kept_features_all_compute_them(tmp_path):
     assert first == lost > kept
 
 
-@pytest.mark.parametrize('options, message', [
-    ({'model_wrapper_cfg.type': 'MMFullyShardedDataParallel'}, "asks for MMFully.* can be .*'ShardedDataParallel'"),
-    ({'model_wrapper_cfg.type': 'MMSeparateDistributedDataParallel'}, 'wraps the parts of a model one by one'),
-    (dict(runner_type='FlexibleRunner', strategy=dict(type='FSDPStrategy')), 'FlexibleRunner with FSDPStrategy'),
-    (dict(runner_type='FlexibleRunner', launcher='pytorch'), 'cannot read; leave out runner_type'),
-    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'model.compile': True}, 'leave out compile, or the sharding'),
-    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'custom_hooks': [dict(type='EMAHook')]}, 'EMAHook copies'),
-    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'default_hooks': dict(ema=dict(type='EMAHook'), timer=None)},
-     'EMAHook copies'),
-    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'custom_hooks': [dict(type='ViewBankHook', view_bank=8)]},
-     'view_bank=8 computes .* use view_bank=0, or leave out the sharding'),
-    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'val_dataloader.sampler.round_up': False},
-     'val_dataloader.sampler has round_up=False; leave it out'),
-    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'test_dataloader.sampler.round_up': False},
-     'test_dataloader.sampler has round_up=False'),
-    ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'optim_wrapper.type': 'OptimWrapper'},
-     'optim_wrapper.constructor=TrainableOptimWrapperConstructor'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({'model_wrapper_cfg.type': 'MMFullyShardedDataParallel'}, "asks for MMFully.* can be .*'ShardedDataParallel'"),
+        ({'model_wrapper_cfg.type': 'MMSeparateDistributedDataParallel'}, 'wraps the parts of a model one by one'),
+        (dict(runner_type='FlexibleRunner', strategy=dict(type='FSDPStrategy')), 'FlexibleRunner with FSDPStrategy'),
+        (dict(runner_type='FlexibleRunner', launcher='pytorch'), 'cannot read; leave out runner_type'),
+        ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'model.compile': True}, 'leave out compile, or the sharding'),
+        ({'model_wrapper_cfg.type': 'ShardedDataParallel', 'custom_hooks': [dict(type='EMAHook')]}, 'EMAHook copies'),
+        (
+            {'model_wrapper_cfg.type': 'ShardedDataParallel', 'default_hooks': dict(ema=dict(type='EMAHook'), timer=None)},
+            'EMAHook copies',
+        ),
+        (
+            {'model_wrapper_cfg.type': 'ShardedDataParallel', 'custom_hooks': [dict(type='ViewBankHook', view_bank=8)]},
+            'view_bank=8 computes .* use view_bank=0, or leave out the sharding',
+        ),
+        (
+            {'model_wrapper_cfg.type': 'ShardedDataParallel', 'val_dataloader.sampler.round_up': False},
+            'val_dataloader.sampler has round_up=False; leave it out',
+        ),
+        (
+            {'model_wrapper_cfg.type': 'ShardedDataParallel', 'test_dataloader.sampler.round_up': False},
+            'test_dataloader.sampler has round_up=False',
+        ),
+        (
+            {'model_wrapper_cfg.type': 'ShardedDataParallel', 'optim_wrapper.type': 'OptimWrapper'},
+            'optim_wrapper.constructor=TrainableOptimWrapperConstructor',
+        ),
+    ],
+)
 def test_what_cannot_work_is_refused_before_anything_is_built(options, message):
     cfg = Config(dict(launcher='pytorch'))
     cfg.merge_from_dict(options)

@@ -1,4 +1,5 @@
 """TensorBoard with one option."""
+
 import importlib.util
 
 import pytest
@@ -10,13 +11,13 @@ from mmpretrain_mps.engine.command_line import with_tensorboard
 
 
 def test_one_option_writes_every_loss_and_accuracy_as_event_file(tmp_path):
-    train(0, 1, write_config(tmp_path, epochs=1, more='num_shots = 1'), str(tmp_path / 'run'),
-          ['tensorboard=True', 'num_shots=1'])
-    file, = (tmp_path / 'run').rglob('events.out.tfevents.*')
+    train(
+        0, 1, write_config(tmp_path, epochs=1, more='num_shots = 1'), str(tmp_path / 'run'), ['tensorboard=True', 'num_shots=1']
+    )
+    (file,) = (tmp_path / 'run').rglob('events.out.tfevents.*')
     events = EventAccumulator(str(file)).Reload()
     tags = set(events.Tags()['scalars'])
-    assert {'loss_ce', 'loss_gram_global', 'loss_sculpt_layer0', 'acc_fused', 'temperature', 'lr',
-            'accuracy/fused'} <= tags
+    assert {'loss_ce', 'loss_gram_global', 'loss_sculpt_layer0', 'acc_fused', 'temperature', 'lr', 'accuracy/fused'} <= tags
     assert events.Scalars('loss_ce')[-1].value > 0
 
 

@@ -1,4 +1,5 @@
 """Whole trainings whose epochs end with a step of fewer pictures, by one process and by several."""
+
 import pytest
 import tiny_digits
 import torch
@@ -6,9 +7,13 @@ from many_ranks import run_ranks
 
 # 15 pictures in common batches of 8: the last one of an epoch has 7. A smooth Gram loss, since at the start, where both
 # branches are equal, the gradient of |difference| is the sign of rounding errors.
-OPTIONS = ('num_shots=3', 'train_dataloader.dataset.dataset.class_subset=base',
-           'val_dataloader.dataset.class_subset=base', 'model.gram_loss.p=2')
-VARIANTS = dict(plain=(), bank=('view_bank=4', ))
+OPTIONS = (
+    'num_shots=3',
+    'train_dataloader.dataset.dataset.class_subset=base',
+    'val_dataloader.dataset.class_subset=base',
+    'model.gram_loss.p=2',
+)
+VARIANTS = dict(plain=(), bank=('view_bank=4',))
 
 
 def train_all(rank, num_ranks, config, folder):
@@ -38,8 +43,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize('count', [2, 4])
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_the_weights_are_those_of_one_process(folder, variant, count):
-    ours, expected = (torch.load(folder / f'{variant}{number}' / 'epoch_2.pth', weights_only=True)
-                      for number in (count, 1))
+    ours, expected = (torch.load(folder / f'{variant}{number}' / 'epoch_2.pth', weights_only=True) for number in (count, 1))
     for part in ('state_dict', 'optimizer'):
         torch.testing.assert_close(ours[part], expected[part], rtol=1e-5, atol=1e-5)
     assert ours['meta']['iter'] == expected['meta']['iter'] == 2 * 2
@@ -54,4 +58,5 @@ def test_the_log_says_where_the_last_step_is_another_one(folder):
     assert lines('plain2') == lines('plain4') == []
     assert lines('repeated4') == [
         'the last step of an epoch differs from that of one process: of 15 pictures it is left fewer than there are '
-        'processes (4), and shows 1 of the epoch once more']
+        'processes (4), and shows 1 of the epoch once more'
+    ]

@@ -1,4 +1,5 @@
 """Whole trainings on pre-drawn views."""
+
 import os
 import time
 from unittest import mock
@@ -53,7 +54,8 @@ def config(tmp_path_factory):
 @pytest.fixture
 def make(config, tmp_path):
     return lambda name='run', options=(), **entries: build_runner(
-        config, tmp_path / name, {'view_bank': 4, **dict(options)}, **entries)
+        config, tmp_path / name, {'view_bank': 4, **dict(options)}, **entries
+    )
 
 
 @pytest.fixture
@@ -84,8 +86,10 @@ def test_steps_have_the_losses_and_gradients_of_the_same_views_without_a_bank(ma
     runner.train_dataloader.sampler.set_epoch(2)
     views = dataset._pre_drawn
     for data in runner.train_dataloader:
-        pictures = [views.load(dataset.get_data_info(sample.sample_idx))[shown]
-                    for sample, shown in zip(data['data_samples'], data['inputs']['views'])]
+        pictures = [
+            views.load(dataset.get_data_info(sample.sample_idx))[shown]
+            for sample, shown in zip(data['data_samples'], data['inputs']['views'])
+        ]
         direct = dict(inputs=list(torch.stack(pictures, 1)), data_samples=data['data_samples'])
         results = []
         for batch in (data, direct):
@@ -124,16 +128,23 @@ def test_an_interrupted_and_resumed_training_gives_the_same_bits(make):
 
 
 def test_accumulation_mixed_precision_checkpointing_and_compilation_go_with_it(make):
-    make(options={'optim_wrapper.type': 'DeviceAmpOptimWrapper', 'model.backbone.checkpointing': True,
-                  'model.compile': dict(backend='eager'), 'optim_wrapper.accumulative_counts': 2, 'num_shots': 1,
-                  'custom_hooks.5.dtype': 'bfloat16', 'train_cfg.max_epochs': 1}).train()
+    make(
+        options={
+            'optim_wrapper.type': 'DeviceAmpOptimWrapper',
+            'model.backbone.checkpointing': True,
+            'model.compile': dict(backend='eager'),
+            'optim_wrapper.accumulative_counts': 2,
+            'num_shots': 1,
+            'custom_hooks.5.dtype': 'bfloat16',
+            'train_cfg.max_epochs': 1,
+        }
+    ).train()
 
 
 def train_ranks(rank, num_ranks, config, folder):
     """Train with batches that are 10 together; return weights and the number of views that were computed."""
     torch.manual_seed(0)
-    entries = {'train_dataloader.batch_size': 10 // num_ranks, 'train_cfg.max_epochs': 2,
-               'default_hooks.checkpoint': None}
+    entries = {'train_dataloader.batch_size': 10 // num_ranks, 'train_cfg.max_epochs': 2, 'default_hooks.checkpoint': None}
     if num_ranks > 1:
         entries.update(launcher='pytorch')
     cfg_hook = Config(dict(launcher=entries.get('launcher', 'none')))
@@ -181,9 +192,11 @@ def test_the_plan_of_a_process_holds_what_its_sampler_deals_out(make):
 def test_a_bank_beyond_its_limit_is_refused_before_any_work(make, trunk_runs):
     runner = make(options={'custom_hooks.5.max_bytes': 50_000, 'train_cfg.max_epochs': 20})
     # 20 pictures x 4 views x (2 x 5 tokens x 16 wide + 5 x 8) x 4 bytes
-    message = (r'would take 64\.00 kB of ram, but max_bytes allows 50\.00 kB: 20 pictures x 4 views, 80 of them used; '
-               r'stem 5 x 16 float32 \+ entry 5 x 16 float32 \+ zero_shot 5 x 8 float32 = 0\.8 kB per view.*'
-               r'view_bank=3 fits, custom_hooks\.5\.max_bytes=64000 .*custom_hooks\.5\.storage=disk')
+    message = (
+        r'would take 64\.00 kB of ram, but max_bytes allows 50\.00 kB: 20 pictures x 4 views, 80 of them used; '
+        r'stem 5 x 16 float32 \+ entry 5 x 16 float32 \+ zero_shot 5 x 8 float32 = 0\.8 kB per view.*'
+        r'view_bank=3 fits, custom_hooks\.5\.max_bytes=64000 .*custom_hooks\.5\.storage=disk'
+    )
     with pytest.raises(ValueError, match=message):
         runner.train()
     assert trunk_runs == [1] and runner.model.class_names is None and runner.iter == 0
@@ -193,8 +206,7 @@ def test_a_bank_beyond_its_limit_is_refused_before_any_work(make, trunk_runs):
 def test_a_bank_that_would_fill_the_memory_while_it_is_drawn_is_refused_before_it_is_drawn(make, trunk_runs, size):
     runner = make(options={'view_bank': size})
     start = time.monotonic()
-    with pytest.raises(ValueError,
-                       match=f'view_bank={size} views of 20 pictures take .* while they are drawn, but max_bytes'):
+    with pytest.raises(ValueError, match=f'view_bank={size} views of 20 pictures take .* while they are drawn, but max_bytes'):
         runner.train()
     assert time.monotonic() - start < 10 and not trunk_runs
 
@@ -213,20 +225,29 @@ def test_views_of_one_picture_go_through_the_frozen_part_in_bounded_batches(make
     assert trunk_runs[0] == 1 and max(trunk_runs) == 3 and 30 < sum(trunk_runs[1:]) <= 40
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (dict(view_bank=-1), 'view_bank is -1, expected a number'), (dict(view_bank=True), 'view_bank is True'),
-    (dict(storage='tape'), r"storage of ViewBankHook is 'tape', expected one of \('ram', 'disk'\)"),
-    (dict(dtype='int8'), "dtype of ViewBankHook is 'int8'")])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(view_bank=-1), 'view_bank is -1, expected a number'),
+        (dict(view_bank=True), 'view_bank is True'),
+        (dict(storage='tape'), r"storage of ViewBankHook is 'tape', expected one of \('ram', 'disk'\)"),
+        (dict(dtype='int8'), "dtype of ViewBankHook is 'int8'"),
+    ],
+)
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         ViewBankHook(**arguments)
 
 
-@pytest.mark.parametrize('entries, message', [
-    (dict(train_cfg=dict(_delete_=True, by_epoch=False, max_iters=4)), 'the train loop is IterBasedTrainLoop'),
-    ({'train_dataloader.sampler': dict(_delete_=True, type='InfiniteSampler')}, 'sampler is InfiniteSampler'),
-    ({'model.data_preprocessor': dict(type='SelfSupDataPreprocessor')}, 'preprocessor is SelfSupDataPreprocessor'),
-    (dict(compile=True), 'does not go with compile of the runner')])
+@pytest.mark.parametrize(
+    'entries, message',
+    [
+        (dict(train_cfg=dict(_delete_=True, by_epoch=False, max_iters=4)), 'the train loop is IterBasedTrainLoop'),
+        ({'train_dataloader.sampler': dict(_delete_=True, type='InfiniteSampler')}, 'sampler is InfiniteSampler'),
+        ({'model.data_preprocessor': dict(type='SelfSupDataPreprocessor')}, 'preprocessor is SelfSupDataPreprocessor'),
+        (dict(compile=True), 'does not go with compile of the runner'),
+    ],
+)
 def test_runs_that_it_cannot_serve_are_refused(make, entries, message):
     with pytest.raises(ValueError, match=message):
         make(**entries).train()

@@ -22,7 +22,7 @@ class NoisePictures(Dataset):
     def __init__(self, seed=0, views=0, classes=NAMES):
         generator = torch.Generator().manual_seed(seed)
         self.images = torch.randint(256, (10, 3, 16, 16), generator=generator, dtype=torch.uint8)
-        self.views, self.metainfo = views, dict(classes=classes, templates=('a photo of a {}.', ))
+        self.views, self.metainfo = views, dict(classes=classes, templates=('a photo of a {}.',))
 
     def __len__(self):
         return len(self.images)
@@ -33,8 +33,13 @@ class NoisePictures(Dataset):
 
 
 def loader(**dataset):
-    return dict(batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
-                collate_fn=dict(type='default_collate'), dataset=dict(type='NoisePictures', **dataset))
+    return dict(
+        batch_size=4,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+        dataset=dict(type='NoisePictures', **dataset),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -51,9 +56,16 @@ def build(architecture, tmp_path):
         hooks = {} if hook is None else dict(weight_interpolation=dict(type='WeightInterpolationHook', **hook))
         targets = dict(other=dict(type='NoisePictures', seed=1, classes=('lake', 'sea', 'pond')))
         return Runner(
-            model, str(tmp_path), test_dataloader=loader(), test_evaluator=dict(type='BranchAccuracy'),
-            test_cfg=dict(type='DomainGeneralizationLoop', targets=targets), default_scope='mmpretrain',
-            log_level='ERROR', experiment_name=uuid4().hex, **{'default_hooks': hooks, **more})
+            model,
+            str(tmp_path),
+            test_dataloader=loader(),
+            test_evaluator=dict(type='BranchAccuracy'),
+            test_cfg=dict(type='DomainGeneralizationLoop', targets=targets),
+            default_scope='mmpretrain',
+            log_level='ERROR',
+            experiment_name=uuid4().hex,
+            **{'default_hooks': hooks, **more},
+        )
 
     return build_runner
 
@@ -129,13 +141,22 @@ def test_the_weights_come_back_after_an_error(build, monkeypatch):
 
 @pytest.mark.parametrize('val', [False, True])
 def test_validation_is_interpolated_if_asked_for_and_checkpoints_of_it_hold_the_tuned_weights(build, monkeypatch, val):
-    hook = dict(weight_interpolation=dict(type='WeightInterpolationHook', share=0, val=val),
-                checkpoint=dict(type='AtomicCheckpointHook', save_best='accuracy/tuned'))
+    hook = dict(
+        weight_interpolation=dict(type='WeightInterpolationHook', share=0, val=val),
+        checkpoint=dict(type='AtomicCheckpointHook', save_best='accuracy/tuned'),
+    )
     runner = build(
-        default_hooks=hook, custom_hooks=[dict(type='PlainCheckpointHook')], train_dataloader=loader(views=2),
-        train_cfg=dict(by_epoch=True, max_epochs=1), val_dataloader=loader(), val_cfg=dict(),
-        val_evaluator=dict(type='BranchAccuracy'), optim_wrapper=dict(
-            type='OptimWrapper', constructor='TrainableOptimWrapperConstructor', optimizer=dict(type='SGD', lr=0.1)))
+        default_hooks=hook,
+        custom_hooks=[dict(type='PlainCheckpointHook')],
+        train_dataloader=loader(views=2),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        val_dataloader=loader(),
+        val_cfg=dict(),
+        val_evaluator=dict(type='BranchAccuracy'),
+        optim_wrapper=dict(
+            type='OptimWrapper', constructor='TrainableOptimWrapperConstructor', optimizer=dict(type='SGD', lr=0.1)
+        ),
+    )
     samples = record(runner, monkeypatch)
     runner.train()
     frozen = [torch.equal(sample.tuned_logits, sample.zero_shot_logits) for sample in samples]
@@ -147,7 +168,7 @@ def test_validation_is_interpolated_if_asked_for_and_checkpoints_of_it_hold_the_
 def test_a_cell_of_a_grid_takes_it_as_an_option(tmp_path):
     config = write_config(tmp_path, epochs=1)
     options = {'default_hooks.weight_interpolation': dict(type='WeightInterpolationHook', share=0.0)}
-    cell, = make_cells([str(config)], [1], [1], options=options)
+    (cell,) = make_cells([str(config)], [1], [1], options=options)
     metrics = run_cell(tmp_path, cell)['metrics']
     assert metrics['accuracy/tuned'] == metrics['accuracy/zero_shot']
     assert make_cells([str(config)], [1], [1])[0].key != cell.key
@@ -161,8 +182,16 @@ def test_a_share_outside_of_0_to_1_is_refused(share):
 
 def test_a_model_without_branches_is_refused(tmp_path):
     loader = dict(batch_size=1, dataset=[0], sampler=dict(type='DefaultSampler', shuffle=False))
-    runner = Runner(torch.nn.Linear(1, 1), str(tmp_path), test_dataloader=loader, test_evaluator=[], test_cfg=dict(),
-                    default_hooks=dict(interpolation=dict(type='WeightInterpolationHook', share=0.5)),
-                    default_scope='mmpretrain', log_level='ERROR', experiment_name=uuid4().hex)
+    runner = Runner(
+        torch.nn.Linear(1, 1),
+        str(tmp_path),
+        test_dataloader=loader,
+        test_evaluator=[],
+        test_cfg=dict(),
+        default_hooks=dict(interpolation=dict(type='WeightInterpolationHook', share=0.5)),
+        default_scope='mmpretrain',
+        log_level='ERROR',
+        experiment_name=uuid4().hex,
+    )
     with pytest.raises(ValueError, match='needs a model with a frozen and a tuned branch.*but this is a Linear'):
         runner.call_hook('before_run')

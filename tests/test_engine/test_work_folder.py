@@ -1,4 +1,5 @@
 """What is wrong with a work folder is known before the training, and two trainings do not share one."""
+
 import errno
 import os
 import subprocess
@@ -25,13 +26,20 @@ def folder(tmp_path_factory):
 
 def refused(capsys, *arguments):
     assert call(TRAIN, *arguments) == 2
-    line, = [line for line in capsys.readouterr().err.split('\n') if line.startswith('error: ')]
+    (line,) = [line for line in capsys.readouterr().err.split('\n') if line.startswith('error: ')]
     return line
 
 
-@pytest.mark.parametrize('place, reason', [
-    ('tiny.py', 'File exists'), ('tiny.py/below', 'Not a directory'), ('/dev/null', 'File exists'),
-    ('x' * 300, 'File name too long'), ('/proc/none', 'No such file or directory')])
+@pytest.mark.parametrize(
+    'place, reason',
+    [
+        ('tiny.py', 'File exists'),
+        ('tiny.py/below', 'Not a directory'),
+        ('/dev/null', 'File exists'),
+        ('x' * 300, 'File name too long'),
+        ('/proc/none', 'No such file or directory'),
+    ],
+)
 def test_a_folder_that_cannot_be_one_is_one_line(folder, capsys, place, reason):
     error = refused(capsys, folder / 'tiny.py', '--work-dir', folder / place)
     assert 'cannot be written to' in error and reason in error and 'name another --work-dir' in error
@@ -66,8 +74,11 @@ def test_a_disk_that_takes_nothing_is_noticed_by_writing(tmp_path, monkeypatch, 
 def test_room_for_a_checkpoint_is_looked_for_before_the_training(tmp_path, monkeypatch):
     model = torch.nn.Linear(1000, 250)  # 251,000 bytes of bias and weights: 1.001 MB
     model.bias.requires_grad_(False)
-    for optimizer, needed in ((None, 1), (torch.optim.SGD(model.parameters(), .1, momentum=.9), 2),
-                              (torch.optim.AdamW(model.parameters()), 3)):
+    for optimizer, needed in (
+        (None, 1),
+        (torch.optim.SGD(model.parameters(), 0.1, momentum=0.9), 2),
+        (torch.optim.AdamW(model.parameters()), 3),
+    ):
         for free, fits in ((needed * 10**6 - 1, False), (needed * 10**6, True)):
             status = namedtuple('status', 'f_bavail f_frsize')(free, 1)
             monkeypatch.setattr(work_folder.os, 'statvfs', lambda _, status=status: status)
@@ -103,13 +114,11 @@ def test_a_disk_that_fills_up_costs_no_older_checkpoint(folder, capsys, monkeypa
 
 @pytest.mark.parametrize('number, inside', [(errno.ENOENT, True), (errno.EACCES, True), (errno.ENOSPC, False)])
 def test_a_folder_that_is_lost_during_the_training_is_one_line_with_what_is_left(tmp_path, number, inside):
-    with pytest.raises(ValueError,
-                       match=f'cannot be written to any more: {os.strerror(number)}. There is no checkpoint in it'):
+    with pytest.raises(ValueError, match=f'cannot be written to any more: {os.strerror(number)}. There is no checkpoint in it'):
         with claimed(tmp_path):
             raise OSError(number, os.strerror(number), str(tmp_path / 'vis_data' / 'x.json') if inside else None)
     (tmp_path / 'epoch_2.pth').write_text('')
-    with pytest.raises(ValueError,
-                       match='up to epoch_2.pth, are whole; mend that, and the same command with --resume goes on'):
+    with pytest.raises(ValueError, match='up to epoch_2.pth, are whole; mend that, and the same command with --resume goes on'):
         with claimed(tmp_path, overwrite=True):
             raise OSError(number, os.strerror(number), str(tmp_path / 'log') if inside else None)
 
@@ -150,8 +159,9 @@ with claimed(sys.argv[1]):
 
 def test_a_training_that_was_killed_holds_nothing(tmp_path):
     search = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    holder = subprocess.Popen([sys.executable, '-c', HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              text=True, env=search)
+    holder = subprocess.Popen(
+        [sys.executable, '-c', HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=search
+    )
     assert holder.stdout.readline().strip() == 'held'
     with pytest.raises(ValueError, match='another training runs in'), claimed(tmp_path):
         pass

@@ -8,8 +8,12 @@ from mmpretrain_mps.evaluation import CalibrationError, expected_calibration_err
 
 
 def sample(label, fused, tuned=None, zero_shot=None):
-    return dict(gt_label=torch.tensor([label]), pred_score=torch.tensor(fused),
-                tuned_score=torch.tensor(tuned or fused), zero_shot_score=torch.tensor(zero_shot or fused))
+    return dict(
+        gt_label=torch.tensor([label]),
+        pred_score=torch.tensor(fused),
+        tuned_score=torch.tensor(tuned or fused),
+        zero_shot_score=torch.tensor(zero_shot or fused),
+    )
 
 
 def test_a_small_case_computed_by_hand():
@@ -47,16 +51,16 @@ def test_certain_and_right_is_no_error_and_nothing_is_no_number():
 
 def test_the_metric_tells_the_three_predictions_apart_across_batches():
     metric = METRICS.build(dict(type='mmpretrain.CalibrationError', num_bins=2))
-    metric.process(None, [sample(0, [0.75, 0.25], tuned=[0.25, 0.75], zero_shot=[1., 0.])])
-    metric.process(None, [sample(1, [0.75, 0.25], tuned=[0.25, 0.75], zero_shot=[1., 0.])])
+    metric.process(None, [sample(0, [0.75, 0.25], tuned=[0.25, 0.75], zero_shot=[1.0, 0.0])])
+    metric.process(None, [sample(1, [0.75, 0.25], tuned=[0.25, 0.75], zero_shot=[1.0, 0.0])])
     # fused: confidence 0.75, half right; tuned: the same on the other picture; zero-shot: confidence 1, half right.
     assert metric.evaluate(2) == {'ece/fused': 25, 'ece/tuned': 25, 'ece/zero_shot': 50}
 
 
 def test_what_is_kept_does_not_grow_with_the_classes():
     metric = CalibrationError()
-    metric.process(None, [sample(0, [1.] + [0.] * 999)])
-    assert metric.results == [dict(fused=(1., True), tuned=(1., True), zero_shot=(1., True))]
+    metric.process(None, [sample(0, [1.0] + [0.0] * 999)])
+    assert metric.results == [dict(fused=(1.0, True), tuned=(1.0, True), zero_shot=(1.0, True))]
 
 
 def test_no_bins_are_refused():

@@ -19,7 +19,7 @@ def clusters(noise, count=60, classes=4, seed=0):
 
 def test_scatter_computed_by_hand():
     # Class means (1, 0) and (-1, 0), total mean 0: within 4 * 1, between 4 * 1.
-    features = np.array([[1., 1.], [1., -1.], [-1., 1.], [-1., -1.]])
+    features = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     assert scatter_ratio(features, np.array([5, 5, 9, 9])) == 1
     assert scatter_ratio(2 * features + 3, np.array([5, 5, 9, 9])) == 1
     assert scatter_ratio(features[[0, 0, 2, 2]], np.array([0, 0, 1, 1])) == 0
@@ -27,14 +27,14 @@ def test_scatter_computed_by_hand():
 
 
 def test_scatter_is_that_of_the_matrices():
-    features, labels = clusters(1.)
+    features, labels = clusters(1.0)
     lda = LinearDiscriminantAnalysis(solver='eigen', store_covariance=True).fit(features, labels)
     within, total = np.trace(lda.covariance_), np.trace(np.cov(features.T, bias=True))
     assert scatter_ratio(features, labels) == pytest.approx(within / (total - within), rel=1e-3)
 
 
 def test_leaving_out_is_what_a_loop_does():
-    features, labels = clusters(2.)
+    features, labels = clusters(2.0)
     right = 0
     for index in range(len(labels)):
         others = np.arange(len(labels)) != index
@@ -54,8 +54,9 @@ def test_a_picture_does_not_help_itself():
 
 
 def test_more_noise_is_less_separation():
-    figures = [[compute(*clusters(noise)) for noise in (0.1, 1., 4.)] for compute in
-               (scatter_ratio, centroid_accuracy, silhouette)]
+    figures = [
+        [compute(*clusters(noise)) for noise in (0.1, 1.0, 4.0)] for compute in (scatter_ratio, centroid_accuracy, silhouette)
+    ]
     assert figures[0] == sorted(figures[0])
     assert figures[1] == sorted(figures[1], reverse=True) and figures[1][0] == 100
     assert figures[2] == sorted(figures[2], reverse=True) and figures[2][0] > 0.9
@@ -68,7 +69,7 @@ def test_without_two_classes_there_is_no_silhouette():
 
 def test_branches_and_layers_are_told_apart():
     good, labels = clusters(0.1)
-    poor, _ = clusters(3.)
+    poor, _ = clusters(3.0)
     good, poor = torch.from_numpy(good), torch.from_numpy(poor)
     layers = [torch.stack([good, poor], 1), torch.stack([poor, good], 1)]
     figures = evaluate(ClassSeparability(), make_samples(good, poor, labels, layers=layers))
@@ -79,14 +80,15 @@ def test_branches_and_layers_are_told_apart():
         'separability/tuned/before_end_2/silhouette': poor_value,
         'separability/zero_shot/output/silhouette': poor_value,
         'separability/zero_shot/before_end_1/silhouette': poor_value,
-        'separability/zero_shot/before_end_2/silhouette': good_value}
+        'separability/zero_shot/before_end_2/silhouette': good_value,
+    }
     assert {name.rsplit('/', 1)[1] for name in figures} == {'scatter_ratio', 'centroid_accuracy', 'silhouette'}
     assert all(type(value) is float for value in figures.values())
 
 
 def test_layers_can_be_left_out():
-    features, labels = clusters(1.)
+    features, labels = clusters(1.0)
     metric = ClassSeparability(layers=False)
-    assert metric.test_features == ('cls', ) and ClassSeparability().test_features == ('cls', 'layers')
+    assert metric.test_features == ('cls',) and ClassSeparability().test_features == ('cls', 'layers')
     figures = evaluate(metric, make_samples(torch.from_numpy(features), torch.from_numpy(features), labels))
     assert len(figures) == 6

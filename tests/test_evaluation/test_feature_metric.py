@@ -13,7 +13,7 @@ class Chosen(FeatureMetric):
     """Tells which pictures were chosen, and how many were seen."""
 
     def figures_of(self, sample):
-        return dict(one=1.)
+        return dict(one=1.0)
 
     def compute_figures(self, features, labels, figures):
         return {f'index_{index}': 1 for index in features['tuned'][:, 0].astype(int)} | {'seen': figures['one'].sum()}
@@ -54,7 +54,7 @@ def test_a_balanced_choice_takes_equally_many_of_each_class_as_far_as_it_has_the
 def test_a_choice_made_piece_by_piece_is_the_choice_of_all():
     rng = np.random.default_rng(0)
     for trial in range(20):
-        indices, groups = rng.permutation(200), rng.integers(7, size=200)**2
+        indices, groups = rng.permutation(200), rng.integers(7, size=200) ** 2
         at_once = set(indices[choose_pictures(indices, groups, 31, trial)])
         held = np.array([], int)
         for part in np.array_split(np.arange(200), 9):

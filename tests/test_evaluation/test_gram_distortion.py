@@ -13,9 +13,9 @@ from mmpretrain_mps.models.losses.gram_align_loss import gram_distances
 
 def test_two_pictures_computed_by_hand():
     # Cosines of the pair: 0 tuned, 0.6 frozen; two of four entries differ, by 0.6. The second picture moved.
-    tuned = torch.tensor([[1., 0.], [0., 1.]])
-    zero_shot = torch.tensor([[1., 0.], [.6, .8]])
-    samples = make_samples(tuned, zero_shot, [0, 1], local=(1., 2.))
+    tuned = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    zero_shot = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    samples = make_samples(tuned, zero_shot, [0, 1], local=(1.0, 2.0))
     figures = evaluate(METRICS.build(dict(type='mmpretrain.GramDistortion')), samples)
     assert figures == pytest.approx({'gram/global': 0.3, 'gram/local': 0.015, 'gram/feature_cosine': 0.9})
     squared = evaluate(GramDistortion(p=2, prefix='gram2'), samples)
@@ -27,7 +27,8 @@ def test_stripes_give_what_the_loss_computes_at_once(p, monkeypatch):
     monkeypatch.setattr('mmpretrain_mps.evaluation.gram_distortion._ROWS', 7)
     tuned, zero_shot = random_features(40, 5), random_features(40, 5, seed=1)
     assert gram_distortion(tuned.numpy(), zero_shot.numpy(), p) == pytest.approx(
-        gram_distances(tuned, zero_shot, p).item(), rel=1e-5)
+        gram_distances(tuned, zero_shot, p).item(), rel=1e-5
+    )
 
 
 def test_a_rotation_moves_every_feature_and_distorts_nothing():

@@ -11,8 +11,14 @@ from mmpretrain_mps.evaluation import GromovWassersteinDistance  # noqa: E402
 from mmpretrain_mps.evaluation.gromov_wasserstein import _Objective, _with_marginals, gromov_wasserstein  # noqa: E402
 
 NAMES = {'exact', 'entropic', 'bound', 'tightness', 'diagonal', 'bound_p1'}
-STARTS = {'identity', 'product', 'blend', 'entropic', *(f'permutation_{i}' for i in range(4)),
-          *(f'coupling_{i}' for i in range(4))}
+STARTS = {
+    'identity',
+    'product',
+    'blend',
+    'entropic',
+    *(f'permutation_{i}' for i in range(4)),
+    *(f'coupling_{i}' for i in range(4)),
+}
 
 
 def gram(features):
@@ -27,13 +33,18 @@ def compare(tuned, zero_shot, **arguments):
 def test_the_objective_is_the_sum_of_its_definition():
     first, second = gram(random_features(4, 3)), gram(random_features(4, 3, seed=1))
     coupling = _with_marginals(np.random.default_rng(0).random((4, 4)), np.full(4, 1 / 4))
-    total = sum((first[i, k] - second[j, l])**2 * coupling[i, j] * coupling[k, l]
-                for i in range(4) for j in range(4) for k in range(4) for l in range(4))  # noqa: E741
+    total = sum(
+        (first[i, k] - second[j, m]) ** 2 * coupling[i, j] * coupling[k, m]
+        for i in range(4)
+        for j in range(4)
+        for k in range(4)
+        for m in range(4)
+    )
     assert _Objective(first, second)(coupling) == pytest.approx(total)
 
 
 def test_couplings_get_the_marginals_asked_for():
-    coupling = _with_marginals(np.random.default_rng(0).random((6, 6))**4, np.full(6, 1 / 6))
+    coupling = _with_marginals(np.random.default_rng(0).random((6, 6)) ** 4, np.full(6, 1 / 6))
     assert coupling.sum(0) == pytest.approx(1 / 6) and coupling.sum(1) == pytest.approx(1 / 6)
     assert (coupling >= 0).all()
 
@@ -54,7 +65,7 @@ def test_a_permutation_is_found_where_the_bound_does_not_see_it():
     assert np.trace(result.coupling[::-1]) == pytest.approx(1)
 
 
-@pytest.mark.parametrize('noise', [0.1, 0.5, 2.])
+@pytest.mark.parametrize('noise', [0.1, 0.5, 2.0])
 def test_the_distance_is_at_most_the_bound_and_what_any_start_gives(noise):
     zero_shot = random_features(25, 6)
     tuned = torch.nn.functional.normalize(zero_shot + noise * random_features(25, 6, seed=1), dim=-1)
@@ -71,8 +82,9 @@ def test_three_points_against_all_permutations():
     # Two near each other and one far, against the same in another order and slightly moved: concave enough that a
     # permutation is best, and few enough to try all.
     import itertools
-    first = np.array([[1., .9, .0], [.9, 1., .1], [.0, .1, 1.]])
-    second = np.array([[1., .05, .1], [.05, 1., .8], [.1, .8, 1.]])
+
+    first = np.array([[1.0, 0.9, 0.0], [0.9, 1.0, 0.1], [0.0, 0.1, 1.0]])
+    second = np.array([[1.0, 0.05, 0.1], [0.05, 1.0, 0.8], [0.1, 0.8, 1.0]])
     objective = _Objective(first, second)
     best = min(objective(np.eye(3)[list(order)] / 3) for order in itertools.permutations(range(3)))
     result = gromov_wasserstein(first, second)
@@ -82,7 +94,7 @@ def test_three_points_against_all_permutations():
 def test_less_entropy_is_closer_to_exact_and_too_little_of_it_breaks_nothing():
     # Two groups of points: the entropic coupling first spreads over all, then over the groups alone.
     features = torch.nn.functional.normalize(torch.eye(2, 6).repeat(8, 1) + 0.1 * random_features(16, 6), dim=-1)
-    values = [compare(features, features, epsilon=epsilon, random_starts=0).entropic for epsilon in (10., 0.1, 0.01)]
+    values = [compare(features, features, epsilon=epsilon, random_starts=0).entropic for epsilon in (10.0, 0.1, 0.01)]
     assert values[0] > 10 * values[1] > 10 * values[2] > 0
     result = compare(random_features(16, 6), features, epsilon=1e-9)
     assert np.isnan(result.entropic) or result.entropic >= result.exact

@@ -23,15 +23,26 @@ def test_every_recorded_number_of_the_released_trainer_is_reproduced(flags):
     done = subprocess.run([sys.executable, str(TOOL), str(GOLDEN), *flags], text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
     with np.load(GOLDEN) as archive:
-        compared = [name for name in archive.files if name.startswith(('out.', 'mid.', 'loss.', 'grad.', 'traj.', 'sched.'))
-                    and not name.endswith('_unused')]
+        compared = [
+            name
+            for name in archive.files
+            if name.startswith(('out.', 'mid.', 'loss.', 'grad.', 'traj.', 'sched.')) and not name.endswith('_unused')
+        ]
     assert len(compared) == 104
     assert f'{len(compared)} of {len(compared)} recorded arrays agree' in done.stdout
     assert all(name in done.stdout for name in compared)
 
 
-@pytest.mark.parametrize('name', ['out.test_logits', 'loss.mar_local', 'traj.total.sgd_lr0.002_m0.9_wd5e-4.rawtext.con0.5',
-                                  'grad.total.rawtext.con0.5.cross_adapters.2.weight', 'sched.tau.0.5to0.07.E10'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'out.test_logits',
+        'loss.mar_local',
+        'traj.total.sgd_lr0.002_m0.9_wd5e-4.rawtext.con0.5',
+        'grad.total.rawtext.con0.5.cross_adapters.2.weight',
+        'sched.tau.0.5to0.07.E10',
+    ],
+)
 def test_a_number_that_is_off_is_noticed(name, tmp_path):
     with np.load(GOLDEN) as archive:
         arrays = dict(archive)
@@ -48,17 +59,29 @@ def test_a_number_of_unknown_name_is_a_failure(tmp_path):
     assert [row.name for row in compare(tmp_path / 'more.npz') if not row.passed] == ['out.unheard_of']
 
 
-@pytest.mark.parametrize('sizes', [
-    dict(), dict(depth=12, adapted=4, copied=4, width=32, heads=1, batch=3, classes=4, size=(16, 16), seed=1),
-    dict(depth=6, adapted=1, copied=4, width=64, heads=8, batch=4, classes=3, taus=(0.2, 0.2, 0.4), gram_weight=2, seed=2)])
+@pytest.mark.parametrize(
+    'sizes',
+    [
+        dict(),
+        dict(depth=12, adapted=4, copied=4, width=32, heads=1, batch=3, classes=4, size=(16, 16), seed=1),
+        dict(depth=6, adapted=1, copied=4, width=64, heads=8, batch=4, classes=3, taus=(0.2, 0.2, 0.4), gram_weight=2, seed=2),
+    ],
+)
 def test_files_of_other_sizes_recorded_by_a_naive_trainer_agree(sizes, tmp_path):
     naive_trainer.record(tmp_path / 'naive.npz', **sizes)
     rows = list(compare(tmp_path / 'naive.npz'))
     assert len(rows) > 60 and all(row.passed for row in rows), [row for row in rows if not row.passed]
 
 
-@pytest.mark.parametrize('name, message', [('text.npz', 'not readable'), ('other.npz', 'of none of the methods'),
-                                           ('pickle.npz', 'not readable'), ('none.npz', 'does not exist')])
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('text.npz', 'not readable'),
+        ('other.npz', 'of none of the methods'),
+        ('pickle.npz', 'not readable'),
+        ('none.npz', 'does not exist'),
+    ],
+)
 def test_files_that_are_no_recorded_numbers_end_in_one_clear_message(name, message, tmp_path, capsys, monkeypatch):
     (tmp_path / 'text.npz').write_text('no archive')
     np.savez(tmp_path / 'other.npz', a=np.zeros(2))
@@ -70,8 +93,9 @@ def test_files_that_are_no_recorded_numbers_end_in_one_clear_message(name, messa
     assert message in error and name in error
 
 
-@pytest.mark.parametrize('method, name', [('coop', 'g16end.loss'), ('tcp', 'mid.prompt_embeddings'),
-                                          ('clip_adapter', 'out.adapter.train')])
+@pytest.mark.parametrize(
+    'method, name', [('coop', 'g16end.loss'), ('tcp', 'mid.prompt_embeddings'), ('clip_adapter', 'out.adapter.train')]
+)
 def test_a_file_that_lacks_an_array_says_which(method, name, tmp_path, capsys, monkeypatch):
     with np.load(ROOT / 'tests' / 'data' / 'methods' / f'{method}.npz') as archive:
         arrays = dict(archive)
@@ -107,6 +131,7 @@ def test_another_precision_is_refused():
 
 def test_tensors_and_models_are_on_the_device_and_products_are_whole(monkeypatch):
     from mmpretrain_mps.evaluation.parity import mps
+
     seen = []
 
     def rows(golden):

@@ -1,4 +1,5 @@
 """Every recorded number of the methods on frozen features, files of other sizes, and what is off is noticed."""
+
 from pathlib import Path
 
 import naive_adapters
@@ -27,12 +28,19 @@ def test_files_of_other_sizes_recorded_by_plain_formulas_agree(method, count, se
 
 
 # The least of what an array of its kind could be off.
-@pytest.mark.parametrize('method, name, step', [
-    ('clip_adapter', 'traj.ratio0.6.after_step2.fc.2.weight', 1e-5),
-    ('clip_adapter', 'grad.ratio0.2.fc.0.weight', 1e-3),
-    ('tip_adapter', 'search.B.best', 1.0), ('tip_adapter', 'search.tip.accuracy', 5.0),
-    ('tip_adapter', 'selected.A.keys', 1e-4), ('tip_adapter', 'out.cache_values', 1.0),
-    ('amu_tuning', 'out.energy.factor.test', 1e-3), ('amu_tuning', 'loss.C.loss_aux', 1e-3)])
+@pytest.mark.parametrize(
+    'method, name, step',
+    [
+        ('clip_adapter', 'traj.ratio0.6.after_step2.fc.2.weight', 1e-5),
+        ('clip_adapter', 'grad.ratio0.2.fc.0.weight', 1e-3),
+        ('tip_adapter', 'search.B.best', 1.0),
+        ('tip_adapter', 'search.tip.accuracy', 5.0),
+        ('tip_adapter', 'selected.A.keys', 1e-4),
+        ('tip_adapter', 'out.cache_values', 1.0),
+        ('amu_tuning', 'out.energy.factor.test', 1e-3),
+        ('amu_tuning', 'loss.C.loss_aux', 1e-3),
+    ],
+)
 def test_a_number_that_is_off_is_noticed(method, name, step, tmp_path):
     with np.load(FILES / f'{method}.npz') as archive:
         arrays = dict(archive)

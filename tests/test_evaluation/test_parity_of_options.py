@@ -11,9 +11,14 @@ GOLDEN = Path(__file__).resolve().parents[1] / 'data' / 'golden.npz'
 COMPILE = dict(backend='eager', fullgraph=True)
 
 
-@pytest.mark.parametrize('onednn, checkpointing, compile, gather',
-                         [*product((False, True), (False, True), (None, ), ('all', 'none')),
-                          (False, False, COMPILE, 'all'), (False, True, COMPILE, 'all')])
+@pytest.mark.parametrize(
+    'onednn, checkpointing, compile, gather',
+    [
+        *product((False, True), (False, True), (None,), ('all', 'none')),
+        (False, False, COMPILE, 'all'),
+        (False, True, COMPILE, 'all'),
+    ],
+)
 def test_options_that_change_the_cost_alone_keep_every_number(onednn, checkpointing, compile, gather):
     torch._dynamo.reset()
     options = dict(backbone=dict(checkpointing=checkpointing), compile=compile, gather=gather)

@@ -1,4 +1,5 @@
 """Recorded numbers of the released trainers of CoOp and TCP."""
+
 from pathlib import Path
 
 import naive_prompts
@@ -8,9 +9,12 @@ import pytest
 from mmpretrain_mps.evaluation.parity import compare, method_of_file
 
 FILES = {name: Path(__file__).resolve().parents[1] / 'data' / 'methods' / f'{name}.npz' for name in ('coop', 'tcp')}
-GIVEN = {'coop': lambda name: name.startswith(('clip.', 'in.', 'table.', 'meta.')) or name.endswith(
-             ('.ctx', '.token_ids', '.name_lens')),
-         'tcp': lambda name: name.startswith(('clip.', 'in.', 'hp.'))}
+GIVEN = {
+    'coop': lambda name: (
+        name.startswith(('clip.', 'in.', 'table.', 'meta.')) or name.endswith(('.ctx', '.token_ids', '.name_lens'))
+    ),
+    'tcp': lambda name: name.startswith(('clip.', 'in.', 'hp.')),
+}
 
 
 def changed(path, folder, **arrays):
@@ -30,9 +34,10 @@ def test_every_recorded_number_of_the_released_trainer_is_reproduced(name):
 
 
 @pytest.mark.parametrize('record', ['coop', 'tcp'])
-@pytest.mark.parametrize('sizes', [
-    dict(),
-    dict(seed=1, classes=3, batch=4, text=(20, 5, 4), vision=(24, 3, 3), patch=16, image=48, dims=9, context=30)])
+@pytest.mark.parametrize(
+    'sizes',
+    [dict(), dict(seed=1, classes=3, batch=4, text=(20, 5, 4), vision=(24, 3, 3), patch=16, image=48, dims=9, context=30)],
+)
 def test_files_of_other_sizes_recorded_by_a_naive_trainer_agree(record, sizes, tmp_path):
     more = dict(number=3, block=2) if sizes and record == 'tcp' else {}
     getattr(naive_prompts, f'record_{record}')(tmp_path / 'naive.npz', **sizes, **more)
@@ -40,9 +45,13 @@ def test_files_of_other_sizes_recorded_by_a_naive_trainer_agree(record, sizes, t
     assert len(rows) > 30 and all(row.passed for row in rows), [row for row in rows if not row.passed]
 
 
-@pytest.mark.parametrize('name, off', [
-    ('coop', ['g4init.ctx_words', 'c3mid.prompt_embeddings', 'g16end.wd5.traj_ctx', 'sched.lr0.002.E100']),
-    ('tcp', ['mid.text_block8', 'out.new_test_logits', 'loss.kg', 'traj.final.adam_eps1e-3.ctx', 'sched.lr.E25'])])
+@pytest.mark.parametrize(
+    'name, off',
+    [
+        ('coop', ['g4init.ctx_words', 'c3mid.prompt_embeddings', 'g16end.wd5.traj_ctx', 'sched.lr0.002.E100']),
+        ('tcp', ['mid.text_block8', 'out.new_test_logits', 'loss.kg', 'traj.final.adam_eps1e-3.ctx', 'sched.lr.E25']),
+    ],
+)
 def test_numbers_that_are_off_or_of_unknown_name_are_noticed(name, off, tmp_path):
     arrays = {'out.unheard_of': np.ones(2)}
     with np.load(FILES[name]) as archive:
@@ -55,8 +64,7 @@ def test_numbers_that_are_off_or_of_unknown_name_are_noticed(name, off, tmp_path
 
 def test_another_context_or_weight_is_noticed(tmp_path):
     naive_prompts.record_tcp(tmp_path / 'naive.npz')
-    for arrays, noticed in (({'hp.inject_block': np.array(2)}, 'out.text'),
-                            ({'hp.kg_weight': np.float32(1)}, 'loss.total')):
+    for arrays, noticed in (({'hp.inject_block': np.array(2)}, 'out.text'), ({'hp.kg_weight': np.float32(1)}, 'loss.total')):
         rows = list(compare(changed(tmp_path / 'naive.npz', tmp_path, **arrays)))
         assert noticed in [row.name for row in rows if not row.passed]
     naive_prompts.record_coop(tmp_path / 'naive.npz')

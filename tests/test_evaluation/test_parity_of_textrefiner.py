@@ -12,11 +12,49 @@ from mmpretrain_mps.models.utils.text_refiner import LocalCache
 GOLDEN = Path(__file__).resolve().parents[1] / 'data' / 'methods' / 'textrefiner.npz'
 SIZES = [
     dict(),
-    dict(width=80, heads=5, depth=4, size=48, text_width=48, text_heads=3, text_depth=5, length=77, embed=24, batch=8,
-         classes=7, others=9, n_ctx=2, cache_size=12, alpha=0.3, momentum=0.6, top_k=3, divisor=10.0, weight=5.0,
-         log_scale=3.5, steps=2, epochs=20, seed=1),
-    dict(width=16, depth=1, patch=4, size=16, text_width=16, text_heads=1, text_depth=1, embed=40, batch=2, classes=3,
-         n_ctx=7, cache_size=60, top_k=16, log_scale=2.0, seed=2)]
+    dict(
+        width=80,
+        heads=5,
+        depth=4,
+        size=48,
+        text_width=48,
+        text_heads=3,
+        text_depth=5,
+        length=77,
+        embed=24,
+        batch=8,
+        classes=7,
+        others=9,
+        n_ctx=2,
+        cache_size=12,
+        alpha=0.3,
+        momentum=0.6,
+        top_k=3,
+        divisor=10.0,
+        weight=5.0,
+        log_scale=3.5,
+        steps=2,
+        epochs=20,
+        seed=1,
+    ),
+    dict(
+        width=16,
+        depth=1,
+        patch=4,
+        size=16,
+        text_width=16,
+        text_heads=1,
+        text_depth=1,
+        embed=40,
+        batch=2,
+        classes=3,
+        n_ctx=7,
+        cache_size=60,
+        top_k=16,
+        log_scale=2.0,
+        seed=2,
+    ),
+]
 
 
 def test_every_recorded_number_of_the_released_trainer_is_reproduced():
@@ -42,9 +80,18 @@ def small(tmp_path):
 
 
 def test_numbers_that_are_off_or_unknown_are_noticed(small, tmp_path):
-    off = ['out.top_patches', 'out.assignment', 'out.cache_after_write', 'out.bn_running_var', 'grad_semantic.ctx',
-           'traj.final.align.conv1.bias', 'traj_wd0.25.final.align.bn.bias', 'traj.weighted_terms', 'sched.lr.E10',
-           'out.unheard_of']
+    off = [
+        'out.top_patches',
+        'out.assignment',
+        'out.cache_after_write',
+        'out.bn_running_var',
+        'grad_semantic.ctx',
+        'traj.final.align.conv1.bias',
+        'traj_wd0.25.final.align.bn.bias',
+        'traj.weighted_terms',
+        'sched.lr.E10',
+        'out.unheard_of',
+    ]
     for name in off:
         values = small.get(name, small['out.logits'])
         step = 1 if values.dtype.kind == 'i' else 1e-3 * max(1, abs(values).max())

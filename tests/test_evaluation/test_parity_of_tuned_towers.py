@@ -1,4 +1,5 @@
 """Recorded numbers of PromptSRC and CLIP-LoRA."""
+
 import re
 from pathlib import Path
 
@@ -37,13 +38,33 @@ def test_gradient_checkpointing_changes_no_number(method):
 
 
 CHANGED = dict(
-    promptsrc=('main.loss.scl_text', 'main.grad.scl_image.vision.1', 'full.traj_prompts.text.3', 'gpa.final.vision.2',
-               'teacher.text_all_raw', 'main.mid.text_block3', 'main.mid.vision_block0', 'sched.lr0.0025.E20',
-               'gpa.recipe.E20.mean6.std10', 'main.wd5.traj_loss', 'shallow.ctx_words', 'main.min_abs_diff'),
-    clip_lora=('loss.total', 'grad.transformer.resblocks.0.attn.k_proj.w_lora_A', 'traj.lr', 'out.cosine_test',
-               'grad.nodropout.visual.transformer.resblocks.5.attn.q_proj.w_lora_B', 'mid.text_last',
-               'mid.vision_block0', 'merged.transformer.resblocks.1.attn.v_proj.weight', 'vision_only.logits_train',
-               'traj_large.after4.visual.transformer.resblocks.3.attn.q_proj.w_lora_A'))
+    promptsrc=(
+        'main.loss.scl_text',
+        'main.grad.scl_image.vision.1',
+        'full.traj_prompts.text.3',
+        'gpa.final.vision.2',
+        'teacher.text_all_raw',
+        'main.mid.text_block3',
+        'main.mid.vision_block0',
+        'sched.lr0.0025.E20',
+        'gpa.recipe.E20.mean6.std10',
+        'main.wd5.traj_loss',
+        'shallow.ctx_words',
+        'main.min_abs_diff',
+    ),
+    clip_lora=(
+        'loss.total',
+        'grad.transformer.resblocks.0.attn.k_proj.w_lora_A',
+        'traj.lr',
+        'out.cosine_test',
+        'grad.nodropout.visual.transformer.resblocks.5.attn.q_proj.w_lora_B',
+        'mid.text_last',
+        'mid.vision_block0',
+        'merged.transformer.resblocks.1.attn.v_proj.weight',
+        'vision_only.logits_train',
+        'traj_large.after4.visual.transformer.resblocks.3.attn.q_proj.w_lora_A',
+    ),
+)
 
 
 def test_numbers_that_are_off_or_of_unknown_name_are_noticed(method, tmp_path):

@@ -25,9 +25,14 @@ def test_every_recorded_number_of_the_released_trainer_is_reproduced():
     assert results < set(rows)
 
 
-@pytest.mark.parametrize('sizes', [
-    dict(), dict(seed=1, size=(16, 8), vision=(48, 2, 3), text=(16, 4, 4), embed=16, classes=9, batch=1, views=1, n=10),
-    dict(seed=2, size=(32, 8), vision=(32, 4, 1), text=(24, 1, 3), embed=24, classes=5, batch=3, views=2, n=1, epochs=2)])
+@pytest.mark.parametrize(
+    'sizes',
+    [
+        dict(),
+        dict(seed=1, size=(16, 8), vision=(48, 2, 3), text=(16, 4, 4), embed=16, classes=9, batch=1, views=1, n=10),
+        dict(seed=2, size=(32, 8), vision=(32, 4, 1), text=(24, 1, 3), embed=24, classes=5, batch=3, views=2, n=1, epochs=2),
+    ],
+)
 def test_files_of_other_sizes_recorded_by_a_naive_trainer_agree(sizes, tmp_path):
     naive_tac.record(tmp_path / 'naive.npz', **sizes)
     rows = list(compare(tmp_path / 'naive.npz'))
@@ -36,8 +41,10 @@ def test_files_of_other_sizes_recorded_by_a_naive_trainer_agree(sizes, tmp_path)
 
 def test_numbers_that_are_off_are_noticed(tmp_path):
     with np.load(GOLDEN) as archive:
-        off = {name: archive[name] + np.float32(2e-3) for name in ('loss.image', 'grad.VPT_topk_v.weight', 'avg.total',
-                                                                   'kmeans2.centers', 'mid.text_block1', 'avg.lr')}
+        off = {
+            name: archive[name] + np.float32(2e-3)
+            for name in ('loss.image', 'grad.VPT_topk_v.weight', 'avg.total', 'kmeans2.centers', 'mid.text_block1', 'avg.lr')
+        }
     path = change(tmp_path, **off, **{'out.unheard_of': np.zeros(2, np.float32)})
     assert {row.name for row in compare(path) if not row.passed} == {*off, 'out.unheard_of'}
 

@@ -24,14 +24,29 @@ class CountingAccuracy(BranchAccuracy):
 def evaluate(rank, num_ranks, folder):
     """Test a tiny classifier through mmengine's Runner and its loop."""
     import tiny_run
+
     folder = Path(folder) / f'rank{rank}'
     folder.mkdir()
     config = Config.fromfile(tiny_run.write_config(folder))
-    config.merge_from_dict({
-        'test_dataloader.dataset.length': PICTURES, 'test_dataloader.batch_size': 2, 'launcher': 'pytorch',
-        'test_evaluator': dict(type='CountingAccuracy', topk=(1, 2)), 'work_dir': str(folder), 'log_level': 'ERROR'})
-    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg',
-                'val_evaluator'):
+    config.merge_from_dict(
+        {
+            'test_dataloader.dataset.length': PICTURES,
+            'test_dataloader.batch_size': 2,
+            'launcher': 'pytorch',
+            'test_evaluator': dict(type='CountingAccuracy', topk=(1, 2)),
+            'work_dir': str(folder),
+            'log_level': 'ERROR',
+        }
+    )
+    for key in (
+        'train_dataloader',
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'val_dataloader',
+        'val_cfg',
+        'val_evaluator',
+    ):
         config[key] = None
     fit_wrapper(config)
     torch.manual_seed(0)  # the same random classifier everywhere

@@ -1,4 +1,5 @@
 """Exported files predict what the classifier does, say all that is needed to use them, or are not there."""
+
 import importlib.util
 import json
 import types
@@ -31,6 +32,7 @@ def classifier(architecture):
 @pytest.fixture
 def written(monkeypatch):
     """Let the format onnx write, and run, something simple in no time: the logits of the classifier itself."""
+
     def write(change=lambda logits: logits):
         def write_text(classifier, about, path):
             path.write_text('content')
@@ -42,6 +44,7 @@ def written(monkeypatch):
                 return dict(logits=change(write.model.branch_logits(torch.from_numpy(images))[0].fused.numpy()))
 
         monkeypatch.setitem(FORMATS, 'onnx', FORMATS['onnx']._replace(write=write_text, run=run))
+
     return write
 
 
@@ -68,8 +71,14 @@ def test_an_onnx_file_takes_any_number_of_pictures_and_says_what_it_is(classifie
     assert about['labels'] == list(NAMES) and about['temperature'] == 1.7 and about['alpha'] == 0.3
     assert about['method'] == 'mps' and about['version'] == __version__
     assert about['preprocessing'] == dict(
-        exif=True, background=None, image_size=[16, 16], resize_mode='shortest', interpolation='bicubic',
-        mean=pytest.approx([0.48145466, 0.4578275, 0.40821073]), std=pytest.approx([0.26862954, 0.26130258, 0.27577711]))
+        exif=True,
+        background=None,
+        image_size=[16, 16],
+        resize_mode='shortest',
+        interpolation='bicubic',
+        mean=pytest.approx([0.48145466, 0.4578275, 0.40821073]),
+        std=pytest.approx([0.26862954, 0.26130258, 0.27577711]),
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ['model.json', 'model.onnx']
 
 
@@ -98,9 +107,11 @@ def test_what_predicts_otherwise_takes_no_place(classifier, written, tmp_path):
     written.model, target = classifier.model_, tmp_path / 'model.onnx'
     target.write_text('of an earlier export')
     differ = 'model.onnx was not written: of 4 pictures its logits differ .* by up to {}, expected 0.0001'
-    for change, message in ((lambda logits: logits + 0.01 * np.abs(logits), differ.format('1.0e-02')),
-                            (lambda logits: logits * np.nan, differ.format('nan')),
-                            (lambda logits: logits[:, :2], r'its logits have the shape \(4, 2\), expected \(4, 3\)')):
+    for change, message in (
+        (lambda logits: logits + 0.01 * np.abs(logits), differ.format('1.0e-02')),
+        (lambda logits: logits * np.nan, differ.format('nan')),
+        (lambda logits: logits[:, :2], r'its logits have the shape \(4, 2\), expected \(4, 3\)'),
+    ):
         written(change)
         with pytest.raises(ValueError, match=message):
             classifier.export(target)
@@ -110,10 +121,14 @@ def test_what_predicts_otherwise_takes_no_place(classifier, written, tmp_path):
     assert target.read_text() == 'content'
 
 
-@pytest.mark.parametrize('name, form, error, message', [
-    ('model.onnx', 'tflite', ValueError, "there is no format 'tflite', expected one of onnx, torch_export, open_clip"),
-    ('model.pth', 'onnx', ValueError, 'does not end in .onnx, as files of the format onnx do'),
-    ('nowhere/model.onnx', 'onnx', NotADirectoryError, 'the folder .*nowhere of model.onnx does not exist')])
+@pytest.mark.parametrize(
+    'name, form, error, message',
+    [
+        ('model.onnx', 'tflite', ValueError, "there is no format 'tflite', expected one of onnx, torch_export, open_clip"),
+        ('model.pth', 'onnx', ValueError, 'does not end in .onnx, as files of the format onnx do'),
+        ('nowhere/model.onnx', 'onnx', NotADirectoryError, 'the folder .*nowhere of model.onnx does not exist'),
+    ],
+)
 def test_mistakes_are_named_before_anything_is_done(classifier, tmp_path, name, form, error, message):
     with pytest.raises(error, match=message):
         classifier.export(tmp_path / name, form)
@@ -122,8 +137,12 @@ def test_mistakes_are_named_before_anything_is_done(classifier, tmp_path, name, 
 
 def test_missing_packages_are_named_with_the_extra_that_has_them(classifier, tmp_path, monkeypatch):
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *rest: None if name.startswith('onnx') else find_spec(name, *rest))
-    with pytest.raises(ImportError, match=r"packages onnx, onnxscript, onnxruntime; install with `pip install 'mmpretrain_mps\[export\]'`"):
+    monkeypatch.setattr(
+        importlib.util, 'find_spec', lambda name, *rest: None if name.startswith('onnx') else find_spec(name, *rest)
+    )
+    with pytest.raises(
+        ImportError, match=r"packages onnx, onnxscript, onnxruntime; install with `pip install 'mmpretrain_mps\[export\]'`"
+    ):
         classifier.export(tmp_path / 'model.onnx')
     assert not list(tmp_path.iterdir())
 
@@ -142,4 +161,5 @@ def test_pictures_that_cannot_be_described_are_refused(architecture, tmp_path):
 
 def test_the_endings_are_those_of_the_formats():
     assert {name: form.ending for name, form in export.FORMATS.items()} == dict(
-        onnx='.onnx', torch_export='.pt2', open_clip='.safetensors')
+        onnx='.onnx', torch_export='.pt2', open_clip='.safetensors'
+    )

@@ -1,4 +1,5 @@
 """Plain weights, loaded by open_clip itself, give the features, the texts and the logits of the classifier."""
+
 import json
 
 import open_clip
@@ -22,8 +23,13 @@ def exported(classifier, folder):
     files = classifier.export(folder / 'plain.safetensors', 'open_clip')
     assert [file.name for file in files] == ['plain.safetensors', 'plain-classes.safetensors', 'plain-clip.json', 'plain.json']
     about = json.loads((folder / 'plain.json').read_text())['open_clip']
-    assert about == dict(model='plain-clip', config='plain-clip.json', weights='plain.safetensors', classes='plain-classes.safetensors',
-                         logits=about['logits'])
+    assert about == dict(
+        model='plain-clip',
+        config='plain-clip.json',
+        weights='plain.safetensors',
+        classes='plain-classes.safetensors',
+        logits=about['logits'],
+    )
     open_clip.add_model_config(folder / about['config'])
     clip = open_clip.create_model(about['model'], pretrained=str(folder / about['weights'])).eval()
     return clip, load_file(folder / about['classes']), about['logits']
@@ -34,12 +40,18 @@ def images_of(classifier):
     return classifier.model_.data_preprocessor(dict(inputs=pixels, data_samples=None))['inputs']
 
 
-@pytest.mark.parametrize('method, options, logits', [
-    ('mps', dict(model__backbone__group_depths=(4, 0, 2), model__head__alpha=0.3), 'tuned'),
-    ('mps', dict(model__backbone__group_depths=(0, 0, 6), model__head__alpha=1.0), 'fused'),
-    ('mps', dict(model__backbone__group_depths=(2, 2, 2), model__backbone__adapters=False), 'tuned'),
-    ('mps', dict(model__backbone__group_depths=(0, 0, 6), model__backbone__tune_stem=True), 'tuned'),
-    ('zero_shot', {}, 'fused'), ('coop', dict(model__head__alpha=0.6), 'fused'), ('clip_lora', {}, 'fused')])
+@pytest.mark.parametrize(
+    'method, options, logits',
+    [
+        ('mps', dict(model__backbone__group_depths=(4, 0, 2), model__head__alpha=0.3), 'tuned'),
+        ('mps', dict(model__backbone__group_depths=(0, 0, 6), model__head__alpha=1.0), 'fused'),
+        ('mps', dict(model__backbone__group_depths=(2, 2, 2), model__backbone__adapters=False), 'tuned'),
+        ('mps', dict(model__backbone__group_depths=(0, 0, 6), model__backbone__tune_stem=True), 'tuned'),
+        ('zero_shot', {}, 'fused'),
+        ('coop', dict(model__head__alpha=0.6), 'fused'),
+        ('clip_lora', {}, 'fused'),
+    ],
+)
 @torch.no_grad()
 def test_it_is_the_classifier(architecture, tmp_path, method, options, logits):
     classifier = shaken(architecture, method, **options)
@@ -75,10 +87,19 @@ def test_updates_are_merged_into_the_text_tower_too_and_taken_out_of_the_model_a
     torch.testing.assert_close(dict(classifier.model_.backbone.zero_shot.state_dict()), frozen, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize('method, options, message', [
-    ('mps', dict(model__backbone__group_depths=(2, 2, 2)), r'its adapters run beside the blocks 2 to 3 .*=\(4, 0, 2\) it has none'),
-    ('clip_adapter', {}, 'its adapter, a network of two layers'), ('tip_adapter', {}, 'its memory weighs the training pictures'),
-    ('promptsrc', dict(model__text_depth=1, model__vision_depth=2), 'its prompt vectors stand among the patches')])
+@pytest.mark.parametrize(
+    'method, options, message',
+    [
+        (
+            'mps',
+            dict(model__backbone__group_depths=(2, 2, 2)),
+            r'its adapters run beside the blocks 2 to 3 .*=\(4, 0, 2\) it has none',
+        ),
+        ('clip_adapter', {}, 'its adapter, a network of two layers'),
+        ('tip_adapter', {}, 'its memory weighs the training pictures'),
+        ('promptsrc', dict(model__text_depth=1, model__vision_depth=2), 'its prompt vectors stand among the patches'),
+    ],
+)
 def test_what_no_plain_clip_computes_is_refused_with_the_reason(architecture, tmp_path, method, options, message):
     with pytest.raises(ValueError, match=f'{method} cannot be written as a plain CLIP: {message}') as refusal:
         shaken(architecture, method, **options).export(tmp_path / 'plain.safetensors', 'open_clip')

@@ -1,4 +1,5 @@
 """Several pictures of the same masks, for a training without captions."""
+
 import pytest
 import torch
 
@@ -8,8 +9,9 @@ from mmpretrain_mps.mini_clip.batches import BatchMaker, Recipe
 
 @pytest.fixture(scope='module')
 def batches():
-    return BatchMaker(Recipe(drawn_digits=6, font_digits=4, letters=4, symbols=4, shapes=8, drawn_per_digit=3),
-                      split='train_basic')
+    return BatchMaker(
+        Recipe(drawn_digits=6, font_digits=4, letters=4, symbols=4, shapes=8, drawn_per_digit=3), split='train_basic'
+    )
 
 
 def test_views_depend_on_the_step_and_differ_from_each_other(batches):
@@ -22,10 +24,10 @@ def test_views_depend_on_the_step_and_differ_from_each_other(batches):
 
 
 def test_views_are_of_the_same_masks_and_colours(batches, monkeypatch):
-    monkeypatch.setattr(augmentation, 'augment_glyphs',
-                        lambda ink, drawn, generator: ink[:, None].expand(-1, 3, -1, -1) / 255)
-    monkeypatch.setattr(augmentation, 'augment_shapes',
-                        lambda ink, colours, generator: colours[:, :, None, None] * ink[:, None] / 255)
+    monkeypatch.setattr(augmentation, 'augment_glyphs', lambda ink, drawn, generator: ink[:, None].expand(-1, 3, -1, -1) / 255)
+    monkeypatch.setattr(
+        augmentation, 'augment_shapes', lambda ink, colours, generator: colours[:, :, None, None] * ink[:, None] / 255
+    )
     first, second, third = batches.views(5, 3)
     assert torch.equal(first, second) and torch.equal(first, third)
     assert len(first) == 26 and len(torch.unique(first.flatten(1), dim=0)) > 20

@@ -1,4 +1,5 @@
 """Fonts, glyphs, shapes and drawn digits."""
+
 import numpy as np
 import pytest
 
@@ -7,12 +8,14 @@ from mmpretrain_mps.mini_clip import concepts, handwriting, rendering
 
 def test_heldout_families_are_no_training_families():
     # Read from the tables: the training fonts need an extra to be installed.
-    families = [{family for _, rows in table.values() for family, *_ in rows}
-                for table in (rendering._TRAINING, rendering._HELD_OUT)]
+    families = [
+        {family for _, rows in table.values() for family, *_ in rows} for table in (rendering._TRAINING, rendering._HELD_OUT)
+    ]
     assert not families[0] & families[1]
-    files = [{name for _, rows in table.values() for _, names, _ in rows
-              for name in names}
-             for table in (rendering._TRAINING, rendering._HELD_OUT)]
+    files = [
+        {name for _, rows in table.values() for _, names, _ in rows for name in names}
+        for table in (rendering._TRAINING, rendering._HELD_OUT)
+    ]
     assert not files[0] & files[1]
 
 
@@ -29,8 +32,7 @@ def test_heldout_glyphs_depend_on_the_seed_only():
 
 
 def test_heldout_glyphs_have_the_promised_form_and_count():
-    images, labels = rendering.render_heldout_glyphs(
-        ['seven', 'capital letter q'], per_font=3)
+    images, labels = rendering.render_heldout_glyphs(['seven', 'capital letter q'], per_font=3)
     faces = rendering.font_faces('held_out')
     assert images.dtype == np.uint8
     assert images.shape == (2 * 3 * len(faces), 32, 32, 3)
@@ -54,23 +56,25 @@ def test_concepts_of_the_held_out_fonts_are_those_that_can_be_rendered():
 
 def test_glyph_is_centred_with_the_longer_side_as_asked():
     face = rendering.font_faces('held_out')[0]
-    ink = rendering.render_glyph(face, '1', size=40, fill=.8) > 64
+    ink = rendering.render_glyph(face, '1', size=40, fill=0.8) > 64
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     assert abs(len(rows) - 32) <= 1
     assert abs((columns[0] + columns[-1]) / 2 - 19.5) <= 1
 
 
 def test_character_without_a_glyph_is_refused():
-    face = next(f for f in rendering.font_faces('held_out')
-                if f.family == 'Computer Modern')
+    face = next(f for f in rendering.font_faces('held_out') if f.family == 'Computer Modern')
     with pytest.raises(ValueError, match='cannot draw'):
         rendering.render_glyph(face, 'Ж')
 
 
-@pytest.mark.parametrize('names, per_font, message', [
-    (['circle'], 1, 'not the name of a glyph'),
-    (['zero'], 0, 'at least 1'),
-])
+@pytest.mark.parametrize(
+    'names, per_font, message',
+    [
+        (['circle'], 1, 'not the name of a glyph'),
+        (['zero'], 0, 'at least 1'),
+    ],
+)
 def test_heldout_glyphs_refuse_bad_requests(names, per_font, message):
     with pytest.raises(ValueError, match=message):
         rendering.render_heldout_glyphs(names, per_font)
@@ -94,8 +98,7 @@ def test_missing_font_package_names_the_extra(monkeypatch):
 
 @pytest.mark.parametrize('name', concepts.SHAPE_NAMES)
 def test_shape_is_drawn_and_repeats_with_its_seed(name):
-    first, second = (rendering.render_shape(name, np.random.default_rng(3))
-                     for _ in range(2))
+    first, second = (rendering.render_shape(name, np.random.default_rng(3)) for _ in range(2))
     assert first.shape == (32, 32)
     assert np.array_equal(first, second)
     assert (first > 128).sum() > 20
@@ -119,8 +122,7 @@ def test_drawn_digit_stays_inside_and_repeats_with_its_seed(digit):
         again = handwriting.draw_digit(digit, np.random.default_rng(seed))
         assert np.array_equal(picture, again)
         assert picture.max() == 255
-        border = np.concatenate(
-            [picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+        border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
         assert border.max() == 0
 
 
@@ -130,6 +132,6 @@ def test_digit_outside_the_range_is_refused():
 
 
 def test_smooth_strokes_pass_through_their_control_points():
-    points = np.array([[0., 0.], [1., 2.], [3., 1.]])
+    points = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 1.0]])
     curve = handwriting._catmull_rom(points, 5)
     assert np.allclose(curve[[0, 2, 4]], points)

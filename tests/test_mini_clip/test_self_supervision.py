@@ -1,4 +1,5 @@
 """The small network beside the mini CLIP: how it is trained, and the weights that are delivered."""
+
 import json
 
 import numpy as np
@@ -16,7 +17,8 @@ from mmpretrain_mps.models.utils.auxiliary import AuxiliaryNetwork, ChannelStati
 
 TOOL = ROOT / 'tools' / 'pretrain_mini_auxiliary.py'
 SMALL = self_supervision.RECIPE._replace(
-    steps=2, warmup=1, drawn_digits=4, font_digits=2, letters=3, symbols=3, shapes=4, drawn_per_digit=2)
+    steps=2, warmup=1, drawn_digits=4, font_digits=2, letters=3, symbols=3, shapes=4, drawn_per_digit=2
+)
 HALVES = ChannelStatistics((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -45,8 +47,11 @@ def test_no_label_reaches_the_training():
 def test_weights_are_written_in_half_precision_and_read_back(trained, tmp_path):
     self_supervision.save(trained.network, tmp_path / 'network.safetensors')
     state, found = trained.network.state_dict(), self_supervision.load(tmp_path / 'network.safetensors').state_dict()
-    assert all(torch.equal(found[name], value.half().float()) for name, value in state.items()
-               if not name.endswith('num_batches_tracked'))
+    assert all(
+        torch.equal(found[name], value.half().float())
+        for name, value in state.items()
+        if not name.endswith('num_batches_tracked')
+    )
 
 
 def test_weights_that_half_precision_cannot_hold_are_refused(tmp_path):
@@ -78,8 +83,9 @@ def by_hand(pictures):
     def convolve(x, conv, norm, stride=1):
         kernel = state[f'backbone.{conv}.weight']
         x = F.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
-        mean, var, weight, bias = (state[f'backbone.{norm}.{part}'].view(-1, 1, 1)
-                                   for part in ('running_mean', 'running_var', 'weight', 'bias'))
+        mean, var, weight, bias = (
+            state[f'backbone.{norm}.{part}'].view(-1, 1, 1) for part in ('running_mean', 'running_var', 'weight', 'bias')
+        )
         return (x - mean) / (var + 1e-5).sqrt() * weight + bias
 
     x = convolve(pictures, 'conv1', 'bn1').relu()
@@ -109,7 +115,7 @@ def test_amu_tuning_of_the_mini_clip_takes_it(data):
     model = Config.fromfile(folder / f'amu_tuning_mini_16shot_{data}.py').model
     assert model.auxiliary == self_supervision.NETWORK and model.auxiliary_weights.checkpoint == 'embedded'
     assert ChannelStatistics(model.auxiliary_mean, model.auxiliary_std) == HALVES
-    large = Config.fromfile(folder / f"amu_tuning_vitb16_16shot_{data.replace('digits', 'imagenet')}.py").model
+    large = Config.fromfile(folder / f'amu_tuning_vitb16_16shot_{data.replace("digits", "imagenet")}.py').model
     assert large.auxiliary == dict(type='ResNet', depth=50) and 'auxiliary_mean' not in large
 
 

@@ -1,4 +1,5 @@
 """Tokenizer files and the check of class names."""
+
 import gzip
 
 import pytest
@@ -29,30 +30,22 @@ def test_end_token_is_the_largest_id_of_its_row():
 def test_vocabulary_on_disk_is_what_the_code_would_write(tmp_path):
     byte_pairs.write_vocabulary(tmp_path)
     name = 'vocabulary.json'
-    assert (tmp_path / name).read_text(encoding='utf-8') == (
-        mini_clip.folder() / name).read_text(encoding='utf-8')
+    assert (tmp_path / name).read_text(encoding='utf-8') == (mini_clip.folder() / name).read_text(encoding='utf-8')
     # Compressed bytes may differ between versions of zlib.
     name = 'bpe_merges.txt.gz'
-    assert gzip.decompress((tmp_path / name).read_bytes()) == gzip.decompress(
-        (mini_clip.folder() / name).read_bytes())
+    assert gzip.decompress((tmp_path / name).read_bytes()) == gzip.decompress((mini_clip.folder() / name).read_bytes())
 
 
 def test_every_class_name_passes_the_check_in_every_template():
     groups = mini_clip.vocabulary()['concepts']
-    mini_clip.check_vocabulary(
-        template.format(name) for name in groups['digits']
-        for template in mini_clip.DIGIT_TEMPLATES)
+    mini_clip.check_vocabulary(template.format(name) for name in groups['digits'] for template in mini_clip.DIGIT_TEMPLATES)
     for group, templates in concepts.TEMPLATES.items():
-        mini_clip.check_vocabulary(
-            template.format(name) for name in groups[group]
-            for template in templates)
+        mini_clip.check_vocabulary(template.format(name) for name in groups[group] for template in templates)
 
 
 def test_unknown_words_are_named_with_examples_of_known_ones():
     with pytest.raises(ValueError) as error:
-        mini_clip.check_vocabulary(
-            ['a photo of a zebra.', 'a photo of the number three.',
-             'a velvet circle'])
+        mini_clip.check_vocabulary(['a photo of a zebra.', 'a photo of the number three.', 'a velvet circle'])
     message = str(error.value)
     assert "'velvet', 'zebra'" in message
     assert "'three'" not in message.split('Known')[0]

@@ -1,4 +1,5 @@
 """Models and batches that several tests share."""
+
 import pytest
 import torch
 from mmpretrain.structures import DataSample

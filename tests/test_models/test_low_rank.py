@@ -32,7 +32,7 @@ def updated(block, dropout=0.0, **kwargs):
 
 def with_sums(block, updates):
     """The same block with W + s B A for weights, written out; gradients flow to A and B."""
-    parts = [block.attn.in_proj_weight[index * WIDTH:(index + 1) * WIDTH] for index in range(3)]
+    parts = [block.attn.in_proj_weight[index * WIDTH : (index + 1) * WIDTH] for index in range(3)]
     weights = dict(zip('qkv', parts), o=block.attn.out_proj.weight)
     for part in updates.parts:
         weights[part] = weights[part] + updates.scale * updates.B[part] @ updates.A[part]
@@ -45,7 +45,7 @@ def test_a_block_equals_one_with_summed_weights_in_outputs_and_gradients(parts, 
     block = new_block()
     updates = updated(block, parts=tuple(parts), rank=3, alpha=2.0)
     ours = run_block(block, TOKENS, cls_only=cls_only)
-    theirs = torch.func.functional_call(copy.deepcopy(block), with_sums(block, updates), (TOKENS, ))
+    theirs = torch.func.functional_call(copy.deepcopy(block), with_sums(block, updates), (TOKENS,))
     theirs = theirs[:, :1] if cls_only else theirs
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
     gradients = [torch.autograd.grad(x.pow(3).sum(), list(updates.parameters())) for x in (ours, theirs)]
@@ -68,7 +68,7 @@ def test_the_value_path_and_the_attention_row_see_the_updates():
 @pytest.mark.parametrize('scaling, scale', [('sqrt', 3 / math.sqrt(2)), ('rank', 1.5)])
 def test_the_scale_is_alpha_over_the_root_of_the_rank_or_over_the_rank(scaling, scale):
     block = new_block()
-    updates = updated(block, parts=('k', ), rank=2, alpha=3.0, scaling=scaling)
+    updates = updated(block, parts=('k',), rank=2, alpha=3.0, scaling=scaling)
     frozen = [part.clone() for part in block.attn.in_proj_weight.chunk(3)]
     queries, keys, values = project_qkv(block.attn, TOKENS)
     biases = block.attn.in_proj_bias.chunk(3)
@@ -99,8 +99,9 @@ def test_dropout_drops_inputs_of_the_update_alone_anew_for_each_projection():
             updates.A[part].copy_(torch.eye(WIDTH))
             updates.B[part].copy_(torch.eye(WIDTH))
     inputs = torch.ones(500, 4, WIDTH).double()
-    frozen = [inputs @ weight.T + bias for weight, bias in zip(attention.in_proj_weight.chunk(3),
-                                                               attention.in_proj_bias.chunk(3))]
+    frozen = [
+        inputs @ weight.T + bias for weight, bias in zip(attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3))
+    ]
     masks = [projected - plain for projected, plain in zip(project_qkv(attention, inputs), frozen)]
     for mask in masks:
         kept = mask > 0.5
@@ -123,8 +124,10 @@ def test_gradients_with_given_masks_are_those_of_the_definition(cls_only):
     updates.drop = lambda part, inputs: inputs * (masks[part] if inputs.ndim == 3 else masks[part][:, 0])
     ours = run_block(block, TOKENS, cls_only=cls_only)
     normed = block.ln_1(TOKENS)
-    q, k, v = (normed @ weight.T + bias + updates.scale * (masks[part] * normed) @ updates.A[part].T @ updates.B[part].T
-               for part, weight, bias in zip('qkv', block.attn.in_proj_weight.chunk(3), block.attn.in_proj_bias.chunk(3)))
+    q, k, v = (
+        normed @ weight.T + bias + updates.scale * (masks[part] * normed) @ updates.A[part].T @ updates.B[part].T
+        for part, weight, bias in zip('qkv', block.attn.in_proj_weight.chunk(3), block.attn.in_proj_bias.chunk(3))
+    )
     q, k, v = (x.view(2, 5, HEADS, -1).transpose(1, 2) for x in (q, k, v))
     attended = (q @ k.mT / math.sqrt(WIDTH // HEADS)).softmax(-1) @ v
     states = TOKENS + block.attn.out_proj(attended.transpose(1, 2).flatten(2))
@@ -184,8 +187,9 @@ def test_updates_are_owned_by_their_own_module_alone():
     names = set(backbone.state_dict())
     updates = LowRankUpdates(backbone.all_blocks(), position='half-up', rank=2)
     assert set(backbone.state_dict()) == names
-    assert set(updates.state_dict()) == {f'blocks.{block}.{matrix}.{part}'
-                                         for block in (2, 3) for matrix in 'AB' for part in 'qkv'}
+    assert set(updates.state_dict()) == {
+        f'blocks.{block}.{matrix}.{part}' for block in (2, 3) for matrix in 'AB' for part in 'qkv'
+    }
     assert all(parameter.requires_grad for parameter in updates.parameters())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
     assert sum(parameter.numel() for parameter in updates.parameters()) == 2 * 3 * 2 * 2 * 16
@@ -218,12 +222,26 @@ def test_a_copy_of_a_model_has_updates_of_its_own():
     assert not torch.allclose(run_block(twin['block'], TOKENS), run_block(model['block'], TOKENS))
 
 
-@pytest.mark.parametrize('depth, position, expected', [
-    (12, 'all', range(12)), (12, 'bottom', range(4)), (12, 'mid', range(4, 8)), (12, 'up', range(8, 12)),
-    (12, 'half-bottom', range(6)), (12, 'half-up', range(6, 12)), (12, 'top3', range(9, 12)),
-    (24, 'mid', range(8, 16)), (24, 'top3', range(21, 24)), (4, 'bottom', range(2)), (4, 'up', range(3, 4)),
-    (5, 'half-bottom', range(3)), (5, 'half-up', range(3, 5)), (1, 'all', range(1)), (3, 'top3', range(3)),
-])
+@pytest.mark.parametrize(
+    'depth, position, expected',
+    [
+        (12, 'all', range(12)),
+        (12, 'bottom', range(4)),
+        (12, 'mid', range(4, 8)),
+        (12, 'up', range(8, 12)),
+        (12, 'half-bottom', range(6)),
+        (12, 'half-up', range(6, 12)),
+        (12, 'top3', range(9, 12)),
+        (24, 'mid', range(8, 16)),
+        (24, 'top3', range(21, 24)),
+        (4, 'bottom', range(2)),
+        (4, 'up', range(3, 4)),
+        (5, 'half-bottom', range(3)),
+        (5, 'half-up', range(3, 5)),
+        (1, 'all', range(1)),
+        (3, 'top3', range(3)),
+    ],
+)
 def test_positions_name_parts_of_any_depth(depth, position, expected):
     assert updated_blocks(depth, position) == expected
 
@@ -234,10 +252,18 @@ def test_positions_that_a_shallow_transformer_lacks_are_refused(depth, position)
         updated_blocks(depth, position)
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(parts=()), "got \\(\\)"), (dict(parts=('q', 'x')), "'x'"), (dict(parts=('q', 'q')), 'once'),
-    (dict(rank=0), 'rank.*is 0'), (dict(rank=1.5), 'rank.*is 1.5'), (dict(dropout=1.0), r'\[0, 1\), but is 1.0'),
-    (dict(scaling='root'), "'root'")])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(parts=()), 'got \\(\\)'),
+        (dict(parts=('q', 'x')), "'x'"),
+        (dict(parts=('q', 'q')), 'once'),
+        (dict(rank=0), 'rank.*is 0'),
+        (dict(rank=1.5), 'rank.*is 1.5'),
+        (dict(dropout=1.0), r'\[0, 1\), but is 1.0'),
+        (dict(scaling='root'), "'root'"),
+    ],
+)
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         LowRankAttention(new_block().attn, **settings)

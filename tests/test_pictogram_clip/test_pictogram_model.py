@@ -1,4 +1,5 @@
 """The delivered pictogram CLIP: files, words, and zero-shot accuracy as its card says."""
+
 import json
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from mmpretrain_mps.pictograms.packages import read_listing
 ROOT = Path(__file__).parents[2]
 CARD = json.loads((ROOT / 'results' / 'pictogram_clip_card.json').read_text(encoding='utf-8'))
 FOLDER = pictogram_clip.folder()
-COMMON = '''
+COMMON = (
+    """
 dog, cat, horse, cow, sheep, fish, bird, bear, lion, elephant, mouse, fox, car, bus, train, truck, bicycle, boat,
 airplane, house, church, tree, flower, leaf, mountain, river, bridge, road, sun, moon, star, cloud, rain, man, woman,
 child, person, hand, eye, ear, foot, face, heart, cup, bottle, glass, plate, bowl, fork, knife, spoon, bread, cheese,
@@ -23,7 +25,10 @@ apple, banana, lemon, carrot, cake, egg, meat, chair, table, bed, lamp, door, wi
 scissors, hammer, saw, key, lock, phone, computer, camera, radio, shoe, hat, shirt, dress, glove, ring, bag, umbrella,
 ball, guitar, piano, drum, flag, candle, money, ship, tent, school, hospital, doctor, king, robot, ghost, snake, spider,
 bee, one, two, three, four, five
-'''.replace('\n', ' ').strip().split(', ')
+""".replace('\n', ' ')
+    .strip()
+    .split(', ')
+)
 
 
 @pytest.fixture(scope='module')
@@ -69,24 +74,26 @@ def test_the_card_names_no_style_that_is_tested_on():
     for style, content in CARD['styles'].items():
         assert known[style]['role'] == 'pretraining' and known[style]['licence'] == content['licence']
         assert content['artist'] not in tested
-        assert f'`@iconify-json/{style}`' in (FOLDER / 'NOTICE.md').read_text() or f'`{style}`' in (FOLDER / 'NOTICE.md').read_text()
+        assert (
+            f'`@iconify-json/{style}`' in (FOLDER / 'NOTICE.md').read_text() or f'`{style}`' in (FOLDER / 'NOTICE.md').read_text()
+        )
 
 
 def test_preprocess_equals_the_transform_of_open_clip():
     import numpy as np
     from PIL import Image
+
     transform = open_clip.create_model_and_transforms(f'local-dir:{FOLDER}', require_pretrained=True)[2]
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     assert (transform(Image.fromarray(image)) - scoring.preprocess(image[None])[0]).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize('task, domain', [(task, domain) for task, found in CARD['zero_shot_percent']['test'].items()
-                                          for domain in found])
+@pytest.mark.parametrize(
+    'task, domain', [(task, domain) for task, found in CARD['zero_shot_percent']['test'].items() for domain in found]
+)
 def test_zero_shot_accuracy_is_that_of_the_card(model, task, domain):
     expected = CARD['zero_shot_percent']['test'][task][domain]
     found = scoring.accuracy(model, mini_clip.tokenizer(FOLDER), scoring.TASKS[task](domain=domain, subset='test'))
     assert found['pictures'] == expected['pictures'] and found['classes'] == expected['classes']
     assert found['accuracy'] == pytest.approx(expected['accuracy'], abs=1)
     assert expected['accuracy'] > 2 * 100 / expected['classes']  # above chance
-
-

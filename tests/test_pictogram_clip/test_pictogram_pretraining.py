@@ -1,4 +1,5 @@
 """The pre-training of the pictogram CLIP on made-up drawings."""
+
 import json
 import runpy
 from pathlib import Path
@@ -54,16 +55,21 @@ def run(folder, tmp_path, monkeypatch):
 def test_icons_are_named_by_their_files_and_unwanted_ones_left_out(folder):
     index = read_index(folder / ICONS_FOLDER)
     assert {name: (entry['name'], entry['kind'], entry['group']) for name, entry in index['concepts'].items()} == {
-        'drawn:thing-a': ('thing a', 'left', ''), 'drawn:thing-b-filled': ('thing b', 'left', ''),
-        'drawn:tea-pot-outline': ('tea pot', '', 'Things / Other')}
+        'drawn:thing-a': ('thing a', 'left', ''),
+        'drawn:thing-b-filled': ('thing b', 'left', ''),
+        'drawn:tea-pot-outline': ('tea pot', '', 'Things / Other'),
+    }
     assert plain_name('basset-hound-head') == 'basset hound head' and plain_name('numeric-3-box') == plain_name('a-b-c-d-e') == ''
 
 
 def test_a_keyword_tells_a_kind_if_all_of_several_concepts_agree():
-    emoji = [Emoji(name, name, '', '', '', words) for name, words in (
-        ('crow', ['bird', 'black']), ('duck', ['bird', 'pond']), ('boat', ['black', 'sail']))]
+    emoji = [
+        Emoji(name, name, '', '', '', words)
+        for name, words in (('crow', ['bird', 'black']), ('duck', ['bird', 'pond']), ('boat', ['black', 'sail']))
+    ]
     assert kinds_of_words(emoji, dict(crow='birds', duck='birds', boat='boats')) == dict(
-        bird='birds', crow='birds', duck='birds', boat='boats')
+        bird='birds', crow='birds', duck='birds', boat='boats'
+    )
 
 
 def test_styles_that_are_tested_on_are_refused(folder, tmp_path):
@@ -88,8 +94,8 @@ def test_captions_fit_by_name_keyword_and_kind():
 def test_a_picture_without_a_caption_in_a_block_adds_nothing_to_its_loss():
     image, text = torch.eye(3), torch.eye(3)[:, [0, 1, 2, 0]].T
     positives = torch.tensor([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0]], dtype=torch.bool)
-    found = pretraining._loss_of_blocks(image, text, torch.tensor(2.), Batch(image, list('abcd'), positives, (3, 1)))
-    first = pretraining.contrastive_loss(image, text[:3], torch.tensor(2.), positives[:, :3])
+    found = pretraining._loss_of_blocks(image, text, torch.tensor(2.0), Batch(image, list('abcd'), positives, (3, 1)))
+    first = pretraining.contrastive_loss(image, text[:3], torch.tensor(2.0), positives[:, :3])
     assert found == pytest.approx(float(first + 0) / 2)  # one picture and one caption: nothing to tell apart
 
 
@@ -103,11 +109,11 @@ def test_signs_and_arrows_are_not_mirrored():
 def test_pictures_have_the_size_and_range_of_the_model(read):
     pixels = read['icons'].pixels
     generator = torch.Generator().manual_seed(0)
-    plain = augment(pixels, torch.ones(len(pixels), dtype=torch.bool), 0., generator)
-    changed = augment(pixels, torch.ones(len(pixels), dtype=torch.bool), 1., generator)
+    plain = augment(pixels, torch.ones(len(pixels), dtype=torch.bool), 0.0, generator)
+    changed = augment(pixels, torch.ones(len(pixels), dtype=torch.bool), 1.0, generator)
     for pictures in (plain, changed):
         assert pictures.shape == (len(pixels), 3, 48, 48) and pictures.abs().max() <= 1
-    assert (plain == 1).float().mean() > .2  # white paper
+    assert (plain == 1).float().mean() > 0.2  # white paper
 
 
 def test_batches_depend_on_seed_and_step_alone(read):

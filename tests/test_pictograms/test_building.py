@@ -1,4 +1,5 @@
 """A small build from made-up packages, from the archives to the files."""
+
 import numpy as np
 import pytest
 from tiny_emoji import CONCEPTS, make_packages, squares
@@ -8,7 +9,7 @@ from mmpretrain_mps.pictograms.building import Kinds, build, read_kinds
 from mmpretrain_mps.pictograms.packages import read_listing
 
 ONE_KIND = Kinds(dict(all=CONCEPTS), (), {})
-KINDS = Kinds(dict(left=CONCEPTS[:10], right=CONCEPTS[10:]), ('right', ), {'flag': dict(groups=['Flags'])})
+KINDS = Kinds(dict(left=CONCEPTS[:10], right=CONCEPTS[10:]), ('right',), {'flag': dict(groups=['Flags'])})
 
 
 def built(folder, change=lambda icons: None, kinds=KINDS, pretraining=None):
@@ -38,7 +39,9 @@ def test_the_same_packages_give_the_same_files(tmp_path):
         built(tmp_path / name)
         files.append({path.name: path.read_bytes() for path in sorted((tmp_path / name / 'out').iterdir())})
     assert files[0] == files[1] and set(files[0]) == {
-        'pictograms.json', *(f'{style}.webp' for style in ('first', 'second', 'third', 'old', 'strange', 'line'))}
+        'pictograms.json',
+        *(f'{style}.webp' for style in ('first', 'second', 'third', 'old', 'strange', 'line')),
+    }
 
 
 def test_sheets_hold_the_drawings(tmp_path):
@@ -60,6 +63,7 @@ def test_what_is_empty_cut_off_or_missing_is_no_drawing(tmp_path):
         icons['second']['thing-b'] = '<path d="M30 30h60v20h-60z"/>'
         icons['third']['thing-c'] = '<this is no svg'
         del icons['first']['thing-d'], icons['second']['thing-d']
+
     index = built(tmp_path, change, ONE_KIND)
     left_out = index['left_out']
     assert left_out['drawings']['first'] == {'empty, or not to be rendered': ['thing-a']}
@@ -74,8 +78,8 @@ def test_doubles_are_told(tmp_path):
     def change(icons):
         icons['second']['thing-j'] = icons['second']['thing-a']  # another concept, drawn the same
         for concept in CONCEPTS[:5]:
-            icons['old'][concept] = icons['first'][concept]      # older versions that are no others
-        icons['learnt']['thing-k'] = icons['line']['thing-k']    # a picture of a pre-training that is tested on
+            icons['old'][concept] = icons['first'][concept]  # older versions that are no others
+        icons['learnt']['thing-k'] = icons['line']['thing-k']  # a picture of a pre-training that is tested on
 
     index = built(tmp_path, change, ONE_KIND, tmp_path / 'learnt')
     assert index['left_out']['emoji']['drawn like thing-a'] == ['thing-j'] and 'thing-j' not in index['concepts']
@@ -91,7 +95,8 @@ def test_doubles_are_told(tmp_path):
 def test_other_names_of_an_icon_are_found(tmp_path):
     def change(icons):
         icons['first']['ThingA-2'] = icons['first'].pop('thing-a')  # written otherwise, and numbered
-        icons['second']['rat'] = icons['second'].pop('thing-a')     # Unicode's own name of U+1F400
+        icons['second']['rat'] = icons['second'].pop('thing-a')  # Unicode's own name of U+1F400
+
     assert 'thing-a' in built(tmp_path, change)['things']
 
 

@@ -1,4 +1,5 @@
 """The pictograms that the package carries, and how they are read."""
+
 import json
 import shutil
 
@@ -24,7 +25,8 @@ def test_all_files_together_are_small_and_described():
     notice = (pictograms.folder() / 'NOTICE.md').read_text(encoding='utf-8')
     for style, sheet in sheets.items():
         assert {key: sheet[key] for key in ('role', 'artist', 'licence')} == {
-            key: listing[style][key] for key in ('role', 'artist', 'licence')}
+            key: listing[style][key] for key in ('role', 'artist', 'licence')
+        }
         line = next(line for line in notice.splitlines() if line.startswith(f'| `{sheet["file"]}`'))
         assert sheet['licence'].replace('CC-BY-', 'CC BY ') in line
     assert sum(path.stat().st_size for path in pictograms.folder().iterdir() if path.is_file()) < 12e6
@@ -35,7 +37,7 @@ def test_no_drawing_is_empty_and_all_belong_to_a_kind():
     for style, sheet in index['sheets'].items():
         drawn = pictograms.drawings(style)
         assert list(drawn) == sheet['concepts'] and set(drawn) <= set(index['concepts'])
-        assert min(drawing[..., 3].mean() for drawing in drawn.values()) > .02 * 255
+        assert min(drawing[..., 3].mean() for drawing in drawn.values()) > 0.02 * 255
     assert all(entry['kind'] in index['kinds'] and entry['name'] for entry in index['concepts'].values())
 
 
@@ -45,10 +47,13 @@ def test_no_concept_of_a_kind_is_in_two_subsets():
     assert len(kinds) >= 40 and len(concepts) == len(set(concepts)) == len(pictograms.index()['concepts'])
 
 
-@pytest.mark.parametrize('damage, message', [
-    (lambda content: content[:-100], 'emojione-monotone.webp has the SHA-256 .*, expected .*install the package again'),
-    (None, 'emojione-monotone.webp cannot be read'),
-])
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        (lambda content: content[:-100], 'emojione-monotone.webp has the SHA-256 .*, expected .*install the package again'),
+        (None, 'emojione-monotone.webp cannot be read'),
+    ],
+)
 def test_a_damaged_sheet_is_refused(copy, damage, message):
     sheet = pictograms.read_index(copy)['sheets']['emojione-monotone']
     assert len(pictograms.read_sheet(copy, sheet, 64)) == len(sheet['concepts'])

@@ -21,6 +21,7 @@ def step(monkeypatch):
     for name in ('step', 'reference', 'flops', 'machine', 'operators'):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import step
+
     yield step
     for name in ('step', 'reference', 'flops', 'machine', 'operators'):
         sys.modules.pop(name, None)
@@ -33,7 +34,9 @@ def architecture(tmp_path_factory):
 
 @pytest.mark.parametrize('recipe', ['official', 'paper'])
 def test_the_reference_formulation_computes_the_same_losses_gradients_and_logits(step, architecture, recipe):
-    bench = step.Bench(step.parse_arguments(['--architecture', architecture, '--recipe', recipe, '--classes', '3', '--batch', '4']))
+    bench = step.Bench(
+        step.parse_arguments(['--architecture', architecture, '--recipe', recipe, '--classes', '3', '--batch', '4'])
+    )
     assert bench.check_equal() < 1e-5
     gradients = []
     for name in step.FORMULATIONS:
@@ -75,8 +78,19 @@ def test_a_step_from_a_view_bank_has_the_same_losses_and_nothing_of_the_frozen_p
 
 def test_the_tool_writes_times_memory_and_counts(architecture, tmp_path):
     out = tmp_path / 'step.json'
-    done = run_python(TOOLS / 'step.py', '--architecture', architecture, '--classes', '3', '--quick', '--repeats', '1',
-                      '--profile', '--out', out)
+    done = run_python(
+        TOOLS / 'step.py',
+        '--architecture',
+        architecture,
+        '--classes',
+        '3',
+        '--quick',
+        '--repeats',
+        '1',
+        '--profile',
+        '--out',
+        out,
+    )
     assert done.returncode == 0, done.stderr
     results = json.loads(out.read_text())
     assert results['difference'] < 1e-5
@@ -94,8 +108,11 @@ def test_the_tool_writes_times_memory_and_counts(architecture, tmp_path):
 
 
 def test_each_formulation_has_the_loss_scaler_of_its_own_precision(step, architecture):
-    bench = step.Bench(step.parse_arguments(['--architecture', architecture, '--classes', '3', '--dtype', 'bfloat16',
-                                             '--reference-dtype', 'float16']))
+    bench = step.Bench(
+        step.parse_arguments(
+            ['--architecture', architecture, '--classes', '3', '--dtype', 'bfloat16', '--reference-dtype', 'float16']
+        )
+    )
     assert {name: scaler.is_enabled() for name, scaler in bench.scalers.items()} == dict(reference=True, ours=False)
     bench.step('ours')
     with RecordOperators() as recorded:
@@ -119,18 +136,32 @@ def test_on_a_gpu_the_time_of_kernels_counts_once(step):
     from operators import own_times
 
     def event(key, cpu, device, kind=DeviceType.CPU, annotation=False):
-        return SimpleNamespace(key=key, count=2, self_cpu_time_total=cpu, self_device_time_total=device, device_type=kind,
-                               is_user_annotation=annotation)
+        return SimpleNamespace(
+            key=key,
+            count=2,
+            self_cpu_time_total=cpu,
+            self_device_time_total=device,
+            device_type=kind,
+            is_user_annotation=annotation,
+        )
 
-    events = [event('aten::mm', 50, 3000), event('gemm', 0, 3000, DeviceType.CUDA), event('Memset', 0, 1000, DeviceType.CUDA),
-              event('Optimizer.step#SGD', 5, 4000, DeviceType.CUDA, annotation=True), event('aten::add', 150, 1000)]
-    assert own_times(events, cuda=True) == [dict(operator='gemm', calls=2, self_ms=3.0, share=0.75),
-                                            dict(operator='Memset', calls=2, self_ms=1.0, share=0.25)]
+    events = [
+        event('aten::mm', 50, 3000),
+        event('gemm', 0, 3000, DeviceType.CUDA),
+        event('Memset', 0, 1000, DeviceType.CUDA),
+        event('Optimizer.step#SGD', 5, 4000, DeviceType.CUDA, annotation=True),
+        event('aten::add', 150, 1000),
+    ]
+    assert own_times(events, cuda=True) == [
+        dict(operator='gemm', calls=2, self_ms=3.0, share=0.75),
+        dict(operator='Memset', calls=2, self_ms=1.0, share=0.25),
+    ]
     assert [(row['operator'], row['share']) for row in own_times(events, cuda=False)] == [('aten::add', 0.75), ('aten::mm', 0.25)]
 
 
 def test_a_round_of_queued_calls_counts_as_one_call(step, monkeypatch):
     import machine
+
     clock = iter([0.0, 10.0])
     monkeypatch.setitem(machine.CLOCKS, 'wall', lambda: next(clock))
     called = []
@@ -142,6 +173,7 @@ def test_two_processes_are_left_out_where_there_is_one_gpu(monkeypatch, gpus, op
     monkeypatch.syspath_prepend(str(TOOLS))
     monkeypatch.delitem(sys.modules, 'machine', raising=False)
     import options_accuracy as tool
+
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
     assert tool.why_not(tool.OPTIONS['2 processes with 16 each']) == options
@@ -154,6 +186,7 @@ def test_two_processes_are_left_out_where_there_is_one_gpu(monkeypatch, gpus, op
 def test_memory_is_counted_until_it_is_freed(monkeypatch, step):
     monkeypatch.delitem(sys.modules, 'memory', raising=False)
     import memory
+
     kept = torch.zeros(10, 10)
     with memory.without_numbers(), memory.LiveMemory() as live:
         first = kept + 1
@@ -172,6 +205,7 @@ def test_memory_is_counted_until_it_is_freed(monkeypatch, step):
 def test_counted_memory_is_that_of_momentum_and_of_what_a_step_keeps_of_each_picture(monkeypatch, step, architecture):
     monkeypatch.delitem(sys.modules, 'memory', raising=False)
     import memory
+
     flags = ['--architecture', architecture, '--classes', '3', '--dtype', 'float32', '--batch']
     small, large = (memory.count([*flags, batch]) for batch in ('4', '8'))
     bench = step.Bench(step.parse_arguments([*flags, '4']))
@@ -189,6 +223,7 @@ def test_options_are_the_same_within_one_standard_deviation_of_plain_training(mo
     monkeypatch.syspath_prepend(str(TOOLS))
     monkeypatch.delitem(sys.modules, 'machine', raising=False)
     import options_accuracy as tool
+
     figures = {('plain', 1): 94, ('plain', 2): 96, ('near', 1): 96, ('near', 2): 96, ('far', 1): 97, ('far', 2): 98}
     metrics = {run: {'accuracy/tuned': value, 'accuracy/fused': value} for run, value in figures.items()}
     results = tool.compare(metrics, ['plain', 'near', 'far'], [1, 2])
@@ -200,12 +235,27 @@ def test_options_are_the_same_within_one_standard_deviation_of_plain_training(mo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('method, executions, pairs', [('textrefiner', {'plain', 'fresh', 'kept'}, None),
-                                                       ('tip_adapter_f', {'plain', 'fresh', 'kept'}, 4000)])
+@pytest.mark.parametrize(
+    'method, executions, pairs',
+    [('textrefiner', {'plain', 'fresh', 'kept'}, None), ('tip_adapter_f', {'plain', 'fresh', 'kept'}, 4000)],
+)
 def test_methods_are_measured_against_plain_executions_with_the_same_numbers(method, executions, pairs, tmp_path):
-    result = run_python(TOOLS / 'methods.py', '--architecture', 'mps-mini', '--methods', method, '--classes', '3', '--batch', '2',
-                        '--seconds', '0', '--out', tmp_path / 'methods.json')
-    found, = json.loads((tmp_path / 'methods.json').read_text())['methods']
+    result = run_python(
+        TOOLS / 'methods.py',
+        '--architecture',
+        'mps-mini',
+        '--methods',
+        method,
+        '--classes',
+        '3',
+        '--batch',
+        '2',
+        '--seconds',
+        '0',
+        '--out',
+        tmp_path / 'methods.json',
+    )
+    (found,) = json.loads((tmp_path / 'methods.json').read_text())['methods']
     assert set(found['training']) >= executions and found['difference'] < 1e-3
     assert all(found['training'][name]['tflop'] <= found['training']['plain']['tflop'] for name in executions)
     assert found.get('search', {}).get('pairs') == pairs
@@ -215,6 +265,7 @@ def test_methods_are_measured_against_plain_executions_with_the_same_numbers(met
 def test_as_many_views_are_measured_as_a_method_draws(monkeypatch):
     monkeypatch.syspath_prepend(str(TOOLS))
     from methods import views_of
+
     pipeline = [dict(type='LoadImageFromFile'), dict(type='DualView', num_views=2)]
     assert views_of(dict(dataset=dict(pipeline=pipeline))) == views_of(dict(pipeline=pipeline)) == 2
     assert views_of(dict(views=dict(num_views=4), dataset=dict(pipeline=pipeline))) == 4
@@ -224,6 +275,7 @@ def test_as_many_views_are_measured_as_a_method_draws(monkeypatch):
 def test_methods_measured_before_are_kept_only_where_settings_are_equal(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(TOOLS))
     from methods import other_methods, parse_arguments
+
     path, settings = tmp_path / 'methods.json', dict(machine=dict(threads=1), classes=397)
     path.write_text(json.dumps({**settings, 'methods': [dict(method='coop', trained=1), dict(method='tcp', trained=2)]}))
     args = parse_arguments(['--methods', 'tcp', '--add', '--out', str(path)])
@@ -236,6 +288,7 @@ def test_methods_measured_before_are_kept_only_where_settings_are_equal(monkeypa
 def test_an_attention_counts_the_same_whether_it_is_fused_or_not(monkeypatch, fused):
     monkeypatch.syspath_prepend(str(TOOLS))
     from methods import uncounted_operators
+
     attention, tokens = torch.nn.MultiheadAttention(16, 4, batch_first=True).eval(), torch.randn(5, 7, 16)
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(fused)
@@ -248,12 +301,16 @@ def test_an_attention_counts_the_same_whether_it_is_fused_or_not(monkeypatch, fu
     assert counter.get_total_flops() == 2 * 35 * 16 * 64 + 2 * 2 * 5 * 7 * 7 * 16
 
 
-@pytest.mark.parametrize('flags, message', [
-    (['--device', 'cuda'], '--device is cuda, but PyTorch sees no GPU here'),
-    (['--precision', 'tf32'], '--precision tf32 is of GPUs, but --device is cpu'),
-    (['--largest-batch'], '--largest-batch searches the memory of a GPU, but --device is cpu'),
-    (['--repeats', '0', '--batch', '-1'], '--batch is -1, expected 1 or more'),
-    (['--architecture', 'no-such', '--no-memory'], "unknown architecture 'no-such'")])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (['--device', 'cuda'], '--device is cuda, but PyTorch sees no GPU here'),
+        (['--precision', 'tf32'], '--precision tf32 is of GPUs, but --device is cpu'),
+        (['--largest-batch'], '--largest-batch searches the memory of a GPU, but --device is cpu'),
+        (['--repeats', '0', '--batch', '-1'], '--batch is -1, expected 1 or more'),
+        (['--architecture', 'no-such', '--no-memory'], "unknown architecture 'no-such'"),
+    ],
+)
 def test_what_cannot_be_measured_is_refused_in_one_message(step, monkeypatch, capsys, flags, message):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(SystemExit) as exit_:
@@ -265,9 +322,21 @@ def test_what_cannot_be_measured_is_refused_in_one_message(step, monkeypatch, ca
 
 def test_result_files_of_different_settings_have_different_names(step, monkeypatch):
     monkeypatch.setattr(torch, 'set_num_threads', lambda number: None)  # would hold for all tests that follow
-    flags = [[], ['--batch', '2'], ['--classes', '7'], ['--recipe', 'paper'], ['--reference-dtype', 'float16'],
-             ['--threads', '1'], ['--clock', 'process'], ['--compile'], ['--no-onednn'], ['--dtype', 'bfloat16'], ['--fused'],
-             ['--device', 'cuda'], ['--device', 'cuda', '--precision', 'tf32']]
+    flags = [
+        [],
+        ['--batch', '2'],
+        ['--classes', '7'],
+        ['--recipe', 'paper'],
+        ['--reference-dtype', 'float16'],
+        ['--threads', '1'],
+        ['--clock', 'process'],
+        ['--compile'],
+        ['--no-onednn'],
+        ['--dtype', 'bfloat16'],
+        ['--fused'],
+        ['--device', 'cuda'],
+        ['--device', 'cuda', '--precision', 'tf32'],
+    ]
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     names = [step.name_of(step.parse_arguments(chosen)) for chosen in flags]
     assert names[0] == 'step-ViT-B-16-cpu-float32-batch4' and len(set(names)) == len(names)
@@ -287,11 +356,25 @@ def test_the_start_of_a_training_is_timed_and_one_that_fails_is_shown(tmp_path):
 
 def test_the_loader_tool_compares_sources_with_the_step(tmp_path):
     step = tmp_path / 'step-x.json'
-    step.write_text(json.dumps(dict(settings=dict(batch=4), step=dict(seconds=dict(ours=0.5)),
-                                    machine=dict(device='a GPU'))))
+    step.write_text(json.dumps(dict(settings=dict(batch=4), step=dict(seconds=dict(ours=0.5)), machine=dict(device='a GPU'))))
     out = tmp_path / 'loader.json'
-    done = run_python(TOOLS / 'loader.py', '--quick', '--classes', '2', '--shots', '2', '--size', '64', '48', '--batch', '4',
-                      '--step-results', step, '--out', out)
+    done = run_python(
+        TOOLS / 'loader.py',
+        '--quick',
+        '--classes',
+        '2',
+        '--shots',
+        '2',
+        '--size',
+        '64',
+        '48',
+        '--batch',
+        '4',
+        '--step-results',
+        step,
+        '--out',
+        out,
+    )
     assert done.returncode == 0, done.stderr
     results = json.loads(out.read_text())
     assert len(results['pictures_per_second']) == 3 and min(results['pictures_per_second'].values()) > 0
@@ -307,6 +390,7 @@ def test_the_formulas_of_the_scaling_model_are_what_is_gathered_and_multiplied(m
     from torch.utils.flop_counter import FlopCounterMode
 
     from mmpretrain_mps.models.utils import gathering
+
     sizes = dict(views=2, dim=16, classes=7, intermediate=2)
     losses = scaling.CommonLosses(batch=5, **sizes)
     with FlopCounterMode(display=False) as counter:
@@ -329,9 +413,23 @@ def test_exported_models_are_timed_beside_the_tower(architecture, tmp_path, monk
     for name in ('export', 'machine'):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import export
-    monkeypatch.setattr(export, 'METHODS', ('zero_shot', ))
-    export.main(['--architecture', architecture, '--pictures', '1', '3', '--repeats', '2', '--threads', '1', '--out',
-                 str(tmp_path / 'export.json')])
+
+    monkeypatch.setattr(export, 'METHODS', ('zero_shot',))
+    export.main(
+        [
+            '--architecture',
+            architecture,
+            '--pictures',
+            '1',
+            '3',
+            '--repeats',
+            '2',
+            '--threads',
+            '1',
+            '--out',
+            str(tmp_path / 'export.json'),
+        ]
+    )
     found = json.loads((tmp_path / 'export.json').read_text())
     names = ["open_clip's tower", 'zero_shot, PyTorch', 'zero_shot, ONNX', 'zero_shot, torch.export']
     assert {count: list(seconds) for count, seconds in found['seconds'].items()} == {'1': names, '3': names}

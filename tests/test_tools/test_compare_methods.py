@@ -1,4 +1,5 @@
 """A study from its file to its tables."""
+
 import argparse
 import json
 import re
@@ -14,15 +15,21 @@ from mmpretrain_mps.benchmark import execution, study_command
 from mmpretrain_mps.benchmark.execution import Shard
 
 STUDY = dict(
-    config='tiny_digits.py', baseline='ce', title='Tiny',
+    config='tiny_digits.py',
+    baseline='ce',
+    title='Tiny',
     selection=dict(shots=1, seeds=[11], metric='accuracy/fused', options={'test_dataloader.dataset.subset': 'val'}),
     report=dict(shots=[1], seeds=[1, 2], targets=False),
     methods=dict(
-        ce=dict(options={'model.gram_loss.loss_weight': 0.0, 'model.sculpt_loss.loss_weight': 0.0},
-                candidates=[{'optim_wrapper.optimizer.lr': 1e-3}, {'optim_wrapper.optimizer.lr': 1e-2}]),
-        full=dict(candidates=[{'model.gram_loss.loss_weight': 0.5}, {'model.gram_loss.loss_weight': 1.0}])),
+        ce=dict(
+            options={'model.gram_loss.loss_weight': 0.0, 'model.sculpt_loss.loss_weight': 0.0},
+            candidates=[{'optim_wrapper.optimizer.lr': 1e-3}, {'optim_wrapper.optimizer.lr': 1e-2}],
+        ),
+        full=dict(candidates=[{'model.gram_loss.loss_weight': 0.5}, {'model.gram_loss.loss_weight': 1.0}]),
+    ),
     columns=[dict(metric='accuracy/fused', title='fused', zero_shot='accuracy/zero_shot')],
-    claims=[dict(text='both are better', method='full', than='ce', metric='accuracy/fused')])
+    claims=[dict(text='both are better', method='full', than='ce', metric='accuracy/fused')],
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +47,17 @@ def write_study(folder, more='', **changes):
 
 def run(study, work_dir, **flags):
     lines = []
-    defaults = dict(out=None, methods=None, against=None, jobs=2, devices=['cpu'], executor='local', slurm=None,
-                    shard=Shard(), keep_checkpoints=False)
+    defaults = dict(
+        out=None,
+        methods=None,
+        against=None,
+        jobs=2,
+        devices=['cpu'],
+        executor='local',
+        slurm=None,
+        shard=Shard(),
+        keep_checkpoints=False,
+    )
     arguments = argparse.Namespace(study=str(study), work_dir=str(work_dir), **{**defaults, **flags})
     return study_command.run(arguments, lines.append), '\n'.join(lines)
 
@@ -52,8 +68,7 @@ def test_methods_choose_are_tested_and_a_second_call_runs_nothing(tmp_path):
     status, text = run(study, tmp_path / 'out')
     assert status == 0 and text.count('4 runs in') == 2 and '| both are better' in text
     content = json.loads((tmp_path / 'out' / 'study.json').read_text())
-    assert [(cell['recipe'], cell['seed']) for cell in content['cells']] == [
-        ('ce', 1), ('ce', 2), ('full', 1), ('full', 2)]
+    assert [(cell['recipe'], cell['seed']) for cell in content['cells']] == [('ce', 1), ('ce', 2), ('full', 1), ('full', 2)]
     selection = json.loads((tmp_path / 'out' / 'selection.json').read_text())['cells']
     assert {cell['seed'] for cell in selection} == {11}
     # 899 digits to test on, 355 to validate on: what was chosen by is not what is reported.
@@ -71,8 +86,9 @@ def test_shares_of_a_study_report_once_all_have_selected(tmp_path, monkeypatch):
     study, folder = write_study(tmp_path), tmp_path / 'out'
     first, second = Shard(1, 2), Shard(2, 2)
     status, told = run(study, folder, shard=first)
-    assert status == 0 and told.endswith('2 of 4 cells have no result yet: the share that comes last goes on, or a call without '
-                                         '--shard')
+    assert status == 0 and told.endswith(
+        '2 of 4 cells have no result yet: the share that comes last goes on, or a call without --shard'
+    )
     assert len(put_results.ran) == 2 and not (folder / 'report').exists()
     assert run(study, folder, shard=second)[0] == 0  # selects the rest, and has begun to report
     assert len(put_results.ran) == 6 and not (folder / 'study.json').exists()
@@ -103,9 +119,16 @@ def test_a_run_that_fails_is_told_and_what_is_done_is_kept(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('changes, message', [
-    (dict(selection={**STUDY['selection'], 'metric': 'acuracy/fused'}), "study.yaml asks for 'acuracy/fused', which tiny_dig"),
-    (dict(columns=[*STUDY['columns'], dict(metric='gram/globl', title='g')]), "asks for 'gram/globl', which .*ce, 1 shot")])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (
+            dict(selection={**STUDY['selection'], 'metric': 'acuracy/fused'}),
+            "study.yaml asks for 'acuracy/fused', which tiny_dig",
+        ),
+        (dict(columns=[*STUDY['columns'], dict(metric='gram/globl', title='g')]), "asks for 'gram/globl', which .*ce, 1 shot"),
+    ],
+)
 def test_a_figure_that_nothing_measures_is_found_by_the_first_run(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         run(write_study(tmp_path, **changes), tmp_path / 'out')
@@ -142,10 +165,13 @@ def test_choosing_by_test_pictures_is_refused_before_any_run(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('flags, message', [
-    ([str(ROOT / 'no.yaml')], 'study .*no.yaml does not exist'),
-    ([str(ROOT / 'configs' / 'studies' / 'letters.yaml'), '--jobs', '0'], 'jobs is 0, expected 1 or more'),
-])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        ([str(ROOT / 'no.yaml')], 'study .*no.yaml does not exist'),
+        ([str(ROOT / 'configs' / 'studies' / 'letters.yaml'), '--jobs', '0'], 'jobs is 0, expected 1 or more'),
+    ],
+)
 def test_the_tool_ends_in_one_message(tmp_path, monkeypatch, capfd, flags, message):
     monkeypatch.setattr(sys, 'argv', ['compare_methods.py', *flags, '--work-dir', str(tmp_path / 'out')])
     with pytest.raises(SystemExit) as exit_:

@@ -1,4 +1,5 @@
 """What a step launches on a GPU, counted without one; and that it does not become more unnoticed."""
+
 import sys
 
 import pytest
@@ -17,6 +18,7 @@ def cost():
         for name in MODULES:
             sys.modules.pop(name, None)
         import cost
+
         yield cost
     for name in MODULES:
         sys.modules.pop(name, None)
@@ -37,24 +39,38 @@ def test_products_and_sums_are_counted_by_hand(cost):
 
 def test_views_and_fresh_memory_are_no_kernels_and_an_expanded_tensor_lies_in_memory_once(cost):
     row, matrix = torch.ones(16), torch.ones(8, 16)
-    assert counted(cost, lambda: (matrix.t(), matrix.view(-1)[4:], torch.empty(7), torch.empty_like(row),
-                                  matrix.detach().unflatten(1, (4, 4)).transpose(1, 2))) == []
-    (name, _, size, group), = counted(cost, lambda: row.expand(8, 16).clone())
+    assert (
+        counted(
+            cost,
+            lambda: (
+                matrix.t(),
+                matrix.view(-1)[4:],
+                torch.empty(7),
+                torch.empty_like(row),
+                matrix.detach().unflatten(1, (4, 4)).transpose(1, 2),
+            ),
+        )
+        == []
+    )
+    ((name, _, size, group),) = counted(cost, lambda: row.expand(8, 16).clone())
     assert (name, size, group) == ('clone', 4 * (16 + 8 * 16), 'casts and copies')
 
 
 def test_what_is_changed_in_place_is_read_and_written_also_in_lists(cost):
     first, second = torch.ones(10), torch.ones(20)
-    (name, _, size, _), = counted(cost, lambda: first.mul_(2))
+    ((name, _, size, _),) = counted(cost, lambda: first.mul_(2))
     assert (name, size) == ('mul_', 4 * (10 + 10))
-    (name, _, size, group), = counted(cost, lambda: torch._foreach_add_([first, second], 1.0))
+    ((name, _, size, group),) = counted(cost, lambda: torch._foreach_add_([first, second], 1.0))
     assert (name, size, group) == ('_foreach_add_', 4 * (2 * 10 + 2 * 20), 'optimizer')
 
 
 def test_the_backward_pass_is_counted_too(cost):
     left, right = torch.ones(8, 16, requires_grad=True), torch.ones(16, 4, requires_grad=True)
-    products = [kernel for kernel in cost.kernels_of(lambda: torch.autograd.grad((left @ right).sum(), [left, right]))
-                if kernel.group == 'matrix products']
+    products = [
+        kernel
+        for kernel in cost.kernels_of(lambda: torch.autograd.grad((left @ right).sum(), [left, right]))
+        if kernel.group == 'matrix products'
+    ]
     assert [kernel.flops for kernel in products] == 3 * [2 * 8 * 4 * 16]
 
 

@@ -35,17 +35,28 @@ def cache_home(tmp_path, monkeypatch):
 def small_counts(monkeypatch):
     """A table that states the sizes of the small trees."""
     for name in ('OxfordPets', 'StanfordCars', 'FGVCAircraft'):
-        monkeypatch.setattr(f'mmpretrain_mps.datasets.CLIP{name}.SPEC', catalog.CATALOG[name]._replace(
-            num_classes=4, counts=dict(train=24, val=20, test=12)))
+        monkeypatch.setattr(
+            f'mmpretrain_mps.datasets.CLIP{name}.SPEC',
+            catalog.CATALOG[name]._replace(num_classes=4, counts=dict(train=24, val=20, test=12)),
+        )
 
 
 class TestMakeIndex:
-
     def test_rows_of_a_split_file_are_written_in_order(self, tmp_path):
         folder = make_tree(tmp_path, 'OxfordPets')
         out = tmp_path / 'made' / 'index.json'
-        command = [sys.executable, ROOT / 'tools' / 'datasets' / 'make_index.py', '--split',
-                   os.path.join(folder, 'split_zhou_OxfordPets.json'), '--shots', '2', '--seed', '3', '--out', out]
+        command = [
+            sys.executable,
+            ROOT / 'tools' / 'datasets' / 'make_index.py',
+            '--split',
+            os.path.join(folder, 'split_zhou_OxfordPets.json'),
+            '--shots',
+            '2',
+            '--seed',
+            '3',
+            '--out',
+            out,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
         assert done.returncode == 0, done.stderr
         content = json.loads(out.read_text(encoding='utf-8'))
@@ -68,13 +79,16 @@ class TestMakeIndex:
         assert make_index.main(arguments) == 0
         assert [label for _, label in index_file.read(out).rows] == list(range(7))
 
-    @pytest.mark.parametrize('arguments, message', [
-        (['--split', 'nowhere.json'], 'make_index: error: nowhere.json does not exist'),
-        (['--dataset', 'Birds', '--root', '.'], "make_index: error: no benchmark data set is named 'Birds'; there are"),
-        (['--dataset', 'DTD', '--root', '.'], 'split_zhou_DescribableTextures.json does not exist'),
-        (['--dataset', 'ImageNet', '--root', '.', '--subset', 'val'], "ImageNet has no subset 'val'"),
-        (['--split', 'nowhere.json', '--shots', '0'], 'error: '),
-    ])
+    @pytest.mark.parametrize(
+        'arguments, message',
+        [
+            (['--split', 'nowhere.json'], 'make_index: error: nowhere.json does not exist'),
+            (['--dataset', 'Birds', '--root', '.'], "make_index: error: no benchmark data set is named 'Birds'; there are"),
+            (['--dataset', 'DTD', '--root', '.'], 'split_zhou_DescribableTextures.json does not exist'),
+            (['--dataset', 'ImageNet', '--root', '.', '--subset', 'val'], "ImageNet has no subset 'val'"),
+            (['--split', 'nowhere.json', '--shots', '0'], 'error: '),
+        ],
+    )
     def test_errors_are_one_line_and_nothing_is_written(self, tmp_path, capsys, arguments, message):
         out = tmp_path / 'index.json'
         assert make_index.main(['--shots', '1', '--seed', '1', '--out', str(out), *arguments]) == 2
@@ -96,7 +110,6 @@ class TestMakeIndex:
 
 
 class TestPrepare:
-
     def check(self, capsys, *arguments):
         status = prepare.main([str(item) for item in arguments])
         return status, capsys.readouterr().out
@@ -133,13 +146,16 @@ class TestPrepare:
         assert 'holds split_mine.json, but not split_zhou_OxfordPets.json: other split files give other results' in out
         assert sorted(str(path) for path in tmp_path.rglob('*')) == before
 
-    @pytest.mark.parametrize('found, advice', [
-        ('cars_train/cars_train/00001.jpg', 'move the pictures of `cars_train/cars_train` to `cars_train`'),
-        ('car_ims/000001.jpg', 'renaming does not help'),
-        ('car_data/train/Audi/00001.jpg', 'this mirror sorts the pictures by class'),
-        ('cars_train/000001.jpg', 'six-digit names are those of the combined archive'),
-        ('cars_annos.mat', 'annotations of the combined archive'),
-    ])
+    @pytest.mark.parametrize(
+        'found, advice',
+        [
+            ('cars_train/cars_train/00001.jpg', 'move the pictures of `cars_train/cars_train` to `cars_train`'),
+            ('car_ims/000001.jpg', 'renaming does not help'),
+            ('car_data/train/Audi/00001.jpg', 'this mirror sorts the pictures by class'),
+            ('cars_train/000001.jpg', 'six-digit names are those of the combined archive'),
+            ('cars_annos.mat', 'annotations of the combined archive'),
+        ],
+    )
     def test_known_mirrors_of_the_cars_are_recognised(self, tmp_path, capsys, small_counts, found, advice):
         folder = make_tree(tmp_path, 'StanfordCars')
         os.rename(os.path.join(folder, 'cars_train'), os.path.join(folder, 'elsewhere'))

@@ -2,6 +2,7 @@
 
 The grid itself runs in a process of its own only where it is killed, since each start imports everything anew.
 """
+
 import argparse
 import json
 import os
@@ -24,26 +25,28 @@ TOOL = str(ROOT / 'tools' / 'fewshot_benchmark.py')
 def run(config, work_dir, **flags):
     """Run a grid from this process as the tool does; return its exit status and what it told."""
     lines = []
-    defaults = dict(configs=[str(config)],
-                    datasets=[],
-                    methods=[],
-                    grid=None,
-                    shots=[1],
-                    seeds=[1],
-                    recipes=None,
-                    jobs=1,
-                    devices=['cpu'],
-                    executor='local',
-                    slurm=None,
-                    shard=Shard(),
-                    select='last',
-                    targets=False,
-                    resume=True,
-                    keep_checkpoints=False,
-                    cfg_options=None,
-                    runs_dir=None,
-                    dry_run=False,
-                    step_seconds=None)
+    defaults = dict(
+        configs=[str(config)],
+        datasets=[],
+        methods=[],
+        grid=None,
+        shots=[1],
+        seeds=[1],
+        recipes=None,
+        jobs=1,
+        devices=['cpu'],
+        executor='local',
+        slurm=None,
+        shard=Shard(),
+        select='last',
+        targets=False,
+        resume=True,
+        keep_checkpoints=False,
+        cfg_options=None,
+        runs_dir=None,
+        dry_run=False,
+        step_seconds=None,
+    )
     arguments = argparse.Namespace(work_dir=str(work_dir), **{**defaults, **flags})
     return command.run(arguments, CONFIG_FOLDER, lines.append), '\n'.join(lines)
 
@@ -78,10 +81,24 @@ def alive_processes_of(session):
 @pytest.mark.skipif(not os.path.isdir('/proc'), reason='looks at /proc')
 def test_a_killed_grid_leaves_no_process_goes_on_and_gives_what_an_undisturbed_one_gives(tmp_path):
     config, work_dir = write_config(tmp_path, epochs=60), tmp_path / 'killed'
-    grid = [sys.executable, TOOL, str(config), '--shots', '1', '--seeds', '1', '--jobs', '1', '--devices', 'cpu',
-            '--work-dir', str(work_dir)]
-    process = subprocess.Popen(grid, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
-                               start_new_session=True)
+    grid = [
+        sys.executable,
+        TOOL,
+        str(config),
+        '--shots',
+        '1',
+        '--seeds',
+        '1',
+        '--jobs',
+        '1',
+        '--devices',
+        'cpu',
+        '--work-dir',
+        str(work_dir),
+    ]
+    process = subprocess.Popen(
+        grid, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(), start_new_session=True
+    )
     wait_for(lambda: list(work_dir.glob('*/*/last_checkpoint')), 'no checkpoint', process)
     process.kill()
     process.communicate()
@@ -92,10 +109,10 @@ def test_a_killed_grid_leaves_no_process_goes_on_and_gives_what_an_undisturbed_o
 
     status, _ = run(config, work_dir)
     assert status == 0
-    result, = results_of(work_dir).values()
+    (result,) = results_of(work_dir).values()
     assert result['resumed'] and not list(work_dir.glob('*/*/*.pth'))
     assert run(config, tmp_path / 'undisturbed')[0] == 0
-    undisturbed, = results_of(tmp_path / 'undisturbed').values()
+    (undisturbed,) = results_of(tmp_path / 'undisturbed').values()
     assert not undisturbed['resumed'] and undisturbed['metrics'] == result['metrics']
 
     before = next(work_dir.glob('*/*/result.json')).stat().st_mtime_ns
@@ -109,8 +126,7 @@ def test_a_grid_writes_tables_and_curves_and_keeps_config_and_log_of_each_run(tm
     status, told = run(config, work_dir, shots=[1, 2], seeds=[3], jobs=2)
     assert status == 0
     assert '2 cells, 0 done before, 2 to run, 2 at a time' in told and '[1/2] tiny_digits' in told and ' left' in told
-    for name in ('results.json', 'results.csv', 'results_summary.csv', 'results.md', 'results.tex', 'curves.png',
-                 'curves.svg'):
+    for name in ('results.json', 'results.csv', 'results_summary.csv', 'results.md', 'results.tex', 'curves.png', 'curves.svg'):
         assert (work_dir / name).stat().st_size > 100
     result = next(result for result in results_of(work_dir).values() if result['shots'] == 2)
     assert (result['dataset'], result['seed'], result['epoch']) == ('Digits', 3, 1)
@@ -123,15 +139,33 @@ def test_a_grid_writes_tables_and_curves_and_keeps_config_and_log_of_each_run(tm
 
 @pytest.mark.slow
 def test_failing_and_dying_cells_are_reported_and_the_others_are_done(tmp_path, monkeypatch):
-    (tmp_path / 'dying.py').write_text('\n'.join([
-        'import os, signal', 'from mmengine.hooks import Hook', 'from mmpretrain.registry import HOOKS',
-        '@HOOKS.register_module()', 'class Die(Hook):', '    def before_train(self, runner):',
-        '        os.kill(os.getpid(), signal.SIGKILL)']))
+    (tmp_path / 'dying.py').write_text(
+        '\n'.join(
+            [
+                'import os, signal',
+                'from mmengine.hooks import Hook',
+                'from mmpretrain.registry import HOOKS',
+                '@HOOKS.register_module()',
+                'class Die(Hook):',
+                '    def before_train(self, runner):',
+                '        os.kill(os.getpid(), signal.SIGKILL)',
+            ]
+        )
+    )
     monkeypatch.syspath_prepend(tmp_path)
     config = write_config(tmp_path, epochs=1, more="custom_imports = dict(imports=['mmpretrain_mps', 'dying'])")
     grid = tmp_path / 'grid.json'
-    grid.write_text(json.dumps(dict(recipes={
-        'faulty': {'model.head.supervise': 'nothing'}, 'dying': {'custom_hooks': [dict(type='Die')]}, 'sound': {}})))
+    grid.write_text(
+        json.dumps(
+            dict(
+                recipes={
+                    'faulty': {'model.head.supervise': 'nothing'},
+                    'dying': {'custom_hooks': [dict(type='Die')]},
+                    'sound': {},
+                }
+            )
+        )
+    )
     status, told = run(config, tmp_path / 'out', grid=str(grid), jobs=3)
     assert status == 1
     assert [result['recipe'] for result in results_of(tmp_path / 'out').values()] == ['sound']
@@ -141,14 +175,16 @@ def test_failing_and_dying_cells_are_reported_and_the_others_are_done(tmp_path, 
     assert '2 of 3 cells are missing.' in told
     content = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert sorted(failure['cell'] for failure in content['failed']) == [
-        'tiny_digits dying, 1 shots, seed 1', 'tiny_digits faulty, 1 shots, seed 1']
+        'tiny_digits dying, 1 shots, seed 1',
+        'tiny_digits faulty, 1 shots, seed 1',
+    ]
 
 
 @pytest.mark.slow
 def test_what_is_damaged_in_the_folder_of_a_cell_is_made_again_or_known_before_it_runs(tmp_path):
     config = write_config(tmp_path, epochs=1)
     assert run(config, tmp_path / 'out', keep_checkpoints=True)[0] == 0
-    file, = (tmp_path / 'out').glob('*/*/result.json')
+    (file,) = (tmp_path / 'out').glob('*/*/result.json')
     sound = file.read_text()
     # A result that says too little, is nested without end, or of which figures are not defined.
     for damage in (json.dumps(dict(format=json.loads(sound)['format'], hash=json.loads(sound)['hash'])), '[' * 10**5):
@@ -167,8 +203,7 @@ def test_what_is_damaged_in_the_folder_of_a_cell_is_made_again_or_known_before_i
     assert status == 1 and 'Traceback' not in told
     assert 'result.json is a folder, where the result is to be written' in told
     (tmp_path / 'file').write_text('')
-    with pytest.raises(ValueError,
-                       match='the work folder .*file cannot be written to: File exists; name another --work-dir'):
+    with pytest.raises(ValueError, match='the work folder .*file cannot be written to: File exists; name another --work-dir'):
         run(config, tmp_path / 'file')
 
 
@@ -177,9 +212,9 @@ def test_validation_chooses_the_checkpoint_when_asked(tmp_path):
     config = write_config(tmp_path, epochs=3)
     status, told = run(config, tmp_path / 'out', shots=[2], select='val', keep_checkpoints=True)
     assert status == 0 and 'best epoch on the validation split' in told
-    result, = results_of(tmp_path / 'out').values()
-    best, = (tmp_path / 'out').glob('*/*/best_*.pth')
-    assert best.stem.endswith(f"epoch_{result['epoch']}") and result['select'] == 'val'
+    (result,) = results_of(tmp_path / 'out').values()
+    (best,) = (tmp_path / 'out').glob('*/*/best_*.pth')
+    assert best.stem.endswith(f'epoch_{result["epoch"]}') and result['select'] == 'val'
 
 
 def test_the_tool_refuses_selection_on_test_in_one_line(tmp_path):
@@ -204,8 +239,7 @@ def test_ctrl_c_stops_the_cells_writes_the_tables_and_two_grids_do_not_share_a_f
 
     def interrupt():
         deadline = time.time() + 120
-        while not any('Epoch(train)' in log.read_text()
-                      for log in work_dir.glob('*/*/log.txt')) and time.time() < deadline:
+        while not any('Epoch(train)' in log.read_text() for log in work_dir.glob('*/*/log.txt')) and time.time() < deadline:
             if not thread_may_interrupt.is_set():
                 return
             time.sleep(0.05)
@@ -243,9 +277,14 @@ def test_shares_run_all_cells_once_and_the_one_that_comes_last_writes_the_tables
     assert (tmp_path / 'out' / 'results.md').read_bytes() == tables and not list((tmp_path / 'out').rglob('*.lease'))
 
 
-@pytest.mark.parametrize('flags, message', [
-    (dict(devices=['7']), "device '7' is not there: expected 'cpu'"), (dict(jobs=0), 'jobs is 0, expected 1 or more'),
-    (dict(recipes=['official']), "recipes 'official' are looked up for named data sets")])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (dict(devices=['7']), "device '7' is not there: expected 'cpu'"),
+        (dict(jobs=0), 'jobs is 0, expected 1 or more'),
+        (dict(recipes=['official']), "recipes 'official' are looked up for named data sets"),
+    ],
+)
 def test_flags_that_do_not_fit_are_refused_before_anything_runs(tmp_path, flags, message):
     with pytest.raises(ValueError, match=message):
         run(write_config(tmp_path), tmp_path / 'out', **flags)
@@ -263,8 +302,18 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(tmp_path):
 
 
 def test_the_dry_run_of_the_tool_ends_with_one_message_and_its_status(tmp_path):
-    command_line = [sys.executable, TOOL, '--datasets', 'DTD', '--dry-run', '--cfg-options', f'data_root={tmp_path}',
-                    f'pretrained={tmp_path / "no.pt"}', '--work-dir', tmp_path / 'out']
+    command_line = [
+        sys.executable,
+        TOOL,
+        '--datasets',
+        'DTD',
+        '--dry-run',
+        '--cfg-options',
+        f'data_root={tmp_path}',
+        f'pretrained={tmp_path / "no.pt"}',
+        '--work-dir',
+        tmp_path / 'out',
+    ]
     process = subprocess.run(command_line, capture_output=True, text=True, env=environment(), timeout=120)
     assert process.returncode == 1 and not (tmp_path / 'out').exists()
     assert process.stdout.splitlines()[-1] == 'dry run: NOT ready, 2 missing, see above'
@@ -274,8 +323,10 @@ def test_the_dry_run_of_the_tool_ends_with_one_message_and_its_status(tmp_path):
 def test_grids_share_runs_and_have_the_published_figures_in_their_tables(tmp_path):
     config, runs = write_config(tmp_path, epochs=1), tmp_path / 'runs'
     with open(config, 'a') as file:
-        file.write("test_cfg = dict(type='DomainGeneralizationLoop', "
-                   "targets=dict(blur=dict(type='CorruptedDigits', corruption='blur')))\n")
+        file.write(
+            "test_cfg = dict(type='DomainGeneralizationLoop', "
+            "targets=dict(blur=dict(type='CorruptedDigits', corruption='blur')))\n"
+        )
     (tmp_path / 'base.json').write_text(json.dumps(dict(definitions=dict(full={}))))
     published = dict(source='a table', recipes=dict(full=dict(Digits={1: 50.0}, blur={1: 40.0})))
     grid = tmp_path / 'grid.py'
@@ -283,10 +334,10 @@ def test_grids_share_runs_and_have_the_published_figures_in_their_tables(tmp_pat
     assert run(config, tmp_path / 'one', grid=str(grid), runs_dir=str(runs))[0] == 0
     status, told = run(config, tmp_path / 'two', grid=str(grid), runs_dir=str(runs))
     assert status == 0 and '1 cells, 1 done before, 0 to run' in told
-    result, = results_of(runs).values()
+    (result,) = results_of(runs).values()
     for folder in ('one', 'two'):
         text = (tmp_path / folder / 'results.md').read_text()
-        assert f"50.00 ({result['metrics']['accuracy/fused'] - 50:+.2f})" in text and 'quote a table' in text
+        assert f'50.00 ({result["metrics"]["accuracy/fused"] - 50:+.2f})' in text and 'quote a table' in text
         assert 'blur' not in text  # a target that was not tested
         assert results_of(tmp_path / folder) == {}
 
@@ -297,8 +348,13 @@ def test_methods_are_rows_of_one_table_on_the_same_pictures(tmp_path):
     status, told = run(config, tmp_path / 'out', methods=['clip_adapter', 'linear_probe', 'zero_shot'], shots=[1, 2])
     assert status == 0 and '5 cells, 0 done before, 5 to run' in told
     results = {(result['method'], result['shots']): result for result in results_of(tmp_path / 'out').values()}
-    assert sorted(results) == [('clip_adapter', 1), ('clip_adapter', 2), ('linear_probe', 1), ('linear_probe', 2),
-                               ('zero_shot', 0)]
+    assert sorted(results) == [
+        ('clip_adapter', 1),
+        ('clip_adapter', 2),
+        ('linear_probe', 1),
+        ('linear_probe', 2),
+        ('zero_shot', 0),
+    ]
     for shots in (1, 2):
         picks = {results[name, shots]['picks_id'] for name in ('clip_adapter', 'linear_probe')}
         assert len(picks) == 1 and None not in picks

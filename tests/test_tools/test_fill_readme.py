@@ -1,4 +1,5 @@
 """The README's figures are those of the result files."""
+
 import json
 import re
 import runpy
@@ -41,8 +42,9 @@ def test_spread_is_mean_and_sample_standard_deviation(tool):
     assert tool['spread']([0.5, 0.5], '+') == '+0.50'
 
 
-@pytest.mark.parametrize('file', ['mini_digits/results.json', 'mini_view_bank/results.json', 'mini_parts/results.json',
-                                  'digits_study/study.json'])
+@pytest.mark.parametrize(
+    'file', ['mini_digits/results.json', 'mini_view_bank/results.json', 'mini_parts/results.json', 'digits_study/study.json']
+)
 def test_figures_on_the_digits_are_of_the_split_that_there_is_today(file):
     cells = json.loads((ROOT / 'results' / file).read_text(encoding='utf-8'))['cells']
     today = Digits(subset='test', pipeline=[]).metainfo['split_id']
@@ -55,28 +57,41 @@ def test_figures_of_the_studies_are_of_the_settings_that_the_configs_hold_today(
     kept = read_study_results(ROOT / 'results' / f'{name}_study')
     chosen = {method: Choice(0, choice['chosen'], []) for method, choice in kept['choices'].items()}
     assert {method.name: method.candidates for method in study.methods} == {
-        method: [candidate['options'] for candidate in choice['candidates']] for method, choice in kept['choices'].items()}
+        method: [candidate['options'] for candidate in choice['candidates']] for method, choice in kept['choices'].items()
+    }
     assert {cell.key for cell in report_cells(study, chosen)} == {cell['hash'] for cell in kept['cells']}
 
 
 def test_figures_of_single_changes_are_of_the_grid_that_there_is_today():
     grid = read_grid_file(ROOT / 'configs' / 'grids' / 'mini_parts.yaml')
     cells = json.loads((ROOT / 'results' / 'mini_parts' / 'results.json').read_text(encoding='utf-8'))['cells']
-    today = make_cells([ROOT / grid['configs'][0]], grid['shots'], sorted({cell['seed'] for cell in cells}), grid['recipes'],
-                       grid['cfg_options'], with_targets=True)
+    today = make_cells(
+        [ROOT / grid['configs'][0]],
+        grid['shots'],
+        sorted({cell['seed'] for cell in cells}),
+        grid['recipes'],
+        grid['cfg_options'],
+        with_targets=True,
+    )
     assert {cell.key for cell in today} == {cell['hash'] for cell in cells}
 
 
 def test_figures_of_the_gpu_are_ratios_and_shares_of_what_was_measured(tool):
-    rows = {cells[0]: cells[1:] for cells in (
-        [cell.strip() for cell in line.strip('|').split('|')] for line in tool['GPU_BLOCKS']['gpu_steps']().splitlines())}
+    rows = {
+        cells[0]: cells[1:]
+        for cells in (
+            [cell.strip() for cell in line.strip('|').split('|')] for line in tool['GPU_BLOCKS']['gpu_steps']().splitlines()
+        )
+    }
     content = json.loads((ROOT / 'results' / 'gpu' / 'speed.json').read_text(encoding='utf-8'))
-    theirs, ours = (next(row for row in content['rows'] if (row['label'], row['task'], row['batch']) == key)
-                    for key in (('TF32 reference', 'predict', 256), ('TF32 ours', 'predict', 256)))
-    assert rows['prediction, 256, TF32'][2] == f"{theirs['ms'] / ours['ms']:.2f}"
+    theirs, ours = (
+        next(row for row in content['rows'] if (row['label'], row['task'], row['batch']) == key)
+        for key in (('TF32 reference', 'predict', 256), ('TF32 ours', 'predict', 256))
+    )
+    assert rows['prediction, 256, TF32'][2] == f'{theirs["ms"] / ours["ms"]:.2f}'
     # 50.64 GFLOP for each of 256 pictures.
     speed = 50.64e9 * 256 / (ours['ms'] / 1e3) / 1e12
-    assert rows['prediction, 256, TF32'][5] == f"{speed / content['peaks']['tf32']:.0%}"
+    assert rows['prediction, 256, TF32'][5] == f'{speed / content["peaks"]["tf32"]:.0%}'
 
 
 def test_results_of_the_gpu_name_machine_and_versions_and_no_place_on_it():

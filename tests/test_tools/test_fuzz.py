@@ -1,4 +1,5 @@
 """The tool that reads changed files: what it counts, and that it would notice what it looks for."""
+
 import importlib.util
 import random
 import time
@@ -9,9 +10,23 @@ from tiny_run import ROOT
 spec = importlib.util.spec_from_file_location('fuzz', ROOT / 'tools' / 'fuzz.py')
 fuzz = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fuzz)
-NAMES = ('split', 'table', 'classes', 'index', 'checkpoint', 'cache', 'grid yaml', 'grid json', 'config yaml',
-         'config json',
-         'results', 'study', 'result of a cell', 'scalars', 'config of a run')
+NAMES = (
+    'split',
+    'table',
+    'classes',
+    'index',
+    'checkpoint',
+    'cache',
+    'grid yaml',
+    'grid json',
+    'config yaml',
+    'config json',
+    'results',
+    'study',
+    'result of a cell',
+    'scalars',
+    'config of a run',
+)
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,5 @@
 """The ImageNet config with the real ViT-B/16 shape, on a tree in ImageNet's layout with very few pictures."""
+
 import json
 
 import numpy as np
@@ -18,7 +19,7 @@ def write_tree(root):
     rng = np.random.default_rng(0)
     folder = root / 'imagenet'
     for wnid in CLASSES:
-        for part, names in (('train', ('a', 'b')), ('val', ('c', ))):
+        for part, names in (('train', ('a', 'b')), ('val', ('c',))):
             (folder / 'images' / part / wnid).mkdir(parents=True)
             for name in names:
                 pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
@@ -41,9 +42,17 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def options(folder, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(folder / 'cache'))
-    return ['--cfg-options', f'data_root={folder}', f"pretrained={folder / 'vit_b_16.pt'}", 'num_shots=1',
-            'architecture=ViT-B-16-quickgelu', 'train_dataloader.num_workers=0', 'test_dataloader.num_workers=0',
-            'train_dataloader.batch_size=2', 'train_cfg.max_epochs=1']
+    return [
+        '--cfg-options',
+        f'data_root={folder}',
+        f'pretrained={folder / "vit_b_16.pt"}',
+        'num_shots=1',
+        'architecture=ViT-B-16-quickgelu',
+        'train_dataloader.num_workers=0',
+        'test_dataloader.num_workers=0',
+        'train_dataloader.batch_size=2',
+        'train_cfg.max_epochs=1',
+    ]
 
 
 def test_trains_and_tests_end_to_end(folder, options):
@@ -58,8 +67,12 @@ def test_trains_and_tests_end_to_end(folder, options):
     entries = [json.loads(line) for line in log]
     losses = [entry['loss'] for entry in entries if 'loss' in entry]
     assert not losses or all(np.isfinite(losses))
-    assert call(TEST, CONFIG, file, '--work-dir', folder / 'run', '--out', folder / 'metrics.json', '--out-item', 'metrics',
-                *options) == 0
+    assert (
+        call(
+            TEST, CONFIG, file, '--work-dir', folder / 'run', '--out', folder / 'metrics.json', '--out-item', 'metrics', *options
+        )
+        == 0
+    )
     metrics = json.loads((folder / 'metrics.json').read_text())
     assert {'accuracy/fused', 'accuracy/tuned', 'accuracy/zero_shot'} <= set(metrics)
     assert all(metrics[f'accuracy/{name}'] in (0, 25, 50, 75, 100) for name in ('fused', 'tuned', 'zero_shot'))
@@ -68,7 +81,7 @@ def test_trains_and_tests_end_to_end(folder, options):
 def test_without_data_and_weights_one_message_names_both(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     monkeypatch.setattr('mmpretrain_mps.models.utils.clip_loader.reachable', lambda host: False)
-    assert call(TRAIN, CONFIG, '--work-dir', tmp_path / 'run', '--cfg-options', f"data_root={tmp_path / 'nowhere'}") == 2
+    assert call(TRAIN, CONFIG, '--work-dir', tmp_path / 'run', '--cfg-options', f'data_root={tmp_path / "nowhere"}') == 2
     error = capsys.readouterr().err
     assert "weights 'openai' of ViT-B-16 are missing" in error and 'pretrained=/path/to' in error
     assert str(tmp_path / 'nowhere') in error and 'classnames.txt does not exist' in error

@@ -1,4 +1,5 @@
 """--method and --zero-shot as a user gives them to the tools; config files of base files with mmpretrain's own tools."""
+
 import json
 from pathlib import Path
 from unittest import mock
@@ -57,8 +58,10 @@ def test_a_method_without_its_search_is_saved_and_says_that_there_was_none(train
 def test_amu_tuning_of_the_embedded_clip_needs_no_download_and_gains_on_it(tmp_path):
     options = ('--cfg-options', 'train_cfg.max_epochs=4', 'num_shots=8', 'val_dataloader.dataset.indices=150')
     with mock.patch('mmpretrain_mps.models.utils.clip_loader.reachable', lambda host: False):
-        assert call(TRAIN, CONFIG_FOLDER / 'mps_mini_16shot_digits.py', '--method', 'amu_tuning', '--work-dir', tmp_path,
-                    *options) == 0
+        assert (
+            call(TRAIN, CONFIG_FOLDER / 'mps_mini_16shot_digits.py', '--method', 'amu_tuning', '--work-dir', tmp_path, *options)
+            == 0
+        )
     lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
     found = next(line for line in map(json.loads, lines) if 'accuracy/fused' in line)
     assert found['accuracy/fused'] > found['accuracy/zero_shot'] and found['accuracy/tuned'] > 50
@@ -79,15 +82,19 @@ def test_zero_shot_clip_is_tested_without_a_checkpoint(trained, capsys):
     assert len(rows) == 3 and len(set(rows.values())) == 1
 
 
-@pytest.mark.parametrize('flags, message', [
-    ((TEST, '{config}'), 'expected CONFIG CHECKPOINT, or CONFIG --zero-shot'),
-    ((TEST, '{config}', 'some.pth', '--zero-shot'), '--zero-shot tests CLIP as it is: leave out the checkpoint'),
-    ((TEST, '{config}', '--zero-shot', '--method', 'coop'), '--zero-shot tests CLIP as it is: leave out the checkpoint, --m'),
-    ((TRAIN, '{config}', '--method', 'zero_shot'), 'zero-shot CLIP trains nothing'),
-    ((TRAIN, '{config}', '--method', 'tip_adapter', '--cfg-options', 'train_cfg.max_epochs=4'), "takes no 'max_epochs'"),
-    ((TRAIN, '{config}', '--method', 'coup'), "there is no method 'coup'"),
-    ((TRAIN, '{config}', '--method', 'coop', '--cfg-options', 'model.gram_loss.loss_weight=1'), "'gram_loss'"),
-    ((TRAIN, '{config}', '--method', 'coop', '--recipe', 'paper'), "argument --recipe: invalid choice: 'paper'")])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        ((TEST, '{config}'), 'expected CONFIG CHECKPOINT, or CONFIG --zero-shot'),
+        ((TEST, '{config}', 'some.pth', '--zero-shot'), '--zero-shot tests CLIP as it is: leave out the checkpoint'),
+        ((TEST, '{config}', '--zero-shot', '--method', 'coop'), '--zero-shot tests CLIP as it is: leave out the checkpoint, --m'),
+        ((TRAIN, '{config}', '--method', 'zero_shot'), 'zero-shot CLIP trains nothing'),
+        ((TRAIN, '{config}', '--method', 'tip_adapter', '--cfg-options', 'train_cfg.max_epochs=4'), "takes no 'max_epochs'"),
+        ((TRAIN, '{config}', '--method', 'coup'), "there is no method 'coup'"),
+        ((TRAIN, '{config}', '--method', 'coop', '--cfg-options', 'model.gram_loss.loss_weight=1'), "'gram_loss'"),
+        ((TRAIN, '{config}', '--method', 'coop', '--recipe', 'paper'), "argument --recipe: invalid choice: 'paper'"),
+    ],
+)
 def test_what_does_not_fit_ends_in_one_message_and_status_2(trained, tmp_path, capsys, flags, message):
     flags = [str(part).format(config=trained[0]) for part in flags]
     assert call(*flags, '--work-dir', tmp_path) == 2
@@ -102,7 +109,7 @@ def test_mmpretrains_own_tools_train_and_test_a_config_of_base_files(tmp_path, c
     prepared = f"dict(type='CLIP{{}}Transform', architecture={architecture!r}, pretrained=None)"
     views = f"dict(type='DualView', num_views=2, transforms=[{prepared.format('Train')}])"
     config = tmp_path / 'whole.py'
-    config.write_text(f'''
+    config.write_text(f"""
 _base_ = {[*map(str, bases), str(CONFIG_FOLDER / 'default_runtime.py')]}
 model = dict(architecture={architecture!r}, pretrained=None)
 train_dataloader = dict(batch_size=10, dataset=dict(
@@ -110,7 +117,7 @@ train_dataloader = dict(batch_size=10, dataset=dict(
 val_dataloader = dict(dataset=dict(pipeline={pipeline.format(prepared.format('Test'))}))
 test_dataloader = dict(dataset=dict(pipeline={pipeline.format(prepared.format('Test'))}))
 train_cfg = dict(max_epochs=1, val_interval=1)
-''')
+""")
     assert call(STOCK / 'train.py', config, '--work-dir', tmp_path / 'stock') == 0
     checkpoint = tmp_path / 'stock' / 'epoch_1.pth'
     assert described(checkpoint)['method'] == 'clip_adapter'

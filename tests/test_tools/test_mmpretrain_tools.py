@@ -1,4 +1,5 @@
 """mmpretrain's own tools on the configs of this project, as its users know them."""
+
 import runpy
 import sys
 from pathlib import Path
@@ -21,10 +22,12 @@ def config(tmp_path_factory):
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     """Run a tool of mmpretrain in this process, in an empty folder."""
+
     def run_tool(name, *flags):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, 'argv', [name, *map(str, flags)])
         runpy.run_path(str(TOOLS / name), run_name='__main__')
+
     return run_tool
 
 
@@ -38,11 +41,22 @@ def test_operations_are_counted_whatever_library_multiplies(run, config, capsys,
 @pytest.mark.parametrize('flags', [(), ('--vis-stage', 'backbone')])
 def test_features_are_written_for_t_sne(run, config, tmp_path, flags):
     try:
-        run('visualization/vis_tsne.py', config, '--work-dir', tmp_path, '--device', 'cpu', '--max-num-class', '3',
-            '--max-num-samples', '2', *flags)
+        run(
+            'visualization/vis_tsne.py',
+            config,
+            '--work-dir',
+            tmp_path,
+            '--device',
+            'cpu',
+            '--max-num-class',
+            '3',
+            '--max-num-samples',
+            '2',
+            *flags,
+        )
     except TypeError as error:  # its call of scikit-learn's t-SNE is of releases before 1.7
         assert 'n_iter' in str(error)
-    features, = tmp_path.rglob('feat_5.npy')
+    (features,) = tmp_path.rglob('feat_5.npy')
     found = np.load(features)
     assert found.shape == (6, 8)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)

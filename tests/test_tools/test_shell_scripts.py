@@ -1,4 +1,5 @@
 """The shell scripts: several processes on one machine, and what Slurm would be asked for."""
+
 import os
 import re
 import shutil
@@ -43,8 +44,9 @@ def test_a_checkpoint_that_is_missing_is_an_error_of_every_process(folder):
 
 def test_a_process_that_alone_fails_within_the_training_ends_the_others_and_shows_its_error(folder):
     work_dir, failing = folder / 'fails', 1
-    process = bash('dist_train.sh', folder / 'tiny.py', 2, '--work-dir', work_dir, '--cfg-options',
-                   f'model.fail_at={failing},1,1')
+    process = bash(
+        'dist_train.sh', folder / 'tiny.py', 2, '--work-dir', work_dir, '--cfg-options', f'model.fail_at={failing},1,1'
+    )
     assert process.returncode != 0
     assert process.stderr.count(f'RuntimeError: process {failing} fails on purpose') >= 1
     assert f'process {1 - failing} fails on purpose' not in process.stderr
@@ -62,9 +64,15 @@ def is_running(pid):
     return True
 
 
-@pytest.mark.parametrize('script, arguments', [
-    ('dist_train.sh', ['config.py']), ('dist_test.sh', ['config.py', 'x.pth']),
-    ('slurm_train.sh', ['part', 'job', 'c.py']), ('slurm_test.sh', ['part', 'job', 'c.py'])])
+@pytest.mark.parametrize(
+    'script, arguments',
+    [
+        ('dist_train.sh', ['config.py']),
+        ('dist_test.sh', ['config.py', 'x.pth']),
+        ('slurm_train.sh', ['part', 'job', 'c.py']),
+        ('slurm_test.sh', ['part', 'job', 'c.py']),
+    ],
+)
 def test_too_few_arguments_print_the_usage(script, arguments):
     process = bash(script, *arguments)
     assert process.returncode == 2 and f'{script} ' in process.stderr and 'usage' in process.stderr
@@ -95,21 +103,41 @@ def fake_slurm(tmp_path):
         'while [ "$1" != bash ]; do shift; done\n'
         'SLURM_NNODES=2 SLURM_NODEID=1 SLURM_JOB_ID=7 SLURM_JOB_NODELIST="n[1-2]" exec "$@"',
         scontrol='printf "n1\\nn2\\n"',
-        python3='case "$*" in *torch.distributed.run*) printf "%s\\n" "$@" >"$NOTES/python";; *) echo 4;; esac')
+        python3='case "$*" in *torch.distributed.run*) printf "%s\\n" "$@" >"$NOTES/python";; *) echo 4;; esac',
+    )
     for name, text in scripts.items():
         path = tmp_path / name
         path.write_text(f'#!/bin/sh\n{text}\n')
         path.chmod(path.stat().st_mode | stat.S_IEXEC)
-    return dict(PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}", NOTES=str(tmp_path))
+    return dict(PATH=f'{tmp_path}{os.pathsep}{os.environ["PATH"]}', NOTES=str(tmp_path))
 
 
 def test_slurm_starts_one_torchrun_per_node(fake_slurm, tmp_path):
-    process = bash('slurm_train.sh', 'part', 'job', 'c.py', 'work', '--amp', GPUS='8', GPUS_PER_NODE='4',
-                   SRUN_ARGS='--time=1:00 --exclusive', **fake_slurm)
+    process = bash(
+        'slurm_train.sh',
+        'part',
+        'job',
+        'c.py',
+        'work',
+        '--amp',
+        GPUS='8',
+        GPUS_PER_NODE='4',
+        SRUN_ARGS='--time=1:00 --exclusive',
+        **fake_slurm,
+    )
     assert process.returncode == 0, process.stderr
     asked = (tmp_path / 'srun').read_text().split('\n')
-    assert {'--partition=part', '--job-name=job', '--nodes=2', '--ntasks-per-node=1', '--gres=gpu:4',
-            '--cpus-per-task=20', '--kill-on-bad-exit=1', '--time=1:00', '--exclusive'} <= set(asked)
+    assert {
+        '--partition=part',
+        '--job-name=job',
+        '--nodes=2',
+        '--ntasks-per-node=1',
+        '--gres=gpu:4',
+        '--cpus-per-task=20',
+        '--kill-on-bad-exit=1',
+        '--time=1:00',
+        '--exclusive',
+    } <= set(asked)
     ran = (tmp_path / 'python').read_text().split()
     assert {'--nnodes=2', '--node-rank=1', '--nproc-per-node=4', '--master-addr=n1', '--master-port=20007'} <= set(ran)
     assert ran[-7:] == [f'{TOOLS}/train.py', 'c.py', '--work-dir', 'work', '--amp', '--launcher', 'pytorch']
@@ -124,9 +152,16 @@ def test_slurm_tests_a_checkpoint_and_checks_the_sizes(fake_slurm, tmp_path):
 
 
 @pytest.mark.parametrize('value', ['PATH[$(mkdir mark)]', '$(mkdir mark)', 'two', '-1', '0', '1+1', ' 2'])
-@pytest.mark.parametrize('script, name',
-                         [('dist_train.sh', 'NNODES'), ('dist_train.sh', 'PORT'), ('slurm_train.sh', 'GPUS'),
-                                          ('slurm_test.sh', 'GPUS_PER_NODE'), ('slurm_train.sh', 'CPUS_PER_TASK')])
+@pytest.mark.parametrize(
+    'script, name',
+    [
+        ('dist_train.sh', 'NNODES'),
+        ('dist_train.sh', 'PORT'),
+        ('slurm_train.sh', 'GPUS'),
+        ('slurm_test.sh', 'GPUS_PER_NODE'),
+        ('slurm_train.sh', 'CPUS_PER_TASK'),
+    ],
+)
 def test_a_variable_that_is_to_be_a_number_is_not_run(fake_slurm, tmp_path, monkeypatch, script, name, value):
     monkeypatch.chdir(tmp_path)
     arguments = ('c.py', '1') if script.startswith('dist') else ('part', 'job', 'c.py', 'x.pth')

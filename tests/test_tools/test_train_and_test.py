@@ -1,4 +1,5 @@
 """tools/train.py and tools/test.py, and mmpretrain's own, as a user starts them."""
+
 import json
 import pickle
 from pathlib import Path
@@ -51,8 +52,17 @@ def test_mmpretrains_own_tools_train_resume_and_test(folder):
     assert sorted(path.name for path in (folder / 'stock').glob('*.pth')) == ['epoch_2.pth', 'epoch_3.pth']
     assert call(STOCK / 'train.py', *command, '--resume') == 0
     assert_same_weights(folder / 'whole', folder / 'stock')
-    call(STOCK / 'test.py', folder / 'tiny.py', folder / 'stock' / 'epoch_4.pth', '--work-dir', folder / 'stock',
-         '--out', folder / 'stock.json', '--out-item', 'metrics')
+    call(
+        STOCK / 'test.py',
+        folder / 'tiny.py',
+        folder / 'stock' / 'epoch_4.pth',
+        '--work-dir',
+        folder / 'stock',
+        '--out',
+        folder / 'stock.json',
+        '--out-item',
+        'metrics',
+    )
     assert json.loads((folder / 'stock.json').read_text())['accuracy/fused'] > 50
 
 
@@ -62,8 +72,20 @@ def test_mmpretrains_own_test_refuses_a_foreign_pickle_with_our_message(folder):
 
 
 def test_testing_ends_with_a_table_and_writes_metrics(folder, capsys):
-    assert call(TEST, folder / 'tiny.py', folder / 'whole' / 'epoch_4.pth', '--work-dir', folder / 'test', '--out',
-                folder / 'metrics.json', '--out-item', 'metrics') == 0
+    assert (
+        call(
+            TEST,
+            folder / 'tiny.py',
+            folder / 'whole' / 'epoch_4.pth',
+            '--work-dir',
+            folder / 'test',
+            '--out',
+            folder / 'metrics.json',
+            '--out-item',
+            'metrics',
+        )
+        == 0
+    )
     metrics = json.loads((folder / 'metrics.json').read_text())
     rows = dict(line.split() for line in capsys.readouterr().out.strip().split('\n')[-3:])
     assert list(rows) == ['zero-shot', 'tuned', 'fused']
@@ -71,16 +93,41 @@ def test_testing_ends_with_a_table_and_writes_metrics(folder, capsys):
 
 
 def test_predictions_are_written_as_mmpretrain_writes_them(folder):
-    assert call(TEST, folder / 'tiny.py', folder / 'whole' / 'epoch_4.pth', '--work-dir', folder / 'test', '--out',
-                folder / 'pred.pkl', '--amp') == 0
+    assert (
+        call(
+            TEST,
+            folder / 'tiny.py',
+            folder / 'whole' / 'epoch_4.pth',
+            '--work-dir',
+            folder / 'test',
+            '--out',
+            folder / 'pred.pkl',
+            '--amp',
+        )
+        == 0
+    )
     predictions = pickle.loads((folder / 'pred.pkl').read_bytes())
-    assert len(predictions) == 20 and predictions[0]['pred_score'].shape == (3, )
+    assert len(predictions) == 20 and predictions[0]['pred_score'].shape == (3,)
 
 
 def test_flags_reach_the_run(folder, capsys):
-    assert call(TRAIN, folder / 'tiny.py', '--work-dir', folder / 'flags', '--amp', '--no-validate', '--auto-scale-lr',
-                '--no-persistent-workers', '--cfg-options', 'seed=5', 'train_cfg.max_epochs=1',
-                'train_dataloader.num_workers=1') == 0
+    assert (
+        call(
+            TRAIN,
+            folder / 'tiny.py',
+            '--work-dir',
+            folder / 'flags',
+            '--amp',
+            '--no-validate',
+            '--auto-scale-lr',
+            '--no-persistent-workers',
+            '--cfg-options',
+            'seed=5',
+            'train_cfg.max_epochs=1',
+            'train_dataloader.num_workers=1',
+        )
+        == 0
+    )
     output = capsys.readouterr().out
     assert 'Epoch(val)' not in output
     assert 'based on batch size of 8 and the current batch size is 4' in output
@@ -105,18 +152,23 @@ def test_without_workers_the_default_of_persistent_workers_is_harmless(folder):
     assert call(TRAIN, config, '--work-dir', folder / 'no_default', '--cfg-options', 'train_cfg.max_epochs=1') == 0
 
 
-@pytest.mark.parametrize('command, message', [
-    ((TRAIN, 'nowhere.py'), 'config nowhere.py does not exist'),
-    ((TEST, '{tiny}', 'nowhere.pth'), 'checkpoint nowhere.pth does not exist'),
-    ((TRAIN, '{tiny}', '--resume', 'nowhere.pth'), 'checkpoint nowhere.pth does not exist'),
-    ((TRAIN, '{tiny}', '--cfg-options', 'sed=3'), "'sed' (did you mean 'seed'"),
-    ((TRAIN, '{tiny}', '--launcher', 'pytorch'), '--launcher pytorch needs RANK'),
-    ((TRAIN, '{tiny}', '--auto-scale-lr', '--cfg-options', 'auto_scale_lr=None'), 'base_batch_size'),
-    ((TEST, '{tiny}', '{folder}/foreign.pth'), 'foreign.pth is refused: it is not plain data'),
-    ((TEST, '{tiny}', '{last}', '--cfg-options', 'model.class_names=a,b,c'),
-     "class 0 is 'one' in data set Tiny, but 'a' in the model"),
-    ((TEST, '{tiny}', '{last}', '--cfg-options', 'split_id=other'), 'trained on another split of the data set'),
-])
+@pytest.mark.parametrize(
+    'command, message',
+    [
+        ((TRAIN, 'nowhere.py'), 'config nowhere.py does not exist'),
+        ((TEST, '{tiny}', 'nowhere.pth'), 'checkpoint nowhere.pth does not exist'),
+        ((TRAIN, '{tiny}', '--resume', 'nowhere.pth'), 'checkpoint nowhere.pth does not exist'),
+        ((TRAIN, '{tiny}', '--cfg-options', 'sed=3'), "'sed' (did you mean 'seed'"),
+        ((TRAIN, '{tiny}', '--launcher', 'pytorch'), '--launcher pytorch needs RANK'),
+        ((TRAIN, '{tiny}', '--auto-scale-lr', '--cfg-options', 'auto_scale_lr=None'), 'base_batch_size'),
+        ((TEST, '{tiny}', '{folder}/foreign.pth'), 'foreign.pth is refused: it is not plain data'),
+        (
+            (TEST, '{tiny}', '{last}', '--cfg-options', 'model.class_names=a,b,c'),
+            "class 0 is 'one' in data set Tiny, but 'a' in the model",
+        ),
+        ((TEST, '{tiny}', '{last}', '--cfg-options', 'split_id=other'), 'trained on another split of the data set'),
+    ],
+)
 def test_refused_input_ends_in_one_message_and_status_2(folder, capsys, monkeypatch, command, message):
     monkeypatch.chdir(folder)  # the default work folder
     monkeypatch.delenv('RANK', raising=False)
@@ -140,10 +192,14 @@ def test_faults_of_the_program_pass_through(folder):
             1 / 0  # noqa: B018
 
 
-@pytest.mark.parametrize('flags, message', [
-    (['--out-item', 'pred'], '--out-item needs --out FILE'),
-    (['--out', 'x.json'], '--out x.json: expected a name that ends in .pkl or .pickle'),
-    (['--out', 'x.pkl', '--out-item', 'metrics'], 'expected a name that ends in .json or .yml or .yaml')])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (['--out-item', 'pred'], '--out-item needs --out FILE'),
+        (['--out', 'x.json'], '--out x.json: expected a name that ends in .pkl or .pickle'),
+        (['--out', 'x.pkl', '--out-item', 'metrics'], 'expected a name that ends in .json or .yml or .yaml'),
+    ],
+)
 def test_an_output_that_cannot_be_written_is_a_wrong_command(folder, capsys, flags, message):
     assert call(TEST, folder / 'tiny.py', 'x.pth', *flags) == 2
     assert message in capsys.readouterr().err

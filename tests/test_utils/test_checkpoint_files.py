@@ -1,4 +1,5 @@
 """Plain data out, foreign pickles refused."""
+
 from collections import OrderedDict, deque, namedtuple
 from enum import IntEnum
 from pathlib import Path
@@ -26,9 +27,17 @@ def test_what_is_plain_loads_under_weights_only(tmp_path):
     pair = namedtuple('pair', 'a b')
     kind = IntEnum('kind', 'A')
     value = dict(
-        number=np.float64(0.5), flag=np.bool_(True), array=np.arange(3), path=Path('x/y'), queue=deque([1, 2]),
-        pair=pair(1, np.int64(2)), kind=kind.A, nothing=None, parameter=torch.nn.Parameter(torch.ones(2)),
-        history=HistoryBuffer([1.0, 2.0], [1, 1]))
+        number=np.float64(0.5),
+        flag=np.bool_(True),
+        array=np.arange(3),
+        path=Path('x/y'),
+        queue=deque([1, 2]),
+        pair=pair(1, np.int64(2)),
+        kind=kind.A,
+        nothing=None,
+        parameter=torch.nn.Parameter(torch.ones(2)),
+        history=HistoryBuffer([1.0, 2.0], [1, 1]),
+    )
     loaded = torch.load(save(to_plain(value), tmp_path), weights_only=True)
     assert loaded['number'] == 0.5 and type(loaded['number']) is float and loaded['flag'] is True
     assert loaded['array'].tolist() == [0, 1, 2]
@@ -87,9 +96,8 @@ def test_a_foreign_pickle_is_refused_with_its_reason(tmp_path):
 
 def test_code_in_a_pickle_does_not_run(tmp_path):
     class Attack:
-
         def __reduce__(self):
-            return Path.touch, (tmp_path / 'ran', )
+            return Path.touch, (tmp_path / 'ran',)
 
     path = save(Attack(), tmp_path)
     with pytest.raises(ValueError, match='is refused'):

@@ -1,4 +1,5 @@
 """Options of the command line: misspelt ones are refused, short cuts reach every place."""
+
 import pytest
 from mmengine.config import Config
 
@@ -14,10 +15,12 @@ def cfg():
             data_root='data/x',
             randomness=dict(seed=1),
             train_dataloader=dict(
-                batch_size=32,
-                dataset=dict(type='Few', num_shots=16, seed=1, dataset=dict(data_root='data/x', split='train'))),
+                batch_size=32, dataset=dict(type='Few', num_shots=16, seed=1, dataset=dict(data_root='data/x', split='train'))
+            ),
             test_dataloader=dict(batch_size=100, dataset=dict(data_root='data/other', seed=7)),
-            hooks=[dict(type='A', seed=1), dict(type='B', nested=[dict(seed=True)])]))
+            hooks=[dict(type='A', seed=1), dict(type='B', nested=[dict(seed=True)])],
+        )
+    )
 
 
 def test_a_top_level_value_reaches_every_entry_that_was_written_with_it(cfg):
@@ -65,19 +68,27 @@ def test_no_options_change_nothing(cfg):
 
 
 def test_schedules_end_with_a_shorter_training():
-    cfg = Config(dict(
-        train_cfg=dict(by_epoch=True, max_epochs=50, val_interval=50),
-        param_scheduler=[dict(type='ConstantLR', begin=0, end=2), dict(type='CosineAnnealingLR', T_max=50, begin=1, end=50)]))
+    cfg = Config(
+        dict(
+            train_cfg=dict(by_epoch=True, max_epochs=50, val_interval=50),
+            param_scheduler=[dict(type='ConstantLR', begin=0, end=2), dict(type='CosineAnnealingLR', T_max=50, begin=1, end=50)],
+        )
+    )
     apply_options(cfg, {'train_cfg.max_epochs': 10})
     assert cfg.train_cfg == dict(by_epoch=True, max_epochs=10, val_interval=10)
-    assert cfg.param_scheduler == [dict(type='ConstantLR', begin=0, end=2),
-                                   dict(type='CosineAnnealingLR', T_max=10, begin=1, end=10)]
+    assert cfg.param_scheduler == [
+        dict(type='ConstantLR', begin=0, end=2),
+        dict(type='CosineAnnealingLR', T_max=10, begin=1, end=10),
+    ]
 
 
 def test_a_schedule_that_would_start_behind_the_end_of_the_training_is_left_out():
-    cfg = Config(dict(
-        train_cfg=dict(by_epoch=True, max_epochs=50, val_interval=50),
-        param_scheduler=[dict(type='ConstantLR', begin=0, end=2), dict(type='CosineAnnealingLR', T_max=50, begin=1, end=50)]))
+    cfg = Config(
+        dict(
+            train_cfg=dict(by_epoch=True, max_epochs=50, val_interval=50),
+            param_scheduler=[dict(type='ConstantLR', begin=0, end=2), dict(type='CosineAnnealingLR', T_max=50, begin=1, end=50)],
+        )
+    )
     apply_options(cfg, {'train_cfg.max_epochs': 1})
     assert cfg.param_scheduler == [dict(type='ConstantLR', begin=0, end=2)]
 

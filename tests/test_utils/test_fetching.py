@@ -1,4 +1,5 @@
 """Checkpoints by address become files of their own, whole or not at all."""
+
 import os
 import threading
 
@@ -76,10 +77,16 @@ class Breaks(_Quiet):
             super().do_GET()
 
 
-@pytest.mark.parametrize('path, message', [
-    ('broken.pth', 'cannot be fetched whole: the server broke off after 10 of 1000 bytes|IncompleteRead'),
-    ('stalled.pth', 'cannot be fetched whole: .*timed out'), ('silent.pth', 'cannot be fetched: .*timed out'),
-    ('none.pth', 'the server answers 404'), ('elsewhere.pth', "cannot be fetched: .*")])
+@pytest.mark.parametrize(
+    'path, message',
+    [
+        ('broken.pth', 'cannot be fetched whole: the server broke off after 10 of 1000 bytes|IncompleteRead'),
+        ('stalled.pth', 'cannot be fetched whole: .*timed out'),
+        ('silent.pth', 'cannot be fetched: .*timed out'),
+        ('none.pth', 'the server answers 404'),
+        ('elsewhere.pth', 'cannot be fetched: .*'),
+    ],
+)
 def test_what_does_not_come_whole_is_one_message_and_leaves_nothing(tmp_path, cache, path, message):
     with serving(put(tmp_path / 'served', 1), Breaks) as address:
         with pytest.raises(ValueError, match=message):

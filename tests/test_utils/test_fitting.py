@@ -1,4 +1,5 @@
 """Weights of a checkpoint against the model that they are loaded into; empty axes have any size."""
+
 import functools
 import json
 
@@ -27,9 +28,15 @@ def test_empty_axes_take_any_size(ours, theirs):
     assert check_weights(dict(state_dict=state), model_of(*ours), 'x.pth') == state
 
 
-@pytest.mark.parametrize('ours, theirs, expected', [
-    ((3, 4), (3, 5), r'\(3, 5\), expected \(3, 4\)'), ((0, 4), (2, 5), r"\(2, 5\), expected \('classes', 4\)"),
-    ((5, 0, 4), (6, 2, 4), r"\(6, 2, 4\), expected \(5, 'any', 4\)"), ((0, 4), (5, 1, 4), r"expected \('classes', 4\)")])
+@pytest.mark.parametrize(
+    'ours, theirs, expected',
+    [
+        ((3, 4), (3, 5), r'\(3, 5\), expected \(3, 4\)'),
+        ((0, 4), (2, 5), r"\(2, 5\), expected \('classes', 4\)"),
+        ((5, 0, 4), (6, 2, 4), r"\(6, 2, 4\), expected \(5, 'any', 4\)"),
+        ((0, 4), (5, 1, 4), r"expected \('classes', 4\)"),
+    ],
+)
 def test_the_others_do_not(ours, theirs, expected):
     with pytest.raises(ValueError, match=f'checkpoint x.pth: weight has the shape .*{expected}'):
         check_weights(dict(state_dict=dict(weight=torch.ones(theirs))), model_of(*ours), 'x.pth')
@@ -48,8 +55,11 @@ def test_weights_that_the_model_does_not_have_are_those_of_another():
 
 
 def test_states_of_schedules_are_needed_where_there_are_schedules():
-    checkpoint = dict(meta=dict(epoch=1, iter=3), message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
-                      optimizer=dict(state={}, param_groups=[]))
+    checkpoint = dict(
+        meta=dict(epoch=1, iter=3),
+        message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
+        optimizer=dict(state={}, param_groups=[]),
+    )
     check_training_state(checkpoint, None, 'x.pth', 0)
     with pytest.raises(ValueError, match='its param_schedulers is missing'):
         check_training_state(checkpoint, None, 'x.pth')

@@ -18,7 +18,7 @@ class Bomb:
         self.path = path
 
     def __reduce__(self):
-        return os.mkdir, (self.path, )
+        return os.mkdir, (self.path,)
 
 
 def same(found):
@@ -29,8 +29,14 @@ def same(found):
 
 @pytest.mark.parametrize('zip_format', [True, False])
 def test_weights_are_read_and_what_lies_beside_them_is_left_out(tmp_path, zip_format):
-    beside = dict(message_hub=dict(loss=HistoryBuffer([1.0], [1])), args=argparse.Namespace(lr=0.1), seed=np.float64(1),
-                  noise=np.zeros(3), optimizer=dict(state={0: dict(momentum=torch.ones(2))}), epoch=3)
+    beside = dict(
+        message_hub=dict(loss=HistoryBuffer([1.0], [1])),
+        args=argparse.Namespace(lr=0.1),
+        seed=np.float64(1),
+        noise=np.zeros(3),
+        optimizer=dict(state={0: dict(momentum=torch.ones(2))}),
+        epoch=3,
+    )
     torch.save(dict(beside, state_dict=WEIGHTS), tmp_path / 'file.pth', _use_new_zipfile_serialization=zip_format)
     same(read_weights(tmp_path / 'file.pth'))
 

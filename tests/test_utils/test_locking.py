@@ -1,4 +1,5 @@
 """Leases: who waits for whom, and for how long."""
+
 import os
 import socket
 import threading
@@ -32,6 +33,7 @@ def in_a_process(act):
 
 def leave_behind(lease, host=None):
     """Have a process take the lease and end with it, on a machine of another name if one is given."""
+
     def take():
         if host:
             socket.gethostname = lambda: host

@@ -1,4 +1,5 @@
 """--method: what a method owns is replaced, what it does not own stays, cases follow data set, shots and CLIP."""
+
 import argparse
 
 import pytest
@@ -22,8 +23,22 @@ from mmpretrain_mps.utils.methods import (
 
 DIGITS, IMAGENET = 'mps_mini_16shot_digits.py', 'mps_vitb16_16shot_imagenet.py'
 OWN_FILES = sorted(path.relative_to(CONFIG_FOLDER) for path in CONFIG_FOLDER.glob('[a-z]*/[a-z]*_*.py'))
-ALL_METHODS = ('amu_tuning', 'clip_adapter', 'clip_lora', 'coop', 'ivlp', 'linear_probe', 'mps', 'promptsrc', 'tac', 'tcp',
-               'textrefiner', 'tip_adapter', 'tip_adapter_f', 'zero_shot')
+ALL_METHODS = (
+    'amu_tuning',
+    'clip_adapter',
+    'clip_lora',
+    'coop',
+    'ivlp',
+    'linear_probe',
+    'mps',
+    'promptsrc',
+    'tac',
+    'tcp',
+    'textrefiner',
+    'tip_adapter',
+    'tip_adapter_f',
+    'zero_shot',
+)
 
 
 def read(config, *flags):
@@ -51,7 +66,7 @@ def test_every_method_has_a_base_file_of_its_name():
 def test_base_files_of_method_data_and_runtime_make_a_whole_config(name, tmp_path):
     path = tmp_path / 'whole.py'
     bases = [CONFIG_FOLDER / '_base_' / part for part in (f'methods/{name}.py', 'datasets/dtd.py')]
-    path.write_text(f"_base_ = {[*map(str, bases), str(CONFIG_FOLDER / 'default_runtime.py')]}")
+    path.write_text(f'_base_ = {[*map(str, bases), str(CONFIG_FOLDER / "default_runtime.py")]}')
     cfg = Config.fromfile(path)
     assert cfg.model.type == read_method(name).model.type and cfg.train_dataloader.dataset.dataset.type == 'CLIPDTD'
 
@@ -69,15 +84,17 @@ def test_the_configs_of_mps_and_the_probe_are_what_the_method_gives(config):
 def test_the_config_file_of_a_method_is_what_the_method_gives(config):
     method = config.parent.name
     assert config.name.startswith(f'{method}_') and method in ALL_METHODS
-    model, *_, data = config.stem[len(method) + 1:].split('_')
+    model, *_, data = config.stem[len(method) + 1 :].split('_')
     assert key(read(config)) == key(read(f'mps_{model}_16shot_{data}.py', '--method', method))
 
 
 def test_every_method_has_config_files_for_imagenet_digits_and_own_pictures():
     theirs = {name: {path.stem for path in OWN_FILES if path.parent.name == name} for name in ALL_METHODS}
     for name in set(ALL_METHODS) - {'mps', 'linear_probe', 'zero_shot'}:
-        assert theirs[name] == {f'{name}_{rest}' for rest in (
-            'vitb16_16shot_imagenet', 'vitb16_16shot_custom', 'mini_16shot_digits', 'mini_16shot_custom')}
+        assert theirs[name] == {
+            f'{name}_{rest}'
+            for rest in ('vitb16_16shot_imagenet', 'vitb16_16shot_custom', 'mini_16shot_digits', 'mini_16shot_custom')
+        }
 
 
 @pytest.mark.parametrize('name', ALL_METHODS)
@@ -96,7 +113,8 @@ def test_data_seed_shots_and_clip_of_the_config_stay(name):
     assert train.dataset.data_root == '/d'
     steps = [step for step in train.dataset.pipeline if step.type == 'CLIPTestTransform' or step.type == 'DualView']
     assert {**steps[0].get('transforms', steps)[0], **dict(architecture='ViT-B-32', pretrained='/w.pt')} == (
-        steps[0].get('transforms', steps)[0])
+        steps[0].get('transforms', steps)[0]
+    )
 
 
 def test_it_does_not_matter_which_method_the_config_is_of():
@@ -105,18 +123,32 @@ def test_it_does_not_matter_which_method_the_config_is_of():
         return key(read(config, '--method', name, '--cfg-options', 'default_hooks.checkpoint.interval=10'))
 
     expected = {name: given(DIGITS, name) for name in ALL_METHODS}
-    others = ('promptsrc/promptsrc_mini_16shot_digits.py', 'clip_lora/clip_lora_mini_16shot_digits.py',
-              'mps_mini_16shot_digits_linear_probe.py', 'tac/tac_mini_16shot_digits.py')
+    others = (
+        'promptsrc/promptsrc_mini_16shot_digits.py',
+        'clip_lora/clip_lora_mini_16shot_digits.py',
+        'mps_mini_16shot_digits_linear_probe.py',
+        'tac/tac_mini_16shot_digits.py',
+    )
     for config in others:
         for name in ALL_METHODS:
             assert given(config, name) == expected[name], (config, name)
 
 
 # Epochs (or steps) that the cards of the methods give: 1, 4 and 16 shots of DTD, 16 of ImageNet.
-@pytest.mark.parametrize('name, lengths', [
-    ('coop', (50, 100, 200, 50)), ('clip_adapter', (50, 100, 200, 50)), ('tcp', (50, 50, 50, 25)),
-    ('promptsrc', (50, 50, 50, 50)), ('textrefiner', (10, 10, 10, 10)), ('tac', (20, 20, 20, 5)),
-    ('tip_adapter_f', (20, 20, 20, 20)), ('amu_tuning', (50, 50, 50, 50)), ('clip_lora', (500, 2000, 8000, 8000))])
+@pytest.mark.parametrize(
+    'name, lengths',
+    [
+        ('coop', (50, 100, 200, 50)),
+        ('clip_adapter', (50, 100, 200, 50)),
+        ('tcp', (50, 50, 50, 25)),
+        ('promptsrc', (50, 50, 50, 50)),
+        ('textrefiner', (10, 10, 10, 10)),
+        ('tac', (20, 20, 20, 5)),
+        ('tip_adapter_f', (20, 20, 20, 20)),
+        ('amu_tuning', (50, 50, 50, 50)),
+        ('clip_lora', (500, 2000, 8000, 8000)),
+    ],
+)
 def test_the_length_of_a_training_and_of_its_schedule_follow_the_shots(name, lengths):
     for (data, shots), length in zip((('dtd', 1), ('dtd', 4), ('dtd', 16), ('imagenet', 16)), lengths):
         cfg = read(f'mps_vitb16_16shot_{data}.py', '--method', name, '--cfg-options', f'num_shots={shots}')
@@ -126,8 +158,17 @@ def test_the_length_of_a_training_and_of_its_schedule_follow_the_shots(name, len
 
 
 def test_options_have_the_last_word_over_cases_and_the_schedule_follows_them():
-    cfg = read('mps_vitb16_16shot_dtd.py', '--method', 'mps', '--recipe', 'official', '--cfg-options',
-               'train_cfg.max_epochs=7', 'model.gram_loss.loss_weight=3.0', 'batch_size=5')
+    cfg = read(
+        'mps_vitb16_16shot_dtd.py',
+        '--method',
+        'mps',
+        '--recipe',
+        'official',
+        '--cfg-options',
+        'train_cfg.max_epochs=7',
+        'model.gram_loss.loss_weight=3.0',
+        'batch_size=5',
+    )
     assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval, cfg.param_scheduler[-1].T_max) == (7, 7, 7)
     assert cfg.model.gram_loss.loss_weight == 3 and cfg.model.sculpt_loss.temperature.start == 0.5
     assert cfg.train_dataloader.batch_size == 5
@@ -168,8 +209,13 @@ def test_hooks_of_a_method_come_and_go_with_it():
 def test_conditions_of_a_case_hold_together():
     here = Situation('official', 'few_shot', 'DTD', 'ViT-B-16', 4)
     assert applies({}, here) and applies(dict(recipe='official', datasets=['DTD'], min_shots=4), here)
-    for condition in (dict(recipe='default'), dict(datasets=['EuroSAT']), dict(min_shots=8), dict(tasks=['transfer']),
-                      dict(architectures=['mps-mini'])):
+    for condition in (
+        dict(recipe='default'),
+        dict(datasets=['EuroSAT']),
+        dict(min_shots=8),
+        dict(tasks=['transfer']),
+        dict(architectures=['mps-mini']),
+    ):
         assert not applies({'recipe': 'official', 'datasets': ['DTD'], **condition}, here)
     case = {'set': {'a.b': 1}, 'set_per_shot': {'train_cfg.max_iters': 500}}
     assert changes_of(case, here) == {'a.b': 1, 'train_cfg.max_iters': 2000}
@@ -197,12 +243,16 @@ def test_a_config_that_was_written_by_a_run_is_read_as_it_is(tmp_path):
     assert again.method == dict(name='coop', label='CoOp', recipe='default', hooks={})
 
 
-@pytest.mark.parametrize('flags, message', [
-    (('--method', 'coup'), "there is no method 'coup': expected one of amu_tuning, clip_adapter"),
-    (('--recipe', 'official'), '--recipe official is of a method'),
-    (('--method', 'coop', '--cfg-options', 'num_shot=4'), "'num_shot' (did you mean 'num_shots'?)"),
-    (('--method', 'coop', '--cfg-options', 'task=transport'), "task 'transport' is unknown; expected 'few_shot' or"),
-    (('--method', 'coop', '--cfg-options', 'train_dataloader=None'), 'coop is trained, but the config has no train')])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (('--method', 'coup'), "there is no method 'coup': expected one of amu_tuning, clip_adapter"),
+        (('--recipe', 'official'), '--recipe official is of a method'),
+        (('--method', 'coop', '--cfg-options', 'num_shot=4'), "'num_shot' (did you mean 'num_shots'?)"),
+        (('--method', 'coop', '--cfg-options', 'task=transport'), "task 'transport' is unknown; expected 'few_shot' or"),
+        (('--method', 'coop', '--cfg-options', 'train_dataloader=None'), 'coop is trained, but the config has no train'),
+    ],
+)
 def test_what_does_not_fit_is_refused(flags, message):
     if 'train_dataloader=None' in flags:
         cfg = Config.fromfile(CONFIG_FOLDER / 'zero_shot' / 'zero_shot_mini_digits.py')
@@ -214,11 +264,15 @@ def test_what_does_not_fit_is_refused(flags, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize('line, message', [
-    ("method = dict(name='mine', label='Mine', cases=[dict(shots=[1], set={})])", "a case holds 'shots'; expected some of"),
-    ("method = dict(name='mine', label='Mine', cases=[dict(recipe='paper', set={})])", "recipe 'paper' is unknown"),
-    ("method = dict(name='mine')", 'lacks method.label'),
-    ("default_hooks = dict()\nmethod = dict(name='mine', label='Mine')", 'holds default_hooks; expected model')])
+@pytest.mark.parametrize(
+    'line, message',
+    [
+        ("method = dict(name='mine', label='Mine', cases=[dict(shots=[1], set={})])", "a case holds 'shots'; expected some of"),
+        ("method = dict(name='mine', label='Mine', cases=[dict(recipe='paper', set={})])", "recipe 'paper' is unknown"),
+        ("method = dict(name='mine')", 'lacks method.label'),
+        ("default_hooks = dict()\nmethod = dict(name='mine', label='Mine')", 'holds default_hooks; expected model'),
+    ],
+)
 def test_a_faulty_method_file_is_refused_by_name(tmp_path, line, message):
     path = tmp_path / 'mine.py'
     path.write_text(f"_base_ = '{METHOD_FOLDER / 'coop.py'}'\n" + line.replace('method = dict(', 'method = dict(_delete_=True, '))
@@ -229,8 +283,10 @@ def test_a_faulty_method_file_is_refused_by_name(tmp_path, line, message):
 
 def test_ones_own_method_is_a_file_like_those(tmp_path):
     path = tmp_path / 'mine.py'
-    path.write_text(f"_base_ = '{METHOD_FOLDER / 'mps.py'}'\nmodel = dict(head=dict(alpha=0.1))\n"
-                    "method = dict(_delete_=True, name='mine', label='Mine', cases=[])\n")
+    path.write_text(
+        f"_base_ = '{METHOD_FOLDER / 'mps.py'}'\nmodel = dict(head=dict(alpha=0.1))\n"
+        "method = dict(_delete_=True, name='mine', label='Mine', cases=[])\n"
+    )
     cfg = read(DIGITS, '--method', path)
     assert (cfg.model.head.alpha, cfg.method.name, cfg.model.architecture) == (0.1, 'mine', 'mps-mini')
     assert cfg.work_dir.endswith('mps_mini_16shot_digits-mine')
@@ -257,5 +313,7 @@ def test_the_model_of_every_method_is_registered(name):
 
 def test_ones_own_mini_clip_takes_the_recipes_of_the_embedded_one():
     architecture = f'local-dir:{mini_clip.folder()}'
-    cfg = read('mps_mini_16shot_custom.py', '--method', 'ivlp', '--cfg-options', f'architecture={architecture}', 'pretrained=None')
+    cfg = read(
+        'mps_mini_16shot_custom.py', '--method', 'ivlp', '--cfg-options', f'architecture={architecture}', 'pretrained=None'
+    )
     assert cfg.model.architecture == architecture and cfg.model.text_depth == 3

@@ -1,4 +1,5 @@
 """Configs are found inside an installed package as well as beside it."""
+
 import pytest
 
 from mmpretrain_mps.utils import places

@@ -1,4 +1,5 @@
 """Files from elsewhere start nothing but parts of this project, mmengine and mmpretrain, unless the user says so."""
+
 import argparse
 import os
 import time
@@ -24,21 +25,27 @@ def elsewhere(tmp_path, monkeypatch):
     assert not (tmp_path / 'mark').exists()
 
 
-@pytest.mark.parametrize('content, place', [
-    (dict(custom_hooks=[dict(type='os.system', command='touch mark')]), "custom_hooks.0.type is 'os.system'"),
-    (dict(model=dict(type='evil_module')), "model.type is 'evil_module'"),
-    (dict(model=dict(type='evil_module.Model')), "model.type is 'evil_module.Model'"),
-    (dict(model=dict(head=dict(type='mmengine.utils.import_modules_from_strings', imports='evil_module'))),
-     "model.head.type is 'mmengine.utils.import_modules_from_strings'"),
-    (dict(model=dict(type='mmpretrain.evil.X')), "model.type is 'mmpretrain.evil.X'"),
-    (dict(custom_imports=dict(imports=['mmpretrain_mps', 'evil_module'])), "custom_imports.imports.1 imports 'evil_module'"),
-    (dict(custom_imports=dict(imports='evil_module')), "custom_imports.imports imports 'evil_module'"),
-    (dict(default_scope='evil_module'), "default_scope is 'evil_module'"),
-    (dict(model=dict(type='MPSCLIPClassifier', _scope_='evil_module')), "model._scope_ is 'evil_module'"),
-    (dict(optim_wrapper=dict(constructor='evil_module')), "optim_wrapper.constructor is 'evil_module'"),
-    (dict(hook=dict(ema_type='evil_module')), "hook.ema_type is 'evil_module'"),
-    ({'cfg_options': {'model.type': 'evil_module.M'}}, "cfg_options.model.type is 'evil_module.M'"),
-    ({'recipes': {'x': {'custom_imports.imports': ['evil_module']}}}, "imports 'evil_module'")])
+@pytest.mark.parametrize(
+    'content, place',
+    [
+        (dict(custom_hooks=[dict(type='os.system', command='touch mark')]), "custom_hooks.0.type is 'os.system'"),
+        (dict(model=dict(type='evil_module')), "model.type is 'evil_module'"),
+        (dict(model=dict(type='evil_module.Model')), "model.type is 'evil_module.Model'"),
+        (
+            dict(model=dict(head=dict(type='mmengine.utils.import_modules_from_strings', imports='evil_module'))),
+            "model.head.type is 'mmengine.utils.import_modules_from_strings'",
+        ),
+        (dict(model=dict(type='mmpretrain.evil.X')), "model.type is 'mmpretrain.evil.X'"),
+        (dict(custom_imports=dict(imports=['mmpretrain_mps', 'evil_module'])), "custom_imports.imports.1 imports 'evil_module'"),
+        (dict(custom_imports=dict(imports='evil_module')), "custom_imports.imports imports 'evil_module'"),
+        (dict(default_scope='evil_module'), "default_scope is 'evil_module'"),
+        (dict(model=dict(type='MPSCLIPClassifier', _scope_='evil_module')), "model._scope_ is 'evil_module'"),
+        (dict(optim_wrapper=dict(constructor='evil_module')), "optim_wrapper.constructor is 'evil_module'"),
+        (dict(hook=dict(ema_type='evil_module')), "hook.ema_type is 'evil_module'"),
+        ({'cfg_options': {'model.type': 'evil_module.M'}}, "cfg_options.model.type is 'evil_module.M'"),
+        ({'recipes': {'x': {'custom_imports.imports': ['evil_module']}}}, "imports 'evil_module'"),
+    ],
+)
 def test_names_of_code_from_elsewhere_are_refused_wherever_they_stand(tmp_path, content, place, monkeypatch):
     with pytest.raises(ValueError, match='If you trust it, say so with --trust') as caught:
         check_names(content, 'file.yaml')
@@ -52,13 +59,19 @@ def test_names_of_code_from_elsewhere_are_refused_wherever_they_stand(tmp_path, 
 
 
 def test_parts_of_the_three_projects_are_no_strangers():
-    check_names(dict(
-        default_scope='mmpretrain', custom_imports=dict(imports=['mmpretrain_mps'], allow_failed_imports=False),
-        model=dict(type='MPSCLIPClassifier', head=dict(type='mmpretrain.LinearClsHead'), out_type='cls_token'),
-        optim_wrapper=dict(type='OptimWrapper', constructor='TrainableOptimWrapperConstructor',
-                           optimizer=dict(type='SGD', lr=1)),
-        pipeline=[dict(type='LoadRGBImage'), dict(type='torchvision/RandomCrop'), dict(type='mmengine.EMAHook')],
-        loader=dict(collate_fn=dict(type='default_collate'))), 'x')
+    check_names(
+        dict(
+            default_scope='mmpretrain',
+            custom_imports=dict(imports=['mmpretrain_mps'], allow_failed_imports=False),
+            model=dict(type='MPSCLIPClassifier', head=dict(type='mmpretrain.LinearClsHead'), out_type='cls_token'),
+            optim_wrapper=dict(
+                type='OptimWrapper', constructor='TrainableOptimWrapperConstructor', optimizer=dict(type='SGD', lr=1)
+            ),
+            pipeline=[dict(type='LoadRGBImage'), dict(type='torchvision/RandomCrop'), dict(type='mmengine.EMAHook')],
+            loader=dict(collate_fn=dict(type='default_collate')),
+        ),
+        'x',
+    )
     for path in CONFIG_FOLDER.glob('**/*.yaml'):
         if 'studies' not in path.parts:
             read_grid_file(path)
@@ -66,8 +79,12 @@ def test_parts_of_the_three_projects_are_no_strangers():
 
 def test_programs_that_data_names_are_not_run(tmp_path, monkeypatch):
     python(tmp_path / 'evil.py', tmp_path / 'mark')
-    for content in (dict(configs=['evil.py']), dict(methods=['evil.py']), dict(_base_='evil.py'),
-                    dict(_base_=['../' + tmp_path.name + '/evil.py'])):
+    for content in (
+        dict(configs=['evil.py']),
+        dict(methods=['evil.py']),
+        dict(_base_='evil.py'),
+        dict(_base_=['../' + tmp_path.name + '/evil.py']),
+    ):
         with pytest.raises(ValueError, match='names .*evil.py, which is a program and would be run'):
             read_grid_file(plain_yaml(tmp_path / 'grid.yaml', content))
     plain_yaml(tmp_path / 'base.yaml', dict(_base_='evil.py'))
@@ -82,9 +99,9 @@ def test_programs_that_data_names_are_not_run(tmp_path, monkeypatch):
 
 def test_configs_of_this_project_may_be_built_on(tmp_path):
     config = CONFIG_FOLDER / 'mps_mini_16shot_digits.py'
-    path = plain_yaml(tmp_path / 'mine.json', dict(_base_=str(config), num_shots=4, model=dict(head=dict(alpha=.25))))
+    path = plain_yaml(tmp_path / 'mine.json', dict(_base_=str(config), num_shots=4, model=dict(head=dict(alpha=0.25))))
     found = read_config_file(path)
-    assert found.model.head.alpha == .25 and found.model.type == 'MPSCLIPClassifier' and found.num_shots == 4
+    assert found.model.head.alpha == 0.25 and found.model.type == 'MPSCLIPClassifier' and found.num_shots == 4
     with pytest.raises(ValueError, match='mine.json: .* stand in several of the files that it builds on'):
         read_config_file(plain_yaml(path, dict(_base_=[str(config), str(config)])))
 
@@ -135,17 +152,42 @@ def test_files_that_build_on_themselves_end(tmp_path):
         read_data(tmp_path / 'a.yaml')
 
 
-@pytest.mark.parametrize('text, value', [
-    ("a = dict(b=[1, (2., -3)], c={'x-y': None}, d=dict())\ne = 'text'\nf = inf\n",
-     dict(a=dict(b=[1, (2., -3)], c={'x-y': None}, d={}), e='text', f=float('inf'))), ('', {})])
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        (
+            "a = dict(b=[1, (2., -3)], c={'x-y': None}, d=dict())\ne = 'text'\nf = inf\n",
+            dict(a=dict(b=[1, (2.0, -3)], c={'x-y': None}, d={}), e='text', f=float('inf')),
+        ),
+        ('', {}),
+    ],
+)
 def test_the_text_of_a_config_is_read(text, value):
     assert read_config_text(text, 'x') == value
 
 
-@pytest.mark.parametrize('text', [
-    "a = __import__('os').mkdir('mark')", 'import evil_module', 'a = open("mark", "w")', 'a = [x for x in (1, )]',
-    'a = dict(**{"b": 1})', "a = dict([('b', 1)])", "a = f'{1}'", 'def f(): pass', 'a.b = 1', 'a = b', "_base_ = 'x.py'; x()",
-    'a = ' + '[' * 5000, 'a = ' + '-' * 100000 + '1', 'a = (', '\0', 'a = -dict()', 'a = {[1]: 2}'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        "a = __import__('os').mkdir('mark')",
+        'import evil_module',
+        'a = open("mark", "w")',
+        'a = [x for x in (1, )]',
+        'a = dict(**{"b": 1})',
+        "a = dict([('b', 1)])",
+        "a = f'{1}'",
+        'def f(): pass',
+        'a.b = 1',
+        'a = b',
+        "_base_ = 'x.py'; x()",
+        'a = ' + '[' * 5000,
+        'a = ' + '-' * 100000 + '1',
+        'a = (',
+        '\0',
+        'a = -dict()',
+        'a = {[1]: 2}',
+    ],
+)
 def test_the_text_of_a_program_is_refused_and_not_run(text):
     with pytest.raises(ValueError, match='is no config as mmengine writes it, and is not run'):
         read_config_text(text, 'config.py')
@@ -157,9 +199,15 @@ def test_what_mmengine_writes_is_read_back():
         assert read_config_text(config.pretty_text, name) == config.to_dict()
 
 
-@pytest.mark.parametrize('text, message', [
-    ('a = (', 'SyntaxError'), ("_base_ = 'none.py'", 'FileNotFoundError'), ('a = 1 / 0', 'ZeroDivisionError'),
-    (b'a = "\xe4"', 'UnicodeDecodeError|SyntaxError')])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('a = (', 'SyntaxError'),
+        ("_base_ = 'none.py'", 'FileNotFoundError'),
+        ('a = 1 / 0', 'ZeroDivisionError'),
+        (b'a = "\xe4"', 'UnicodeDecodeError|SyntaxError'),
+    ],
+)
 def test_a_program_that_fails_is_one_message(tmp_path, text, message):
     (tmp_path / 'config.py').write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=f'config .*config.py cannot be read: ({message})'):

@@ -1,4 +1,5 @@
 """Refused input ends as one message, a fault in the program with its traceback."""
+
 import os
 import re
 
@@ -72,18 +73,27 @@ def test_the_traceback_can_be_asked_for(monkeypatch, by_variable):
         check_checkpoint('nowhere/x.pth')
 
 
-@pytest.mark.parametrize('error, expected', [
-    (MemoryError(), 'the memory is not enough: MemoryError. A smaller batch_size'),
-    (RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"),
-     'memory is not'),
-    (torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB'),
-     r'not enough: CUDA out of memory\. .*--amp'),
-    (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '),
-     'was ended from outside: .* use fewer num_workers'),
-    (RuntimeError('DataLoader worker (pid(s) 7, 8) exited unexpectedly'), 'was ended from outside'),
-    (RuntimeError('[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:1: Connection reset by peer. GLHF!'),
-     'another process of this run has ended, .*--resume goes on'),
-    (RuntimeError('DataLoader timed out after 60 seconds'), 'has not answered: .*train_dataloader.timeout=SECONDS')])
+@pytest.mark.parametrize(
+    'error, expected',
+    [
+        (MemoryError(), 'the memory is not enough: MemoryError. A smaller batch_size'),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"),
+            'memory is not',
+        ),
+        (torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB'), r'not enough: CUDA out of memory\. .*--amp'),
+        (
+            RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '),
+            'was ended from outside: .* use fewer num_workers',
+        ),
+        (RuntimeError('DataLoader worker (pid(s) 7, 8) exited unexpectedly'), 'was ended from outside'),
+        (
+            RuntimeError('[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:1: Connection reset by peer. GLHF!'),
+            'another process of this run has ended, .*--resume goes on',
+        ),
+        (RuntimeError('DataLoader timed out after 60 seconds'), 'has not answered: .*train_dataloader.timeout=SECONDS'),
+    ],
+)
 def test_what_the_machine_does_to_a_run_names_the_setting_to_turn(error, expected):
     assert re.search(expected, user_message(error))
 

@@ -2,6 +2,7 @@
 
 Every plot is written as PNG and SVG, for light and for dark pages; equal results give equal files.
 """
+
 import argparse
 
 from mmpretrain_mps.analysis.report import add_flags, write_plots

@@ -2,6 +2,7 @@
 
 The report is one HTML file that needs nothing else: tables, plots, config, environment, for light and dark screens.
 """
+
 import argparse
 
 from mmpretrain_mps.analysis.report import add_flags, write_report

@@ -10,8 +10,10 @@ peak, bytes at the bandwidth, and the shortest time between two kernels. The sum
 measurement: real kernels reach neither, and libraries start some for themselves. Peaks and bandwidth default to those that
 were measured on an H200 (results/gpu/speed.json).
 """
+
 import argparse
-from typing import Callable, List, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from flops import without_numbers
@@ -26,8 +28,7 @@ from torch.utils.flop_counter import flop_registry
 # Measured on an H200: TFLOP/s of a product of 8192 x 8192, TB/s of a copy.
 MEASURED = dict(peak=685.0, float32_peak=50.0, bandwidth=4.3)
 SHORTEST_US = 2.5
-TABLE = [('ViT-B-16', batch, dtype, name)
-         for batch in (32, 256) for dtype in ('bfloat16', 'float32') for name in FORMULATIONS]
+TABLE = [('ViT-B-16', batch, dtype, name) for batch in (32, 256) for dtype in ('bfloat16', 'float32') for name in FORMULATIONS]
 TASKS = ('step', 'predict')
 # What takes memory without touching it, and views whose operators do not say so.
 _IDLE = ('empty', 'empty_like', 'empty_strided', 'new_empty', 'new_empty_strided', '_unsafe_view', 'unsafe_split')
@@ -72,7 +73,7 @@ class CountKernels(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.kernels: List[Kernel] = []
+        self.kernels: list[Kernel] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -83,9 +84,14 @@ class CountKernels(TorchDispatchMode):
             written = _tensors(args[0])
         if written and not _is_view(func) and name not in _IDLE:
             count = flop_registry.get(func._overloadpacket)
-            self.kernels.append(Kernel(
-                name, count(*args, **kwargs, out_val=outputs) if count else 0, sum(map(_bytes, (*read, *written))),
-                any(tensor.dtype in (torch.bfloat16, torch.float16) for tensor in read)))
+            self.kernels.append(
+                Kernel(
+                    name,
+                    count(*args, **kwargs, out_val=outputs) if count else 0,
+                    sum(map(_bytes, (*read, *written))),
+                    any(tensor.dtype in (torch.bfloat16, torch.float16) for tensor in read),
+                )
+            )
         return outputs
 
 
@@ -114,7 +120,7 @@ def _bytes(tensor):
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
-def kernels_of(function: Callable) -> List[Kernel]:
+def kernels_of(function: Callable) -> list[Kernel]:
     """Return what a function launches.
 
     Args:
@@ -125,7 +131,7 @@ def kernels_of(function: Callable) -> List[Kernel]:
     return counted.kernels
 
 
-def count(bench: Bench, task: str, name: str) -> List[Kernel]:
+def count(bench: Bench, task: str, name: str) -> list[Kernel]:
     """Return the kernels of a training step or a prediction.
 
     Args:
@@ -145,7 +151,7 @@ def count(bench: Bench, task: str, name: str) -> List[Kernel]:
     return found
 
 
-def summary(kernels: List[Kernel], args: argparse.Namespace) -> dict:
+def summary(kernels: list[Kernel], args: argparse.Namespace) -> dict:
     """Return the sums over all kernels and by kind of work: ``kernels``, ``tflop``, ``gigabytes``, ``least_ms``."""
     groups = {}
     for kernel in kernels:
@@ -155,16 +161,19 @@ def summary(kernels: List[Kernel], args: argparse.Namespace) -> dict:
 
 
 def _sums(kernels, args):
-    return dict(kernels=len(kernels), tflop=sum(kernel.flops for kernel in kernels) / 1e12,
-                gigabytes=sum(kernel.bytes for kernel in kernels) / 1e9,
-                least_ms=1e3 * sum(kernel.seconds(args) for kernel in kernels))
+    return dict(
+        kernels=len(kernels),
+        tflop=sum(kernel.flops for kernel in kernels) / 1e12,
+        gigabytes=sum(kernel.bytes for kernel in kernels) / 1e9,
+        least_ms=1e3 * sum(kernel.seconds(args) for kernel in kernels),
+    )
 
 
 def format_summary(title: str, found: dict) -> str:
     """Return the table for the screen."""
-    lines = [f"{title:<46}{'kernels':>8}{'TFLOP':>9}{'GB':>9}{'least ms':>10}"]
+    lines = [f'{title:<46}{"kernels":>8}{"TFLOP":>9}{"GB":>9}{"least ms":>10}']
     for name, row in {**found['groups'], 'together': found}.items():
-        lines.append(f"{name:<46}{row['kernels']:>8}{row['tflop']:>9.3f}{row['gigabytes']:>9.2f}{row['least_ms']:>10.2f}")
+        lines.append(f'{name:<46}{row["kernels"]:>8}{row["tflop"]:>9.3f}{row["gigabytes"]:>9.2f}{row["least_ms"]:>10.2f}')
     return '\n'.join(lines) + '\n'
 
 
@@ -177,15 +186,16 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     parser.add_argument('--formulation', choices=FORMULATIONS, default='ours')
     parser.add_argument('--fused', action='store_true', help='ours with the fused optimizer')
     parser.add_argument('--peak', type=float, default=MEASURED['peak'], help='TFLOP/s of products in half precision')
-    parser.add_argument('--float32-peak', type=float, default=MEASURED['float32_peak'],
-                        help='the same of float32; that of TF32 where it is used')
+    parser.add_argument(
+        '--float32-peak', type=float, default=MEASURED['float32_peak'], help='the same of float32; that of TF32 where it is used'
+    )
     parser.add_argument('--bandwidth', type=float, default=MEASURED['bandwidth'], help='TB/s of the memory')
     parser.add_argument('--table', action='store_true', help='all lines of the documentation, into --out')
     parser.add_argument('--out', default=str(OUT / 'cost.json'))
     args = parser.parse_args(argv)
     for name in ('batch', 'peak', 'float32_peak', 'bandwidth'):
         if getattr(args, name) <= 0:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected more than 0")
+            parser.error(f'--{name.replace("_", "-")} is {getattr(args, name)}, expected more than 0')
     return args
 
 
@@ -194,8 +204,11 @@ def main(argv=None):
     args, rows = parse_arguments(argv), []
     lines = TABLE if args.table else [(args.architecture, args.batch, args.dtype, args.formulation)]
     for architecture, batch, dtype, name in lines:
-        bench = Bench(step_arguments(['--architecture', architecture, '--batch', str(batch), '--dtype', dtype,
-                                      *(['--fused'] if args.fused else [])]))
+        bench = Bench(
+            step_arguments(
+                ['--architecture', architecture, '--batch', str(batch), '--dtype', dtype, *(['--fused'] if args.fused else [])]
+            )
+        )
         for task in TASKS:
             found = summary(count(bench, task, name), args)
             rows.append(dict(architecture=architecture, batch=batch, dtype=dtype, formulation=name, task=task, **found))

@@ -5,6 +5,7 @@
 
 Untrained weights take as long as tuned ones. All formulations get the same pictures, and run in turn.
 """
+
 import argparse
 import functools
 import statistics
@@ -50,9 +51,11 @@ def runners(architecture, method, folder, threads):
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(files['onnx'], options, providers=['CPUExecutionProvider'])
     program, model = torch.export.load(files['torch_export']).module(), classifier.model_
-    return {f'{method}, PyTorch': lambda images: model(torch.from_numpy(images)),
-            f'{method}, ONNX': lambda images: session.run(None, {INPUT: images}),
-            f'{method}, torch.export': lambda images: program(torch.from_numpy(images))}
+    return {
+        f'{method}, PyTorch': lambda images: model(torch.from_numpy(images)),
+        f'{method}, ONNX': lambda images: session.run(None, {INPUT: images}),
+        f'{method}, torch.export': lambda images: program(torch.from_numpy(images)),
+    }
 
 
 def measure(arguments):
@@ -67,8 +70,13 @@ def measure(arguments):
         for pictures in arguments.pictures:
             images = np.random.default_rng(0).standard_normal((pictures, 3, size, size), dtype=np.float32)
             with torch.no_grad():
-                times = alternate({name: functools.partial(function, images) for name, function in functions.items()},
-                                  arguments.repeats, torch.device('cpu'), arguments.clock, calls=arguments.calls)
+                times = alternate(
+                    {name: functools.partial(function, images) for name, function in functions.items()},
+                    arguments.repeats,
+                    torch.device('cpu'),
+                    arguments.clock,
+                    calls=arguments.calls,
+                )
             medians[str(pictures)] = {name: statistics.median(values) for name, values in times.items()}
     return medians
 
@@ -76,8 +84,9 @@ def measure(arguments):
 def parse_arguments(argv=None):
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--architecture', default=EMBEDDED_ARCHITECTURE, help='the embedded model, or one of open_clip with random '
-                        'weights')
+    parser.add_argument(
+        '--architecture', default=EMBEDDED_ARCHITECTURE, help='the embedded model, or one of open_clip with random weights'
+    )
     parser.add_argument('--pictures', type=int, nargs='+', default=[1, 32], help='in a batch')
     parser.add_argument('--repeats', type=int, default=5, help='timed rounds')
     parser.add_argument('--calls', type=int, default=1, help='of each in a round')
@@ -96,8 +105,14 @@ def main(argv=None):
     for pictures, found in medians.items():
         print(f'batch of {pictures}: ' + ', '.join(f'{name} {1000 * value:.1f} ms' for name, value in found.items()))
     settings = {name: value for name, value in vars(arguments).items() if name != 'out'}
-    write_results(dict(settings=settings, machine={**describe_machine(torch.device('cpu')), 'onnxruntime': onnxruntime.__version__},
-                       seconds=medians), arguments.out or OUT / f'export-{Path(arguments.architecture).name}.json')
+    write_results(
+        dict(
+            settings=settings,
+            machine={**describe_machine(torch.device('cpu')), 'onnxruntime': onnxruntime.__version__},
+            seconds=medians,
+        ),
+        arguments.out or OUT / f'export-{Path(arguments.architecture).name}.json',
+    )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """Floating-point operations of the method: the least that it needs, and what a run multiplies."""
+
 import contextlib
 
 import torch

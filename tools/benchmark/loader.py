@@ -7,6 +7,7 @@ Three sources go through the training pipeline (decode, two augmented views, pac
 time, the same files kept decoded (what a few-shot set does by default), and the built-in digits. Without `--folder`
 (one sub-folder per class) a tree of synthetic photographs is written to a temporary folder first.
 """
+
 import argparse
 import json
 import statistics
@@ -39,8 +40,9 @@ def parse_arguments(argv=None):
     parser.add_argument('--workers', type=int, default=0)
     parser.add_argument('--epochs', type=int, default=5, help='timed, after one that is not')
     parser.add_argument('--quick', action='store_true', help='two epochs of few pictures')
-    parser.add_argument('--step-results', help='a result file of step.py to compare with; default: the newest of the '
-                        'architecture')
+    parser.add_argument(
+        '--step-results', help='a result file of step.py to compare with; default: the newest of the architecture'
+    )
     parser.add_argument('--out', default=OUT / 'loader.json')
     args = parser.parse_args(argv)
     if args.folder and not Path(args.folder).is_dir():
@@ -65,13 +67,21 @@ def write_photographs(folder, classes, per_class, size):
 def build_loader(args, dataset, cache):
     """Build the training loader of a data set as a run's config does."""
     transform = dict(type='CLIPTrainTransform', architecture=args.architecture, pretrained=args.pretrained)
-    pipeline = [dict(type='LoadRGBImage'), dict(type='DualView', num_views=2, transforms=[transform]),
-                dict(type='PackInputs')]
-    few_shot = dict(type='FewShotDataset', num_shots=args.shots, seed=1, cache_images=cache,
-                    dataset=dict(dataset, pipeline=pipeline))
-    return Runner.build_dataloader(dict(
-        batch_size=args.batch, num_workers=args.workers, persistent_workers=args.workers > 0,
-        collate_fn=dict(type='default_collate'), sampler=dict(type='FewShotSampler', shuffle=True), dataset=few_shot), seed=1)
+    pipeline = [dict(type='LoadRGBImage'), dict(type='DualView', num_views=2, transforms=[transform]), dict(type='PackInputs')]
+    few_shot = dict(
+        type='FewShotDataset', num_shots=args.shots, seed=1, cache_images=cache, dataset=dict(dataset, pipeline=pipeline)
+    )
+    return Runner.build_dataloader(
+        dict(
+            batch_size=args.batch,
+            num_workers=args.workers,
+            persistent_workers=args.workers > 0,
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='FewShotSampler', shuffle=True),
+            dataset=few_shot,
+        ),
+        seed=1,
+    )
 
 
 def pictures_per_second(loader, epochs):
@@ -93,8 +103,11 @@ def consumed_by_step(path, architecture):
     if not files:
         return None
     results = json.loads(files[-1].read_text(encoding='utf-8'))
-    return (files[-1], results['settings']['batch'] / results['step']['seconds']['ours'],
-            results.get('machine', {}).get('device'))
+    return (
+        files[-1],
+        results['settings']['batch'] / results['step']['seconds']['ours'],
+        results.get('machine', {}).get('device'),
+    )
 
 
 def main(argv=None):
@@ -106,21 +119,31 @@ def main(argv=None):
         if not args.folder:
             write_photographs(folder, args.classes, args.shots, tuple(args.size))
         tree = dict(type='CustomDataset', data_root=str(folder), with_label=True)
-        sources = {'JPEG files, decoded anew': (tree, False), 'JPEG files, kept decoded': (tree, True),
-                   'built-in digits': (dict(type='Digits', subset='train'), True)}
-        rates = {name: pictures_per_second(build_loader(args, dataset, cache), args.epochs)
-                 for name, (dataset, cache) in sources.items()}
+        sources = {
+            'JPEG files, decoded anew': (tree, False),
+            'JPEG files, kept decoded': (tree, True),
+            'built-in digits': (dict(type='Digits', subset='train'), True),
+        }
+        rates = {
+            name: pictures_per_second(build_loader(args, dataset, cache), args.epochs)
+            for name, (dataset, cache) in sources.items()
+        }
     step = consumed_by_step(args.step_results, args.architecture)
     print(f'{args.architecture}, batch {args.batch}, 2 views per picture, {args.workers} workers')
     for name, rate in rates.items():
-        print(f"{name:<28}{rate:>9.0f} pictures/s{'' if step is None else f'{rate / step[1]:>9.1f} x the step'}")
+        print(f'{name:<28}{rate:>9.0f} pictures/s{"" if step is None else f"{rate / step[1]:>9.1f} x the step"}')
     if step is not None:
         print(f'the step of {step[0].name} consumes {step[1]:.1f} pictures/s on {step[2]}')
-    write_results(dict(
-        settings={key: value for key, value in vars(args).items() if key not in ('out', 'folder', 'step_results')},
-        # Decoding and augmentation are the CPU's, whatever trains.
-        machine=describe_machine(torch.device('cpu')), pictures_per_second=rates,
-        step=None if step is None else dict(file=step[0].name, pictures_per_second=step[1], device=step[2])), args.out)
+    write_results(
+        dict(
+            settings={key: value for key, value in vars(args).items() if key not in ('out', 'folder', 'step_results')},
+            # Decoding and augmentation are the CPU's, whatever trains.
+            machine=describe_machine(torch.device('cpu')),
+            pictures_per_second=rates,
+            step=None if step is None else dict(file=step[0].name, pictures_per_second=step[1], device=step[2]),
+        ),
+        args.out,
+    )
     return 0
 
 

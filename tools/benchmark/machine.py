@@ -1,4 +1,5 @@
 """What the benchmark tools share: the machine, its clock and memory, and result files."""
+
 import ctypes
 import gc
 import json
@@ -23,9 +24,14 @@ def describe_machine(device):
     """Return processor, accelerator, threads and versions as plain values."""
     cuda = device.type == 'cuda'
     return dict(
-        processor=_processor_name(), threads=torch.get_num_threads(), system=f'{platform.system()} {platform.machine()}',
-        device=torch.cuda.get_device_name(device) if cuda else 'cpu', python=platform.python_version(),
-        versions={name: metadata.version(name) for name in PACKAGES}, cuda=torch.version.cuda if cuda else None)
+        processor=_processor_name(),
+        threads=torch.get_num_threads(),
+        system=f'{platform.system()} {platform.machine()}',
+        device=torch.cuda.get_device_name(device) if cuda else 'cpu',
+        python=platform.python_version(),
+        versions={name: metadata.version(name) for name in PACKAGES},
+        cuda=torch.version.cuda if cuda else None,
+    )
 
 
 def _processor_name():

@@ -7,6 +7,7 @@ Two steps run on tensors without numbers, and every storage is counted from its 
 device adds is not counted: its context, workspaces of its kernels, gaps of its allocator; leave a tenth and a gigabyte for
 them. Attention is counted as fused kernels keep it, without the matrix of tokens by tokens.
 """
+
 import argparse
 import weakref
 
@@ -19,9 +20,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 TABLE = [
-    ('ViT-B-16', 4, 'float32', ()), ('ViT-B-16', 32, 'bfloat16', ()), ('ViT-B-16', 256, 'bfloat16', ()),
-    ('ViT-L-14', 32, 'float32', ()), ('ViT-L-14', 32, 'bfloat16', ()), ('ViT-L-14', 32, 'bfloat16', ('--checkpointing', )),
-    ('ViT-L-14', 256, 'bfloat16', ('--checkpointing', ))]
+    ('ViT-B-16', 4, 'float32', ()),
+    ('ViT-B-16', 32, 'bfloat16', ()),
+    ('ViT-B-16', 256, 'bfloat16', ()),
+    ('ViT-L-14', 32, 'float32', ()),
+    ('ViT-L-14', 32, 'bfloat16', ()),
+    ('ViT-L-14', 32, 'bfloat16', ('--checkpointing',)),
+    ('ViT-L-14', 256, 'bfloat16', ('--checkpointing',)),
+]
 
 
 class LiveMemory(TorchDispatchMode):
@@ -89,15 +95,19 @@ def main():
     parser.add_argument('--table', action='store_true', help='all lines of the documentation, into --out')
     parser.add_argument('--out', default=str(OUT / 'memory.json'))
     args = parser.parse_args()
-    lines = TABLE if args.table else [
-        (args.architecture, args.batch, args.dtype, ('--checkpointing', ) if args.checkpointing else ())]
+    lines = (
+        TABLE if args.table else [(args.architecture, args.batch, args.dtype, ('--checkpointing',) if args.checkpointing else ())]
+    )
     rows = []
     for architecture, batch, dtype, flags in lines:
         found = count(['--architecture', architecture, '--batch', str(batch), '--dtype', dtype, *flags])
         rows.append(dict(architecture=architecture, batch=batch, dtype=dtype, checkpointing=bool(flags), **found))
-        print(f"{architecture}, {batch} x 2 views, {dtype}{', checkpointing' if flags else ''}: weights "
-              f"{found['weights'] / 1e9:.2f} GB, above them " + ', '.join(
-                  f'{name} {size / 1e9:.2f} GB' for name, size in found['above'].items()), flush=True)
+        print(
+            f'{architecture}, {batch} x 2 views, {dtype}{", checkpointing" if flags else ""}: weights '
+            f'{found["weights"] / 1e9:.2f} GB, above them '
+            + ', '.join(f'{name} {size / 1e9:.2f} GB' for name, size in found['above'].items()),
+            flush=True,
+        )
     if args.table:
         write_results(dict(machine=describe_machine(torch.device('cpu')), rows=rows), args.out)
 

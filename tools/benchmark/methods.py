@@ -17,6 +17,7 @@ medians of the runs that fit into --seconds, one at least.
 The search of Tip-Adapter's two numbers runs whole, on features of min(16, 4) pictures per class; its plain execution, which
 computes everything again for each pair, runs for the first few pairs.
 """
+
 import argparse
 import contextlib
 import json
@@ -45,8 +46,19 @@ from mmpretrain_mps.models.utils.clip_loader import EMBEDDED_ARCHITECTURE
 from mmpretrain_mps.models.utils.fusion_search import search_grid
 from mmpretrain_mps.utils.methods import method_names, replace_method
 
-TRAINED_BY_STEPS = ('mps', 'coop', 'tcp', 'textrefiner', 'promptsrc', 'ivlp', 'tac', 'clip_lora', 'clip_adapter', 'tip_adapter_f',
-                    'amu_tuning')
+TRAINED_BY_STEPS = (
+    'mps',
+    'coop',
+    'tcp',
+    'textrefiner',
+    'promptsrc',
+    'ivlp',
+    'tac',
+    'clip_lora',
+    'clip_adapter',
+    'tip_adapter_f',
+    'amu_tuning',
+)
 ENCODED_ONCE = dict(sentences=None, teacher_templates='classes')
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SHOTS, VALIDATION_SHOTS = 16, 4
@@ -65,7 +77,9 @@ def parse_arguments(arguments=None):
     parser.add_argument('--seconds', type=float, default=60.0, help='each of the three, training and prediction apart')
     parser.add_argument('--no-plain', action='store_true', help='leave the plain executions out')
     parser.add_argument('--out', help='JSON file')
-    parser.add_argument('--add', action='store_true', help='keep what --out holds of other methods, measured under equal settings')
+    parser.add_argument(
+        '--add', action='store_true', help='keep what --out holds of other methods, measured under equal settings'
+    )
     args = parser.parse_args(arguments)
     if args.add and not (args.out and Path(args.out).is_file()):
         parser.error(f'--add needs --out with the file of an earlier call, but --out is {args.out}')
@@ -90,7 +104,7 @@ class Bench:
         config.update({name: value for name, value in ENCODED_ONCE.items() if name in config})
         if 'auxiliary_weights' in config:
             config['auxiliary_weights'] = None
-        names = IMAGENET_SIMPLE_CATEGORIES[:args.classes]
+        names = IMAGENET_SIMPLE_CATEGORIES[: args.classes]
         torch.manual_seed(0)
         self.model = MODELS.build({**config, 'class_names': _names(args, names)})
         self.classes = len(self.model.class_names)
@@ -99,7 +113,7 @@ class Bench:
         generator = torch.Generator().manual_seed(1)
         pictures = self.views + self.model.takes_reference
         self.pictures = [torch.randn(args.batch, 3, *self.model.image_size, generator=generator) for _ in range(pictures)]
-        self.labels = torch.randint(0, self.classes, (args.batch, ), generator=generator)
+        self.labels = torch.randint(0, self.classes, (args.batch,), generator=generator)
         self.samples = [DataSample(gt_label=label) for label in self.labels.split(1)]
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         # What steps add to, such as TextRefiner's memory, without its being trained, once all that is filled once is there.
@@ -159,7 +173,7 @@ def _names(args, names):
     """Return ``names``, or of the embedded model, which does not know them, its own."""
     if args.architecture != EMBEDDED_ARCHITECTURE:
         return names
-    return list(concepts.DIGIT_NAMES)[:args.classes]
+    return list(concepts.DIGIT_NAMES)[: args.classes]
 
 
 def measure(run, args):
@@ -181,9 +195,13 @@ def measure(run, args):
         while not times or (sum(times) < args.seconds and len(times) < 7):
             times.append(seconds(run, cpu, args.clock))
     median = statistics.median(times)
-    return dict(seconds=median, rate=args.batch / median, runs=len(times),
-                peak_gb=None if memory.above is None else memory.above / 1e9,
-                tflop=counter.get_total_flops() / 1e12), returned[0]
+    return dict(
+        seconds=median,
+        rate=args.batch / median,
+        runs=len(times),
+        peak_gb=None if memory.above is None else memory.above / 1e9,
+        tflop=counter.get_total_flops() / 1e12,
+    ), returned[0]
 
 
 def uncounted_operators():
@@ -235,21 +253,26 @@ def measure_search(bench, args):
     model, labels = bench.model, torch.arange(bench.classes * min(SHOTS, VALIDATION_SHOTS)) % bench.classes
     # As hard as real pictures: some are right whatever the numbers are, some never.
     cls = 0.3 * F.normalize(model.text_prototypes, dim=-1)[labels] + F.normalize(
-        torch.randn(len(labels), model.text_prototypes.shape[1], generator=torch.Generator().manual_seed(3)), dim=-1)
+        torch.randn(len(labels), model.text_prototypes.shape[1], generator=torch.Generator().manual_seed(3)), dim=-1
+    )
     grid = [search_grid(end, steps) for end, steps in zip(bench.search_over.scale, bench.search_over.steps)]
-    few = [values[:round(PLAIN_PAIRS**0.5)] for values in grid]
+    few = [values[: round(PLAIN_PAIRS**0.5)] for values in grid]
     features, cpu = ImageFeatures(cls), torch.device('cpu')
     if not args.no_plain:
         right, plainly = model.count_right(features, labels, *few), plain_count_right(model, cls, labels, *few)
         if (right - plainly).abs().max() > 0.002 * len(labels):  # pictures between two classes but for rounding
             raise ValueError(f'the plain search counts {plainly.tolist()} right, the search {right.tolist()}')
     pairs = len(grid[0]) * len(grid[1])
-    found = dict(pictures=len(labels), pairs=pairs,
-                 seconds=seconds(lambda: model.count_right(features, labels, *grid), cpu, args.clock))
+    found = dict(
+        pictures=len(labels), pairs=pairs, seconds=seconds(lambda: model.count_right(features, labels, *grid), cpu, args.clock)
+    )
     if not args.no_plain:
         per_pair = seconds(lambda: plain_count_right(model, cls, labels, *few), cpu, args.clock) / (len(few[0]) * len(few[1]))
-        found.update(plain_seconds_per_pair=per_pair, plain_pairs_measured=len(few[0]) * len(few[1]),
-                     ratio=per_pair * pairs / found['seconds'])
+        found.update(
+            plain_seconds_per_pair=per_pair,
+            plain_pairs_measured=len(few[0]) * len(few[1]),
+            ratio=per_pair * pairs / found['seconds'],
+        )
     return found
 
 
@@ -272,8 +295,13 @@ def run_method(method, args):
         dict: Trained numbers, views, and for each execution what :func:`measure` returns.
     """
     bench = Bench(method, args)
-    found = dict(method=method, trained=sum(parameter.numel() for parameter in bench.parameters), views=bench.views,
-                 training={}, prediction={})
+    found = dict(
+        method=method,
+        trained=sum(parameter.numel() for parameter in bench.parameters),
+        views=bench.views,
+        training={},
+        prediction={},
+    )
     # A first prediction keeps texts, which a step would make out of date.
     bench.predict()
     numbers = _measure_both(bench, found, 'fresh', args)
@@ -325,13 +353,18 @@ def lines_of(found):
             row = found[task].get(name)
             if row:
                 ratio = found[task].get(f'{name}_ratio')
-                yield (f"{found['method']:<14}{task:<11}{name:<6}{row['rate']:>9.2f} pictures/s{row['seconds']:>9.2f} s"
-                       f"{row['tflop']:>8.3f} TFLOP" + ('' if row['peak_gb'] is None else f"{row['peak_gb']:>7.2f} GB")
-                       + (f'{ratio:>8.2f} x' if ratio else ''))
+                yield (
+                    f'{found["method"]:<14}{task:<11}{name:<6}{row["rate"]:>9.2f} pictures/s{row["seconds"]:>9.2f} s'
+                    f'{row["tflop"]:>8.3f} TFLOP'
+                    + ('' if row['peak_gb'] is None else f'{row["peak_gb"]:>7.2f} GB')
+                    + (f'{ratio:>8.2f} x' if ratio else '')
+                )
     if 'search' in found:
         search = found['search']
-        yield (f"{found['method']:<14}search of {search['pairs']} pairs on {search['pictures']} pictures {search['seconds']:.2f} s"
-               + (f", {search['ratio']:.0f} x" if 'ratio' in search else ''))
+        yield (
+            f'{found["method"]:<14}search of {search["pairs"]} pairs on {search["pictures"]} pictures {search["seconds"]:.2f} s'
+            + (f', {search["ratio"]:.0f} x' if 'ratio' in search else '')
+        )
 
 
 def other_methods(args, results):
@@ -343,8 +376,10 @@ def other_methods(args, results):
     found = json.loads(Path(args.out).read_text(encoding='utf-8'))
     for name in results.keys() - {'methods'}:
         if found[name] != results[name]:
-            raise ValueError(f'{args.out} was measured with {name} {found[name]}, this call has {results[name]}; '
-                             'leave --add out, or measure all methods alike')
+            raise ValueError(
+                f'{args.out} was measured with {name} {found[name]}, this call has {results[name]}; '
+                'leave --add out, or measure all methods alike'
+            )
     return [method for method in found['methods'] if method['method'] not in args.methods]
 
 
@@ -353,8 +388,14 @@ def main():
     args = parse_arguments()
     logging.disable(logging.WARNING)
     torch.set_num_threads(args.threads)
-    results = dict(machine=describe_machine(torch.device('cpu')), clock=args.clock, architecture=args.architecture,
-                   classes=args.classes, batch=args.batch, methods=[])
+    results = dict(
+        machine=describe_machine(torch.device('cpu')),
+        clock=args.clock,
+        architecture=args.architecture,
+        classes=args.classes,
+        batch=args.batch,
+        methods=[],
+    )
     if args.add:
         results['methods'] = other_methods(args, results)
     for method in args.methods:

@@ -1,4 +1,5 @@
 """What a step and a prediction spend their time in, from PyTorch's profiler."""
+
 import torch
 from machine import synchronize
 from torch.autograd import DeviceType
@@ -39,18 +40,24 @@ def own_times(events, cuda):
         list[dict]: ``operator``, ``calls``, ``self_ms``, ``share``.
     """
     wanted = DeviceType.CUDA if cuda else DeviceType.CPU
-    rows = [(event.key, event.count, event.self_device_time_total if cuda else event.self_cpu_time_total)
-            for event in events if event.device_type == wanted and not getattr(event, 'is_user_annotation', False)]
+    rows = [
+        (event.key, event.count, event.self_device_time_total if cuda else event.self_cpu_time_total)
+        for event in events
+        if event.device_type == wanted and not getattr(event, 'is_user_annotation', False)
+    ]
     total = sum(time for _, _, time in rows) or 1
-    return [dict(operator=key, calls=count, self_ms=time / 1e3, share=time / total)
-            for key, count, time in sorted(rows, key=lambda row: -row[2])]
+    return [
+        dict(operator=key, calls=count, self_ms=time / 1e3, share=time / total)
+        for key, count, time in sorted(rows, key=lambda row: -row[2])
+    ]
 
 
 def format_profile(found):
     """Return the tables of :func:`profile` for the screen."""
     lines = []
     for task, rows in found.items():
-        lines += [f"{f'operators of our {task}':<52}{'calls':>7}{'self ms':>11}{'share':>8}"]
-        lines += [f"{row['operator'][:50]:<52}{row['calls']:>7}{row['self_ms']:>11.2f}{100 * row['share']:>6.1f} %"
-                  for row in rows] + ['']
+        lines += [f'{f"operators of our {task}":<52}{"calls":>7}{"self ms":>11}{"share":>8}']
+        lines += [
+            f'{row["operator"][:50]:<52}{row["calls"]:>7}{row["self_ms"]:>11.2f}{100 * row["share"]:>6.1f} %' for row in rows
+        ] + ['']
     return '\n'.join(lines)

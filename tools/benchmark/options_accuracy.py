@@ -7,6 +7,7 @@ checkpoint in one process and float32, and compares the mean over seeds with tha
 of at most one standard deviation of plain training over its seeds. What is done is kept. Trainings take a GPU where there
 is one; what needs more GPUs than there are is left out, with the reason.
 """
+
 import argparse
 import json
 import os
@@ -35,10 +36,10 @@ class Option(NamedTuple):
 OPTIONS = {
     PLAIN: Option(),
     'bfloat16': Option(changes=('optim_wrapper.type=DeviceAmpOptimWrapper', 'optim_wrapper.dtype=bfloat16')),
-    'torch.compile': Option(changes=('model.compile=True', )),
-    'checkpointing': Option(changes=('model.backbone.checkpointing=True', )),
+    'torch.compile': Option(changes=('model.compile=True',)),
+    'checkpointing': Option(changes=('model.backbone.checkpointing=True',)),
     '2 accumulated steps of 16': Option(changes=('train_dataloader.batch_size=16', 'optim_wrapper.accumulative_counts=2')),
-    '2 processes with 16 each': Option(changes=('train_dataloader.batch_size=16', ), processes=2),
+    '2 processes with 16 each': Option(changes=('train_dataloader.batch_size=16',), processes=2),
 }
 
 
@@ -47,8 +48,9 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--config', default=str(ROOT / 'configs' / 'mps_mini_16shot_digits.py'), help='its batch is 32')
     parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3])
-    parser.add_argument('--options', nargs='+', choices=OPTIONS, default=list(OPTIONS), metavar='NAME',
-                        help=f'of: {", ".join(OPTIONS)}')
+    parser.add_argument(
+        '--options', nargs='+', choices=OPTIONS, default=list(OPTIONS), metavar='NAME', help=f'of: {", ".join(OPTIONS)}'
+    )
     parser.add_argument('--work-dir', default='work_dirs/options', help='folder of the trainings')
     parser.add_argument('--jobs', type=int, default=2, help='trainings at a time')
     parser.add_argument('--out', default=str(OUT / 'options_accuracy.json'))
@@ -71,8 +73,16 @@ def main():
     with ThreadPoolExecutor(arguments.jobs) as pool:
         metrics = dict(zip(runs, pool.map(lambda run: train_and_test(*run, arguments), runs)))
     results = compare(metrics, options, arguments.seeds)
-    write_results(dict(config=Path(arguments.config).name, seeds=arguments.seeds,
-                       machine=describe_machine(device_in_use()), options=results, skipped=skipped), arguments.out)
+    write_results(
+        dict(
+            config=Path(arguments.config).name,
+            seeds=arguments.seeds,
+            machine=describe_machine(device_in_use()),
+            options=results,
+            skipped=skipped,
+        ),
+        arguments.out,
+    )
     print(format_results(results))
 
 
@@ -85,7 +95,7 @@ def why_not(option: Option) -> str:
 def train_and_test(name, seed, arguments):
     """Return the metrics of a run, which is only run if they are not there yet."""
     option = OPTIONS[name]
-    folder = Path(arguments.work_dir, f"{name.replace(' ', '_')}_seed{seed}")
+    folder = Path(arguments.work_dir, f'{name.replace(" ", "_")}_seed{seed}')
     file = folder / 'metrics.json'
     if not file.is_file():
         tool = [sys.executable, str(ROOT / 'tools' / 'train.py'), arguments.config]
@@ -93,8 +103,23 @@ def train_and_test(name, seed, arguments):
             tool = ['bash', str(ROOT / 'tools' / 'dist_train.sh'), arguments.config, str(option.processes)]
         run([*tool, '--work-dir', str(folder), '--overwrite', '--cfg-options', f'seed={seed}', *option.changes])
         checkpoint = (folder / 'last_checkpoint').read_text().strip()
-        run([sys.executable, str(ROOT / 'tools' / 'test.py'), arguments.config, checkpoint, '--work-dir', str(folder),
-             '--out', str(file), '--out-item', 'metrics', '--cfg-options', f'seed={seed}', 'test_cfg.targets=None'])
+        run(
+            [
+                sys.executable,
+                str(ROOT / 'tools' / 'test.py'),
+                arguments.config,
+                checkpoint,
+                '--work-dir',
+                str(folder),
+                '--out',
+                str(file),
+                '--out-item',
+                'metrics',
+                '--cfg-options',
+                f'seed={seed}',
+                'test_cfg.targets=None',
+            ]
+        )
         print(f'{name}, seed {seed}: done', flush=True)
     return json.loads(file.read_text(encoding='utf-8'))
 
@@ -103,10 +128,11 @@ def run(command):
     """Run a command; show the end of what it said if it fails."""
     # The launcher of several processes takes the Python that it finds first.
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')])
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, 'PATH': search})
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, 'PATH': search}
+    )
     if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with status {done.returncode}:\n{done.stdout[-3000:]}")
+        sys.exit(f'{" ".join(command)} ended with status {done.returncode}:\n{done.stdout[-3000:]}')
 
 
 def compare(metrics, options, seeds):
@@ -126,8 +152,13 @@ def compare(metrics, options, seeds):
         results[name] = {}
         for metric, label in METRICS.items():
             values = [metrics[name, seed][metric] for seed in seeds]
-            entry = dict(values=values, mean=statistics.mean(values),
-                         std=statistics.stdev(values) if len(values) > 1 else None, difference=None, same=None)
+            entry = dict(
+                values=values,
+                mean=statistics.mean(values),
+                std=statistics.stdev(values) if len(values) > 1 else None,
+                difference=None,
+                same=None,
+            )
             if name != PLAIN:
                 plain = results[PLAIN][label]
                 entry['difference'] = entry['mean'] - plain['mean']
@@ -140,10 +171,11 @@ def format_results(results):
     """Return the table for the screen and the documentation."""
     lines = ['| training | tuned | fused | difference of fused |', '|---|---|---|---|']
     for name, figures in results.items():
-        spreads = [f"{entry['mean']:.2f}" + ('' if entry['std'] is None else f" ± {entry['std']:.2f}")
-                   for entry in figures.values()]
+        spreads = [
+            f'{entry["mean"]:.2f}' + ('' if entry['std'] is None else f' ± {entry["std"]:.2f}') for entry in figures.values()
+        ]
         difference = figures['fused']['difference']
-        lines.append(f"| {name} | {' | '.join(spreads)} | {'' if difference is None else f'{difference:+.2f}'} |")
+        lines.append(f'| {name} | {" | ".join(spreads)} | {"" if difference is None else f"{difference:+.2f}"} |')
     return '\n'.join(lines)
 
 

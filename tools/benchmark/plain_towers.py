@@ -3,6 +3,7 @@
 They take the place of the towers in a classifier and give the same numbers at the released code's cost; that is what the
 methods of this project are compared with.
 """
+
 import contextlib
 
 import torch
@@ -19,8 +20,7 @@ def run_plain_block(block, tokens, mask=None):
     if getattr(attention, 'low_rank', None) is None:
         return block(tokens, attn_mask=mask)
     heads = attention.num_heads
-    queries, keys, values = (x.unflatten(-1, (heads, -1)).transpose(1, 2)
-                             for x in project_qkv(attention, block.ln_1(tokens)))
+    queries, keys, values = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in project_qkv(attention, block.ln_1(tokens)))
     attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask).transpose(1, 2).flatten(2)
     tokens = tokens + block.ls_1(F.linear(attended, attention.out_proj.weight, attention.out_proj.bias))
     return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
@@ -44,7 +44,7 @@ def plain_text(tower):
             if index in (deep or {}):
                 start, vectors = deep[index]
                 vectors = vectors.expand(classes, -1, -1)
-                tokens = torch.cat([tokens[:, :start], vectors, tokens[:, start + vectors.shape[1]:]], 1)
+                tokens = torch.cat([tokens[:, :start], vectors, tokens[:, start + vectors.shape[1] :]], 1)
             tokens = run_plain_block(block, tokens, text.attn_mask)
         return text.ln_final(tokens)[torch.arange(classes), torch.as_tensor(ends)] @ text.text_projection
 
@@ -70,7 +70,7 @@ def plain_vision(tower):
         row = None
         for index, block in enumerate(tower.all_blocks()):
             if 0 < index < len(prompts):
-                states = torch.cat([states[:, :-len(prompts[0])], prompts[index].expand(len(states), -1, -1)], 1)
+                states = torch.cat([states[:, : -len(prompts[0])], prompts[index].expand(len(states), -1, -1)], 1)
             if attention and index == len(tower.all_blocks()) - 1:
                 row = cls_attention_row(block, states)
             states = run_plain_block(block, states, hidden)
@@ -87,8 +87,7 @@ def without_short_cuts(model):
     Args:
         model (CLIPClassifier): Changed for a while.
     """
-    changes = [(model.backbone, 'forward', plain_vision(model.backbone)),
-               (model, 'kept_class_features', model.class_features)]
+    changes = [(model.backbone, 'forward', plain_vision(model.backbone)), (model, 'kept_class_features', model.class_features)]
     if getattr(model, 'text_tower', None) is not None:
         changes.append((model.text_tower, 'forward', plain_text(model.text_tower)))
     for owner, name, replacement in changes:

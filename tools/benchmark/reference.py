@@ -4,6 +4,7 @@ It reads the weights of an :class:`MPSCLIPClassifier` and computes the same numb
 released trainer has: one pass per view, attention and adapters as plain modules, every output in full. The value path
 runs over all tokens from every tuned block on, whether a loss looks at it or not.
 """
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -22,7 +23,7 @@ class ReferenceFormulation(nn.Module):
         self.frozen, self.tuned = classifier.backbone.zero_shot, classifier.backbone.tuned
         blocks = self.frozen.transformer.resblocks
         trunk, adapted, _ = classifier.backbone.group_depths
-        self.trunk, self.adapted, self.rest = blocks[:trunk], blocks[trunk:trunk + adapted], blocks[trunk + adapted:]
+        self.trunk, self.adapted, self.rest = blocks[:trunk], blocks[trunk : trunk + adapted], blocks[trunk + adapted :]
 
     def loss(self, views, labels):
         """Compute the weighted losses.
@@ -39,15 +40,14 @@ class ReferenceFormulation(nn.Module):
         losses = dict(loss_ce=F.cross_entropy(self._fused_logits(outputs), labels))
         gram, sculpt = model.gram_loss, model.sculpt_loss
         losses['loss_gram_global'] = gram.loss_weight * sum(
-            mean_gram_difference(tuned[:, 0], frozen[:, 0]) for frozen, tuned, _ in outputs)
-        losses['loss_gram_local'] = gram.loss_weight * sum(
-            mean_gram_difference(tuned, frozen) for frozen, tuned, _ in outputs)
+            mean_gram_difference(tuned[:, 0], frozen[:, 0]) for frozen, tuned, _ in outputs
+        )
+        losses['loss_gram_local'] = gram.loss_weight * sum(mean_gram_difference(tuned, frozen) for frozen, tuned, _ in outputs)
         text = model.text_prototypes
         text = F.normalize(text, dim=-1) if sculpt.normalize_text else text
         for layer, weight in enumerate(sculpt.layer_weights):
             features = torch.cat([tuned[:, 0] if layer == 0 else chains[-layer] for _, tuned, chains in outputs])
-            loss = contrast(features, labels.repeat(len(views)), text,
-                            sculpt.temperature * sculpt.temperature_factors[layer])
+            loss = contrast(features, labels.repeat(len(views)), text, sculpt.temperature * sculpt.temperature_factors[layer])
             losses[f'loss_sculpt_layer{layer}'] = sculpt.loss_weight * weight * loss
         return losses
 
@@ -59,8 +59,7 @@ class ReferenceFormulation(nn.Module):
     def _fused_logits(self, outputs):
         text = F.normalize(self.classifier.text_prototypes, dim=-1)
         scale, alpha = self.classifier.logit_scale, self.classifier.head.alpha
-        frozen, tuned = (sum(scale * output[branch][:, 0] @ text.T for output in outputs) / len(outputs)
-                         for branch in (0, 1))
+        frozen, tuned = (sum(scale * output[branch][:, 0] @ text.T for output in outputs) / len(outputs) for branch in (0, 1))
         return alpha * tuned + (1 - alpha) * frozen
 
     def _view(self, images):
@@ -126,7 +125,7 @@ def contrast(queries, labels, text, temperature):
         support = torch.cat([queries, text])
         support_labels = torch.cat([labels, torch.arange(len(text), device=labels.device)])
         others = torch.ones(len(queries), len(support), device=queries.device)
-        others[:, :len(queries)].fill_diagonal_(0)
+        others[:, : len(queries)].fill_diagonal_(0)
         positives = (labels[:, None] == support_labels[None]).float() * others
         cosines = queries @ support.T / temperature
         cosines = cosines - cosines.max(dim=1, keepdim=True).values.detach()

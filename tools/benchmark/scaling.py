@@ -5,6 +5,7 @@
 Every point starts that many processes on this machine (gloo, one thread each), gathers features of the given sizes and
 runs the losses of the common batch forward and backward. Without that many idle cores, times are upper bounds.
 """
+
 import argparse
 import statistics
 import sys
@@ -56,14 +57,20 @@ class CommonLosses:
 
     def __init__(self, batch, views, dim, classes, intermediate, seed=0):
         generator = torch.Generator().manual_seed(seed)
+
         def features():
             return F.normalize(torch.randn(views, batch, dim, generator=generator), dim=-1)
+
         self.inputs = LossInputs(
-            torch.randint(0, classes, (batch, ), generator=generator), features().requires_grad_(), features(),
-            tuple(features().requires_grad_() for _ in range(intermediate)), torch.rand(batch, generator=generator))
+            torch.randint(0, classes, (batch,), generator=generator),
+            features().requires_grad_(),
+            features(),
+            tuple(features().requires_grad_() for _ in range(intermediate)),
+            torch.rand(batch, generator=generator),
+        )
         self.text = F.normalize(torch.randn(classes, dim, generator=generator), dim=-1)
         self.head, self.gram = LogitsFusionHead(), GramAlignLoss()
-        self.sculpt = HierarchicalSculptLoss(layer_weights=(1.0, ) * (1 + intermediate))
+        self.sculpt = HierarchicalSculptLoss(layer_weights=(1.0,) * (1 + intermediate))
 
     def gather(self):
         """Return the inputs of all processes."""
@@ -112,14 +119,21 @@ def main(argv=None):
         for ranks in args.ranks:
             multiprocessing.spawn(_measure, (ranks, args, folder), nprocs=ranks)
             gather, loss = torch.load(Path(folder) / f'{ranks}.pt', weights_only=True)
-            points.append(dict(
-                ranks=ranks, gathered_mb=gathered_bytes(ranks, args.batch, args.views, args.dim, args.intermediate) / 1e6,
-                loss_gflop=loss_flops(ranks, args.batch, args.views, args.dim, args.classes, args.intermediate) / 1e9,
-                gather_ms=1e3 * gather, loss_ms=1e3 * loss))
-    print(f"{'ranks':>5}{'gathered MB':>13}{'gather ms':>11}{'loss GFLOP':>12}{'loss ms (CPU)':>15}{'GFLOP/s':>9}")
+            points.append(
+                dict(
+                    ranks=ranks,
+                    gathered_mb=gathered_bytes(ranks, args.batch, args.views, args.dim, args.intermediate) / 1e6,
+                    loss_gflop=loss_flops(ranks, args.batch, args.views, args.dim, args.classes, args.intermediate) / 1e9,
+                    gather_ms=1e3 * gather,
+                    loss_ms=1e3 * loss,
+                )
+            )
+    print(f'{"ranks":>5}{"gathered MB":>13}{"gather ms":>11}{"loss GFLOP":>12}{"loss ms (CPU)":>15}{"GFLOP/s":>9}')
     for row in points:
-        print(f"{row['ranks']:>5}{row['gathered_mb']:>13.2f}{row['gather_ms']:>11.1f}{row['loss_gflop']:>12.3f}"
-              f"{row['loss_ms']:>15.1f}{1e3 * row['loss_gflop'] / row['loss_ms']:>9.1f}")
+        print(
+            f'{row["ranks"]:>5}{row["gathered_mb"]:>13.2f}{row["gather_ms"]:>11.1f}{row["loss_gflop"]:>12.3f}'
+            f'{row["loss_ms"]:>15.1f}{1e3 * row["loss_gflop"] / row["loss_ms"]:>9.1f}'
+        )
     settings = {key: value for key, value in vars(args).items() if key != 'out'}
     write_results(dict(settings=settings, machine=describe_machine(torch.device('cpu')), points=points), args.out)
     return 0

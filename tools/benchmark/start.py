@@ -2,6 +2,7 @@
 
 The first start computes the class prototypes, later ones find them on disk; each is timed several times, in turn.
 """
+
 import argparse
 import os
 import statistics
@@ -27,18 +28,26 @@ def seconds_to_first_iteration(config, folder, cache):
     Returns:
         float: Seconds.
     """
-    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), config, '--work-dir', folder, '--cfg-options',
-               'default_hooks.logger.interval=1']
+    command = [
+        sys.executable,
+        str(ROOT / 'tools' / 'train.py'),
+        config,
+        '--work-dir',
+        folder,
+        '--cfg-options',
+        'default_hooks.logger.interval=1',
+    ]
     start, lines = time.perf_counter(), []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, 'MMPRETRAIN_MPS_CACHE': cache}) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, 'MMPRETRAIN_MPS_CACHE': cache}
+    ) as process:
         for line in process.stdout:
             lines.append(line)
             if FIRST_ITERATION in line:
                 elapsed = time.perf_counter() - start
                 process.kill()
                 return elapsed
-    sys.exit(f"{' '.join(command)} ended before its first iteration:\n{''.join(lines[-20:])}")
+    sys.exit(f'{" ".join(command)} ended before its first iteration:\n{"".join(lines[-20:])}')
 
 
 def main():
@@ -57,10 +66,14 @@ def main():
             for name in times:
                 times[name].append(seconds_to_first_iteration(arguments.config, str(Path(folder, 'work')), cache))
     medians = {name: statistics.median(values) for name, values in times.items()}
-    print(f"{Path(arguments.config).name}: first iteration after {medians['first']:.1f} s, with kept prototypes after "
-          f"{medians['later']:.1f} s (medians of {arguments.repeats})")
-    write_results(dict(config=Path(arguments.config).name, machine=describe_machine(device_in_use()), seconds=medians,
-                       all_seconds=times), arguments.out)
+    print(
+        f'{Path(arguments.config).name}: first iteration after {medians["first"]:.1f} s, with kept prototypes after '
+        f'{medians["later"]:.1f} s (medians of {arguments.repeats})'
+    )
+    write_results(
+        dict(config=Path(arguments.config).name, machine=describe_machine(device_in_use()), seconds=medians, all_seconds=times),
+        arguments.out,
+    )
 
 
 if __name__ == '__main__':

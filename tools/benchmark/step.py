@@ -12,6 +12,7 @@ Memory is the peak above weights and inputs, each formulation alone, in a proces
 the method cannot do without; `share` is the speed in operations of the floor per second against a large matrix product of
 the same precision, measured here.
 """
+
 import argparse
 import functools
 import json
@@ -52,16 +53,21 @@ def parse_arguments(argv=None):
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='float32, or autocast to the other two')
     parser.add_argument('--reference-dtype', choices=DTYPES, help='of the reference alone; default: as --dtype')
-    parser.add_argument('--precision', choices=FLOAT32_PRECISIONS, default=STRICT,
-                        help='of float32 products on a GPU, of both formulations')
+    parser.add_argument(
+        '--precision', choices=FLOAT32_PRECISIONS, default=STRICT, help='of float32 products on a GPU, of both formulations'
+    )
     parser.add_argument('--batch', type=int, help='pictures; default 4, with --quick 2')
     parser.add_argument('--views', type=int, default=2)
     parser.add_argument('--classes', type=int, default=100)
     parser.add_argument('--recipe', choices=RECIPES, default='official')
     parser.add_argument('--repeats', type=int, help='timed rounds; default 5, with --quick 3')
     parser.add_argument('--threads', type=int, help="of the CPU; default: PyTorch's")
-    parser.add_argument('--clock', choices=CLOCKS, default='wall',
-                        help='process: processor time; with --threads 1 for machines that others use too')
+    parser.add_argument(
+        '--clock',
+        choices=CLOCKS,
+        default='wall',
+        help='process: processor time; with --threads 1 for machines that others use too',
+    )
     parser.add_argument('--no-onednn', action='store_true', help='ours through the same matrix library as the reference')
     parser.add_argument('--compile', action='store_true', help='ours through torch.compile')
     parser.add_argument('--checkpointing', action='store_true', help='ours with gradient checkpointing')
@@ -69,8 +75,9 @@ def parse_arguments(argv=None):
     parser.add_argument('--largest-batch', action='store_true', help='also search the largest batch that fits (GPU)')
     parser.add_argument('--no-memory', action='store_true', help='skip the measurement of memory')
     parser.add_argument('--view-bank', action='store_true', help='our step on pre-drawn views, without the frozen part')
-    parser.add_argument('--profile', action='store_true',
-                        help='print and store the operators that our step and prediction spend their time in')
+    parser.add_argument(
+        '--profile', action='store_true', help='print and store the operators that our step and prediction spend their time in'
+    )
     parser.add_argument('--quick', action='store_true', help='under a minute on two cores')
     parser.add_argument('--out', help='result file; default work_dirs/benchmark/step-....json')
     parser.add_argument('--memory-of', choices=FORMULATIONS, help=argparse.SUPPRESS)
@@ -104,8 +111,9 @@ class Bench:
             options['compile'] = True
         if args.checkpointing:
             options['backbone'] = dict(checkpointing=True)
-        model = MPSCLIPClassifier(args.architecture, None, gram_loss=dict(), sculpt_loss=dict(**RECIPES[args.recipe]),
-                                  quick_gelu=True, **options)
+        model = MPSCLIPClassifier(
+            args.architecture, None, gram_loss=dict(), sculpt_loss=dict(**RECIPES[args.recipe]), quick_gelu=True, **options
+        )
         model._text_tower.clear()
         model.class_names = tuple(f'class {label}' for label in range(args.classes))
         model.text_prototypes = 8 * torch.nn.functional.normalize(torch.randn(args.classes, model.backbone.embed_dims))
@@ -123,7 +131,7 @@ class Bench:
         """Draw pictures and labels."""
         size = self.model.image_size
         self.views = [torch.randn(batch, 3, *size, device=self.device) for _ in range(self.args.views)]
-        self.labels = torch.randint(0, self.args.classes, (batch, ), device=self.device)
+        self.labels = torch.randint(0, self.args.classes, (batch,), device=self.device)
         self.samples = [DataSample(gt_label=label) for label in self.labels.split(1)]
         self.bank = self.fill_bank() if self.args.view_bank else None
 
@@ -149,11 +157,15 @@ class Bench:
             parameter.grad = None
         # A rate of zero: both formulations do the whole work on weights that stay what they are. One optimizer and one
         # loss scaler for each: what one precision needs, and waits for, is not charged to the other.
-        self.optimizers = {name: torch.optim.SGD(self.parameters, lr=0.0, momentum=0.9,
-                                                 fused=True if self.args.fused and name == 'ours' else None)
-                           for name in FORMULATIONS}
-        self.scalers = {name: torch.amp.GradScaler(self.device.type, enabled=dtype == 'float16')
-                        for name, dtype in self.dtypes().items()}
+        self.optimizers = {
+            name: torch.optim.SGD(
+                self.parameters, lr=0.0, momentum=0.9, fused=True if self.args.fused and name == 'ours' else None
+            )
+            for name in FORMULATIONS
+        }
+        self.scalers = {
+            name: torch.amp.GradScaler(self.device.type, enabled=dtype == 'float16') for name, dtype in self.dtypes().items()
+        }
 
     def dtypes(self):
         """Return the dtype of each formulation."""
@@ -205,8 +217,10 @@ class Bench:
         Raises:
             ValueError: If a difference is beyond rounding.
         """
-        tolerance = max(TOLERANCE[self.args.precision if name == 'float32' and self.args.precision == TF32 else name]
-                        for name in self.dtypes().values())
+        tolerance = max(
+            TOLERANCE[self.args.precision if name == 'float32' and self.args.precision == TF32 else name]
+            for name in self.dtypes().values()
+        )
         ours, theirs = ({key: value.detach() for key, value in self.losses(name).items()} for name in ('ours', 'reference'))
         pairs = {key: (ours[key], theirs[key]) for key in theirs}
         pairs['logits'] = (self.predict('ours'), self.predict('reference'))
@@ -214,8 +228,10 @@ class Bench:
         for name, (a, b) in pairs.items():
             difference = ((a - b).abs().max() / b.abs().max().clamp(min=1)).item()
             if not difference <= tolerance:
-                raise ValueError(f'{name} of the two formulations differs by {difference:.2e} of its size; {tolerance:.0e} '
-                                 'would be rounding. Speeds of different numbers are not compared')
+                raise ValueError(
+                    f'{name} of the two formulations differs by {difference:.2e} of its size; {tolerance:.0e} '
+                    'would be rounding. Speeds of different numbers are not compared'
+                )
             worst = max(worst, difference)
         return worst
 
@@ -244,6 +260,7 @@ def memory_in_own_processes(argv):
 
 def largest_batch(bench, name):
     """Search the largest batch whose training step fits into the GPU's memory, to one part in 16."""
+
     def fits(batch):
         bench.reset()
         torch.cuda.empty_cache()
@@ -269,7 +286,8 @@ def measure(args, argv):
     bench = Bench(args)
     results = dict(
         settings={key: value for key, value in vars(args).items() if key not in ('memory_of', 'out', 'no_memory', 'profile')},
-        difference=bench.check_equal())
+        difference=bench.check_equal(),
+    )
     visual, depths = bench.model.backbone.zero_shot, bench.model.backbone.group_depths
     pictures = dict(step=args.batch * args.views, predict=args.batch)
     peak = matmul_peak(bench.device, DTYPES[args.dtype], clock=args.clock)
@@ -284,16 +302,20 @@ def measure(args, argv):
         times = alternate(calls, args.repeats, bench.device, args.clock, QUEUED if on_gpu else 1)
         flops = {} if args.compile else {name: bench.count_flops(task, name) / count for name in FORMULATIONS}
         # What cannot be done without is less where the frozen part was run before.
-        floor = flops.get('ours', float('nan')) if args.view_bank and task == 'step' else least_flops(
-            visual, depths, task == 'step')
+        floor = (
+            flops.get('ours', float('nan')) if args.view_bank and task == 'step' else least_flops(visual, depths, task == 'step')
+        )
         median = statistics.median(times['ours'])
         results[task] = dict(
             seconds={name: statistics.median(times[name]) for name in FORMULATIONS},
-            all_seconds=times, ratio=median_ratio(times, 'reference', 'ours'),
+            all_seconds=times,
+            ratio=median_ratio(times, 'reference', 'ours'),
             launch_seconds={name: launch_seconds(call, bench.device) for name, call in calls.items()} if on_gpu else {},
             gflop={name: number / 1e9 for name, number in flops.items()},
-            gflop_floor=floor / 1e9, share_of_peak=floor * count / median / peak,
-            memory={name: memory[name][task] for name in memory})
+            gflop_floor=floor / 1e9,
+            share_of_peak=floor * count / median / peak,
+            memory={name: memory[name][task] for name in memory},
+        )
     if args.largest_batch:
         results['largest_batch'] = {name: largest_batch(bench, name) for name in FORMULATIONS}
         bench.set_batch(args.batch)
@@ -305,31 +327,39 @@ def format_results(results):
     """Return the table for the screen."""
     settings = results['settings']
     lines = [
-        f"{settings['architecture']}, batch {settings['batch']} x {settings['views']} views, {settings['classes']} classes, "
-        f"{settings['dtype']} (reference {settings['reference_dtype']}), float32 {settings['precision']}, "
-        f"recipe {settings['recipe']}{', compiled' if settings['compile'] else ''} on {results['machine']['device']}, "
-        f"{results['machine']['threads']} threads, {results['machine']['processor']}, {settings['clock']} clock",
-        f"numbers agree to {results['difference']:.1e}; a large matrix product runs at "
-        f"{results['matmul_peak_tflops']:.3f} TFLOP/s", '',
-        f"{'':<11}{'':<12}{'seconds':>9}{'GFLOP/picture':>15}{'peak memory':>13}"]
+        f'{settings["architecture"]}, batch {settings["batch"]} x {settings["views"]} views, {settings["classes"]} classes, '
+        f'{settings["dtype"]} (reference {settings["reference_dtype"]}), float32 {settings["precision"]}, '
+        f'recipe {settings["recipe"]}{", compiled" if settings["compile"] else ""} on {results["machine"]["device"]}, '
+        f'{results["machine"]["threads"]} threads, {results["machine"]["processor"]}, {settings["clock"]} clock',
+        f'numbers agree to {results["difference"]:.1e}; a large matrix product runs at '
+        f'{results["matmul_peak_tflops"]:.3f} TFLOP/s',
+        '',
+        f'{"":<11}{"":<12}{"seconds":>9}{"GFLOP/picture":>15}{"peak memory":>13}',
+    ]
     for task, label in (('step', 'step'), ('predict', 'prediction')):
         row = results[task]
         for name in FORMULATIONS:
             memory = row['memory'].get(name)
-            lines.append(f"{label:<11}{name:<12}{row['seconds'][name]:>9.3f}{row['gflop'].get(name, float('nan')):>15.2f}"
-                         f"{'' if memory is None else f'{memory / 1e9:.2f} GB':>13}")
+            lines.append(
+                f'{label:<11}{name:<12}{row["seconds"][name]:>9.3f}{row["gflop"].get(name, float("nan")):>15.2f}'
+                f'{"" if memory is None else f"{memory / 1e9:.2f} GB":>13}'
+            )
         if row['launch_seconds']:
-            lines.append(f"{label:<11}{'launching':<12}" + ', '.join(
-                f'{name} {seconds:.4f} s' for name, seconds in row['launch_seconds'].items()))
+            lines.append(
+                f'{label:<11}{"launching":<12}'
+                + ', '.join(f'{name} {seconds:.4f} s' for name, seconds in row['launch_seconds'].items())
+            )
         memory = row['memory']
         known = memory and None not in memory.values()
-        lines += [f"{label:<11}{'ratio':<12}{row['ratio']:>8.2f}x"
-                  f"{row['gflop']['reference'] / row['gflop']['ours'] if row['gflop'] else float('nan'):>14.2f}x"
-                  f"{memory['ours'] / memory['reference'] if known else float('nan'):>12.2f}x   "
-                  f"(floor {row['gflop_floor']:.2f} GFLOP, {100 * row['share_of_peak']:.0f} % of the matrix product's speed)",
-                  '']
+        lines += [
+            f'{label:<11}{"ratio":<12}{row["ratio"]:>8.2f}x'
+            f'{row["gflop"]["reference"] / row["gflop"]["ours"] if row["gflop"] else float("nan"):>14.2f}x'
+            f'{memory["ours"] / memory["reference"] if known else float("nan"):>12.2f}x   '
+            f"(floor {row['gflop_floor']:.2f} GFLOP, {100 * row['share_of_peak']:.0f} % of the matrix product's speed)",
+            '',
+        ]
     if 'largest_batch' in results:
-        lines.append(f"largest batch: {results['largest_batch']}")
+        lines.append(f'largest batch: {results["largest_batch"]}')
     return '\n'.join(lines)
 
 
@@ -354,8 +384,9 @@ def main(argv=None):
 def name_of(args):
     """Return the name of a result file: what was run, and the settings that are not at their default."""
     parts = ['step', Path(args.architecture).name, torch.device(args.device).type, args.dtype, f'batch{args.batch}']
-    defaults = dict(precision=STRICT, reference_dtype=args.dtype, views=2, classes=100, recipe='official', threads=None,
-                    clock='wall')
+    defaults = dict(
+        precision=STRICT, reference_dtype=args.dtype, views=2, classes=100, recipe='official', threads=None, clock='wall'
+    )
     parts += [f'{name}_{getattr(args, name)}' for name, value in defaults.items() if getattr(args, name) != value]
     parts += [name for name in ('compile', 'checkpointing', 'fused', 'no_onednn', 'view_bank') if getattr(args, name)]
     return '-'.join(parts)

@@ -5,6 +5,7 @@ Of a split file alone, no pictures needed:
 Of a data set on disk, ImageNet included:
     python tools/datasets/make_index.py --dataset ImageNet --root data --shots 16 --seed 1 --out imagenet.json
 """
+
 import argparse
 import sys
 
@@ -49,8 +50,10 @@ def main(argv=None):
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f'make_index: error: {message}', file=sys.stderr)
         return 2
-    print(f'{args.out}: {len(index.rows)} {args.subset} pictures of {len(index.classes)} classes of {index.dataset}, '
-          f'{args.shots} shots, seed {args.seed}, sha256 {digest}')
+    print(
+        f'{args.out}: {len(index.rows)} {args.subset} pictures of {len(index.classes)} classes of {index.dataset}, '
+        f'{args.shots} shots, seed {args.seed}, sha256 {digest}'
+    )
     return 0
 
 

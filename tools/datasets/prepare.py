@@ -4,6 +4,7 @@ Nothing is downloaded, split, renamed or deleted. The exit status is 0 if the da
     python tools/datasets/prepare.py OxfordPets --root data
     python tools/datasets/prepare.py --all --root data --check-images
 """
+
 import argparse
 import sys
 

@@ -14,8 +14,10 @@ train_pipeline = [
                 architecture='mps-mini-pictograms',
                 pretrained='embedded',
                 scale=(0.8, 1.0),  # less than most of a small picture is another one
-                flip_prob=0)  # signs, arrows and digits are not what they were when mirrored
-        ]),
+                flip_prob=0,
+            )  # signs, arrows and digits are not what they were when mirrored
+        ],
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
@@ -25,6 +27,5 @@ test_pipeline = [
 ]
 
 # Pictures this small are ready faster than a worker process could hand them over.
-train_dataloader = dict(
-    num_workers=0, persistent_workers=False, dataset=dict(dataset=dict(pipeline=train_pipeline)))
+train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(dataset=dict(pipeline=train_pipeline)))
 test_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))

@@ -9,11 +9,11 @@ train_dataloader = dict(
         type='FewShotDataset',
         num_shots=num_shots,
         seed={{_base_.seed}},
-        dataset=dict(type='Digits', subset='train', pipeline={{_base_.train_pipeline}})))
-val_dataloader = dict(
-    dataset=dict(type='Digits', subset='val', test_mode=True, pipeline={{_base_.test_pipeline}}))
-test_dataloader = dict(
-    dataset=dict(type='Digits', subset='test', test_mode=True, pipeline={{_base_.test_pipeline}}))
+        dataset=dict(type='Digits', subset='train', pipeline={{_base_.train_pipeline}}),
+    )
+)
+val_dataloader = dict(dataset=dict(type='Digits', subset='val', test_mode=True, pipeline={{_base_.test_pipeline}}))
+test_dataloader = dict(dataset=dict(type='Digits', subset='test', test_mode=True, pipeline={{_base_.test_pipeline}}))
 
 # Other pictures of the same ten classes, for test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}}).
 targets = dict(
@@ -21,4 +21,5 @@ targets = dict(
     unseen_fonts=dict(type='RenderedGlyphs'),
     noise=dict(type='CorruptedDigits', corruption='noise'),
     blur=dict(type='CorruptedDigits', corruption='blur'),
-    inversion=dict(type='CorruptedDigits', corruption='inversion'))
+    inversion=dict(type='CorruptedDigits', corruption='inversion'),
+)

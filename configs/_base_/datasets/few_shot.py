@@ -14,13 +14,9 @@ train_pipeline = [
         type='DualView',
         num_views=2,
         transforms=[
-            dict(
-                type='CLIPTrainTransform',
-                architecture='ViT-B-16',
-                pretrained='openai',
-                scale=(0.3, 1.0),
-                flip_prob=0.5)
-        ]),
+            dict(type='CLIPTrainTransform', architecture='ViT-B-16', pretrained='openai', scale=(0.3, 1.0), flip_prob=0.5)
+        ],
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
@@ -39,7 +35,9 @@ train_dataloader = dict(
         type='FewShotDataset',
         num_shots=num_shots,
         seed=seed,
-        dataset=dict(data_root=data_root, subset='train', pipeline=train_pipeline)))
+        dataset=dict(data_root=data_root, subset='train', pipeline=train_pipeline),
+    ),
+)
 val_dataloader = dict(
     batch_size=100,
     num_workers=4,
@@ -51,14 +49,17 @@ val_dataloader = dict(
         subset='val',
         num_shots=num_shots,
         seed=seed,
-        dataset=dict(data_root=data_root, subset='val', test_mode=True, pipeline=test_pipeline)))
+        dataset=dict(data_root=data_root, subset='val', test_mode=True, pipeline=test_pipeline),
+    ),
+)
 test_dataloader = dict(
     batch_size=100,
     num_workers=4,
     persistent_workers=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(data_root=data_root, subset='test', test_mode=True, pipeline=test_pipeline))
+    dataset=dict(data_root=data_root, subset='test', test_mode=True, pipeline=test_pipeline),
+)
 
 val_evaluator = dict(type='BranchAccuracy')
 test_evaluator = val_evaluator

@@ -12,4 +12,5 @@ targets = dict(
     imagenet_v2=dict(type='CLIPImageNetV2', data_root={{_base_.data_root}}, subset='test'),
     imagenet_sketch=dict(type='CLIPImageNetSketch', data_root={{_base_.data_root}}, subset='test'),
     imagenet_a=dict(type='CLIPImageNetA', data_root={{_base_.data_root}}, subset='test'),
-    imagenet_r=dict(type='CLIPImageNetR', data_root={{_base_.data_root}}, subset='test'))
+    imagenet_r=dict(type='CLIPImageNetR', data_root={{_base_.data_root}}, subset='test'),
+)

@@ -16,8 +16,10 @@ train_pipeline = [
                 architecture='mps-mini',
                 pretrained='embedded',
                 scale=(0.8, 1.0),  # less than most of a glyph is another glyph
-                flip_prob=0)  # a mirrored glyph is no glyph
-        ]),
+                flip_prob=0,
+            )  # a mirrored glyph is no glyph
+        ],
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
@@ -33,14 +35,16 @@ train_dataloader = dict(
     persistent_workers=False,
     pin_memory=False,
     collate_fn=dict(type='default_collate'),
-    sampler=dict(type='FewShotSampler', shuffle=True))
+    sampler=dict(type='FewShotSampler', shuffle=True),
+)
 val_dataloader = dict(
     batch_size=100,
     num_workers=0,
     persistent_workers=False,
     pin_memory=False,
     collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=False))
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='BranchAccuracy')

@@ -9,8 +9,8 @@ train_dataloader = dict(
         type='FewShotDataset',
         num_shots=num_shots,
         seed={{_base_.seed}},
-        dataset=dict(type='DistortedLetters', subset='train', pipeline={{_base_.train_pipeline}})))
-val_dataloader = dict(
-    dataset=dict(type='DistortedLetters', subset='val', test_mode=True, pipeline={{_base_.test_pipeline}}))
-test_dataloader = dict(
-    dataset=dict(type='DistortedLetters', subset='test', test_mode=True, pipeline={{_base_.test_pipeline}}))
+        dataset=dict(type='DistortedLetters', subset='train', pipeline={{_base_.train_pipeline}}),
+    )
+)
+val_dataloader = dict(dataset=dict(type='DistortedLetters', subset='val', test_mode=True, pipeline={{_base_.test_pipeline}}))
+test_dataloader = dict(dataset=dict(type='DistortedLetters', subset='test', test_mode=True, pipeline={{_base_.test_pipeline}}))

@@ -13,13 +13,9 @@ train_pipeline = [
         type='DualView',
         num_views=2,
         transforms=[
-            dict(
-                type='CLIPTrainTransform',
-                architecture='ViT-B-16',
-                pretrained='openai',
-                scale=(0.3, 1.0),
-                flip_prob=0.5)
-        ]),
+            dict(type='CLIPTrainTransform', architecture='ViT-B-16', pretrained='openai', scale=(0.3, 1.0), flip_prob=0.5)
+        ],
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [

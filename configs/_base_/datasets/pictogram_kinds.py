@@ -16,8 +16,10 @@ train_pipeline = [
                 architecture='mps-mini-pictograms',
                 pretrained='embedded',
                 scale=(0.6, 1.0),  # half a small drawing is hard to tell
-                flip_prob=0.5)
-        ]),
+                flip_prob=0.5,
+            )
+        ],
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
@@ -31,20 +33,24 @@ train_dataloader = dict(
         type='FewShotDataset',
         num_shots=num_shots,
         seed={{_base_.seed}},
-        dataset=dict(type='PictogramKinds', subset='train', pipeline=train_pipeline)))
+        dataset=dict(type='PictogramKinds', subset='train', pipeline=train_pipeline),
+    )
+)
 val_dataloader = dict(
     dataset=dict(
         type='FewShotDataset',
         subset='val',
         num_shots=num_shots,
         seed={{_base_.seed}},
-        dataset=dict(type='PictogramKinds', subset='val', test_mode=True, pipeline=test_pipeline)))
-test_dataloader = dict(
-    dataset=dict(type='PictogramKinds', subset='test', test_mode=True, pipeline=test_pipeline))
+        dataset=dict(type='PictogramKinds', subset='val', test_mode=True, pipeline=test_pipeline),
+    )
+)
+test_dataloader = dict(dataset=dict(type='PictogramKinds', subset='test', test_mode=True, pipeline=test_pipeline))
 
 # The same classes in other hands, for test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}}).
 targets = dict(
     older=dict(type='PictogramKinds', domain='older', subset='test'),
     other_artist=dict(type='PictogramKinds', domain='other_artist', subset='test'),
     sketch=dict(type='PictogramKinds', domain='sketch', subset='test'),
-    distorted=dict(type='PictogramKinds', domain='distorted', subset='test'))
+    distorted=dict(type='PictogramKinds', domain='distorted', subset='test'),
+)

@@ -11,4 +11,5 @@ targets = dict(
     _delete_=True,
     other_artist=dict(type='PictogramThings', domain='other_artist', subset='test'),
     sketch=dict(type='PictogramThings', domain='sketch', subset='test'),
-    distorted=dict(type='PictogramThings', domain='distorted', subset='test'))
+    distorted=dict(type='PictogramThings', domain='distorted', subset='test'),
+)

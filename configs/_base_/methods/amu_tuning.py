@@ -18,20 +18,24 @@ model = dict(
     auxiliary_weights=dict(
         checkpoint='https://download.openmmlab.com/mmselfsup/1.x/mocov3/mocov3_resnet50_8xb512-amp-coslr-800e_in1k/'
         'mocov3_resnet50_8xb512-amp-coslr-800e_in1k_20220927-e043f51a.pth',
-        prefix='backbone'),
+        prefix='backbone',
+    ),
     uncertainty='moment',
     uncertainty_power=0.4,
     fused_weight=0.35,
-    head=dict(type='LogitsFusionHead', fusion='additive', alpha=0.5))
+    head=dict(type='LogitsFusionHead', fusion='additive', alpha=0.5),
+)
 
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TrainableOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), eps=1e-4, weight_decay=0.01))
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), eps=1e-4, weight_decay=0.01),
+)
 
 # By iteration, to zero.
 param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=50, eta_min=0.0, begin=0, end=50, by_epoch=True, convert_to_iter_based=True)]
+    dict(type='CosineAnnealingLR', T_max=50, eta_min=0.0, begin=0, end=50, by_epoch=True, convert_to_iter_based=True)
+]
 
 # The layer starts from one view of each picture. The scale is that of power and alpha.
 train_cfg = dict(
@@ -40,7 +44,8 @@ train_cfg = dict(
     val_interval=50,
     passes=1,
     search=dict(scale=(1.0, 3.0), steps=(9, 29), pictures='val'),
-    best_epoch_on=None)
+    best_epoch_on=None,
+)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=8, enable=False)
@@ -51,8 +56,7 @@ views = dict(num_views=1, scale=(0.5, 1.0))
 # Nothing is downloaded for the embedded CLIP: a small network, trained by MoCo v3 on the same kind of pictures, lies
 # beside it. Its pictures have the normalisation of that CLIP.
 mini = {
-    'model.auxiliary': dict(
-        type='ResNet_CIFAR', depth=18, stem_channels=16, base_channels=16, strides=(2, 2, 2, 2)),
+    'model.auxiliary': dict(type='ResNet_CIFAR', depth=18, stem_channels=16, base_channels=16, strides=(2, 2, 2, 2)),
     'model.auxiliary_weights.checkpoint': 'embedded',
     'model.auxiliary_mean': (0.5, 0.5, 0.5),
     'model.auxiliary_std': (0.5, 0.5, 0.5),
@@ -63,7 +67,7 @@ method = dict(
     label='AMU-Tuning',
     cases=[
         dict(architectures=['mps-mini'], set=mini),
-        dict(recipe='official',
-             set={'model.uncertainty': 'none', 'train_cfg.search': None, 'train_cfg.best_epoch_on': 'test'}),
-    ])
+        dict(recipe='official', set={'model.uncertainty': 'none', 'train_cfg.search': None, 'train_cfg.best_epoch_on': 'test'}),
+    ],
+)
 del mini

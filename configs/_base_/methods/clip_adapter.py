@@ -11,12 +11,14 @@ model = dict(
     reduction=4,
     ratio=0.2,
     final_relu=True,  # as in the code; the paper has none
-    head=dict(type='LogitsFusionHead', alpha=1.0))
+    head=dict(type='LogitsFusionHead', alpha=1.0),
+)
 
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TrainableOptimWrapperConstructor',
-    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4),
+)
 
 # Epoch 0 at 1e-5, then lr * (1 + cos(pi * (e - 1) / E)) / 2 in epoch e.
 param_scheduler = [
@@ -37,10 +39,11 @@ method = dict(
     label='CLIP-Adapter',
     cases=[
         # Its code has one template for ImageNet, too.
-        dict(datasets=['ImageNet'], set={'model.templates': ('a photo of a {}.', )}),
+        dict(datasets=['ImageNet'], set={'model.templates': ('a photo of a {}.',)}),
         dict(min_shots=2, set={'train_cfg.max_epochs': 100}),
         dict(min_shots=8, set={'train_cfg.max_epochs': 200}),
         dict(datasets=['ImageNet'], set={'train_cfg.max_epochs': 50}),
         # CoOp's code leaves out the last, incomplete batch, unless there is no other.
         dict(recipe='official', set={'train_dataloader.drop_last': True}),
-    ])
+    ],
+)

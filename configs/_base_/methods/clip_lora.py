@@ -15,12 +15,14 @@ model = dict(
     towers=('text', 'vision'),
     position='all',
     prompt='a photo of a {}.',
-    logit_scale=100.0)  # whatever the CLIP has learned; None takes that
+    logit_scale=100.0,
+)  # whatever the CLIP has learned; None takes that
 
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TrainableOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=2e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01))
+    optimizer=dict(type='AdamW', lr=2e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01),
+)
 
 # By step, down to 1e-6 at the last one.
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=8000, eta_min=1e-6, begin=0, end=8000, by_epoch=False)]
@@ -38,4 +40,5 @@ method = dict(
     label='CLIP-LoRA',
     # An epoch is short where there are few pictures: five steps with 16 shots of ten classes.
     hooks=dict(checkpoint=dict(interval=10)),
-    cases=[dict(set_per_shot={'train_cfg.max_iters': 500})])
+    cases=[dict(set_per_shot={'train_cfg.max_iters': 500})],
+)

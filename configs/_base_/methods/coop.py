@@ -10,12 +10,14 @@ model = dict(
     num_context=16,
     context_init=None,  # random, with a standard deviation of 0.02
     class_position='end',
-    class_specific=False)
+    class_specific=False,
+)
 
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TrainableOptimWrapperConstructor',
-    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4),
+)
 
 # Epoch 0 at 1e-5, then lr * (1 + cos(pi * (e - 1) / E)) / 2 in epoch e.
 param_scheduler = [
@@ -38,9 +40,12 @@ method = dict(
         dict(min_shots=2, set={'train_cfg.max_epochs': 100}),
         dict(min_shots=8, set={'train_cfg.max_epochs': 200}),
         # As the paper of CoCoOp (arXiv 2203.05557) runs CoOp where classes or data sets are new.
-        dict(tasks=['base_to_new', 'transfer'],
-             set={'train_cfg.max_epochs': 200, 'model.num_context': 4, 'model.context_init': 'a photo of a'}),
+        dict(
+            tasks=['base_to_new', 'transfer'],
+            set={'train_cfg.max_epochs': 200, 'model.num_context': 4, 'model.context_init': 'a photo of a'},
+        ),
         dict(datasets=['ImageNet'], set={'train_cfg.max_epochs': 50}),
         # The released code leaves out the last, incomplete batch, unless there is no other.
         dict(recipe='official', set={'train_dataloader.drop_last': True}),
-    ])
+    ],
+)

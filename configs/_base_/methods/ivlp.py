@@ -13,12 +13,14 @@ model = dict(
     context_init='a photo of a',
     text_weight=0.0,
     image_weight=0.0,
-    logit_weight=0.0)
+    logit_weight=0.0,
+)
 
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TrainableOptimWrapperConstructor',
-    optimizer=dict(type='SGD', lr=0.0025, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='SGD', lr=0.0025, momentum=0.9, weight_decay=5e-4),
+)
 
 # Epoch 0 at 1e-5, then lr * (1 + cos(pi * (e - 1) / E)) / 2 in epoch e.
 param_scheduler = [
@@ -44,4 +46,5 @@ method = dict(
         dict(architectures=['mps-mini'], set={'model.text_depth': 3}),
         # The released code leaves out the last, incomplete batch.
         dict(recipe='official', set={'train_dataloader.drop_last': True}),
-    ])
+    ],
+)

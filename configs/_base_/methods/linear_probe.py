@@ -11,4 +11,5 @@ method = dict(
     cases=[
         dict(datasets=['ImageNet'], set=dict(batch_size=64)),
         dict(architectures=['mps-mini'], datasets=['DistortedLetters'], set={'train_cfg.C': 30.0}),
-    ])
+    ],
+)

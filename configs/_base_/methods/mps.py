@@ -43,14 +43,25 @@ method = dict(
         dict(datasets=['ImageNet'], set=dict(batch_size=64)),
         dict(recipe='default', architectures=['mps-mini'], set=mini),
         dict(recipe='default', architectures=['mps-mini'], datasets=['DistortedLetters'], set=mini_letters),
-        dict(recipe='default', architectures=['mps-mini'], datasets=['PictogramKinds', 'PictogramThings'],
-             set={'optim_wrapper.optimizer.lr': 0.003}),
+        dict(
+            recipe='default',
+            architectures=['mps-mini'],
+            datasets=['PictogramKinds', 'PictogramThings'],
+            set={'optim_wrapper.optimizer.lr': 0.003},
+        ),
         dict(recipe='official', set=official),
         dict(recipe='official', datasets=['Caltech101', 'DTD', 'OxfordPets', 'UCF101'], set={'train_cfg.max_epochs': 100}),
-        dict(recipe='official', datasets=['EuroSAT', 'FGVCAircraft', 'Flowers102', 'StanfordCars'],
-             set={'train_cfg.max_epochs': 200}),
-        dict(recipe='official', datasets=['Caltech101', 'StanfordCars', 'EuroSAT', 'FGVCAircraft', 'DTD', 'Flowers102',
-                                          'UCF101'], set={'model.gram_loss.loss_weight': 0.5}),
+        dict(
+            recipe='official',
+            datasets=['EuroSAT', 'FGVCAircraft', 'Flowers102', 'StanfordCars'],
+            set={'train_cfg.max_epochs': 200},
+        ),
+        dict(
+            recipe='official',
+            datasets=['Caltech101', 'StanfordCars', 'EuroSAT', 'FGVCAircraft', 'DTD', 'Flowers102', 'UCF101'],
+            set={'model.gram_loss.loss_weight': 0.5},
+        ),
         dict(recipe='official', datasets=['OxfordPets', 'Food101', 'DTD', 'EuroSAT', 'UCF101'], set=cooler),
-    ])
+    ],
+)
 del official_schedule, official, mini, mini_letters, cooler

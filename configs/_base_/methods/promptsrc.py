@@ -15,12 +15,14 @@ model = dict(
     teacher_templates=None,  # the first 60 of OpenAI's for ImageNet, for every data set
     text_weight=25.0,
     image_weight=10.0,
-    logit_weight=1.0)
+    logit_weight=1.0,
+)
 
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TrainableOptimWrapperConstructor',
-    optimizer=dict(type='SGD', lr=0.0025, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='SGD', lr=0.0025, momentum=0.9, weight_decay=5e-4),
+)
 
 # Epoch 0 at 1e-5, then lr * (1 + cos(pi * (e - 1) / E)) / 2 in epoch e.
 param_scheduler = [
@@ -42,16 +44,31 @@ method = dict(
     # Epochs are weighted by a Gaussian over them.
     hooks=dict(epoch_average=dict(type='EpochAverageHook', weights=dict(mean=30, std=30))),
     cases=[
-        dict(datasets=['StanfordCars', 'Flowers102', 'FGVCAircraft', 'DTD', 'EuroSAT'],
-             set={'default_hooks.epoch_average.weights.mean': 45, 'default_hooks.epoch_average.weights.std': 5}),
-        dict(tasks=['base_to_new'],
-             set={'train_cfg.max_epochs': 20, 'default_hooks.epoch_average.weights.mean': 15,
-                  'default_hooks.epoch_average.weights.std': 1}),
-        dict(tasks=['transfer'],
-             set={'train_cfg.max_epochs': 20, 'default_hooks.epoch_average.weights.mean': 6,
-                  'default_hooks.epoch_average.weights.std': 10, 'model.text_depth': 3, 'model.vision_depth': 3}),
+        dict(
+            datasets=['StanfordCars', 'Flowers102', 'FGVCAircraft', 'DTD', 'EuroSAT'],
+            set={'default_hooks.epoch_average.weights.mean': 45, 'default_hooks.epoch_average.weights.std': 5},
+        ),
+        dict(
+            tasks=['base_to_new'],
+            set={
+                'train_cfg.max_epochs': 20,
+                'default_hooks.epoch_average.weights.mean': 15,
+                'default_hooks.epoch_average.weights.std': 1,
+            },
+        ),
+        dict(
+            tasks=['transfer'],
+            set={
+                'train_cfg.max_epochs': 20,
+                'default_hooks.epoch_average.weights.mean': 6,
+                'default_hooks.epoch_average.weights.std': 10,
+                'model.text_depth': 3,
+                'model.vision_depth': 3,
+            },
+        ),
         # Its text tower has 3 blocks, and knows few words: not those of the 60 templates.
         dict(architectures=['mps-mini'], set={'model.text_depth': 3, 'model.teacher_templates': 'classes'}),
         # The released code leaves out the last, incomplete batch.
         dict(recipe='official', set={'train_dataloader.drop_last': True}),
-    ])
+    ],
+)

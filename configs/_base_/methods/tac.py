@@ -18,12 +18,14 @@ model = dict(
     sentences='clip',
     dropout=0.3,
     text_weight=20.0,
-    image_weight=25.0)
+    image_weight=25.0,
+)
 
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TrainableOptimWrapperConstructor',
-    optimizer=dict(type='SGD', lr=0.0025, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='SGD', lr=0.0025, momentum=0.9, weight_decay=5e-4),
+)
 
 # Epoch 0 at 1e-5, then lr * (1 + cos(pi * (e - 1) / E)) / 2 in epoch e.
 param_scheduler = [
@@ -41,8 +43,7 @@ batch_size = 8
 views = dict(num_views=4, scale=(0.4, 1.0), reference='squash')
 
 # To other data sets, and to other pictures of the same classes.
-all_of_imagenet = {
-    'train_cfg.max_epochs': 5, 'model.num_prompts': 10, 'train_dataloader.dataset.views.scale': (0.8, 1.0)}
+all_of_imagenet = {'train_cfg.max_epochs': 5, 'model.num_prompts': 10, 'train_dataloader.dataset.views.scale': (0.8, 1.0)}
 method = dict(
     name='tac',
     label='TAC',
@@ -54,5 +55,6 @@ method = dict(
         dict(architectures=['mps-mini'], set={'model.sentences': None}),
         # The released code leaves out the last, incomplete batch.
         dict(recipe='official', set={'train_dataloader.drop_last': True}),
-    ])
+    ],
+)
 del all_of_imagenet

@@ -15,12 +15,14 @@ model = dict(
     alpha=0.2,  # weight of the correction of texts
     num_patches=5,
     local_weight=1 / 50,
-    distill_weight=20.0)
+    distill_weight=20.0,
+)
 
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TrainableOptimWrapperConstructor',
-    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4),
+)
 
 # Epoch 0 at 1e-5, then lr * (1 + cos(pi * (e - 1) / E)) / 2 in epoch e.
 param_scheduler = [
@@ -42,4 +44,5 @@ method = dict(
     cases=[
         # The released code leaves out the last, incomplete batch, unless there is no other.
         dict(recipe='official', set={'train_dataloader.drop_last': True}),
-    ])
+    ],
+)

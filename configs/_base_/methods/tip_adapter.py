@@ -12,11 +12,11 @@ model = dict(
     pretrained=pretrained,
     # The paper's. The released code starts each data set from numbers of its own, below.
     beta=5.5,
-    head=dict(type='LogitsFusionHead', fusion='additive', alpha=1.0))
+    head=dict(type='LogitsFusionHead', fusion='additive', alpha=1.0),
+)
 
 # A Runner that trains wants an optimizer; no step is ever taken.
-optim_wrapper = dict(
-    type='OptimWrapper', constructor='TrainableOptimWrapperConstructor', optimizer=dict(type='SGD', lr=0.002))
+optim_wrapper = dict(type='OptimWrapper', constructor='TrainableOptimWrapperConstructor', optimizer=dict(type='SGD', lr=0.002))
 
 param_scheduler = None
 
@@ -34,28 +34,18 @@ method = dict(
     label='Tip-Adapter',
     cases=[
         # Beta and alpha of the released code before its search, and the ends of the search.
-        dict(datasets=['ImageNet'],
-             set={'model.beta': 1.0, 'model.head.alpha': 1.17, 'train_cfg.search.scale': (7, 3)}),
-        dict(datasets=['Caltech101'],
-             set={'model.beta': 1.0, 'model.head.alpha': 3.0, 'train_cfg.search.scale': (12, 5)}),
-        dict(datasets=['OxfordPets'],
-             set={'model.beta': 1.0, 'model.head.alpha': 1.17, 'train_cfg.search.scale': (7, 3)}),
-        dict(datasets=['StanfordCars'],
-             set={'model.beta': 1.0, 'model.head.alpha': 3.0, 'train_cfg.search.scale': (20, 10)}),
-        dict(datasets=['Flowers102'],
-             set={'model.beta': 1.0, 'model.head.alpha': 10.0, 'train_cfg.search.scale': (50, 50)}),
-        dict(datasets=['Food101'],
-             set={'model.beta': 1.0, 'model.head.alpha': 1.17, 'train_cfg.search.scale': (10, 10)}),
-        dict(datasets=['SUN397'],
-             set={'model.beta': 1.0, 'model.head.alpha': 1.17, 'train_cfg.search.scale': (12, 10)}),
-        dict(datasets=['DTD'],
-             set={'model.beta': 1.0, 'model.head.alpha': 2.0, 'train_cfg.search.scale': (13, 13)}),
-        dict(datasets=['EuroSAT'],
-             set={'model.beta': 1.0, 'model.head.alpha': 2.0, 'train_cfg.search.scale': (12, 10)}),
-        dict(datasets=['UCF101'],
-             set={'model.beta': 1.0, 'model.head.alpha': 3.0, 'train_cfg.search.scale': (7, 3)}),
-        dict(datasets=['FGVCAircraft'],
-             set={'model.beta': 1.0, 'model.head.alpha': 5.0, 'train_cfg.search.scale': (30, 30)}),
+        dict(datasets=['ImageNet'], set={'model.beta': 1.0, 'model.head.alpha': 1.17, 'train_cfg.search.scale': (7, 3)}),
+        dict(datasets=['Caltech101'], set={'model.beta': 1.0, 'model.head.alpha': 3.0, 'train_cfg.search.scale': (12, 5)}),
+        dict(datasets=['OxfordPets'], set={'model.beta': 1.0, 'model.head.alpha': 1.17, 'train_cfg.search.scale': (7, 3)}),
+        dict(datasets=['StanfordCars'], set={'model.beta': 1.0, 'model.head.alpha': 3.0, 'train_cfg.search.scale': (20, 10)}),
+        dict(datasets=['Flowers102'], set={'model.beta': 1.0, 'model.head.alpha': 10.0, 'train_cfg.search.scale': (50, 50)}),
+        dict(datasets=['Food101'], set={'model.beta': 1.0, 'model.head.alpha': 1.17, 'train_cfg.search.scale': (10, 10)}),
+        dict(datasets=['SUN397'], set={'model.beta': 1.0, 'model.head.alpha': 1.17, 'train_cfg.search.scale': (12, 10)}),
+        dict(datasets=['DTD'], set={'model.beta': 1.0, 'model.head.alpha': 2.0, 'train_cfg.search.scale': (13, 13)}),
+        dict(datasets=['EuroSAT'], set={'model.beta': 1.0, 'model.head.alpha': 2.0, 'train_cfg.search.scale': (12, 10)}),
+        dict(datasets=['UCF101'], set={'model.beta': 1.0, 'model.head.alpha': 3.0, 'train_cfg.search.scale': (7, 3)}),
+        dict(datasets=['FGVCAircraft'], set={'model.beta': 1.0, 'model.head.alpha': 5.0, 'train_cfg.search.scale': (30, 30)}),
         dict(recipe='official', set={'train_cfg.search.pictures': 'whole_val'}),
         dict(recipe='official', datasets=['ImageNet'], set={'train_cfg.search.pictures': 'test'}),
-    ])
+    ],
+)

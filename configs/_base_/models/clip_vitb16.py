@@ -18,5 +18,7 @@ model = dict(
         # The output and the second-to-last layer. The paper states no temperature: this is the released code's.
         layer_weights=(1.0, 1.0),
         temperature=dict(start=0.1, end=0.05),
-        normalize_text=True),
-    normalize_templates=True)
+        normalize_text=True,
+    ),
+    normalize_templates=True,
+)

@@ -8,4 +8,5 @@ model = dict(
     architecture=architecture,
     pretrained=pretrained,
     # 1: the probe alone. Less lets zero-shot CLIP have a say.
-    head=dict(type='LogitsFusionHead', alpha=1.0))
+    head=dict(type='LogitsFusionHead', alpha=1.0),
+)

@@ -8,5 +8,7 @@ model = dict(
         layer_weights=(1.0, 1.0, 0.5),
         temperature_factors=(1.0, 1.0, 2.0),
         # Texts keep their own norm, which is about 8 to 10.
-        normalize_text=False),
-    normalize_templates=False)
+        normalize_text=False,
+    ),
+    normalize_templates=False,
+)

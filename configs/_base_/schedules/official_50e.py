@@ -3,7 +3,8 @@
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TrainableOptimWrapperConstructor',
-    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4),
+)
 
 param_scheduler = [
     # end=2 is one epoch: mmengine restores the full rate at the last step *before* the end; with end=1 it never does.

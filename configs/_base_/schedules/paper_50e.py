@@ -4,7 +4,8 @@
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TrainableOptimWrapperConstructor',
-    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4),
+)
 
 param_scheduler = [
     dict(type='FirstEpochWarmupLR', start_factor=0.005, convert_to_iter_based=True),

@@ -3,8 +3,9 @@
 Size, interpolation and resize mode come from the model's own preprocessing settings, so that a config names the model
 and nothing else. Pixels stay uint8; normalisation is the model's data preprocessor's.
 """
+
+from collections.abc import Sequence
 from numbers import Number
-from typing import List, Optional, Sequence, Tuple
 
 import mmcv
 import numpy as np
@@ -31,7 +32,7 @@ class CLIPTestTransform(BaseTransform):
         ValueError: If the resize mode is unknown.
     """
 
-    def __init__(self, architecture: str, pretrained: Optional[str] = None, resize_mode: Optional[str] = None):
+    def __init__(self, architecture: str, pretrained: str | None = None, resize_mode: str | None = None):
         self.architecture, self.pretrained = architecture, pretrained
         self.preprocess = _preprocess_of(architecture, pretrained)
         if resize_mode is not None:
@@ -40,11 +41,14 @@ class CLIPTestTransform(BaseTransform):
         mode, self.interpolation = self.preprocess.resize_mode, _interpolation_of(self.preprocess)
         if mode not in ('shortest', 'squash', 'longest'):
             raise ValueError(f'{architecture}: resize mode {mode!r} was found, expected shortest, squash or longest.')
-        self.steps: List[BaseTransform] = []
+        self.steps: list[BaseTransform] = []
         if mode == 'shortest' and self.size[0] == self.size[1]:
-            self.steps = _build([
-                dict(type='ResizeEdge', scale=self.size[0], backend='pillow', interpolation=self.interpolation),
-                dict(type='CenterCrop', crop_size=self.size[::-1])])
+            self.steps = _build(
+                [
+                    dict(type='ResizeEdge', scale=self.size[0], backend='pillow', interpolation=self.interpolation),
+                    dict(type='CenterCrop', crop_size=self.size[::-1]),
+                ]
+            )
 
     def transform(self, results: dict) -> dict:
         """Resize and crop ``img``."""
@@ -68,8 +72,10 @@ class CLIPTestTransform(BaseTransform):
         return _center_crop_or_pad(img, self.size)
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(architecture={self.architecture!r}, pretrained={self.pretrained!r}, '
-                f'preprocess={self.preprocess})')
+        return (
+            f'{type(self).__name__}(architecture={self.architecture!r}, pretrained={self.pretrained!r}, '
+            f'preprocess={self.preprocess})'
+        )
 
 
 @TRANSFORMS.register_module()
@@ -91,12 +97,14 @@ class CLIPTrainTransform(BaseTransform):
             (3/4, 4/3).
     """
 
-    def __init__(self,
-                 architecture: str,
-                 pretrained: Optional[str] = None,
-                 scale: Sequence[float] = (0.3, 1.0),
-                 flip_prob: float = 0.5,
-                 aspect_ratio: Sequence[float] = (3 / 4, 4 / 3)):
+    def __init__(
+        self,
+        architecture: str,
+        pretrained: str | None = None,
+        scale: Sequence[float] = (0.3, 1.0),
+        flip_prob: float = 0.5,
+        aspect_ratio: Sequence[float] = (3 / 4, 4 / 3),
+    ):
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
             raise ValueError(f'scale is {scale!r}, expected (smallest, largest) with 0 < smallest <= largest <= 1.')
         if len(aspect_ratio) != 2 or not 0 < aspect_ratio[0] <= aspect_ratio[1]:
@@ -106,9 +114,15 @@ class CLIPTrainTransform(BaseTransform):
         self.architecture, self.pretrained = architecture, pretrained
         preprocess = _preprocess_of(architecture, pretrained)
         steps = [
-            dict(type='RandomResizedCrop', scale=_height_and_width(preprocess.image_size),
-                 crop_ratio_range=tuple(scale), aspect_ratio_range=tuple(aspect_ratio), backend='pillow',
-                 interpolation=_interpolation_of(preprocess))]
+            dict(
+                type='RandomResizedCrop',
+                scale=_height_and_width(preprocess.image_size),
+                crop_ratio_range=tuple(scale),
+                aspect_ratio_range=tuple(aspect_ratio),
+                backend='pillow',
+                interpolation=_interpolation_of(preprocess),
+            )
+        ]
         if flip_prob:
             steps.append(dict(type='RandomFlip', prob=float(flip_prob), direction='horizontal'))
         self.steps = _build(steps)
@@ -121,12 +135,12 @@ class CLIPTrainTransform(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(architecture={self.architecture!r}, pretrained={self.pretrained!r}, '
-                f'steps={self.steps})')
+        return f'{type(self).__name__}(architecture={self.architecture!r}, pretrained={self.pretrained!r}, steps={self.steps})'
 
 
 def _preprocess_of(architecture, pretrained):
     from mmpretrain_mps.models.utils import clip_loader  # models are imported after data sets
+
     return clip_loader.clip_preprocess(architecture, pretrained)
 
 
@@ -139,7 +153,7 @@ def _build(configs):
     return [TRANSFORMS.build(config) for config in configs]
 
 
-def _height_and_width(size) -> Tuple[int, int]:
+def _height_and_width(size) -> tuple[int, int]:
     return (int(size), int(size)) if isinstance(size, Number) else (int(size[0]), int(size[1]))
 
 
@@ -156,4 +170,4 @@ def _center_crop_or_pad(img, size):
     if any(missing):
         img = np.pad(img, [*((gap // 2, (gap + 1) // 2) for gap in missing), (0, 0)])
     top, left = (int(round((edge - target) / 2.0)) for edge, target in zip(img.shape[:2], size))
-    return img[top:top + size[0], left:left + size[1]]
+    return img[top : top + size[0], left : left + size[1]]

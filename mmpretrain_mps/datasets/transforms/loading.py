@@ -1,5 +1,6 @@
 """Reading pictures of every kind that people keep, as 8-bit RGB."""
-from typing import Optional, Sequence
+
+from collections.abc import Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -37,7 +38,7 @@ class LoadRGBImage(BaseTransform):
         ValueError: If the picture cannot be read; the message names the path and the reason.
     """
 
-    def __init__(self, exif: bool = True, background: Optional[Sequence[int]] = None, max_pixels: int = MAX_PIXELS):
+    def __init__(self, exif: bool = True, background: Sequence[int] | None = None, max_pixels: int = MAX_PIXELS):
         if background is not None and (len(background) != 3 or not all(0 <= level <= 255 for level in background)):
             raise ValueError(f'background is {background!r}, expected three levels of 0..255.')
         self.exif = exif
@@ -54,8 +55,9 @@ class LoadRGBImage(BaseTransform):
         except FileNotFoundError:
             raise FileNotFoundError(f'{name} does not exist.') from None
         except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
-            raise ValueError(f'{name} cannot be read as a picture: '
-                             f'{type(error).__name__}: {str(error).rstrip(".")}. {_REMEDY}') from error
+            raise ValueError(
+                f'{name} cannot be read as a picture: {type(error).__name__}: {str(error).rstrip(".")}. {_REMEDY}'
+            ) from error
         results['img'] = img
         results['img_shape'] = results['ori_shape'] = img.shape[:2]
         return results

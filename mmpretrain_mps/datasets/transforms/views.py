@@ -1,6 +1,7 @@
 """Several independent augmentations of one decoded picture."""
+
 import copy
-from typing import Callable, Optional, Sequence, Union
+from collections.abc import Callable, Sequence
 
 from mmpretrain.datasets.transforms import MultiView
 from mmpretrain.registry import TRANSFORMS
@@ -21,14 +22,17 @@ class DualView(MultiView):
             Only models that say so (``takes_reference``) know what to do with it. Defaults to none.
     """
 
-    def __init__(self, transforms: Sequence[Union[dict, Callable]], num_views: int = 2,
-                 reference: Optional[Sequence[Union[dict, Callable]]] = None):
+    def __init__(
+        self, transforms: Sequence[dict | Callable], num_views: int = 2, reference: Sequence[dict | Callable] | None = None
+    ):
         if isinstance(num_views, bool) or not isinstance(num_views, int) or num_views < 1:
             raise ValueError(f'num_views is {num_views!r}, expected a whole number of at least 1.')
         # Built here, because the parent's Compose looks names up in the default scope, which scripts need not set.
-        steps = [[TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline]
-                 for pipeline in (transforms, *([] if reference is None else [reference]))]
-        super().__init__(steps, [num_views, 1][:len(steps)])
+        steps = [
+            [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline]
+            for pipeline in (transforms, *([] if reference is None else [reference]))
+        ]
+        super().__init__(steps, [num_views, 1][: len(steps)])
 
     @property
     def has_reference(self) -> bool:
@@ -42,8 +46,7 @@ class DualView(MultiView):
         return results
 
 
-def with_views(pipeline: Sequence[dict], num_views: Optional[int] = None, reference: Optional[str] = None,
-               **changes) -> list:
+def with_views(pipeline: Sequence[dict], num_views: int | None = None, reference: str | None = None, **changes) -> list:
     """Draw other views in a pipeline that has a :class:`DualView`.
 
     Args:
@@ -66,8 +69,10 @@ def with_views(pipeline: Sequence[dict], num_views: Optional[int] = None, refere
     of_clip = changes or reference is not None
     if not views or (of_clip and not augmentations):
         found = kinds if not views else [step.get('type') for view in views for step in view['transforms']]
-        raise ValueError(f"views need a DualView{' of CLIPTrainTransform' if of_clip else ''} in the pipeline, but it has "
-                         f'{found}; leave views out, or give the data set a training pipeline.')
+        raise ValueError(
+            f'views need a DualView{" of CLIPTrainTransform" if of_clip else ""} in the pipeline, but it has '
+            f'{found}; leave views out, or give the data set a training pipeline.'
+        )
     for view in views:
         view.update({} if num_views is None else dict(num_views=num_views))
         if reference is not None:

@@ -1,4 +1,5 @@
 """Hooks of mmpretrain_mps."""
+
 from .checkpoint_hooks import AtomicCheckpointHook, PlainCheckpointHook
 from .class_names_hook import ClassNamesHook
 from .epoch_average_hook import EpochAverageHook
@@ -16,7 +17,22 @@ from .test_features_hook import TestFeaturesHook
 from .view_bank_hook import ViewBankHook
 from .weight_interpolation_hook import WeightInterpolationHook
 
-__all__ = ['AtomicCheckpointHook', 'ClassNamesHook', 'EpochAverageHook', 'EqualBatchesHook', 'FiniteLossHook',
-           'InterruptionHook', 'IntervalRuntimeInfoHook', 'MidEpochHook', 'PlainCheckpointHook', 'PrecisionHook',
-           'ProcessesHook', 'ReuseZeroShotHook', 'ShortCutsHook', 'TemperatureHook', 'TestFeaturesHook', 'ViewBankHook',
-           'WeightInterpolationHook']
+__all__ = [
+    'AtomicCheckpointHook',
+    'ClassNamesHook',
+    'EpochAverageHook',
+    'EqualBatchesHook',
+    'FiniteLossHook',
+    'InterruptionHook',
+    'IntervalRuntimeInfoHook',
+    'MidEpochHook',
+    'PlainCheckpointHook',
+    'PrecisionHook',
+    'ProcessesHook',
+    'ReuseZeroShotHook',
+    'ShortCutsHook',
+    'TemperatureHook',
+    'TestFeaturesHook',
+    'ViewBankHook',
+    'WeightInterpolationHook',
+]

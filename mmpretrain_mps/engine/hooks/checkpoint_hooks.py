@@ -1,4 +1,5 @@
 """Checkpoints that survive a kill, that load as plain data, and that know what they were trained on."""
+
 from mmengine.dist import is_main_process
 from mmengine.fileio import get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
@@ -104,13 +105,16 @@ class AtomicCheckpointHook(CheckpointHook):
                     meta=meta,
                     by_epoch=by_epoch,
                     backend_args=self.backend_args,
-                    **self.args)
+                    **self.args,
+                )
             if is_main_process():
                 note = get_file_backend(backend_args=dict(backend='atomic_local'))
                 note.put_text(self.last_ckpt, note.join_path(runner.work_dir, 'last_checkpoint'))
         except OSError as error:
-            raise ValueError(f'{filename} cannot be written to {self.out_dir}: {error}. The checkpoints before it are '
-                             'untouched; mend that, and the same command with --resume goes on from the last one') from error
+            raise ValueError(
+                f'{filename} cannot be written to {self.out_dir}: {error}. The checkpoints before it are '
+                'untouched; mend that, and the same command with --resume goes on from the last one'
+            ) from error
 
     def _save_best_checkpoint(self, runner, metrics):
         if not self.save_best:
@@ -252,8 +256,10 @@ class PlainCheckpointHook(Hook):
         checkpoint['meta'].pop('config', None)
         epoch = checkpoint['meta']['epoch']
         if epoch > runner.max_epochs:
-            raise ValueError(f'checkpoint {source} was trained for {epoch} epochs, more than train_cfg.max_epochs='
-                             f'{runner.max_epochs}; nothing can go on')
+            raise ValueError(
+                f'checkpoint {source} was trained for {epoch} epochs, more than train_cfg.max_epochs='
+                f'{runner.max_epochs}; nothing can go on'
+            )
         if epoch == runner.max_epochs:
             runner.logger.warning(f'{source} was trained for all of {epoch} epochs: nothing is left to do')
 
@@ -261,12 +267,20 @@ class PlainCheckpointHook(Hook):
         before, ours = config_of(checkpoint), type(unwrapped(runner.model)).__module__.startswith('mmpretrain_mps.')
         changes = changes_between(before, runner.cfg.to_dict()) if before else []
         # What the arguments of other models are for, nobody here knows.
-        grave = [change for change in changes if change.of_method and (ours or not change.place.startswith('model.'))
-                 and not (self.allow_other_split and change.place.startswith('train_dataloader.dataset'))]
+        grave = [
+            change
+            for change in changes
+            if change.of_method
+            and (ours or not change.place.startswith('model.'))
+            and not (self.allow_other_split and change.place.startswith('train_dataloader.dataset'))
+        ]
         if grave and not self.allow_changes:
-            raise ValueError('the training was started under another config: '
-                             + '; '.join(map(str, grave)) + '. Go on under the same one, start a new training in another work '
-                             'folder, or go on all the same with --allow-changes')
+            raise ValueError(
+                'the training was started under another config: '
+                + '; '.join(map(str, grave))
+                + '. Go on under the same one, start a new training in another work '
+                'folder, or go on all the same with --allow-changes'
+            )
         for change in changes:
             runner.logger.warning(f'the config has changed since the training was started: {change}')
         if any(change.place.startswith(('optim_wrapper.optimizer', 'param_scheduler', 'train_cfg')) for change in changes):
@@ -281,8 +295,9 @@ class PlainCheckpointHook(Hook):
             return
         message = _describe_origins(keys, origin, here)
         if not self.allow_other_split:
-            raise ValueError(message + '. To use it all the same, set allow_other_split=True of PlainCheckpointHook in '
-                             'custom_hooks')
+            raise ValueError(
+                message + '. To use it all the same, set allow_other_split=True of PlainCheckpointHook in custom_hooks'
+            )
         runner.logger.warning(message)
 
 
@@ -324,8 +339,7 @@ def _differ(first, second, key):
 
 def _describe_origins(keys, origin, here):
     what = dict(dataset_name='another data set', split_id='another split of the data set', picks_id='other pictures')
-    return (f'the checkpoint was trained on {what[keys[0]]}: {_describe_origin(origin)}; this run uses '
-            f'{_describe_origin(here)}')
+    return f'the checkpoint was trained on {what[keys[0]]}: {_describe_origin(origin)}; this run uses {_describe_origin(here)}'
 
 
 def _describe_origin(origin):

@@ -1,4 +1,5 @@
 """Class names travel from the data set to the classifier."""
+
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
@@ -41,7 +42,7 @@ class ClassNamesHook(Hook):
     def _match(self, runner, dataset):
         model = unwrapped(runner.model)
         metainfo = getattr(dataset, 'metainfo', {})
-        classes, owner = metainfo.get('classes'), f"data set {metainfo.get('dataset_name', type(dataset).__name__)}"
+        classes, owner = metainfo.get('classes'), f'data set {metainfo.get("dataset_name", type(dataset).__name__)}'
         if model.class_names:
             check_class_names(classes or None, model.class_names, owner, 'the model')
         elif classes:
@@ -50,5 +51,7 @@ class ClassNamesHook(Hook):
                 wrap_anew(runner)
             runner.logger.info(f'{len(classes)} classes of {owner} with the templates {model.templates}')
         else:
-            raise ValueError(f"the model has no class names, and {owner} gives it none; set model.class_names or the "
-                             "data set's metainfo=dict(classes=...)")
+            raise ValueError(
+                f'the model has no class names, and {owner} gives it none; set model.class_names or the '
+                "data set's metainfo=dict(classes=...)"
+            )

@@ -1,6 +1,7 @@
 """The average of the trained weights over epochs."""
+
 import math
-from typing import Dict, Iterable, List, Tuple, Union
+from collections.abc import Iterable
 
 import torch
 from mmengine.hooks import Hook
@@ -21,10 +22,10 @@ class EpochAverage:
         weights (Sequence[float]): :math:`w_t` of the epochs :math:`t = 1 \dots E`, sum 1.
     """
 
-    def __init__(self, weights: List[float]):
+    def __init__(self, weights: list[float]):
         self.weights, self.epochs, self.sums = list(weights), 0, {}
 
-    def add(self, tensors: Iterable[Tuple[str, torch.Tensor]]) -> None:
+    def add(self, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Add what tensors are after the next epoch.
 
         Args:
@@ -44,7 +45,7 @@ class EpochAverage:
         return self.epochs == len(self.weights)
 
 
-def epoch_weights(weights: Union[str, Dict[str, float]], epochs: int) -> List[float]:
+def epoch_weights(weights: str | dict[str, float], epochs: int) -> list[float]:
     r"""Weigh epochs for an average.
 
     .. math:: w_t \propto \exp(-(t - \mu)^2 / (2 \sigma^2)), \quad t = 1 \dots E, \quad \sum_t w_t = 1
@@ -58,7 +59,7 @@ def epoch_weights(weights: Union[str, Dict[str, float]], epochs: int) -> List[fl
     """
     if weights == UNIFORM:
         return [1 / epochs] * epochs
-    exponents = [-(epoch - weights['mean'])**2 / (2 * weights['std']**2) for epoch in range(1, epochs + 1)]
+    exponents = [-((epoch - weights['mean']) ** 2) / (2 * weights['std'] ** 2) for epoch in range(1, epochs + 1)]
     # Against the largest, so that a mean far outside of the training does not make all of them vanish.
     parts = [math.exp(exponent - max(exponents)) for exponent in exponents]
     return [part / sum(parts) for part in parts]
@@ -82,12 +83,14 @@ class EpochAverageHook(Hook):
         ValueError: If the weights are none of these.
     """
 
-    def __init__(self, weights: Union[str, Dict[str, float]] = UNIFORM):
+    def __init__(self, weights: str | dict[str, float] = UNIFORM):
         if weights != UNIFORM:
             usable = isinstance(weights, dict) and set(weights) == {'mean', 'std'} and weights['std'] > 0
             if not usable:
-                raise ValueError(f'weights of EpochAverageHook must be {UNIFORM!r} or dict(mean=..., std=...) with a '
-                                 f'positive standard deviation, but are {weights!r}')
+                raise ValueError(
+                    f'weights of EpochAverageHook must be {UNIFORM!r} or dict(mean=..., std=...) with a '
+                    f'positive standard deviation, but are {weights!r}'
+                )
             weights = {key: float(value) for key, value in weights.items()}
         self.weights = weights
         self._average = None
@@ -104,11 +107,15 @@ class EpochAverageHook(Hook):
         if not is_training(runner) or (self._average is not None and self._average.complete):
             return
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            raise ValueError('EpochAverageHook averages over epochs, but the training is a '
-                             f'{type(runner.train_loop).__name__}; expected an EpochBasedTrainLoop')
+            raise ValueError(
+                'EpochAverageHook averages over epochs, but the training is a '
+                f'{type(runner.train_loop).__name__}; expected an EpochBasedTrainLoop'
+            )
         if isinstance(runner.model, ShardedDataParallel):
-            raise ValueError('EpochAverageHook averages whole weights, but ShardedDataParallel deals them out to the '
-                             'processes; leave out the sharding, or the hook')
+            raise ValueError(
+                'EpochAverageHook averages whole weights, but ShardedDataParallel deals them out to the '
+                'processes; leave out the sharding, or the hook'
+            )
         self._average = EpochAverage(epoch_weights(self.weights, runner.max_epochs))
 
     def after_load_checkpoint(self, runner, checkpoint):
@@ -125,12 +132,16 @@ class EpochAverageHook(Hook):
             return
         state = checkpoint.get(CHECKPOINT_KEY)
         if state is None:
-            raise ValueError('EpochAverageHook needs the running sum of a training that goes on, but the checkpoint '
-                             'has none: it was trained without the hook; start anew, or resume without it')
+            raise ValueError(
+                'EpochAverageHook needs the running sum of a training that goes on, but the checkpoint '
+                'has none: it was trained without the hook; start anew, or resume without it'
+            )
         if state['weights'] != self.weights or state['max_epochs'] != runner.max_epochs:
-            raise ValueError(f"the checkpoint averages over {state['max_epochs']} epochs with the weights "
-                             f"{state['weights']}, but this run over {runner.max_epochs} with {self.weights}; resume with "
-                             'the settings of the checkpoint, or start anew')
+            raise ValueError(
+                f'the checkpoint averages over {state["max_epochs"]} epochs with the weights '
+                f'{state["weights"]}, but this run over {runner.max_epochs} with {self.weights}; resume with '
+                'the settings of the checkpoint, or start anew'
+            )
         self._average.epochs = state['epochs']
         self._average.sums = dict(state['sums'])
 
@@ -148,8 +159,7 @@ class EpochAverageHook(Hook):
             with torch.no_grad():
                 for name, parameter in trained.items():
                     parameter.copy_(self._average.sums[name])
-            runner.logger.info(f'the weights are now their average over {self._average.epochs} epochs '
-                               f'({self._describe()})')
+            runner.logger.info(f'the weights are now their average over {self._average.epochs} epochs ({self._describe()})')
 
     def before_save_checkpoint(self, runner, checkpoint):
         """Save the running sum.
@@ -160,15 +170,17 @@ class EpochAverageHook(Hook):
         """
         if self._average is not None:
             sums = {name: total.cpu() for name, total in self._average.sums.items()}
-            checkpoint[CHECKPOINT_KEY] = dict(weights=self.weights, max_epochs=len(self._average.weights),
-                                              epochs=self._average.epochs, sums=sums)
+            checkpoint[CHECKPOINT_KEY] = dict(
+                weights=self.weights, max_epochs=len(self._average.weights), epochs=self._average.epochs, sums=sums
+            )
 
     def after_train(self, runner):
         """Say so where a training was stopped before its last epoch."""
         if not self._average.complete:
             runner.logger.warning(
                 f'the training stopped after {self._average.epochs} of {len(self._average.weights)} epochs: its weights '
-                'are those of the last one, not the average that EpochAverageHook makes after all of them')
+                'are those of the last one, not the average that EpochAverageHook makes after all of them'
+            )
 
     def _describe(self):
         gaussian = 'Gaussian, mean {mean:g}, std {std:g}'
@@ -176,5 +188,4 @@ class EpochAverageHook(Hook):
 
     @staticmethod
     def _trained(runner):
-        return ((name, parameter) for name, parameter in unwrapped(runner.model).named_parameters()
-                if parameter.requires_grad)
+        return ((name, parameter) for name, parameter in unwrapped(runner.model).named_parameters() if parameter.requires_grad)

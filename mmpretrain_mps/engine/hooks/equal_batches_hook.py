@@ -1,4 +1,5 @@
 """Common batches are dealt out to the processes, which know how many pictures the others have."""
+
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
@@ -42,7 +43,8 @@ class EqualBatchesHook(Hook):
             raise ValueError(
                 f'an epoch has no step: train_dataloader drops the last batch that is not full, and its {len(loader.sampler)} '
                 f'pictures for each process do not fill one of batch_size={loader.batch_size}; use a smaller batch_size, or '
-                'drop_last=False')
+                'drop_last=False'
+            )
         if hasattr(loader.sampler, 'deal_batches') and loader.batch_size and not loader.drop_last:
             loader.sampler.deal_batches(loader.batch_size)
 
@@ -62,9 +64,11 @@ class EqualBatchesHook(Hook):
         self._tell(runner, 0)
         repeated = getattr(loader.sampler, 'num_repeated', 0)
         if repeated and not loader.drop_last:
-            runner.logger.warning('the last step of an epoch differs from that of one process: of '
-                                  f'{len(loader.dataset)} pictures it is left fewer than there are processes '
-                                  f'({get_world_size()}), and shows {repeated} of the epoch once more')
+            runner.logger.warning(
+                'the last step of an epoch differs from that of one process: of '
+                f'{len(loader.dataset)} pictures it is left fewer than there are processes '
+                f'({get_world_size()}), and shows {repeated} of the epoch once more'
+            )
 
     def before_train_epoch(self, runner):
         """Tell the data set the epoch where its sampler does not: every epoch would show the same views.
@@ -114,5 +118,6 @@ def count_equal_batches(dataloader, world_size):
         raise ValueError(
             f'{samples} samples dealt out to {world_size} processes in batches of {batch} without rounding up are '
             f'{most} batches for some processes and {least} for others, which would wait for ever; use round_up=True '
-            'in the sampler of train_dataloader, or another batch size')
+            'in the sampler of train_dataloader, or another batch size'
+        )
     return len(dataloader) - (counts[0] != counts[1] and not dataloader.drop_last)

@@ -1,4 +1,5 @@
 """A loss that is no number ends the training before it ruins the weights, and is told with all that helps to find out why."""
+
 import math
 
 import torch
@@ -76,8 +77,10 @@ class FiniteLossHook(Hook):
             data_batch (dict, optional): Not used.
             outputs (dict, optional): Not used.
         """
-        if self._steps and (any(self.every_n_inner_iters(batch_idx, number) for number in self._intervals(runner))
-                            or self.end_of_epoch(runner.train_dataloader, batch_idx)):
+        if self._steps and (
+            any(self.every_n_inner_iters(batch_idx, number) for number in self._intervals(runner))
+            or self.end_of_epoch(runner.train_dataloader, batch_idx)
+        ):
             self._judge(runner)
 
     def before_save_checkpoint(self, runner, checkpoint):
@@ -92,11 +95,12 @@ class FiniteLossHook(Hook):
         """
         self._judge(runner)
         trained = {name for name, weight in unwrapped(runner.model).named_parameters() if weight.requires_grad}
-        bad = [name for name, value in checkpoint['state_dict'].items()
-               if name in trained and not torch.isfinite(value).all()]
+        bad = [name for name, value in checkpoint['state_dict'].items() if name in trained and not torch.isfinite(value).all()]
         if bad:
-            raise ValueError(f'after epoch {runner.epoch + 1}, {len(bad)} of the weights are no finite numbers any more, among '
-                             f'them {bad[0]}; {_advice(runner)}')
+            raise ValueError(
+                f'after epoch {runner.epoch + 1}, {len(bad)} of the weights are no finite numbers any more, among '
+                f'them {bad[0]}; {_advice(runner)}'
+            )
 
     def _intervals(self, runner):
         if self.interval is not None:
@@ -104,8 +108,12 @@ class FiniteLossHook(Hook):
         return [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)] or [_DEFAULT_INTERVAL]
 
     def _look(self, runner, total, values):
-        step = runner.epoch, runner.iter, self._names, {
-            name: value.detach() if isinstance(value, torch.Tensor) else value for name, value in values.items()}
+        step = (
+            runner.epoch,
+            runner.iter,
+            self._names,
+            {name: value.detach() if isinstance(value, torch.Tensor) else value for name, value in values.items()},
+        )
         self._steps.append((torch.isfinite(total.detach()).all(), step))
         if total.device.type == 'cpu':
             self._judge(runner)
@@ -140,12 +148,17 @@ def describe_step(runner, epoch, iteration, names, values):
     Returns:
         str: Epoch, iteration, terms, pictures, the last good checkpoint and what helps.
     """
-    terms = {name: float(value.mean() if isinstance(value, torch.Tensor) else value) for name, value in values.items()
-             if 'loss' in name}
+    terms = {
+        name: float(value.mean() if isinstance(value, torch.Tensor) else value)
+        for name, value in values.items()
+        if 'loss' in name
+    }
     bad = ', '.join(f'{name} is {value}' for name, value in terms.items() if not math.isfinite(value) and name != 'loss')
     shown = ', '.join(names[:_SHOWN]) + (f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else '')
-    return (f'the loss is no finite number in epoch {epoch + 1}, iteration {iteration + 1}: {bad or "their sum"}; pictures of '
-            f'the batch: {shown or "unnamed"}; {_advice(runner)}')
+    return (
+        f'the loss is no finite number in epoch {epoch + 1}, iteration {iteration + 1}: {bad or "their sum"}; pictures of '
+        f'the batch: {shown or "unnamed"}; {_advice(runner)}'
+    )
 
 
 def names_of(batch):
@@ -158,7 +171,7 @@ def names_of(batch):
         list[str]: Empty if they have no names.
     """
     samples = batch.get('data_samples') if isinstance(batch, dict) else None
-    return [str(getattr(sample, 'img_path', None) or f"no. {getattr(sample, 'sample_idx', '?')}") for sample in samples or ()]
+    return [str(getattr(sample, 'img_path', None) or f'no. {getattr(sample, "sample_idx", "?")}') for sample in samples or ()]
 
 
 def _skips_overflows(runner):
@@ -169,5 +182,7 @@ def _skips_overflows(runner):
 
 def _advice(runner):
     last = runner.message_hub.runtime_info.get('last_ckpt')
-    return (f"the last good checkpoint is {last or 'none'}. A smaller learning rate, or clipping "
-            '(optim_wrapper.clip_grad="{\'max_norm\': 1.0}"), may help')
+    return (
+        f'the last good checkpoint is {last or "none"}. A smaller learning rate, or clipping '
+        '(optim_wrapper.clip_grad="{\'max_norm\': 1.0}"), may help'
+    )

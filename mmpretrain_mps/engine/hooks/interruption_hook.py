@@ -1,4 +1,5 @@
 """Trainings that are told to end save what they have, and say how to go on."""
+
 import contextlib
 import functools
 import os
@@ -115,8 +116,11 @@ class InterruptionHook(Hook):
     def _stop_if_told(self, runner, steps=0):
         if get_world_size() > 1:
             self._share(runner)
-        if self._signal is None or not _is_between_updates(runner) or (
-                not is_main_process() and not isinstance(runner.model, ShardedDataParallel)):
+        if (
+            self._signal is None
+            or not _is_between_updates(runner)
+            or (not is_main_process() and not isinstance(runner.model, ShardedDataParallel))
+        ):
             return
         self._stop(runner, steps)
 
@@ -142,8 +146,11 @@ class InterruptionHook(Hook):
 
     def _leave(self, runner, path):
         number = self._signal or signal.SIGTERM
-        saved = f'{path} is saved; the same command with --resume goes on from there' if path else (
-            'nothing was trained since the last checkpoint, if any; the same command with --resume goes on')
+        saved = (
+            f'{path} is saved; the same command with --resume goes on from there'
+            if path
+            else ('nothing was trained since the last checkpoint, if any; the same command with --resume goes on')
+        )
         message = f'interrupted by {signal.Signals(number).name} in epoch {runner.epoch + 1}: {saved}'
         if is_main_process():
             runner.logger.warning(message)

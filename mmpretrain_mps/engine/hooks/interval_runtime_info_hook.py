@@ -1,4 +1,5 @@
 """Logged values stay on the device until a line of the log needs them."""
+
 import contextlib
 import functools
 
@@ -32,8 +33,10 @@ class IntervalRuntimeInfoHook(RuntimeInfoHook):
 
     def __init__(self, interval=None):
         if interval is not None and (isinstance(interval, bool) or not isinstance(interval, int) or interval < 1):
-            raise ValueError(f'interval of IntervalRuntimeInfoHook is {interval!r}, expected a number of steps from 1, '
-                             'or None (that of the logger)')
+            raise ValueError(
+                f'interval of IntervalRuntimeInfoHook is {interval!r}, expected a number of steps from 1, '
+                'or None (that of the logger)'
+            )
         self.interval = interval
         self._steps, self._watched = [], None
 
@@ -95,8 +98,10 @@ class IntervalRuntimeInfoHook(RuntimeInfoHook):
         if self.interval is not None or not loggers:
             loggers = [(self.interval or _DEFAULT_INTERVAL, True)]
         steps = len(runner.train_dataloader)
-        return any(self.every_n_inner_iters(batch_idx, interval) or (
-            batch_idx + 1 == steps and (not ignore_last or steps <= interval)) for interval, ignore_last in loggers)
+        return any(
+            self.every_n_inner_iters(batch_idx, interval) or (batch_idx + 1 == steps and (not ignore_last or steps <= interval))
+            for interval, ignore_last in loggers
+        )
 
     def _hand_on(self, runner):
         steps, self._steps = self._steps, []
@@ -127,8 +132,7 @@ class _Step:
             self.values[name] = None if isinstance(value, torch.Tensor) else value
             if isinstance(value, torch.Tensor):
                 if value.numel() != 1:
-                    raise ValueError(f'{name} cannot be logged: it has the shape {tuple(value.shape)}, expected one '
-                                     'element')
+                    raise ValueError(f'{name} cannot be logged: it has the shape {tuple(value.shape)}, expected one element')
                 tensors.setdefault((value.device, value.dtype), {})[name] = value.detach().reshape(())
         self.groups = {kind: (list(group), torch.stack(list(group.values()))) for kind, group in tensors.items()}
 

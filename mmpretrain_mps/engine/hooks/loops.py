@@ -1,4 +1,5 @@
 """What a runner is about to do, read from the loops that it has built, and the model that it does it with."""
+
 import copy
 import gc
 
@@ -62,10 +63,14 @@ def check_reference(runner):
     if not views or views[-1].has_reference == expected:
         return
     if expected:
-        raise ValueError(f'{type(model).__name__} compares views with the picture without augmentation, which the training '
-                         "pipeline does not give; set train_dataloader.dataset.views=dict(reference='squash')")
-    raise ValueError(f'{type(model).__name__} would take the picture without augmentation, which DualView gives as a '
-                     'reference, for one more view; leave reference out of the training pipeline')
+        raise ValueError(
+            f'{type(model).__name__} compares views with the picture without augmentation, which the training '
+            "pipeline does not give; set train_dataloader.dataset.views=dict(reference='squash')"
+        )
+    raise ValueError(
+        f'{type(model).__name__} would take the picture without augmentation, which DualView gives as a '
+        'reference, for one more view; leave reference out of the training pipeline'
+    )
 
 
 def wrap_anew(runner):

@@ -1,4 +1,5 @@
 """Trainings that go on in the middle of an epoch, with the steps that the epoch still has."""
+
 import itertools
 
 import torch
@@ -57,8 +58,10 @@ class MidEpochHook(Hook):
             return
         steps, done = len(loader), runner.iter - runner.epoch * len(loader)
         if not 0 <= done <= steps:
-            raise ValueError(f'after {runner.epoch} epochs of {steps} steps, {runner.iter} steps cannot have been taken: the '
-                             'checkpoint is of a training with other batches')
+            raise ValueError(
+                f'after {runner.epoch} epochs of {steps} steps, {runner.iter} steps cannot have been taken: the '
+                'checkpoint is of a training with other batches'
+            )
         if not done:
             self._random_state = None  # every epoch seeds anew
             return

@@ -1,4 +1,5 @@
 """In which precision a run computes."""
+
 import os
 
 import torch

@@ -1,4 +1,5 @@
 """A training that goes on with another number of processes."""
+
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
@@ -44,9 +45,11 @@ class ProcessesHook(Hook):
             return
         if before['steps'] != now['steps'] and isinstance(runner.train_loop, EpochBasedTrainLoop):
             if meta['iter'] != meta['epoch'] * before['steps']:
-                raise ValueError(f"the checkpoint is of step {meta['iter'] - meta['epoch'] * before['steps']} of an epoch of "
-                                 f"{before['steps']} steps, which would have {now['steps']} now; keep the common batch "
-                                 '(processes x batch_size) to the end of the epoch')
+                raise ValueError(
+                    f'the checkpoint is of step {meta["iter"] - meta["epoch"] * before["steps"]} of an epoch of '
+                    f'{before["steps"]} steps, which would have {now["steps"]} now; keep the common batch '
+                    '(processes x batch_size) to the end of the epoch'
+                )
             _refuse_running_schedules(checkpoint, before['steps'], now['steps'])
             meta['iter'] = meta['epoch'] * now['steps']
         model = unwrapped(runner.model)
@@ -66,20 +69,25 @@ def describe_change(before, now, epoch, gather):
         str: The line.
     """
     old, new = (side['count'] * side['batch'] for side in (before, now))
-    text = (f"trained with {_processes(before)} until epoch {epoch}, goes on with {_processes(now)}: the common batch "
-            + (f'stays {new} pictures' if old == new else f'changes from {old} to {new} pictures') +
-            (f", {now['steps']} steps per epoch" if before['steps'] == now['steps'] else
-             f", the steps per epoch from {before['steps']} to {now['steps']}") + '; learning rates go on as they were')
+    text = (
+        f'trained with {_processes(before)} until epoch {epoch}, goes on with {_processes(now)}: the common batch '
+        + (f'stays {new} pictures' if old == new else f'changes from {old} to {new} pictures')
+        + (
+            f', {now["steps"]} steps per epoch'
+            if before['steps'] == now['steps']
+            else f', the steps per epoch from {before["steps"]} to {now["steps"]}'
+        )
+        + '; learning rates go on as they were'
+    )
     if gather == 'none' and before['batch'] != now['batch']:
-        return (f"{text}; with gather='none' each process now compares {now['batch']} pictures instead of "
-                f"{before['batch']}")
+        return f"{text}; with gather='none' each process now compares {now['batch']} pictures instead of {before['batch']}"
     if old != new and old % now['count'] == 0:
-        return f"{text}; train_dataloader.batch_size={old // now['count']} would keep the common batch"
+        return f'{text}; train_dataloader.batch_size={old // now["count"]} would keep the common batch'
     return text
 
 
 def _processes(side):
-    return f"{side['count']} process{'es' if side['count'] > 1 else ''} x {side['batch']}"
+    return f'{side["count"]} process{"es" if side["count"] > 1 else ""} x {side["batch"]}'
 
 
 def _describe(dataloader):
@@ -92,6 +100,7 @@ def _refuse_running_schedules(checkpoint, before, now):
         # Those by iteration carry lengths in the old steps; once the next step is none of theirs, that does not matter.
         if not state.get('by_epoch', True) and state['_global_step'] + 1 < state['end']:
             raise ValueError(
-                f"the steps per epoch change from {before} to {now} while a schedule by iteration is at step "
-                f"{state['_global_step']} of {state['end']}; keep the common batch (processes x batch_size), or resume "
-                'after that schedule has ended')
+                f'the steps per epoch change from {before} to {now} while a schedule by iteration is at step '
+                f'{state["_global_step"]} of {state["end"]}; keep the common batch (processes x batch_size), or resume '
+                'after that schedule has ended'
+            )

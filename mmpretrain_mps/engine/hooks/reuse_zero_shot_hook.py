@@ -1,4 +1,5 @@
 """Frozen features of validation and test pictures, computed once."""
+
 from pathlib import Path
 
 import torch
@@ -80,8 +81,7 @@ class ReuseZeroShotHook(Hook):
 
     def __init__(self, limit_mb=256, cache=False, cache_limit_mb=2048):
         if min(limit_mb, cache_limit_mb) < 0:
-            raise ValueError(f'limit_mb and cache_limit_mb must not be negative, but are {limit_mb} and '
-                             f'{cache_limit_mb}')
+            raise ValueError(f'limit_mb and cache_limit_mb must not be negative, but are {limit_mb} and {cache_limit_mb}')
         self.limit_mb, self.cache_limit_mb = limit_mb, cache_limit_mb
         self._folder = tensor_cache.cache_folder('zero_shot') if cache is True else Path(cache) if cache else None
         self._kept, self._data_ids, self._pipelines = {}, {}, {}
@@ -120,8 +120,9 @@ class ReuseZeroShotHook(Hook):
         self._current = None, None
         for key, kept in self._kept.items():
             if kept.changed and self._folder is not None and isinstance(key, str):
-                tensor_cache.save_tensors(self._folder, _file_of(key), kept.tensors(), 'zero-shot features',
-                                          self.cache_limit_mb * _BYTES_PER_MB)
+                tensor_cache.save_tensors(
+                    self._folder, _file_of(key), kept.tensors(), 'zero-shot features', self.cache_limit_mb * _BYTES_PER_MB
+                )
             kept.changed = False
 
     after_test_epoch = after_val_epoch
@@ -170,10 +171,16 @@ class ReuseZeroShotHook(Hook):
 def _are_features(tensors):
     """Whether tensors have the form of :meth:`KeptFeatures.tensors`: indices, and features of unit norm."""
     indices, features = tensors.get('indices'), tensors.get('features')
-    return (indices is not None and features is not None and indices.dtype == torch.int64
-            and features.dtype == torch.float32 and indices.ndim == 1 and features.ndim == 2
-            and len(indices) == len(features)
-            and bool((features.norm(dim=1) - 1).abs().le(1e-3).all()))
+    return (
+        indices is not None
+        and features is not None
+        and indices.dtype == torch.int64
+        and features.dtype == torch.float32
+        and indices.ndim == 1
+        and features.ndim == 2
+        and len(indices) == len(features)
+        and bool((features.norm(dim=1) - 1).abs().le(1e-3).all())
+    )
 
 
 def _file_of(key):

@@ -1,4 +1,5 @@
 """A look at values that a config states twice."""
+
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
@@ -24,8 +25,10 @@ class ShortCutsHook(Hook):
             for place in PLACES:
                 for path, value in _entries(runner.cfg.get(place), name, place):
                     if name in runner.cfg and value != runner.cfg[name]:
-                        runner.logger.warning(f'{name} is {runner.cfg[name]!r} at the top of the config, but '
-                                              f'{path} is {value!r}, and that is what this run uses')
+                        runner.logger.warning(
+                            f'{name} is {runner.cfg[name]!r} at the top of the config, but '
+                            f'{path} is {value!r}, and that is what this run uses'
+                        )
 
 
 def _entries(node, name, path):

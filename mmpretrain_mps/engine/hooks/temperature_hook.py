@@ -1,4 +1,5 @@
 """What changes from epoch to epoch inside the classifier."""
+
 import torch
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS

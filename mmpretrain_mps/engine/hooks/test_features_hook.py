@@ -1,4 +1,5 @@
 """Metrics of features get the features that they need."""
+
 import functools
 import operator
 
@@ -41,8 +42,9 @@ class TestFeaturesHook(Hook):
         self._restore(runner.model)
 
     def _ask(self, model, evaluator):
-        needed = functools.reduce(operator.or_, (TestFeatures.of(getattr(metric, 'test_features', ()))
-                                                 for metric in evaluator.metrics), NO_FEATURES)
+        needed = functools.reduce(
+            operator.or_, (TestFeatures.of(getattr(metric, 'test_features', ())) for metric in evaluator.metrics), NO_FEATURES
+        )
         model = unwrapped(model)
         # Of a model that has no such features the metric itself complains, by its name.
         if needed != NO_FEATURES and hasattr(model, 'test_features'):

@@ -1,4 +1,5 @@
 """A few pre-drawn views per picture, whose frozen features are computed once per training."""
+
 import time
 
 import torch
@@ -84,8 +85,7 @@ class ViewBankHook(Hook):
         if self._layout.num_bytes > self.max_bytes:
             raise ValueError(self._too_large(runner, views.num_views))
         check_space(self._layout, self.storage, runner.work_dir)
-        runner.logger.info(f'view bank in {self.storage}: {self._layout.describe()} '
-                           f'(max_bytes: {format_bytes(self.max_bytes)})')
+        runner.logger.info(f'view bank in {self.storage}: {self._layout.describe()} (max_bytes: {format_bytes(self.max_bytes)})')
 
     def before_train(self, runner):
         """Fill the bank and lend it to the model.
@@ -98,8 +98,9 @@ class ViewBankHook(Hook):
         start, dataset = time.perf_counter(), runner.train_dataloader.dataset
         bank = ViewBank(self._layout, self.storage, runner.work_dir)
         views = _UsedViews(dataset, dataset.set_view_bank(self.view_bank), self._layout.shown)
-        loader = DataLoader(views, max(1, _BATCH // self.view_bank), collate_fn=torch.cat,
-                            num_workers=runner.train_dataloader.num_workers)
+        loader = DataLoader(
+            views, max(1, _BATCH // self.view_bank), collate_fn=torch.cat, num_workers=runner.train_dataloader.num_workers
+        )
         row = 0
         # The plan is of the whole training also where it is resumed: equal batches give equal bits.
         for batch in loader:
@@ -123,20 +124,30 @@ class ViewBankHook(Hook):
         # The order of all views of an epoch, 4 bytes of chance and 8 of places each; the pixels of one picture's views.
         needed = self.view_bank * max(12 * len(dataset), 3 * height * width)
         if needed > self.max_bytes:
-            raise ValueError(f'view_bank={self.view_bank} views of {len(dataset)} pictures take '
-                             f'{format_bytes(needed)} while they are drawn, but max_bytes allows '
-                             f'{format_bytes(self.max_bytes)}; use a smaller view_bank, or 0 (off)')
+            raise ValueError(
+                f'view_bank={self.view_bank} views of {len(dataset)} pictures take '
+                f'{format_bytes(needed)} while they are drawn, but max_bytes allows '
+                f'{format_bytes(self.max_bytes)}; use a smaller view_bank, or 0 (off)'
+            )
 
     def _too_large(self, runner, least):
         layout = self._layout
         fitting = int(self.max_bytes // (layout.bytes_per_view * len(layout.shown)))
         fewer = f'view_bank={fitting} fits, ' if fitting >= least else ''
-        here = next((f'custom_hooks.{index}.' for index, hook in enumerate(runner.cfg.get('custom_hooks') or ())
-                     if hook['type'] == type(self).__name__), '')
-        return (f'the view bank would take {format_bytes(layout.num_bytes)} of {self.storage}, but max_bytes allows '
-                f'{format_bytes(self.max_bytes)}: {layout.describe()}. What can be changed: {fewer}'
-                f'{here}max_bytes={layout.num_bytes} if there is so much, {here}storage=disk, '
-                f'{here}dtype=bfloat16, fewer pictures, or view_bank=0 (off)')
+        here = next(
+            (
+                f'custom_hooks.{index}.'
+                for index, hook in enumerate(runner.cfg.get('custom_hooks') or ())
+                if hook['type'] == type(self).__name__
+            ),
+            '',
+        )
+        return (
+            f'the view bank would take {format_bytes(layout.num_bytes)} of {self.storage}, but max_bytes allows '
+            f'{format_bytes(self.max_bytes)}: {layout.describe()}. What can be changed: {fewer}'
+            f'{here}max_bytes={layout.num_bytes} if there is so much, {here}storage=disk, '
+            f'{here}dtype=bfloat16, fewer pictures, or view_bank=0 (off)'
+        )
 
 
 def check_run(runner):
@@ -153,21 +164,26 @@ def check_run(runner):
         ('the train loop', runner.train_loop, EpochBasedTrainLoop),
         ('the training data set', loader.dataset, FewShotDataset),
         ('the training sampler', loader.sampler, DefaultSampler),
-        ('the data preprocessor', model.data_preprocessor, CLIPDataPreprocessor)]
+        ('the data preprocessor', model.data_preprocessor, CLIPDataPreprocessor),
+    ]
     for what, part, kind in parts:
         if not isinstance(part, kind):
             raise ValueError(f'view_bank: {what} is {type(part).__name__}, expected {kind.__name__}')
     if getattr(runner.train_loop, 'takes_no_steps', False):
-        raise ValueError(f'view_bank: {type(runner.train_loop).__name__} takes no steps that views could be kept for; use '
-                         'view_bank=0')
+        raise ValueError(
+            f'view_bank: {type(runner.train_loop).__name__} takes no steps that views could be kept for; use view_bank=0'
+        )
     if not isinstance(model, CLIPClassifier) or type(model).frozen_features is CLIPClassifier.frozen_features:
-        raise ValueError(f'view_bank: {type(model).__name__} has no frozen part to keep, since what it trains enters before '
-                         'the first block or it trains nothing step by step; use view_bank=0')
+        raise ValueError(
+            f'view_bank: {type(model).__name__} has no frozen part to keep, since what it trains enters before '
+            'the first block or it trains nothing step by step; use view_bank=0'
+        )
     if getattr(model.backbone, 'tune_stem', False):
         raise ValueError('view_bank: with backbone.tune_stem nothing of the tuned branch is frozen that could be kept')
     if runner.cfg.get('compile'):
-        raise ValueError('view_bank does not go with compile of the runner, which takes the look-up into its graph; '
-                         'use model.compile=True')
+        raise ValueError(
+            'view_bank does not go with compile of the runner, which takes the look-up into its graph; use model.compile=True'
+        )
 
 
 def views_of_training(sampler, views, pictures, max_epochs):
@@ -210,6 +226,6 @@ class _UsedViews(Dataset):
 def _frozen_features(runner, pictures):
     """Run the frozen part on pictures ``(n, 3, H, W)`` in the precision of a training step."""
     model = unwrapped(runner.model)
-    inputs, = model.data_preprocessor(dict(inputs=[pictures], data_samples=None))['inputs']
+    (inputs,) = model.data_preprocessor(dict(inputs=[pictures], data_samples=None))['inputs']
     with torch.no_grad(), runner.optim_wrapper.optim_context(runner.model):
         return model.frozen_features(inputs)

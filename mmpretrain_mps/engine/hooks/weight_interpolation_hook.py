@@ -1,4 +1,5 @@
 """Testing between the frozen and the tuned weights."""
+
 import functools
 
 from mmengine.hooks import Hook
@@ -48,8 +49,10 @@ class WeightInterpolationHook(Hook):
         """
         model = unwrapped(runner.model)
         if not hasattr(getattr(model, 'backbone', None), 'interpolated'):
-            raise ValueError('WeightInterpolationHook needs a model with a frozen and a tuned branch, as '
-                             f'MPSCLIPClassifier has them on DualBranchViT, but this is a {type(model).__name__}')
+            raise ValueError(
+                'WeightInterpolationHook needs a model with a frozen and a tuned branch, as '
+                f'MPSCLIPClassifier has them on DualBranchViT, but this is a {type(model).__name__}'
+            )
         for loop in (runner._test_loop, *([runner._val_loop] if self.val else [])):
             if isinstance(loop, BaseLoop):
                 loop.run = functools.partial(self._run, runner, loop)

@@ -1,7 +1,8 @@
 """Testing on the source and on several targets, in one run."""
+
 import contextlib
 import copy
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
@@ -25,10 +26,10 @@ class ClassHead(NamedTuple):
     origin: str
     """``'source'``: the model's own; ``'cut'``: some of the model's own; ``'encoded'``: made for the target."""
     class_names: tuple
-    templates: Optional[tuple]
-    texts: Optional[dict]
+    templates: tuple | None
+    texts: dict | None
     """``(C, D)``, where they were encoded."""
-    labels: Optional[tuple] = None
+    labels: tuple | None = None
     """Labels in the model of the classes, where these are cut from its own."""
 
 
@@ -91,8 +92,9 @@ class DomainGeneralizationLoop(TestLoop):
         self.targets = [Target(name, loader, copy.deepcopy(self.evaluator)) for name, loader in found.items()]
         for target in self.targets:
             if feature_metrics == 'source':
-                target.evaluator.metrics = [metric for metric in target.evaluator.metrics
-                                            if not getattr(metric, 'test_features', ())]
+                target.evaluator.metrics = [
+                    metric for metric in target.evaluator.metrics if not getattr(metric, 'test_features', ())
+                ]
             target.evaluator.dataset_meta = metainfo_of(target.dataloader.dataset)
 
     def run(self):
@@ -110,21 +112,25 @@ class DomainGeneralizationLoop(TestLoop):
         # Before the first picture: unusable class names are no surprise at the end then.
         targets, unpredictable = self._make_heads()
         own = ClassHead('source', self._model.class_names, None, None)
-        report = DomainReport({**self.skipped, **unpredictable}, self.runner._load_from,
-                              getattr(getattr(self._model, 'head', None), 'alpha', None),
-                              _find(self.evaluator, CalibrationError).num_bins)
+        report = DomainReport(
+            {**self.skipped, **unpredictable},
+            self.runner._load_from,
+            getattr(getattr(self._model, 'head', None), 'alpha', None),
+            _find(self.evaluator, CalibrationError).num_bins,
+        )
         metrics = self._test('source', own, report)
         for target, head in targets:
-            self.runner.logger.info(f'target {target.name}: {len(target.dataloader.dataset)} pictures, '
-                                    f'{len(head.class_names)} classes ({head.origin})')
+            self.runner.logger.info(
+                f'target {target.name}: {len(target.dataloader.dataset)} pictures, '
+                f'{len(head.class_names)} classes ({head.origin})'
+            )
             with self._switched_to(target, head):
                 theirs = self._test(target.name, head, report)
             metrics.update({f'{target.name}/{name}': value for name, value in theirs.items()})
         metrics.update(report.means())
         if is_main_process():
             report.write(self.runner.work_dir)
-            self.runner.logger.info(f'results, also in {self.runner.work_dir}/domain_generalization.*\n\n'
-                                    f'{report.markdown()}')
+            self.runner.logger.info(f'results, also in {self.runner.work_dir}/domain_generalization.*\n\n{report.markdown()}')
         self.runner.call_hook('after_test_epoch', metrics=metrics)
         self.runner.call_hook('after_test')
         return metrics
@@ -141,17 +147,23 @@ class DomainGeneralizationLoop(TestLoop):
         metrics = self.evaluator.evaluate(len(dataset))
         accuracy, ece, sweep = (_figures(self.evaluator, kind, metrics) for kind in KINDS)
         prefixes = tuple(f'{_find(self.evaluator, kind).prefix}/' for kind in KINDS)
-        report.add(SetResult(
-            name=name,
-            dataset=metainfo_of(dataset).get('dataset_name', type(dataset).__name__),
-            pictures=len(dataset),
-            classes=len(head.class_names),
-            head=head.origin,
-            accuracy=accuracy,
-            ece=ece,
-            alpha_sweep=sweep,
-            others={name: value for name, value in metrics.items()
-                    if isinstance(value, (int, float)) and not name.startswith(prefixes)}))
+        report.add(
+            SetResult(
+                name=name,
+                dataset=metainfo_of(dataset).get('dataset_name', type(dataset).__name__),
+                pictures=len(dataset),
+                classes=len(head.class_names),
+                head=head.origin,
+                accuracy=accuracy,
+                ece=ece,
+                alpha_sweep=sweep,
+                others={
+                    name: value
+                    for name, value in metrics.items()
+                    if isinstance(value, (int, float)) and not name.startswith(prefixes)
+                },
+            )
+        )
         return {name: value for name, value in metrics.items() if not name.startswith(prefixes[-1])}
 
     @contextlib.contextmanager
@@ -178,23 +190,23 @@ class DomainGeneralizationLoop(TestLoop):
         if not to_encode:
             return heads, {}
         if not getattr(self._model, 'predicts_any_classes', True):
-            reason = (f'{type(self._model).__name__} predicts only the classes that it was trained on, and these are '
-                      'others')
+            reason = f'{type(self._model).__name__} predicts only the classes that it was trained on, and these are others'
             unpredictable = {target.name: reason for target, head in heads if head.origin == 'encoded'}
             for name in unpredictable:
                 self.runner.logger.warning(f'target {name} is skipped: {reason}')
             return [(target, head) for target, head in heads if head.origin != 'encoded'], unpredictable
         encoded = iter(self._model.encode_classes([(head.class_names, head.templates) for head in to_encode]))
-        return [(target, head._replace(texts=next(encoded)) if head.origin == 'encoded' else head)
-                for target, head in heads], {}
+        return [(target, head._replace(texts=next(encoded)) if head.origin == 'encoded' else head) for target, head in heads], {}
 
     def _make_head(self, target):
         """Decide how a target is predicted; prototypes that have to be encoded are left out."""
         metainfo, model = metainfo_of(target.dataloader.dataset), self._model
         classes, indices = tuple(metainfo.get('classes') or ()), metainfo.get('source_indices')
         if not classes:
-            raise ValueError(f"target {target.name}: {type(target.dataloader.dataset).__name__} has no "
-                             "metainfo['classes'], expected the name of every label")
+            raise ValueError(
+                f'target {target.name}: {type(target.dataloader.dataset).__name__} has no '
+                "metainfo['classes'], expected the name of every label"
+            )
         templates = tuple(metainfo.get('templates') or model.templates or ()) or None
         if indices is not None:
             ours = [model.class_names[index] for index in indices if 0 <= index < len(model.class_names)]
@@ -206,7 +218,8 @@ class DomainGeneralizationLoop(TestLoop):
             self.runner.logger.warning(
                 f'target {target.name}: its source_indices belong to another source; the model has there '
                 f'{shorten(ours)}, the '
-                f'target {shorten(classes)}. The names of the target are used')
+                f'target {shorten(classes)}. The names of the target are used'
+            )
         if classes == tuple(model.class_names):
             return ClassHead('source', classes, None, None)
         self._check_can_change(target)
@@ -215,8 +228,10 @@ class DomainGeneralizationLoop(TestLoop):
     def _check_can_change(self, target):
         """Refuse a target of other classes where the model has no way to predict others, not even some of its own."""
         if not hasattr(self._model, 'with_classes'):
-            raise ValueError(f'target {target.name} has other classes than the model, and {type(self._model).__name__} '
-                             'cannot change its classes as MPSCLIPClassifier can')
+            raise ValueError(
+                f'target {target.name} has other classes than the model, and {type(self._model).__name__} '
+                'cannot change its classes as MPSCLIPClassifier can'
+            )
 
 
 def metainfo_of(dataset):
@@ -231,4 +246,4 @@ def _find(evaluator, kind):
 def _figures(evaluator, kind, metrics):
     """Return what one metric contributed, without its prefix."""
     prefix = f'{_find(evaluator, kind).prefix}/'
-    return {name[len(prefix):]: value for name, value in metrics.items() if name.startswith(prefix)}
+    return {name[len(prefix) :]: value for name, value in metrics.items() if name.startswith(prefix)}

@@ -1,10 +1,11 @@
 """The table of a test on several data sets: accuracy, calibration, sensitivity to alpha."""
+
 import csv
 import io
 import json
 import math
 from pathlib import Path
-from typing import Dict, NamedTuple
+from typing import NamedTuple
 
 from ...evaluation.alpha_sweep import SELECTION_WARNING
 from ..file_backend import AtomicLocalBackend
@@ -16,7 +17,8 @@ HARMONIC_MEAN = 'harmonic_mean'
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 UNITS = (
     'Accuracy and expected calibration error (ECE) in percent. ECE: {bins} bins of equal width over the confidence, '
-    'which is the largest softmax probability; |accuracy - mean confidence| of each bin, weighted by its pictures.')
+    'which is the largest softmax probability; |accuracy - mean confidence| of each bin, weighted by its pictures.'
+)
 
 
 class SetResult(NamedTuple):
@@ -28,10 +30,10 @@ class SetResult(NamedTuple):
     classes: int
     head: str
     """Where the prototypes came from: ``'source'``, ``'cut'`` or ``'encoded'``."""
-    accuracy: Dict[str, float]
-    ece: Dict[str, float]
-    alpha_sweep: Dict[str, float]
-    others: Dict[str, float] = {}
+    accuracy: dict[str, float]
+    ece: dict[str, float]
+    alpha_sweep: dict[str, float]
+    others: dict[str, float] = {}
     """Figures of further metrics, in their own units."""
 
 
@@ -68,13 +70,20 @@ class DomainReport:
         if len(self.sets) < 2:
             return {}
         new, base = self._new_classes(), self.sets[0]
-        harmonic = {} if new is None else {
-            f'{HARMONIC_MEAN}/accuracy/{branch}': harmonic_mean(base.accuracy[branch], new.accuracy[branch])
-            for branch in BRANCHES}
+        harmonic = (
+            {}
+            if new is None
+            else {
+                f'{HARMONIC_MEAN}/accuracy/{branch}': harmonic_mean(base.accuracy[branch], new.accuracy[branch])
+                for branch in BRANCHES
+            }
+        )
         return harmonic | {
             f'{group}/{metric}/{branch}': _mean([getattr(result, metric)[branch] for result in results])
             for group, results in (('mean_of_targets', self.sets[1:]), ('mean_of_all', self.sets))
-            for metric in ('accuracy', 'ece') for branch in BRANCHES}
+            for metric in ('accuracy', 'ece')
+            for branch in BRANCHES
+        }
 
     def json(self):
         """Return everything as JSON text."""
@@ -86,9 +95,8 @@ class DomainReport:
             sets=[_without(result._asdict(), 'alpha_sweep') for result in self.sets],
             means=self.means(),
             skipped=self.skipped,
-            alpha_sweep=dict(
-                use=SELECTION_WARNING,
-                accuracy={result.name: result.alpha_sweep for result in self.sets}))
+            alpha_sweep=dict(use=SELECTION_WARNING, accuracy={result.name: result.alpha_sweep for result in self.sets}),
+        )
         return json.dumps(_finite(content), indent=2, ensure_ascii=False) + '\n'
 
     def csv(self):
@@ -107,19 +115,26 @@ class DomainReport:
     def alpha_csv(self):
         """Return the alpha sweep as CSV text; every line says what it must not be used for."""
         lines = [['use', 'set', 'alpha', 'accuracy']]
-        lines += [[SELECTION_WARNING, result.name, alpha, accuracy]
-                  for result in self.sets for alpha, accuracy in result.alpha_sweep.items()]
+        lines += [
+            [SELECTION_WARNING, result.name, alpha, accuracy]
+            for result in self.sets
+            for alpha, accuracy in result.alpha_sweep.items()
+        ]
         return _csv_text(lines)
 
     def markdown(self):
         """Return the tables as Markdown text: rows are predictions, columns are sets, as papers have it."""
-        parts = [self.units, self._table('accuracy', 'Accuracy'), self._table('ece', 'ECE'),
-                 f'Not for selection ({SELECTION_WARNING}):', self._alpha_table()]
+        parts = [
+            self.units,
+            self._table('accuracy', 'Accuracy'),
+            self._table('ece', 'ECE'),
+            f'Not for selection ({SELECTION_WARNING}):',
+            self._alpha_table(),
+        ]
         if any(result.others for result in self.sets):
             parts.append(self._others_table())
         if self.skipped:
-            parts.append('\n'.join(['Skipped:', '',
-                                    *(f'- {name}: {reason}' for name, reason in self.skipped.items())]))
+            parts.append('\n'.join(['Skipped:', '', *(f'- {name}: {reason}' for name, reason in self.skipped.items())]))
         return '\n\n'.join(parts) + '\n'
 
     def write(self, folder):
@@ -164,8 +179,9 @@ class DomainReport:
     def _others_table(self):
         names = dict.fromkeys(name for result in self.sets for name in result.others)
         # Distances of Gram matrices are small: digits that count, not two behind the point.
-        rows = [[name, *(f'{result.others[name]:.4g}' if name in result.others else '-' for result in self.sets)]
-                for name in names]
+        rows = [
+            [name, *(f'{result.others[name]:.4g}' if name in result.others else '-' for result in self.sets)] for name in names
+        ]
         return markdown_table(['Other figures', *self._set_headings()], rows)
 
     def _headings(self):
@@ -200,15 +216,18 @@ def markdown_table(headings, rows):
     """
     texts = [[cell if isinstance(cell, str) else f'{cell:.2f}' for cell in row] for row in rows]
     widths = [max(3, *(len(row[column]) for row in (headings, *texts))) for column in range(len(headings))]
-    lines = [_line(headings, widths), '|' + '|'.join(
-        '-' * (width + 2) if column == 0 else '-' * (width + 1) + ':' for column, width in enumerate(widths)) + '|']
+    lines = [
+        _line(headings, widths),
+        '|'
+        + '|'.join('-' * (width + 2) if column == 0 else '-' * (width + 1) + ':' for column, width in enumerate(widths))
+        + '|',
+    ]
     return '\n'.join(lines + [_line(row, widths) for row in texts])
 
 
 def _line(cells, widths):
-    padded = [cell.ljust(width) if column == 0 else cell.rjust(width)
-              for column, (cell, width) in enumerate(zip(cells, widths))]
-    return f"| {' | '.join(padded)} |"
+    padded = [cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(zip(cells, widths))]
+    return f'| {" | ".join(padded)} |'
 
 
 def _two_means(values):

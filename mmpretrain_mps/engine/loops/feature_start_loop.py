@@ -1,5 +1,4 @@
 """Trainings of a layer that starts from features of the training pictures."""
-from typing import Optional
 
 import torch
 from mmengine.runner import EpochBasedTrainLoop
@@ -17,19 +16,26 @@ from .training_free_loop import TrainingFreeLoop
 class _StartsFromFeatures:
     """What both loops have in common: the start before the first epoch, and the search after the last one."""
 
-    def __init__(self, runner, dataloader, passes: int = 1, search: Optional[dict] = None,
-                 best_epoch_on: Optional[str] = None, **kwargs):
+    def __init__(
+        self, runner, dataloader, passes: int = 1, search: dict | None = None, best_epoch_on: str | None = None, **kwargs
+    ):
         super().__init__(runner, dataloader, **kwargs)
         name, model = type(self).__name__, unwrapped(runner.model)
         if not isinstance(model, LogitBiasClassifier):
-            raise ValueError(f'{name} starts a layer from features of pictures, but {type(model).__name__} has none; '
-                             'expected TipAdapterClassifier or AMUTuningClassifier')
+            raise ValueError(
+                f'{name} starts a layer from features of pictures, but {type(model).__name__} has none; '
+                'expected TipAdapterClassifier or AMUTuningClassifier'
+            )
         if isinstance(runner.model, ShardedDataParallel):
-            raise ValueError(f'{name} does not go with ShardedDataParallel: the layer has its size only once its '
-                             'pictures are known; leave the sharding out')
+            raise ValueError(
+                f'{name} does not go with ShardedDataParallel: the layer has its size only once its '
+                'pictures are known; leave the sharding out'
+            )
         if not isinstance(self.dataloader.dataset, FewShotDataset):
-            raise ValueError(f'{name} draws views of the training pictures, which FewShotDataset does, but the data '
-                             f'set is a {type(self.dataloader.dataset).__name__}')
+            raise ValueError(
+                f'{name} draws views of the training pictures, which FewShotDataset does, but the data '
+                f'set is a {type(self.dataloader.dataset).__name__}'
+            )
         self.views = DrawnViews(self.dataloader.dataset, passes)
         self.search = None if search is None or self._cannot_search(search) else FusionSearch(runner, **search)
         self.best_epoch = None if best_epoch_on is None else BestEpoch(runner, best_epoch_on)
@@ -39,9 +45,11 @@ class _StartsFromFeatures:
         if search.get('dataloader') or search.get('pictures', 'val') != 'val' or self.runner._val_dataloader:
             return False
         model = unwrapped(self.runner.model)
-        self.runner.logger.warning('there is no search, since the config has no validation pictures: '
-                                   f'{model.inner_name} {model.inner:g} and alpha {model.head.alpha:g} stay what '
-                                   'they are')
+        self.runner.logger.warning(
+            'there is no search, since the config has no validation pictures: '
+            f'{model.inner_name} {model.inner:g} and alpha {model.head.alpha:g} stay what '
+            'they are'
+        )
         return True
 
     def run(self):
@@ -54,14 +62,16 @@ class _StartsFromFeatures:
             model.check_labels(labels)
             features, labels = mean_over_views(self.views, self._start_features, self.dataloader.num_workers)
             model.start_from(features, labels)
-            self.runner.logger.info(f'{model.layer_name} of {type(model).__name__} starts from {len(labels)} pictures '
-                                    f'in {self.views.num_views} views each')
+            self.runner.logger.info(
+                f'{model.layer_name} of {type(model).__name__} starts from {len(labels)} pictures '
+                f'in {self.views.num_views} views each'
+            )
         wrap_anew(self.runner)
         return super().run()
 
     def _start_features(self, pictures):
         model = unwrapped(self.runner.model)
-        inputs, = model.data_preprocessor(dict(inputs=[pictures], data_samples=None))['inputs']
+        (inputs,) = model.data_preprocessor(dict(inputs=[pictures], data_samples=None))['inputs']
         with self.runner.optim_wrapper.optim_context(self.runner.model):
             return model.start_features(inputs).float()
 

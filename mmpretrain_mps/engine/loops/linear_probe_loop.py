@@ -1,4 +1,5 @@
 """Training of a linear probe: one look at the pictures, one fit."""
+
 import torch
 from mmengine.dist import broadcast, is_main_process
 from mmpretrain.registry import LOOPS
@@ -40,8 +41,9 @@ class LinearProbeLoop(TrainingFreeLoop):
     def work(self):
         """Extract all features, then fit."""
         loader, pictures = self.dataloader, len(self.dataloader.dataset)
-        share = extract_share(loader.dataset, self._features_of, loader.batch_size, loader.num_workers,
-                              loader.collate_fn, 'training pictures')
+        share = extract_share(
+            loader.dataset, self._features_of, loader.batch_size, loader.num_workers, loader.collate_fn, 'training pictures'
+        )
         features, labels = put_together(share, pictures)
         model = unwrapped(self.runner.model)
         if is_main_process():
@@ -54,17 +56,22 @@ class LinearProbeLoop(TrainingFreeLoop):
         model = unwrapped(self.runner.model)
         data = model.data_preprocessor(batch, training=False)
         if not isinstance(data['inputs'], torch.Tensor):
-            raise ValueError(f"a linear probe takes one view of each picture, but got {len(data['inputs'])}; set "
-                             'train_dataloader.dataset.dataset.pipeline to the test pipeline')
-        features, = model.extract_feat(data['inputs'])
+            raise ValueError(
+                f'a linear probe takes one view of each picture, but got {len(data["inputs"])}; set '
+                'train_dataloader.dataset.dataset.pipeline to the test pipeline'
+            )
+        (features,) = model.extract_feat(data['inputs'])
         return features, torch.cat([sample.gt_label for sample in data['data_samples']])
 
     def _fit(self, model, features, labels):
         iterations = model.fit(features, labels, self.C, self.max_iter)
         logits = features.to(model.probe_weight) @ model.probe_weight.T + model.probe_bias
         accuracy = 100 * (logits.argmax(1).cpu() == labels).float().mean().item()
-        self.runner.logger.info(f'linear probe fitted to {len(labels)} pictures with C={self.C:g} in {iterations} '
-                                f'iterations, {accuracy:.2f} % of them right')
+        self.runner.logger.info(
+            f'linear probe fitted to {len(labels)} pictures with C={self.C:g} in {iterations} '
+            f'iterations, {accuracy:.2f} % of them right'
+        )
         if iterations >= self.max_iter:
-            self.runner.logger.warning(f'the fit of the linear probe stopped after max_iter={self.max_iter} '
-                                       'iterations, before it converged')
+            self.runner.logger.warning(
+                f'the fit of the linear probe stopped after max_iter={self.max_iter} iterations, before it converged'
+            )

@@ -1,4 +1,5 @@
 """Training for a number of steps, in epochs."""
+
 import itertools
 import math
 
@@ -40,9 +41,10 @@ class StepBudgetTrainLoop(EpochBasedTrainLoop):
         steps = len(self.dataloader)
         rest = self._max_iters - (self._max_epochs - 1) * steps
         self.runner.logger.info(
-            f'{self._max_iters} steps are {self._max_epochs} epochs of {steps}' +
-            (f', the last one of {rest}' if rest < steps else '') +
-            (f'; {self._iter} steps in {self._epoch} epochs are done' if self._iter else ''))
+            f'{self._max_iters} steps are {self._max_epochs} epochs of {steps}'
+            + (f', the last one of {rest}' if rest < steps else '')
+            + (f'; {self._iter} steps in {self._epoch} epochs are done' if self._iter else '')
+        )
         return super().run()
 
     def run_epoch(self):
@@ -58,5 +60,7 @@ class StepBudgetTrainLoop(EpochBasedTrainLoop):
         schedulers = self.runner.param_schedulers or []
         for scheduler in schedulers if isinstance(schedulers, list) else sum(schedulers.values(), []):
             if self._iter and not scheduler.by_epoch and scheduler.end > self._max_iters:
-                raise ValueError(f'the schedule of the checkpoint ends after {scheduler.end} steps, but this training '
-                                 f'has {self._max_iters}; resume with max_iters={scheduler.end}')
+                raise ValueError(
+                    f'the schedule of the checkpoint ends after {scheduler.end} steps, but this training '
+                    f'has {self._max_iters}; resume with max_iters={scheduler.end}'
+                )

@@ -1,4 +1,5 @@
 """Data loaders of test targets, and what is missing of them."""
+
 import copy
 import os.path as osp
 
@@ -32,8 +33,10 @@ def build_targets(runner, source, targets, requested=None):
     """
     reserved = [name for name in targets if name in RESERVED_NAMES or '/' in name]
     if reserved:
-        raise ValueError(f"test_cfg.targets holds {', '.join(map(repr, reserved))}; expected other names than "
-                         f"{', '.join(RESERVED_NAMES)}, without '/'")
+        raise ValueError(
+            f'test_cfg.targets holds {", ".join(map(repr, reserved))}; expected other names than '
+            f"{', '.join(RESERVED_NAMES)}, without '/'"
+        )
     targets = {name: config for name, config in targets.items() if config is not None}
     wanted = _requested_names(requested, targets)
     found, missing = {}, {}
@@ -41,19 +44,20 @@ def build_targets(runner, source, targets, requested=None):
         loader = _complete(name, config, source)
         try:
             found[name] = runner.build_dataloader(
-                loader, seed=runner.seed, diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
+                loader, seed=runner.seed, diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False)
+            )
         except ABSENCE_ERRORS as error:
             folder = _picture_folder(loader['dataset'])
             if osp.isdir(folder):
-                raise FileNotFoundError(f'target {name} is there only in part: {error} (test_cfg.targets.{name}=None '
-                                        'leaves it out)') from error
+                raise FileNotFoundError(
+                    f'target {name} is there only in part: {error} (test_cfg.targets.{name}=None leaves it out)'
+                ) from error
             if isinstance(error, RuntimeError) and not folder:
                 raise
             missing[name] = str(error)
     absent = [f'{name}: {missing[name]}' for name in wanted if name in missing]
     if absent:
-        raise FileNotFoundError(
-            f"{len(absent)} of the {len(wanted)} requested targets are missing; {'; '.join(absent)}")
+        raise FileNotFoundError(f'{len(absent)} of the {len(wanted)} requested targets are missing; {"; ".join(absent)}')
     return found, missing
 
 
@@ -63,8 +67,10 @@ def _requested_names(requested, targets):
     names = [requested] if isinstance(requested, str) else list(requested or ())
     unknown = [name for name in names if name not in targets]
     if unknown:
-        raise ValueError(f"requested targets {', '.join(map(repr, unknown))} are not in test_cfg.targets, which has "
-                         f"{', '.join(map(repr, targets)) or 'none'}")
+        raise ValueError(
+            f'requested targets {", ".join(map(repr, unknown))} are not in test_cfg.targets, which has '
+            f'{", ".join(map(repr, targets)) or "none"}'
+        )
     return names
 
 
@@ -73,8 +79,7 @@ def _complete(name, config, source):
     loader = dict(config) if 'dataset' in config else dict(dataset=config)
     if isinstance(source, DataLoader):
         if 'dataset' not in config:
-            raise ValueError(f'target {name} needs the config of a whole data loader, since the source comes as a '
-                             'built one')
+            raise ValueError(f'target {name} needs the config of a whole data loader, since the source comes as a built one')
         return loader
     loader = {**copy.deepcopy(dict(source)), **copy.deepcopy(loader)}
     loader['persistent_workers'] = False  # every target is read once

@@ -1,4 +1,5 @@
 """Training without steps."""
+
 from mmengine.runner import EpochBasedTrainLoop
 
 

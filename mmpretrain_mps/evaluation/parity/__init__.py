@@ -8,10 +8,11 @@ module here that builds this project's own classes from such a file and compares
 - ``UNUSED`` (optional): pattern of what the released code computes and does not use;
 - ``rows(golden)``: yields a :class:`Row` for every other array.
 """
+
 import contextlib
 import importlib
 import re
-from typing import Iterator, List, Optional
+from collections.abc import Iterator
 
 import torch
 
@@ -23,8 +24,7 @@ PRECISIONS = (STRICT, TF32, BF16)
 METHODS = ('mps', 'coop', 'tcp', 'promptsrc', 'clip_lora', 'clip_adapter', 'tip_adapter', 'amu_tuning', 'textrefiner', 'tac')
 
 
-def compare(path, options: Optional[dict] = None, method: Optional[str] = None, device='cpu',
-            precision: str = STRICT) -> Iterator[Row]:
+def compare(path, options: dict | None = None, method: str | None = None, device='cpu', precision: str = STRICT) -> Iterator[Row]:
     """Compare this project's classes with every number in a file.
 
     Args:
@@ -59,7 +59,7 @@ def compare(path, options: Optional[dict] = None, method: Optional[str] = None, 
         yield compared(golden, name, None)
 
 
-def unused_entries(path, method: Optional[str] = None) -> List[str]:
+def unused_entries(path, method: str | None = None) -> list[str]:
     """Name the recorded arrays that no part of the method uses and that are therefore not compared."""
     golden = GoldenFile(path)
     pattern = getattr(_module_of(golden, method), 'UNUSED', None)
@@ -81,8 +81,9 @@ def method_of(golden: GoldenFile) -> str:
     for method in METHODS:
         if _import(method).recognises(names):
             return method
-    raise ValueError(f'{golden.path} holds recorded numbers of none of the methods {", ".join(METHODS)}; its arrays are '
-                     f'{sorted(names)[:5]}')
+    raise ValueError(
+        f'{golden.path} holds recorded numbers of none of the methods {", ".join(METHODS)}; its arrays are {sorted(names)[:5]}'
+    )
 
 
 def _module_of(golden, method):

@@ -4,6 +4,7 @@ A file holds a small CLIP (``clip.*``), pictures, prompts and an adapter (``in.*
 them for several shares of the adapter (``ratioR``): logits, loss, gradients and a trajectory of the optimizer and the
 schedule that are those of the method's base file.
 """
+
 import functools
 import tempfile
 
@@ -28,13 +29,27 @@ def recognises(names):
 
 def rows(golden):
     """Yield a row for every result in the file."""
-    golden.require(['in.token_ids', 'in.train_images', 'in.train_labels', 'in.test_images', 'out.image_features.test',
-                    'out.text_features', *(f'in.adapter.{name}' for name in WEIGHTS)])
+    golden.require(
+        [
+            'in.token_ids',
+            'in.train_images',
+            'in.train_labels',
+            'in.test_images',
+            'out.image_features.test',
+            'out.text_features',
+            *(f'in.adapter.{name}' for name in WEIGHTS),
+        ]
+    )
     token_ids = golden.tensor('in.token_ids')[:, None]
     with tempfile.TemporaryDirectory() as folder:
-        architecture = find_architecture(golden, folder, golden.tensor('in.test_images'),
-                                         golden.tensor('out.image_features.test'), token_ids,
-                                         golden.tensor('out.text_features'))
+        architecture = find_architecture(
+            golden,
+            folder,
+            golden.tensor('in.test_images'),
+            golden.tensor('out.image_features.test'),
+            token_ids,
+            golden.tensor('out.text_features'),
+        )
         build = functools.partial(_build, golden, architecture, token_ids)
         yield from _compare_features(golden, build(0.2), token_ids)
         for ratio in dict.fromkeys(match[1] for match in golden.matches(r'loss\.ratio([\d.e+-]+)\.ce')):
@@ -43,8 +58,9 @@ def rows(golden):
 
 def _build(golden, architecture, token_ids, ratio):
     bottleneck, width = golden.arrays['in.adapter.fc.0.weight'].shape
-    model = CLIPAdapterClassifier(architecture, None, ratio=ratio, reduction=width // bottleneck,
-                                  cache_prototypes=False, **golden.options)
+    model = CLIPAdapterClassifier(
+        architecture, None, ratio=ratio, reduction=width // bottleneck, cache_prototypes=False, **golden.options
+    )
     model = with_recorded_classes(model, token_ids)
     with torch.no_grad():
         for name, parameter in _weights(model):

@@ -4,6 +4,7 @@ A file holds a small CLIP (``clip.*``), a batch and masks of the dropout (``in.*
 what the code computes from them with the masks and without: features, losses, gradients, weights with the updates
 merged, and trajectories of its optimizer, which is that of the method's base file.
 """
+
 import re
 import tempfile
 
@@ -40,7 +41,7 @@ def rows(golden):
             yield from _compare_training(golden, build(dropout), suffix)
             yield from _compare_states(golden, build(dropout), suffix)
         yield from _compare_test(golden, build(DROPOUT))
-        yield from _compare_vision_only(golden, build(DROPOUT, towers=('vision', )))
+        yield from _compare_vision_only(golden, build(DROPOUT, towers=('vision',)))
         for match in golden.matches(r'(traj(_nodropout|_large)?)\.total'):
             yield from _compare_trajectory(golden, build(0.0 if match[2] == '_nodropout' else DROPOUT), match[1])
 
@@ -54,15 +55,20 @@ class _Builder:
     def __init__(self, golden, folder):
         self.golden, self.folder, self.heads = golden, folder, (1, 1)
         self._find_heads(1, 'clip.positional_embedding', 'out.zero_shot_text', lambda model: model.unit_prototypes())
-        self._find_heads(0, 'clip.visual.positional_embedding', 'out.image_features_test',
-                         lambda model: model.eval().extract_feat(golden.tensor('in.images'))[0])
+        self._find_heads(
+            0,
+            'clip.visual.positional_embedding',
+            'out.image_features_test',
+            lambda model: model.eval().extract_feat(golden.tensor('in.images'))[0],
+        )
 
     def __call__(self, dropout, towers=('text', 'vision')):
         golden = self.golden
         rank, alpha = golden.arrays['in.lora'].tolist()
         architecture = clip_folder(golden, self.folder, self.heads)
-        model = CLIPLoRAClassifier(architecture, None, rank=rank, alpha=alpha, dropout=dropout, towers=towers,
-                                   cache_prototypes=False, **golden.options).to(golden.device)
+        model = CLIPLoRAClassifier(
+            architecture, None, rank=rank, alpha=alpha, dropout=dropout, towers=towers, cache_prototypes=False, **golden.options
+        ).to(golden.device)
         token_ids = golden.tensor('in.token_ids').int()
         with torch.no_grad(), model.frozen_towers():
             clip = model._clip_of_texts().model
@@ -79,7 +85,7 @@ class _Builder:
         """Find the number of heads of one tower, 0 vision and 1 text."""
 
         def agrees(count):
-            self.heads = (*self.heads[:tower], count, *self.heads[tower + 1:])
+            self.heads = (*self.heads[:tower], count, *self.heads[tower + 1 :])
             return (features(self(0.0)) - self.golden.tensor(name)).abs().max() < 1e-4
 
         find_heads(self.golden, self.golden.arrays[positions].shape[-1], name, agrees)
@@ -106,11 +112,12 @@ def _give_masks(golden, model, text_length):
     lengths = [end + 1 if text_length is None else text_length for end in ends]
     for prefix, updates in (('visual.', model.vision_updates), ('', model.text_updates)):
         for index, update in ({} if updates is None else updates.blocks).items():
-            masks = {part: golden.tensor(f'in.dropout_keep.{prefix}transformer.resblocks.{index}.attn.{part}_proj')
-                     for part in update.parts}
+            masks = {
+                part: golden.tensor(f'in.dropout_keep.{prefix}transformer.resblocks.{index}.attn.{part}_proj')
+                for part in update.parts
+            }
             if not prefix:  # the text tower lays the tokens of all classes in one row
-                masks = {part: torch.cat([row[:length] for row, length in zip(mask, lengths)])
-                         for part, mask in masks.items()}
+                masks = {part: torch.cat([row[:length] for row, length in zip(mask, lengths)]) for part, mask in masks.items()}
             update.drop = _Mask(masks, update)
 
 
@@ -135,8 +142,12 @@ def _compare_training(golden, model, suffix):
     pictures, texts = model.extract_feat(golden.tensor('in.images'))[0], model.class_features()
     total = _loss(golden, model)
     total.backward()
-    ours = {'out.image_features_train': pictures, 'out.text_features_train': texts,
-            'out.logits_train': model.cosine_logits(pictures, texts), 'loss.total': total}
+    ours = {
+        'out.image_features_train': pictures,
+        'out.text_features_train': texts,
+        'out.logits_train': model.cosine_logits(pictures, texts),
+        'loss.total': total,
+    }
     for name, value in ours.items():
         yield compared(golden, name + suffix, value)
     for name, parameter in parameters_of(golden, model).items():
@@ -157,7 +168,7 @@ def _compare_states(golden, model, suffix):
     for kind, states in (('vision', vision), ('text', text)):
         for place, state in (('block0', states[0]), ('last', states[-1])):
             name = f'mid.{kind}_{place}{suffix}'
-            yield compared(golden, name, state[:len(golden.arrays[name])])
+            yield compared(golden, name, state[: len(golden.arrays[name])])
 
 
 @torch.no_grad()
@@ -166,8 +177,7 @@ def _compare_test(golden, model):
     yield compared(golden, 'out.zero_shot_text', model.unit_prototypes())
     model.eval().merge()
     pictures, texts = model.extract_feat(golden.tensor('in.images'))[0], model.class_features()
-    ours = {'out.image_features_test': pictures, 'out.text_features_test': texts,
-            'out.cosine_test': pictures @ texts.mT}
+    ours = {'out.image_features_test': pictures, 'out.text_features_test': texts, 'out.cosine_test': pictures @ texts.mT}
     for name, value in ours.items():
         yield compared(golden, name, value)
     for match in golden.matches(r'merged\.(visual\.)?transformer\.resblocks\.(\d+)\.attn\.([qkv])_proj\.weight'):
@@ -178,7 +188,7 @@ def _compare_test(golden, model):
 
 def _compare_vision_only(golden, model):
     model.train()
-    pictures, = model.extract_feat(golden.tensor('in.images'))
+    (pictures,) = model.extract_feat(golden.tensor('in.images'))
     yield compared(golden, 'vision_only.logits_train', model.cosine_logits(pictures, model.class_features()))
     total = _loss(golden, model)
     total.backward()
@@ -196,8 +206,10 @@ def _compare_trajectory(golden, model, name):
         schedulers = []
     else:
         optimizer = recipe_optimizer(METHOD, parameters.values())
-        schedulers = [PARAM_SCHEDULERS.build({**section, 'T_max': steps, 'end': steps, 'optimizer': optimizer})
-                      for section in read_method(METHOD).param_scheduler]
+        schedulers = [
+            PARAM_SCHEDULERS.build({**section, 'T_max': steps, 'end': steps, 'optimizer': optimizer})
+            for section in read_method(METHOD).param_scheduler
+        ]
     totals, rates = [], []
     for _ in range(steps):
         rates.append(optimizer.param_groups[0]['lr'])

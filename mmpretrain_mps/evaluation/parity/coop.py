@@ -4,6 +4,7 @@ A file holds a small CLIP (``clip.*``), a batch (``in.*``) and several kinds of 
 (``meta.CASE``), the context and the tokens of the prompts, and what the trainer computes from them. Sizes are read from
 the arrays; optimizer and schedule are those of the method's base file.
 """
+
 import functools
 import tempfile
 
@@ -49,12 +50,22 @@ def rows(golden):
 def _build(golden, architecture, case):
     """Build the classifier of a case, with the recorded context and prompts."""
     num_context, class_specific, position = golden.arrays[f'meta.{case}'].tolist()
-    model = CoOpClassifier(architecture, None, num_context=num_context, class_position=POSITIONS[position],
-                           class_specific=bool(class_specific), cache_prototypes=False, **golden.options)
+    model = CoOpClassifier(
+        architecture,
+        None,
+        num_context=num_context,
+        class_position=POSITIONS[position],
+        class_specific=bool(class_specific),
+        cache_prototypes=False,
+        **golden.options,
+    )
     token_ids = golden.tensor(f'{case}.token_ids')
     # The zero-shot branch, of which nothing is recorded, has no texts.
-    texts = dict(token_ids=token_ids.int(), name_lengths=golden.tensor(f'{case}.name_lens').int(),
-                 text_prototypes=torch.zeros(len(token_ids), model.backbone.embed_dims))
+    texts = dict(
+        token_ids=token_ids.int(),
+        name_lengths=golden.tensor(f'{case}.name_lens').int(),
+        text_prototypes=torch.zeros(len(token_ids), model.backbone.embed_dims),
+    )
     model.take_classes(texts, [f'class {label}' for label in range(len(token_ids))])
     with torch.no_grad():
         model.context.copy_(golden.tensor(f'{case}.ctx'))
@@ -67,11 +78,14 @@ def _compare_case(golden, case, build):
     with torch.no_grad():
         raw, texts = model.text_features(), model.class_features()
         ours = dict(
-            prompt_embeddings=insert_context(tower.embed(model.token_ids), model.name_lengths, model.context,
-                                             model.class_position),
-            text_features_raw=raw, text_features=texts,
+            prompt_embeddings=insert_context(
+                tower.embed(model.token_ids), model.name_lengths, model.context, model.class_position
+            ),
+            text_features_raw=raw,
+            text_features=texts,
             logits=model.cosine_logits(*model.extract_feat(images), texts),
-            test_logits=model(images, mode='tensor'))
+            test_logits=model(images, mode='tensor'),
+        )
     if f'{case}.ctx_words' in golden.arrays:
         ours['ctx_words'] = _embed_recorded_words(golden, case, tower, model.num_context)
     loss = _loss(golden, model)
@@ -92,8 +106,7 @@ def _compare_trajectory(golden, prefix, model, changes):
         losses.append(_loss(golden, model))
         losses[-1].backward()
         optimizer.step()
-    ours = dict(loss=torch.stack(losses), ctx=model.context,
-                test_logits=model(golden.tensor('in.images'), mode='tensor'))
+    ours = dict(loss=torch.stack(losses), ctx=model.context, test_logits=model(golden.tensor('in.images'), mode='tensor'))
     for name, value in ours.items():
         if prefix + name in golden.arrays:
             yield compared(golden, prefix + name, value, TRAJECTORY_TOLERANCE)
@@ -107,7 +120,7 @@ def _loss(golden, model):
 def _embed_recorded_words(golden, case, tower, count):
     """Look up the words that recorded token ids stand for, as a config's words are looked up."""
     rows_of, tokenizer = golden.arrays['table.vocab_ids'], open_clip.SimpleTokenizer()
-    words = tokenizer.decode(rows_of[golden.arrays[f'{case}.token_ids'][0, 1:1 + count]].tolist())
+    words = tokenizer.decode(rows_of[golden.arrays[f'{case}.token_ids'][0, 1 : 1 + count]].tolist())
 
     def tokenize(texts, context_length=None):
         """Return tokens as rows of the recorded table of words."""

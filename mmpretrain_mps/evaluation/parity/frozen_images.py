@@ -1,4 +1,5 @@
 """What the comparisons of methods on frozen features of pictures have in common."""
+
 import math
 
 import torch
@@ -14,8 +15,14 @@ from .golden import GoldenFile, clip_folder, find_heads
 FEATURES_AGREE = 1e-3
 
 
-def find_architecture(golden: GoldenFile, folder: str, images: torch.Tensor, image_features: torch.Tensor,
-                      token_ids: torch.Tensor, texts: torch.Tensor) -> str:
+def find_architecture(
+    golden: GoldenFile,
+    folder: str,
+    images: torch.Tensor,
+    image_features: torch.Tensor,
+    token_ids: torch.Tensor,
+    texts: torch.Tensor,
+) -> str:
     """Write the recorded CLIP, whose numbers of attention heads leave no trace in shapes; recorded features tell them.
 
     Args:
@@ -32,11 +39,22 @@ def find_architecture(golden: GoldenFile, folder: str, images: torch.Tensor, ima
     Raises:
         ValueError: If no number of heads gives these features.
     """
-    vision = _first_that_fits(golden, 'clip.visual.positional_embedding', image_features, lambda heads: (heads, 1),
-                              folder, lambda clip: clip.encode_image(images))
-    text = _first_that_fits(golden, 'clip.positional_embedding', texts, lambda heads: (vision, heads), folder,
-                            lambda clip: F.normalize(clip.encode_text(token_ids.flatten(0, 1)), dim=-1)
-                            .unflatten(0, token_ids.shape[:2]).mean(1))
+    vision = _first_that_fits(
+        golden,
+        'clip.visual.positional_embedding',
+        image_features,
+        lambda heads: (heads, 1),
+        folder,
+        lambda clip: clip.encode_image(images),
+    )
+    text = _first_that_fits(
+        golden,
+        'clip.positional_embedding',
+        texts,
+        lambda heads: (vision, heads),
+        folder,
+        lambda clip: F.normalize(clip.encode_text(token_ids.flatten(0, 1)), dim=-1).unflatten(0, token_ids.shape[:2]).mean(1),
+    )
     return clip_folder(golden, folder, (vision, text))
 
 
@@ -62,8 +80,11 @@ def with_recorded_classes(model, token_ids: torch.Tensor):
     model = model.to(token_ids.device)
     count, prompts, _ = token_ids.shape
     names, templates = [f'c{label}' for label in range(count)], [f'{index} of {{}}' for index in range(prompts)]
-    rows = {template.format(name): token_ids[label, index]
-            for label, name in enumerate(names) for index, template in enumerate(templates)}
+    rows = {
+        template.format(name): token_ids[label, index]
+        for label, name in enumerate(names)
+        for index, template in enumerate(templates)
+    }
     clip = model._text_tower.pop()
     model._text_tower.append(clip._replace(make_tokenizer=lambda: lambda texts: torch.stack([rows[t] for t in texts])))
     model.set_classes(names, templates)
@@ -89,12 +110,13 @@ def iteration_schedule(method: str, optimizer, epochs: int, steps: int):
     """
     cfg = read_method(method)
     apply_options(cfg, {'train_cfg.max_epochs': epochs})
-    schedule, = cfg.param_scheduler
+    (schedule,) = cfg.param_scheduler
     return PARAM_SCHEDULERS.build(dict(schedule), default_args=dict(optimizer=optimizer, epoch_length=steps))
 
 
-def train(model, layer, images: torch.Tensor, labels: torch.Tensor, method: str, optimizer, batch: int, steps: int,
-          after_epoch=None) -> dict:
+def train(
+    model, layer, images: torch.Tensor, labels: torch.Tensor, method: str, optimizer, batch: int, steps: int, after_epoch=None
+) -> dict:
     """Train a layer on recorded pictures in their order.
 
     Args:

@@ -1,10 +1,12 @@
 """Files of recorded numbers, and what every comparison with them needs."""
+
 import json
 import math
 import re
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable, Iterator, NamedTuple, Optional, Tuple, Union
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -77,7 +79,7 @@ class GoldenFile:
 
     def tensors(self, prefix: str) -> dict:
         """Return all arrays below a prefix as tensors, named without it."""
-        return {name[len(prefix):]: self.tensor(name) for name in self.arrays if name.startswith(prefix)}
+        return {name[len(prefix) :]: self.tensor(name) for name in self.arrays if name.startswith(prefix)}
 
     def matches(self, pattern: str) -> Iterator[re.Match]:
         """Yield ``re.Match`` of all array names that match a pattern as a whole."""
@@ -128,11 +130,12 @@ def find_heads(golden: GoldenFile, width: int, recorded: str, agrees: Callable[[
         for count in counts:
             if agrees(count):
                 return count
-    raise ValueError(f'{golden.path}: with no number of heads that divides the width {width} does the tower give the recorded '
-                     f'{recorded}')
+    raise ValueError(
+        f'{golden.path}: with no number of heads that divides the width {width} does the tower give the recorded {recorded}'
+    )
 
 
-def clip_folder(golden: GoldenFile, folder: Union[str, Path], heads: Optional[Tuple[int, int]] = None) -> str:
+def clip_folder(golden: GoldenFile, folder: str | Path, heads: tuple[int, int] | None = None) -> str:
     """Write the recorded CLIP model ``clip.*`` as open_clip saves one, to be loaded like any other base model.
 
     Sizes are read from the arrays. The table of token embeddings may be a compact one, of the rows in use alone.
@@ -157,13 +160,25 @@ def clip_folder(golden: GoldenFile, folder: Union[str, Path], heads: Optional[Tu
     width, patch = stem.shape[0], stem.shape[-1]
     side = math.isqrt(len(state['visual.positional_embedding']) - 1)
     config = dict(
-        embed_dim=state['visual.proj'].shape[1], quick_gelu=True,
-        vision_cfg=dict(image_size=side * patch, layers=_depth(state, 'visual.transformer'), width=width,
-                        head_width=width // heads[0], patch_size=patch,
-                        mlp_ratio=state['visual.transformer.resblocks.0.mlp.c_fc.weight'].shape[0] / width),
-        text_cfg=dict(context_length=len(state['positional_embedding']), vocab_size=len(texts), width=texts.shape[1],
-                      heads=heads[1], layers=_depth(state, 'transformer'),
-                      mlp_ratio=state['transformer.resblocks.0.mlp.c_fc.weight'].shape[0] / texts.shape[1]))
+        embed_dim=state['visual.proj'].shape[1],
+        quick_gelu=True,
+        vision_cfg=dict(
+            image_size=side * patch,
+            layers=_depth(state, 'visual.transformer'),
+            width=width,
+            head_width=width // heads[0],
+            patch_size=patch,
+            mlp_ratio=state['visual.transformer.resblocks.0.mlp.c_fc.weight'].shape[0] / width,
+        ),
+        text_cfg=dict(
+            context_length=len(state['positional_embedding']),
+            vocab_size=len(texts),
+            width=texts.shape[1],
+            heads=heads[1],
+            layers=_depth(state, 'transformer'),
+            mlp_ratio=state['transformer.resblocks.0.mlp.c_fc.weight'].shape[0] / texts.shape[1],
+        ),
+    )
     folder = Path(folder)
     (folder / 'open_clip_config.json').write_text(json.dumps(dict(model_cfg=config, preprocess_cfg={})))
     save_file({name: value.contiguous() for name, value in state.items()}, folder / 'open_clip_model.safetensors')

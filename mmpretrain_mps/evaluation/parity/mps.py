@@ -5,6 +5,7 @@ views of a batch (``in.*``), and what the released trainer computes from them: f
 ``mid.*``), losses (``loss.*``), gradients (``grad.*``), a training trajectory (``traj.*``) and temperature schedules
 (``sched.*``). Sizes, depths, layers, temperatures and weights are read from the arrays and their names.
 """
+
 import json
 import tempfile
 from pathlib import Path
@@ -22,8 +23,18 @@ from .golden import GoldenFile, compared, find_heads
 
 SCULPT_WEIGHT = 0.1
 ALPHA = 0.3
-NEEDED = ('in.images_v1', 'in.images_v2', 'in.labels', 'in.text_features', 'in.logit_scale_log', 'frozen.conv1.weight',
-          'frozen.proj', 'frozen.positional_embedding', 'tuned.proj', 'out.frozen_cls.v1')
+NEEDED = (
+    'in.images_v1',
+    'in.images_v2',
+    'in.labels',
+    'in.text_features',
+    'in.logit_scale_log',
+    'frozen.conv1.weight',
+    'frozen.proj',
+    'frozen.positional_embedding',
+    'tuned.proj',
+    'out.frozen_cls.v1',
+)
 INPUTS = r'(frozen|tuned|in)\..*'
 UNUSED = r'loss\.\w+_unused'
 
@@ -143,15 +154,21 @@ def _build_classifier(golden, heads, gram_weight, normalize_text):
     with tempfile.TemporaryDirectory() as folder:
         _save_open_clip_folder(golden, heads, Path(folder))
         model = MPSCLIPClassifier(
-            architecture=f'local-dir:{folder}', pretrained=None,
-            **{**golden.options, 'backbone': dict(golden.options.get('backbone', {}),
-                                                  group_depths=golden.group_depths)},
+            architecture=f'local-dir:{folder}',
+            pretrained=None,
+            **{**golden.options, 'backbone': dict(golden.options.get('backbone', {}), group_depths=golden.group_depths)},
             head=dict(alpha=ALPHA),
             gram_loss=dict(loss_weight=gram_weight),
             sculpt_loss=dict(
-                loss_weight=SCULPT_WEIGHT, layer_weights=layer_weights, temperature=temperatures[0],
+                loss_weight=SCULPT_WEIGHT,
+                layer_weights=layer_weights,
+                temperature=temperatures[0],
                 temperature_factors=[value / temperatures[0] for value in temperatures],
-                normalize_text=normalize_text) if temperatures else None)
+                normalize_text=normalize_text,
+            )
+            if temperatures
+            else None,
+        )
     model.text_prototypes = golden.tensor('in.text_features')
     model.class_names = tuple(f'class {label}' for label in range(len(model.text_prototypes)))
     with torch.no_grad():
@@ -165,11 +182,18 @@ def _save_open_clip_folder(golden, heads, folder):
     vision = golden.tensors('frozen.')
     width, patch = vision['conv1.weight'].shape[0], vision['conv1.weight'].shape[-1]
     config = dict(
-        embed_dim=vision['proj'].shape[1], quick_gelu=True,
-        vision_cfg=dict(image_size=tuple(golden.views[0].shape[-2:]), layers=golden.depth, width=width,
-                        head_width=width // heads, patch_size=patch,
-                        mlp_ratio=vision['transformer.resblocks.0.mlp.c_fc.weight'].shape[0] / width),
-        text_cfg=dict(context_length=8, vocab_size=64, width=8, heads=1, layers=1))
+        embed_dim=vision['proj'].shape[1],
+        quick_gelu=True,
+        vision_cfg=dict(
+            image_size=tuple(golden.views[0].shape[-2:]),
+            layers=golden.depth,
+            width=width,
+            head_width=width // heads,
+            patch_size=patch,
+            mlp_ratio=vision['transformer.resblocks.0.mlp.c_fc.weight'].shape[0] / width,
+        ),
+        text_cfg=dict(context_length=8, vocab_size=64, width=8, heads=1, layers=1),
+    )
     with torch.random.fork_rng(devices=[]):
         state = open_clip.CLIP(**config).state_dict()
     state.update({f'visual.{name}': value for name, value in vision.items()})
@@ -184,8 +208,9 @@ def _tuned_parameters(golden, model):
     first = golden.depth - golden.group_depths[2]
     parameters = {f'cross_adapters.{i}.weight': adapter.weight for i, adapter in enumerate(tuned.adapters)}
     for index, block in enumerate(tuned.blocks):
-        parameters.update({f'transformer.resblocks.{first + index}.{name}': parameter
-                           for name, parameter in block.named_parameters()})
+        parameters.update(
+            {f'transformer.resblocks.{first + index}.{name}': parameter for name, parameter in block.named_parameters()}
+        )
     parameters.update({'ln_post.weight': tuned.ln_post.weight, 'ln_post.bias': tuned.ln_post.bias, 'proj': tuned.proj})
     return parameters
 
@@ -198,10 +223,16 @@ def _compare_outputs(golden, model, views):
         features = model.backbone(images, patch_tokens=True, intermediate_starts=starts)
         branches.append((features.tuned[:, 0], features.zero_shot[:, 0]))
         logits = model.head(*branches[-1], model.unit_prototypes(), model.logit_scale)
-        ours.update({
-            f'out.frozen_cls.v{view}': features.zero_shot[:, 0], f'out.cls.v{view}': features.tuned[:, 0],
-            f'out.tokens.v{view}': features.tuned, f'out.frozen_tokens.v{view}': features.zero_shot,
-            f'out.raw_logits.v{view}': logits.zero_shot, f'out.logits_ft.v{view}': logits.tuned})
+        ours.update(
+            {
+                f'out.frozen_cls.v{view}': features.zero_shot[:, 0],
+                f'out.cls.v{view}': features.tuned[:, 0],
+                f'out.tokens.v{view}': features.tuned,
+                f'out.frozen_tokens.v{view}': features.zero_shot,
+                f'out.raw_logits.v{view}': logits.zero_shot,
+                f'out.logits_ft.v{view}': logits.tuned,
+            }
+        )
         for layer, feature in zip(golden.layers, features.intermediate):
             ours[f'out.cls_{layer}.v{view}'] = feature
         stem = model.backbone._run_trunk(images)
@@ -259,8 +290,9 @@ def _compare_trajectories(golden, views):
     pattern = r'traj\.total\.sgd_lr([\d.e+-]+)_m([\d.e+-]+)_wd([\d.e+-]+)\.(rawtext|normtext)\.con([\d.e+-]+)'
     for match in golden.matches(pattern):
         model = build_model(golden, float(match[5]), match[4] == 'normtext')
-        optimizer = torch.optim.SGD(_tuned_parameters(golden, model).values(), lr=float(match[1]),
-                                    momentum=float(match[2]), weight_decay=float(match[3]))
+        optimizer = torch.optim.SGD(
+            _tuned_parameters(golden, model).values(), lr=float(match[1]), momentum=float(match[2]), weight_decay=float(match[3])
+        )
         totals = []
         for _ in range(len(golden.arrays[match[0]])):
             optimizer.zero_grad()

@@ -5,6 +5,7 @@ layouts of prompts, each a case (``meta.CASE``: vectors in text and vision, bloc
 trainer computes from them; ``gpa.*`` is the average over epochs. Optimizer and schedule are those of the method's base
 file.
 """
+
 import tempfile
 
 import torch
@@ -65,8 +66,16 @@ class _Builder:
         num_text, num_vision, text_depth, vision_depth = golden.arrays[f'meta.{case}'].tolist()
         # The table of tokens has none for words that do not occur: the prompts, which are recorded, start at random.
         model = PromptSRCClassifier(
-            self.architecture, None, num_text_prompts=num_text, num_vision_prompts=max(1, num_vision),
-            text_depth=text_depth, vision_depth=vision_depth, context_init=None, cache_prototypes=False, **golden.options)
+            self.architecture,
+            None,
+            num_text_prompts=num_text,
+            num_vision_prompts=max(1, num_vision),
+            text_depth=text_depth,
+            vision_depth=vision_depth,
+            context_init=None,
+            cache_prototypes=False,
+            **golden.options,
+        )
         model = model.to(golden.device)
         token_ids = golden.tensor(f'{case}.token_ids').int()
         # The zero-shot branch, of which nothing is recorded, has no texts.
@@ -81,8 +90,11 @@ class _Builder:
 
 def prompts_of(model):
     """dict[str, Parameter]: The trained tensors by their recorded names."""
-    return {f'{tower}.{index}': prompt for tower in ('text', 'vision')
-            for index, prompt in enumerate(getattr(model, f'{tower}_prompts'))}
+    return {
+        f'{tower}.{index}': prompt
+        for tower in ('text', 'vision')
+        for index, prompt in enumerate(getattr(model, f'{tower}_prompts'))
+    }
 
 
 def _teacher_texts(golden, model):
@@ -94,22 +106,31 @@ def _teacher_texts(golden, model):
 @torch.no_grad()
 def _compare_teacher(golden, model):
     raw, image = _teacher_texts(golden, model), model.frozen_cls(golden.tensor('in.images'))
-    ours = dict(text_all_raw=raw, text_mean_raw=raw.mean(0), text=model.teacher_features(), image=image,
-                logits=model.cosine_logits(image, model.teacher_features()))
+    ours = dict(
+        text_all_raw=raw,
+        text_mean_raw=raw.mean(0),
+        text=model.teacher_features(),
+        image=image,
+        logits=model.cosine_logits(image, model.teacher_features()),
+    )
     for name, value in ours.items():
         yield compared(golden, f'teacher.{name}', value, TOLERANCE)
 
 
 @torch.no_grad()
 def _compare_outputs(golden, case, model):
-    texts, (pictures, ) = model.class_features(), model.extract_feat(golden.tensor('in.images'))
+    texts, (pictures,) = model.class_features(), model.extract_feat(golden.tensor('in.images'))
     zero_shot = model.frozen_cls(golden.tensor('in.images'))
     test_logits = model.eval()(golden.tensor('in.images'), mode='tensor')
     first = slice(1, 1 + model.num_text_prompts)
     ours = dict(
-        ctx_words=model.text_tower.embed(model.token_ids[:1, first])[0], text_features=texts, image_features=pictures,
-        logits=model.cosine_logits(pictures, texts), test_logits=test_logits,
-        min_abs_diff=torch.stack([(texts - model.teacher_features()).abs().min(), (pictures - zero_shot).abs().min()]))
+        ctx_words=model.text_tower.embed(model.token_ids[:1, first])[0],
+        text_features=texts,
+        image_features=pictures,
+        logits=model.cosine_logits(pictures, texts),
+        test_logits=test_logits,
+        min_abs_diff=torch.stack([(texts - model.teacher_features()).abs().min(), (pictures - zero_shot).abs().min()]),
+    )
     for name, value in ours.items():
         yield compared(golden, f'{case}.{name}', value, TOLERANCE)
 
@@ -143,10 +164,11 @@ def _compare_states(golden, case, model):
         # Also behind the end tokens, which the tower leaves out otherwise.
         length = golden.arrays[match[0]].shape[1]
         embeddings, (first, *deep) = model.text_tower.embed(model.token_ids[:, :length]), model.text_prompts
-        embeddings[:, 1:1 + len(first)] = first
+        embeddings[:, 1 : 1 + len(first)] = first
         ends = [length - 1] * len(embeddings)
-        states = model.text_tower.block_outputs(embeddings, ends, 1 + len(first), {
-            index: (1, vectors) for index, vectors in enumerate(deep, 1)})
+        states = model.text_tower.block_outputs(
+            embeddings, ends, 1 + len(first), {index: (1, vectors) for index, vectors in enumerate(deep, 1)}
+        )
         yield compared(golden, match[0], list(states)[int(match[2])], TOLERANCE)
 
 

@@ -1,4 +1,5 @@
 """What the base file of a method trains with, to be compared with what its authors' code does."""
+
 import torch
 from mmpretrain.registry import OPTIMIZERS, PARAM_SCHEDULERS
 

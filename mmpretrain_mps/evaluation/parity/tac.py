@@ -5,6 +5,7 @@ A file holds a small CLIP (``clip.*``), a batch of views with masks of the dropo
 gradients, a trajectory (``traj.*``) and the average over epochs (``avg.*``). ``kmeans2.*`` is a clustering by itself.
 Optimizer and schedule are those of the method's base file; weights of the losses too.
 """
+
 import tempfile
 
 import torch
@@ -22,9 +23,21 @@ from .recipes import recipe_optimizer, recipe_rates
 
 METHOD = 'tac'
 INPUTS = r'(clip|in|param)\..*|kmeans2?\.(init_index|X)'
-NEEDED = ('in.images', 'in.images_original', 'in.labels', 'in.token_ids', 'in.ctx_token_ids', 'in.dropout_keep.image',
-          'in.dropout_keep.zero_shot', 'in.description_token_ids', 'in.description_class', 'kmeans.init_index',
-          'param.prompt_learner.ctx', 'out.fixed_text', 'out.zero_shot_features_train.nodropout')
+NEEDED = (
+    'in.images',
+    'in.images_original',
+    'in.labels',
+    'in.token_ids',
+    'in.ctx_token_ids',
+    'in.dropout_keep.image',
+    'in.dropout_keep.zero_shot',
+    'in.description_token_ids',
+    'in.description_class',
+    'kmeans.init_index',
+    'param.prompt_learner.ctx',
+    'out.fixed_text',
+    'out.zero_shot_features_train.nodropout',
+)
 TERMS = {'ce': 'loss_ce', 'text': 'loss_text', 'image': 'loss_image'}
 # One sequence of each: the first picture of the first view, the second class.
 RECORDED_CLASS = 1
@@ -86,9 +99,15 @@ class _Builder:
         golden, content = self.golden, read_method(METHOD).model
         recipe = {name: content[name] for name in ('dropout', 'text_weight', 'image_weight')}
         model = TACClassifier(
-            clip_folder(golden, self.folder, self.heads), None, **recipe, context_init=None, cache_prototypes=False,
+            clip_folder(golden, self.folder, self.heads),
+            None,
+            **recipe,
+            context_init=None,
+            cache_prototypes=False,
             num_prompts=len(golden.arrays['param.prompt_learner.ctx']),
-            num_clusters=len(golden.arrays['kmeans.init_index']), **golden.options).to(golden.device)
+            num_clusters=len(golden.arrays['kmeans.init_index']),
+            **golden.options,
+        ).to(golden.device)
         token_ids = golden.tensor('in.token_ids').int()
         # The zero-shot branch, of which nothing is recorded, has no texts.
         texts = dict(token_ids=token_ids, text_prototypes=torch.zeros(len(token_ids), model.backbone.embed_dims))
@@ -106,7 +125,7 @@ class _Builder:
         """Find the number of heads of one tower, 0 vision and 1 text."""
 
         def agrees(count):
-            self.heads = (*self.heads[:tower], count, *self.heads[tower + 1:])
+            self.heads = (*self.heads[:tower], count, *self.heads[tower + 1 :])
             return compared(self.golden, name, features(self.golden, self())).passed
 
         find_heads(self.golden, self.golden.arrays[sized].shape[-1], name, agrees)
@@ -116,8 +135,13 @@ def parameters_of(golden, model):
     """dict[str, Parameter]: The trained tensors by their recorded names."""
     found = {'prompt_learner.ctx': model.text_prompts[0], 'image_encoder.VPT': model.vision_prompts[0]}
     for tower, prompts in (('text', model.text_prompts), ('image', model.vision_prompts)):
-        found.update({f'{tower}_encoder.transformer.resblocks.{block}.VPT_shallow': vectors
-                      for block, vectors in enumerate(prompts) if block})
+        found.update(
+            {
+                f'{tower}_encoder.transformer.resblocks.{block}.VPT_shallow': vectors
+                for block, vectors in enumerate(prompts)
+                if block
+            }
+        )
     for letter, layer in (('t', model.text_map), ('v', model.vision_map)):
         found.update({f'VPT_topk_{letter}.weight': layer.weight, f'VPT_topk_{letter}.bias': layer.bias})
     return found
@@ -141,15 +165,20 @@ def _compare_clusters(golden, model):
     for prefix, points in (('kmeans', model.sentence_features), ('kmeans2', golden.tensors('kmeans2.').get('X'))):
         if points is not None:
             clusters = cosine_kmeans(points, golden.tensor(f'{prefix}.init_index'))
-            ours = dict(centers_raw=clusters.centers, assignment=clusters.assignment,
-                        centers=F.normalize(clusters.centers, dim=-1))
+            ours = dict(
+                centers_raw=clusters.centers, assignment=clusters.assignment, centers=F.normalize(clusters.centers, dim=-1)
+            )
             for name, value in ours.items():
                 if f'{prefix}.{name}' in golden.arrays:
                     yield compared(golden, f'{prefix}.{name}', value)
     centers = model.centers()
-    ours = {'init.ctx': model.first_words(golden.tensor('in.ctx_token_ids')[None]),
-            'out.fixed_text': model.fixed_texts(), 'out.cluster_centers': centers,
-            'out.topk_text': model.text_map(centers), 'out.topk_vision': model.vision_map(centers)}
+    ours = {
+        'init.ctx': model.first_words(golden.tensor('in.ctx_token_ids')[None]),
+        'out.fixed_text': model.fixed_texts(),
+        'out.cluster_centers': centers,
+        'out.topk_text': model.text_map(centers),
+        'out.topk_vision': model.vision_map(centers),
+    }
     for name, value in ours.items():
         yield compared(golden, name, value)
 
@@ -159,9 +188,13 @@ def _compare_training(golden, model, suffix):
     labels = golden.tensor('in.labels').long()
     pictures, texts = model.dropped(model.picture_batch(_views(golden), labels)), model.class_features()
     losses = _losses(golden, model)
-    ours = {'out.image_features_train': pictures.tuned, 'out.zero_shot_features_train': pictures.zero_shot,
-            'out.logits_train': model.cosine_logits(pictures.tuned, texts), 'loss.total': _total(losses),
-            **{f'loss.{name}': losses[key] for name, key in TERMS.items()}}
+    ours = {
+        'out.image_features_train': pictures.tuned,
+        'out.zero_shot_features_train': pictures.zero_shot,
+        'out.logits_train': model.cosine_logits(pictures.tuned, texts),
+        'loss.total': _total(losses),
+        **{f'loss.{name}': losses[key] for name, key in TERMS.items()},
+    }
     for name, value in ours.items():
         yield compared(golden, name + suffix, value)
 
@@ -180,14 +213,19 @@ def _compare_states(golden, model):
     embeddings, _, shared, deep = model.text_inputs()
     # Also behind the end tokens, which the tower leaves out otherwise.
     length = model.text_tower.context_length
-    rest = model.token_ids[:, embeddings.shape[1] - model.num_clusters - model.num_prompts:]
+    rest = model.token_ids[:, embeddings.shape[1] - model.num_clusters - model.num_prompts :]
     embeddings = torch.cat([embeddings, model.text_tower.embed(rest)], 1)[:, :length]
     text = model.text_tower.block_outputs(embeddings, [length - 1] * len(embeddings), shared, deep)
-    states['text'] = [(embeddings + model.text_tower.text.positional_embedding)[RECORDED_CLASS],
-                      *(states[RECORDED_CLASS] for states in text)]
+    states['text'] = [
+        (embeddings + model.text_tower.text.positional_embedding)[RECORDED_CLASS],
+        *(states[RECORDED_CLASS] for states in text),
+    ]
     for tower, (first, *blocks) in states.items():
-        ours = {f'mid.{tower}_in': first, f'mid.{tower}_last': blocks[-1],
-                **{match[0]: blocks[int(match[1])] for match in golden.matches(rf'mid\.{tower}_block(\d+)')}}
+        ours = {
+            f'mid.{tower}_in': first,
+            f'mid.{tower}_last': blocks[-1],
+            **{match[0]: blocks[int(match[1])] for match in golden.matches(rf'mid\.{tower}_block(\d+)')},
+        }
         for name, value in ours.items():
             if name in golden.arrays:
                 yield compared(golden, name, value)
@@ -196,8 +234,11 @@ def _compare_states(golden, model):
 @torch.no_grad()
 def _compare_test(golden, model):
     model, pictures = model.eval(), golden.tensor('in.images_original')
-    ours = {'out.text_features': model.class_features(), 'out.image_features_test': model.extract_feat(pictures)[0],
-            'out.logits_test': model(pictures, mode='tensor')}
+    ours = {
+        'out.text_features': model.class_features(),
+        'out.image_features_test': model.extract_feat(pictures)[0],
+        'out.logits_test': model(pictures, mode='tensor'),
+    }
     for name, value in ours.items():
         yield compared(golden, name, value)
 

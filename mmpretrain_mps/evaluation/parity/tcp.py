@@ -4,6 +4,7 @@ A file holds a small CLIP (``clip.*``), settings (``hp.*``), a batch, the tokens
 at the start (``in.*``), and what the trainer computes from them. Sizes are read from the arrays; optimizer and schedule
 are those of the method's base file.
 """
+
 import functools
 import tempfile
 
@@ -17,8 +18,17 @@ from .golden import clip_folder, compared
 from .recipes import recipe_optimizer, recipe_rates
 
 INPUTS = r'(clip|in|hp)\..*'
-NEEDED = ('in.images', 'in.labels', 'in.token_ids', 'in.zero_shot_token_ids', 'hp.n_ctx', 'hp.inject_block',
-          'hp.kg_weight', 'hp.vision_heads', 'hp.text_heads')
+NEEDED = (
+    'in.images',
+    'in.labels',
+    'in.token_ids',
+    'in.zero_shot_token_ids',
+    'hp.n_ctx',
+    'hp.inject_block',
+    'hp.kg_weight',
+    'hp.vision_heads',
+    'hp.text_heads',
+)
 TOLERANCE = 2e-5
 RATE_TOLERANCE = 1e-8
 
@@ -46,9 +56,14 @@ def rows(golden):
 def _build(golden, architecture):
     """Build the classifier with the recorded prompts and trained tensors."""
     model = TCPClassifier(
-        architecture, None, num_context=int(golden.arrays['hp.n_ctx']), cache_prototypes=False,
+        architecture,
+        None,
+        num_context=int(golden.arrays['hp.n_ctx']),
+        cache_prototypes=False,
         class_aware_block=int(golden.arrays['hp.inject_block']),
-        knowledge_weight=float(golden.arrays['hp.kg_weight']), **golden.options).to(golden.device)
+        knowledge_weight=float(golden.arrays['hp.kg_weight']),
+        **golden.options,
+    ).to(golden.device)
     model.take_classes(*_classes(golden, model, ''))
     with torch.no_grad():
         for name, parameter in _trained(model).items():
@@ -74,16 +89,26 @@ def _compare_outputs(golden, model):
     images = golden.tensor('in.images')
     texts = model.class_features()
     ours = {
-        'in.eot': torch.tensor(model.prompt_ends()), 'out.zero_shot_text': model.unit_prototypes(),
-        'out.class_prompts': model.class_prompts(), 'out.text_raw': model.text_features(), 'out.text': texts,
-        'out.image_raw': model.backbone(images).cls, 'out.image': model.extract_feat(images)[0],
+        'in.eot': torch.tensor(model.prompt_ends()),
+        'out.zero_shot_text': model.unit_prototypes(),
+        'out.class_prompts': model.class_prompts(),
+        'out.text_raw': model.text_features(),
+        'out.text': texts,
+        'out.image_raw': model.backbone(images).cls,
+        'out.image': model.extract_feat(images)[0],
         'out.logits': model.cosine_logits(*model.extract_feat(images), texts),
-        'out.test_logits': model(images, mode='tensor')}
+        'out.test_logits': model(images, mode='tensor'),
+    }
     ours.update(_states(golden, model))
     classes, names = _classes(golden, model, 'new_')
     with model.with_classes(classes, names):
-        ours.update({'out.new_text': model.class_features(), 'out.new_zero_shot_text': model.unit_prototypes(),
-                     'out.new_test_logits': model(images, mode='tensor')})
+        ours.update(
+            {
+                'out.new_text': model.class_features(),
+                'out.new_zero_shot_text': model.unit_prototypes(),
+                'out.new_test_logits': model(images, mode='tensor'),
+            }
+        )
     for name, value in ours.items():
         if name in golden.arrays:
             yield compared(golden, name, value, TOLERANCE)

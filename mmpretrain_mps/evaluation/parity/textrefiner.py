@@ -4,6 +4,7 @@ A file holds a small CLIP (``clip.*``), settings (``hp.*``), a batch, the tokens
 trained tensors at the start (``in.*``), and what the trainer computes from them. Sizes are read from the arrays;
 optimizer and schedule are those of the method's base file.
 """
+
 import functools
 import tempfile
 
@@ -17,10 +18,18 @@ from .golden import clip_folder, compared
 from .recipes import recipe_optimizer, recipe_rates
 
 INPUTS = r'(clip|in|hp)\..*'
-SETTINGS = ('n_ctx', 'cache_size', 'alpha', 'momentum', 'top_k', 'semantic_divisor', 'regularisation_weight',
-            'vision_heads', 'text_heads')
-NEEDED = ('in.images', 'in.labels', 'in.token_ids', 'in.new_token_ids', 'in.cache',
-          *(f'hp.{setting}' for setting in SETTINGS))
+SETTINGS = (
+    'n_ctx',
+    'cache_size',
+    'alpha',
+    'momentum',
+    'top_k',
+    'semantic_divisor',
+    'regularisation_weight',
+    'vision_heads',
+    'text_heads',
+)
+NEEDED = ('in.images', 'in.labels', 'in.token_ids', 'in.new_token_ids', 'in.cache', *(f'hp.{setting}' for setting in SETTINGS))
 TOLERANCE = 1e-5
 RATE_TOLERANCE = 1e-8
 # Below every difference of two indices.
@@ -55,10 +64,19 @@ def rows(golden):
 def _build(golden, architecture, settings):
     """Build the classifier with the recorded prompts, cache and trained tensors, in training mode."""
     model = TextRefinerClassifier(
-        architecture, None, num_context=settings['n_ctx'], context_init=None, cache_size=settings['cache_size'],
-        momentum=settings['momentum'], alpha=settings['alpha'], num_patches=settings['top_k'],
-        local_weight=1 / settings['semantic_divisor'], distill_weight=settings['regularisation_weight'],
-        cache_prototypes=False, **golden.options).to(golden.device)
+        architecture,
+        None,
+        num_context=settings['n_ctx'],
+        context_init=None,
+        cache_size=settings['cache_size'],
+        momentum=settings['momentum'],
+        alpha=settings['alpha'],
+        num_patches=settings['top_k'],
+        local_weight=1 / settings['semantic_divisor'],
+        distill_weight=settings['regularisation_weight'],
+        cache_prototypes=False,
+        **golden.options,
+    ).to(golden.device)
     model.take_classes(*_classes(golden, model, ''))
     with torch.no_grad():
         model.refiner.cache.entries.copy_(golden.tensor('in.cache'))
@@ -72,18 +90,27 @@ def _classes(golden, model, kind):
     token_ids = golden.tensor(f'in.{kind}token_ids').int()
     names = [f'{kind}class {label}' for label in range(len(token_ids))]
     # Neither the lengths of names nor the zero-shot branch matter: the name stands behind the context.
-    texts = dict(token_ids=token_ids, name_lengths=torch.ones_like(token_ids[:, 0]),
-                 text_prototypes=model.text_tower.encode_text(token_ids))
+    texts = dict(
+        token_ids=token_ids,
+        name_lengths=torch.ones_like(token_ids[:, 0]),
+        text_prototypes=model.text_tower.encode_text(token_ids),
+    )
     return texts, names
 
 
 def _trained(model):
     """Return the trained tensors by their recorded names; a convolution over single tokens is a linear layer here."""
     refiner = model.refiner
-    parts = {'align.conv1': refiner.aligner.first, 'align.bn': refiner.aligner.norm,
-             'align.conv2': refiner.aligner.second, 'extractor': refiner.extractor}
-    return {'ctx': model.context,
-            **{f'{part}.{name}': value for part, layer in parts.items() for name, value in layer.named_parameters()}}
+    parts = {
+        'align.conv1': refiner.aligner.first,
+        'align.bn': refiner.aligner.norm,
+        'align.conv2': refiner.aligner.second,
+        'extractor': refiner.extractor,
+    }
+    return {
+        'ctx': model.context,
+        **{f'{part}.{name}': value for part, layer in parts.items() for name, value in layer.named_parameters()},
+    }
 
 
 def _inputs(golden):
@@ -100,16 +127,24 @@ def _compare_features(golden, model):
     entries, _ = refiner.cache.assign(F.normalize(aligned.flatten(0, 1), dim=-1))
     local_logits, _ = model.local_logits(batch, aligned, texts)
     ours = {
-        'in.eot': torch.tensor(model.prompt_ends()), 'out.top_patches': batch.top_patches - 1,
-        'out.assignment': entries.unflatten(0, aligned.shape[:2])}
+        'in.eot': torch.tensor(model.prompt_ends()),
+        'out.top_patches': batch.top_patches - 1,
+        'out.assignment': entries.unflatten(0, aligned.shape[:2]),
+    }
     yield from _recorded(golden, ours, INDEX_TOLERANCE)
     ours = {
-        'out.image_raw': batch.cls, 'out.image': features, 'out.local_tokens': batch.tokens,
-        'out.cls_attention': model.backbone(images, attention=True).attention[:, 1:], 'out.aligned_tokens': aligned,
-        'out.top_local': select_local(aligned, batch.top_patches), 'out.text': texts,
-        'out.cache_read': refiner.cache.read(texts), 'out.text_refined': refined,
+        'out.image_raw': batch.cls,
+        'out.image': features,
+        'out.local_tokens': batch.tokens,
+        'out.cls_attention': model.backbone(images, attention=True).attention[:, 1:],
+        'out.aligned_tokens': aligned,
+        'out.top_local': select_local(aligned, batch.top_patches),
+        'out.text': texts,
+        'out.cache_read': refiner.cache.read(texts),
+        'out.text_refined': refined,
         'out.logits': model.cosine_logits(features, refined),
-        'out.local_logits': local_logits.unflatten(0, (len(images), -1))}
+        'out.local_logits': local_logits.unflatten(0, (len(images), -1)),
+    }
     yield from _recorded(golden, ours)
 
 
@@ -119,8 +154,14 @@ def _compare_step(golden, model):
     losses = model(*_inputs(golden), mode='loss')
     ours = {f'loss.{term}': value for term, value in _unweighted(losses, model).items()}
     norm = model.refiner.aligner.norm
-    ours.update({'loss.total': _total(losses), 'out.cache_after_write': model.refiner.cache.entries,
-                 'out.bn_running_mean': norm.running_mean, 'out.bn_running_var': norm.running_var})
+    ours.update(
+        {
+            'loss.total': _total(losses),
+            'out.cache_after_write': model.refiner.cache.entries,
+            'out.bn_running_mean': norm.running_mean,
+            'out.bn_running_var': norm.running_var,
+        }
+    )
     yield from _recorded(golden, ours)
 
 
@@ -153,8 +194,7 @@ def _compare_trajectory(golden, prefix, model, changes):
         optimizer.step()
         caches.append(model.refiner.cache.entries.clone())
     ours = {f'final.{name}': parameter.detach().clone() for name, parameter in _trained(model).items()}
-    ours.update(cache_after_step=torch.stack(caches),
-                test_logits_after=model.eval()(golden.tensor('in.images'), mode='tensor'))
+    ours.update(cache_after_step=torch.stack(caches), test_logits_after=model.eval()(golden.tensor('in.images'), mode='tensor'))
     model.train()
     for _ in range(recorded - steps):
         _note_losses(golden, model, totals, terms)

@@ -4,6 +4,7 @@ A file holds a small CLIP (``clip.*``), several views of few-shot pictures, pict
 (``in.*``), and what the code computes from them: keys, logits, searches (``search.*``), and two trainings of the keys,
 A and B, whose optimizer and schedule are those of the method's base file.
 """
+
 import tempfile
 
 import torch
@@ -33,13 +34,20 @@ def recognises(names):
 
 def rows(golden):
     """Yield a row for every result in the file."""
-    golden.require([f'in.{split}_{part}' for split in ('cache', 'val', 'test', 'train')
-                    for part in ('images', 'labels')] + ['in.token_ids', 'out.test_features', 'out.text_prototypes'])
+    golden.require(
+        [f'in.{split}_{part}' for split in ('cache', 'val', 'test', 'train') for part in ('images', 'labels')]
+        + ['in.token_ids', 'out.test_features', 'out.text_prototypes']
+    )
     token_ids = golden.tensor('in.token_ids')
     with tempfile.TemporaryDirectory() as folder:
-        architecture = find_architecture(golden, folder, golden.tensor('in.test_images'),
-                                         golden.tensor('out.test_features'), token_ids,
-                                         golden.tensor('out.text_prototypes'))
+        architecture = find_architecture(
+            golden,
+            folder,
+            golden.tensor('in.test_images'),
+            golden.tensor('out.test_features'),
+            token_ids,
+            golden.tensor('out.text_prototypes'),
+        )
 
         def build():
             """Return a classifier with the recorded memory."""
@@ -113,8 +121,7 @@ def _compare_search(recorded, name):
     accuracies = golden.tensor(f'search.{name}.accuracy', 'cpu').double()
     betas, alphas = (search_grid(end, steps) for end, steps in zip(SCALE, accuracies.shape))
     labels = golden.tensor('in.val_labels')
-    found = choose_best(recorded.model.count_right(recorded.features('val'), labels, betas, alphas), len(labels), betas,
-                        alphas)
+    found = choose_best(recorded.model.count_right(recorded.features('val'), labels, betas, alphas), len(labels), betas, alphas)
     yield compared(golden, f'search.{name}.best', torch.tensor(found[1:]))
     # Where rounding may move a picture, one picture more or less is no difference.
     allowed = (1 - golden.tensor(f'search.{name}.safe', 'cpu').double()) * 100 / len(labels)
@@ -129,13 +136,21 @@ def _compare_training(recorded, case):
     with torch.no_grad():
         first = recorded.branches('train', beta, alpha)
         features = model.extract_feat(recorded.images('train'))[0]
-    for name, values in (('train_features', features), ('cache_logits.train', first.tuned),
-                         ('fused_logits.train', first.fused)):
+    for name, values in (('train_features', features), ('cache_logits.train', first.tuned), ('fused_logits.train', first.fused)):
         yield compared(golden, f'out.{case}.{name}', values[:batch])
     best = BestOf(model, recorded.features('test'), golden.tensor('in.test_labels'))
     optimizer = recipe_optimizer('tip_adapter_f', [model.cache_keys])
-    found = train(model, model.cache_keys, recorded.images('train'), golden.tensor('in.train_labels'), 'tip_adapter_f',
-                  optimizer, batch, steps_of(golden, case), best.look)
+    found = train(
+        model,
+        model.cache_keys,
+        recorded.images('train'),
+        golden.tensor('in.train_labels'),
+        'tip_adapter_f',
+        optimizer,
+        batch,
+        steps_of(golden, case),
+        best.look,
+    )
     yield compared(golden, f'loss.{case}.ce', found['first']['loss_ce'])
     yield compared(golden, f'grad.{case}.keys', recorded.in_recorded_order(found['grad']))
     yield compared(golden, f'traj.{case}.loss', found['loss'])

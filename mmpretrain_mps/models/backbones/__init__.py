@@ -1,4 +1,5 @@
 """Backbones of mmpretrain_mps."""
+
 from .dual_branch_vit import BranchFeatures, DualBranchViT
 from .promptable_vit import PromptableViT, VisionFeatures
 

@@ -1,6 +1,7 @@
 """How functions of a block run: on weights that lie in shares, and through the compiler."""
+
 import functools
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock

@@ -1,7 +1,8 @@
 """CLIP's vision transformer with a frozen and a tuned branch on a shared trunk."""
+
 import contextlib
 import copy
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -25,13 +26,13 @@ class FrozenFeatures(NamedTuple):
     ``N`` pictures, ``L`` tokens ([CLS] first), ``W`` the width of a block, ``D`` embedding dimensions.
     """
 
-    stem: Optional[torch.Tensor]
+    stem: torch.Tensor | None
     """Output of the trunk ``(N, L, W)``, which the first adapter reads; None without adapters."""
     entry: torch.Tensor
     """Where the branches part ``(N, L, W)``: output of the first adapted block, or of all shared ones."""
-    zero_shot: Optional[torch.Tensor]
+    zero_shot: torch.Tensor | None
     """Unit-norm ``(N, L, D)`` of the frozen branch, float32; ``L`` is 1 for [CLS] alone. None if not asked for."""
-    zero_shot_intermediate: Optional[tuple] = None
+    zero_shot_intermediate: tuple | None = None
     """[CLS] of its intermediate layers through the pseudo-forward, each ``(N, D)``."""
 
 
@@ -43,7 +44,7 @@ class BranchFeatures(NamedTuple):
 
     tuned: torch.Tensor
     """``(N, L, D)`` of the tuned branch."""
-    zero_shot: Optional[torch.Tensor]
+    zero_shot: torch.Tensor | None
     """``(N, L, D)`` of the frozen branch, without gradient; None if it was not asked for."""
     intermediate: tuple
     """[CLS] of tuned intermediate layers through the pseudo-forward, each ``(N, D)``, in the order asked for."""
@@ -89,8 +90,7 @@ class DualBranchViT(BaseModule):
         self.group_depths = split_depth(len(blocks), group_depths)
         trunk_depth, adapted_depth, tuned_depth = self.group_depths
         if tune_stem and trunk_depth + adapted_depth:
-            raise ValueError(f'tune_stem needs group_depths=(0, 0, {len(blocks)}), all blocks tuned, but got '
-                             f'{self.group_depths}')
+            raise ValueError(f'tune_stem needs group_depths=(0, 0, {len(blocks)}), all blocks tuned, but got {self.group_depths}')
         self.checkpointing, self.tune_stem = checkpointing, tune_stem
         self.zero_shot = visual
         self.tuned = _TunedPart(visual, adapted_depth if adapters else 0, tuned_depth, tune_stem)
@@ -104,7 +104,7 @@ class DualBranchViT(BaseModule):
     @property
     def out_indices(self):
         """tuple[int]: Number of the block whose output becomes features, the last; mmpretrain's tools name files by it."""
-        return (len(self.zero_shot.transformer.resblocks) - 1, )
+        return (len(self.zero_shot.transformer.resblocks) - 1,)
 
     @property
     def embed_dims(self):
@@ -127,13 +127,19 @@ class DualBranchViT(BaseModule):
         blocks = visual.transformer.resblocks
         split = self._trunk_depth
         return dict(
-            trunk=[*(getattr(visual, name) for name in STEM_PARAMETERS),
-                   *(p for name in STEM_MODULES for p in getattr(visual, name).parameters()),
-                   *blocks[:split].parameters()],
+            trunk=[
+                *(getattr(visual, name) for name in STEM_PARAMETERS),
+                *(p for name in STEM_MODULES for p in getattr(visual, name).parameters()),
+                *blocks[:split].parameters(),
+            ],
             zero_shot=[*blocks[split:].parameters(), *visual.ln_post.parameters(), visual.proj],
             adapters=list(tuned.adapters.parameters()),
-            tuned=[*([] if tuned.stem is None else tuned.stem.parameters()), *tuned.blocks.parameters(),
-                   *tuned.ln_post.parameters(), tuned.proj],
+            tuned=[
+                *([] if tuned.stem is None else tuned.stem.parameters()),
+                *tuned.blocks.parameters(),
+                *tuned.ln_post.parameters(),
+                tuned.proj,
+            ],
         )
 
     def tuned_tower(self):
@@ -147,8 +153,10 @@ class DualBranchViT(BaseModule):
         """
         if self._adapted_depth:
             first, last = self._trunk_depth, self._trunk_depth + self._adapted_depth - 1
-            raise ValueError(f'its adapters run beside the blocks {first} to {last} of the vision tower. Tuned with '
-                             f'model.backbone.group_depths={(last + 1, 0, self.num_tuned_blocks)} it has none')
+            raise ValueError(
+                f'its adapters run beside the blocks {first} to {last} of the vision tower. Tuned with '
+                f'model.backbone.group_depths={(last + 1, 0, self.num_tuned_blocks)} it has none'
+            )
         tuned = {self._name_in_tower(name): parameter.detach() for name, parameter in self.tuned.named_parameters()}
         return {**self.zero_shot.state_dict(), **tuned}
 
@@ -233,8 +241,9 @@ class DualBranchViT(BaseModule):
         depth = self.num_tuned_blocks
         for starts in (intermediate_starts, zero_shot_starts):
             if any(not 1 <= start <= depth for start in starts):
-                raise ValueError(f'a pseudo-forward can start 1 to {depth} blocks before the end (the tuned blocks), '
-                                 f'but got {tuple(starts)}')
+                raise ValueError(
+                    f'a pseudo-forward can start 1 to {depth} blocks before the end (the tuned blocks), but got {tuple(starts)}'
+                )
         cls_only = not patch_tokens
         if isinstance(images, FrozenFeatures):
             if self.tune_stem:
@@ -254,8 +263,10 @@ class DualBranchViT(BaseModule):
             tuned=embed(tuned, self.tuned.ln_post, self.tuned.proj),
             zero_shot=frozen.zero_shot,
             intermediate=tuple(
-                embed(chains[depth - start], self.tuned.ln_post, self.tuned.proj) for start in intermediate_starts),
-            zero_shot_intermediate=frozen.zero_shot_intermediate or ())
+                embed(chains[depth - start], self.tuned.ln_post, self.tuned.proj) for start in intermediate_starts
+            ),
+            zero_shot_intermediate=frozen.zero_shot_intermediate or (),
+        )
 
     @torch.no_grad()
     def frozen_features(self, images, patch_tokens=False, zero_shot=True, zero_shot_starts=()):
@@ -277,7 +288,7 @@ class DualBranchViT(BaseModule):
 
     def _run_trunk(self, images):
         tokens = embed_patches(self.zero_shot, images)
-        for block in self.zero_shot.transformer.resblocks[:self._trunk_depth]:
+        for block in self.zero_shot.transformer.resblocks[: self._trunk_depth]:
             tokens = run_block(block, tokens)
         return tokens
 
@@ -290,12 +301,13 @@ class DualBranchViT(BaseModule):
     def _run_zero_shot(self, entry, cls_only, starts=()):
         """Return the features of the frozen branch, and those of its intermediate layers."""
         visual = self.zero_shot
-        blocks = visual.transformer.resblocks[self._trunk_depth + (1 if self._adapted_depth else 0):]
+        blocks = visual.transformer.resblocks[self._trunk_depth + (1 if self._adapted_depth else 0) :]
         depth = len(blocks)
         tokens, inputs = run_blocks(blocks, entry, cls_only, {depth - start for start in starts})
         chains = pseudo_forward(blocks, inputs)
         return embed(tokens, visual.ln_post, visual.proj), tuple(
-            embed(chains[depth - start], visual.ln_post, visual.proj) for start in starts)
+            embed(chains[depth - start], visual.ln_post, visual.proj) for start in starts
+        )
 
     def _run_adapted(self, stem, entry):
         if not self._adapted_depth:
@@ -336,7 +348,7 @@ class _TunedPart(nn.Module):
         for adapter in self.adapters:
             nn.init.zeros_(adapter.weight)
         self.stem = _TunedStem(visual) if tune_stem else None
-        self.blocks = copy.deepcopy(blocks[len(blocks) - tuned_depth:])
+        self.blocks = copy.deepcopy(blocks[len(blocks) - tuned_depth :])
         self.ln_post = copy.deepcopy(visual.ln_post)
         self.proj = nn.Parameter(visual.proj.detach().clone())
 

@@ -3,6 +3,7 @@
 Autocast runs layer norms in float32 on GPUs: every activation is copied to float32, normalised, and copied back, and the
 float32 copy is kept for the backward pass. The kernels compute their statistics in float32 whatever they read and write.
 """
+
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import LayerNorm

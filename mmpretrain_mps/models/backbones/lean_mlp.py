@@ -5,6 +5,7 @@ network and keeps its input, the sigmoid and, for the weights' gradient, the pro
 ``x sigmoid(f x) = silu(f x) / f``: with one factor in the norm before the MLP and the other in the sum behind it, where
 they cost nothing, one kernel is left. Of it only the input is kept; the activation is computed again on the way back.
 """
+
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import QuickGELU
@@ -37,8 +38,7 @@ def add_mlp(block, tokens):
     factor = QUICK_GELU_FACTOR if quick else 1.0
     scaled = (lambda vector: factor * vector) if quick else (lambda vector: vector)
     normed = layer_norm(tokens, norm.normalized_shape, scaled(norm.weight), scaled(norm.bias), norm.eps)
-    outputs = _run(quick, normed, mlp.c_fc.weight, scaled(mlp.c_fc.bias),
-                   mlp.c_proj.weight, scaled(mlp.c_proj.bias))
+    outputs = _run(quick, normed, mlp.c_fc.weight, scaled(mlp.c_fc.bias), mlp.c_proj.weight, scaled(mlp.c_proj.bias))
     if isinstance(block.ls_2, nn.Identity):
         return torch.add(tokens, outputs, alpha=1 / factor)
     return tokens + block.ls_2(outputs / factor)

@@ -4,6 +4,7 @@ PyTorch multiplies float32 matrices with MKL, which on processors of other maker
 its other library, uses them and was measured twice as fast there. Both compute in float32 and differ in rounding alone.
 The choice follows from the processor, never from a timing, so that equal machines give equal numbers.
 """
+
 import contextlib
 import functools
 from pathlib import Path
@@ -76,7 +77,6 @@ def force_onednn(use):
 
 
 class _OneDnnLinear(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx, inputs, weight, bias):
         """Compute the product."""

@@ -1,4 +1,5 @@
 """What lies before and behind the blocks of a vision transformer of CLIP, and which ones these are."""
+
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
@@ -63,14 +64,14 @@ def check_plain_vit(visual):
     Raises:
         ValueError: Says what was found and what is supported.
     """
-    supported = ('supported are plain vision transformers of open_clip with class-token pooling, such as ViT-B-32, '
-                 'ViT-B-16 and ViT-L-14')
+    supported = (
+        'supported are plain vision transformers of open_clip with class-token pooling, such as ViT-B-32, ViT-B-16 and ViT-L-14'
+    )
     if not isinstance(visual, VisionTransformer):
         raise ValueError(f'{supported}, but this vision tower is a {type(visual).__name__}')
     if visual.attn_pool is not None or visual.pool_type != 'tok' or visual.final_ln_after_pool:
         pooling = 'attention' if visual.attn_pool is not None else repr(visual.pool_type)
-        raise ValueError(f'{supported}, but this one pools by {pooling} '
-                         f'(final_ln_after_pool={visual.final_ln_after_pool})')
+        raise ValueError(f'{supported}, but this one pools by {pooling} (final_ln_after_pool={visual.final_ln_after_pool})')
     if visual.proj is None:
         raise ValueError(f'{supported}, but this one has no output projection')
     for index, block in enumerate(visual.transformer.resblocks):

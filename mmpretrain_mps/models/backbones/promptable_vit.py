@@ -1,5 +1,7 @@
 """CLIP's vision transformer with frozen weights, which prompt vectors and low-rank updates may steer."""
-from typing import NamedTuple, Optional, Sequence
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -15,9 +17,9 @@ class VisionFeatures(NamedTuple):
 
     cls: torch.Tensor
     """[CLS] after the last norm and the projection, ``(N, D)``, float32."""
-    tokens: Optional[torch.Tensor] = None
+    tokens: torch.Tensor | None = None
     """The same of all tokens, ``(N, L, D)``: [CLS], ``M`` patches, ``V`` prompts. None if not asked for."""
-    attention: Optional[torch.Tensor] = None
+    attention: torch.Tensor | None = None
     """Attention of [CLS] to all tokens in the last block, mean over heads, ``(N, L)``. None if not asked for."""
 
 
@@ -47,7 +49,7 @@ class PromptableViT(BaseModule):
         ValueError: If the tower is not a plain ViT with class-token pooling.
     """
 
-    def __init__(self, visual, checkpointing: bool = False, init_cfg: Optional[dict] = None):
+    def __init__(self, visual, checkpointing: bool = False, init_cfg: dict | None = None):
         super().__init__(init_cfg=init_cfg)
         check_plain_vit(visual)
         self.checkpointing = checkpointing
@@ -57,7 +59,7 @@ class PromptableViT(BaseModule):
     @property
     def out_indices(self) -> tuple:
         """tuple[int]: Number of the block whose output becomes features, the last; mmpretrain's tools name files by it."""
-        return (len(self.zero_shot.transformer.resblocks) - 1, )
+        return (len(self.zero_shot.transformer.resblocks) - 1,)
 
     @property
     def embed_dims(self) -> int:
@@ -79,8 +81,14 @@ class PromptableViT(BaseModule):
         self.zero_shot.eval()
         return self
 
-    def forward(self, images: torch.Tensor, prompts: Sequence[torch.Tensor] = (), hidden_from_patches: int = 0,
-                tokens: bool = False, attention: bool = False) -> VisionFeatures:
+    def forward(
+        self,
+        images: torch.Tensor,
+        prompts: Sequence[torch.Tensor] = (),
+        hidden_from_patches: int = 0,
+        tokens: bool = False,
+        attention: bool = False,
+    ) -> VisionFeatures:
         """Extract the features that the caller needs, and compute nothing else.
 
         Args:
@@ -145,7 +153,7 @@ class PromptableViT(BaseModule):
     def _mask(self, length, num_prompts, hidden):
         first = length - num_prompts
         mask = torch.ones(length, length, dtype=torch.bool, device=self.zero_shot.proj.device)
-        mask[1:first, first:first + hidden] = False
+        mask[1:first, first : first + hidden] = False
         return mask
 
     def _is_trained(self, prompts):
@@ -159,12 +167,12 @@ class PromptableViT(BaseModule):
         if len(shapes) > depth:
             raise ValueError(f'the vision tower has {depth} blocks, but prompts for {len(shapes)} were given')
         if len(set(shapes)) > 1 or any(len(shape) != 2 or shape[1] != self.width for shape in shapes):
-            raise ValueError(f'prompts must all have one shape (number, {self.width}), the width of the vision tower, '
-                             f'but got {shapes}')
+            raise ValueError(
+                f'prompts must all have one shape (number, {self.width}), the width of the vision tower, but got {shapes}'
+            )
         available = shapes[0][0] if shapes else 0
         if not 0 <= hidden_from_patches <= available:
-            raise ValueError(f'hidden_from_patches={hidden_from_patches} was asked for, but there are {available} '
-                             'prompt vectors')
+            raise ValueError(f'hidden_from_patches={hidden_from_patches} was asked for, but there are {available} prompt vectors')
 
 
 def _with_prompts(states, index, prompts):
@@ -172,4 +180,4 @@ def _with_prompts(states, index, prompts):
     if not 0 < index < len(prompts):
         return states
     vectors = prompts[index].to(states.dtype).expand(states.shape[0], -1, -1)
-    return torch.cat([states[:, :states.shape[1] - vectors.shape[1]], vectors], 1)
+    return torch.cat([states[:, : states.shape[1] - vectors.shape[1]], vectors], 1)

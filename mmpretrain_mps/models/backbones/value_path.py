@@ -2,6 +2,7 @@
 
 The weights stay in open_clip's modules; these functions only decide what is computed of a block.
 """
+
 import torch
 import torch.nn.functional as F
 
@@ -77,7 +78,7 @@ def value_projection(block, tokens):
     width = tokens.shape[-1]
     attention = block.attn
     normed = normalize(block.ln_1, tokens)
-    values = linear(normed, attention.in_proj_weight[2 * width:], attention.in_proj_bias[2 * width:])
+    values = linear(normed, attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :])
     return add_mlp(block, tokens + block.ls_1(project_heads(attention, _update(attention, 'v', normed, values))))
 
 
@@ -164,14 +165,15 @@ def _cls_attention(attention, normed):
     ``W + B A`` split the same way: ``B`` goes where ``W`` goes, and ``A x`` takes the place of ``x``.
     """
     width = normed.shape[-1]
-    to_values = _of_heads(attention, attention.in_proj_weight[2 * width:])
+    to_values = _of_heads(attention, attention.in_proj_weight[2 * width :])
     weights = _cls_weights(attention, normed).to(normed.dtype)
     attended = torch.einsum('nhw,hdw->nhd', weights @ normed, to_values)
     updates = low_rank_of(attention, 'v')
     if updates is not None:
         attended = attended + torch.einsum(
-            'nhr,hdr->nhd', weights @ updates.down('v', normed), _of_heads(attention, updates.B['v']))
-    return project_heads(attention, attended.flatten(1) + attention.in_proj_bias[2 * width:])[:, None]
+            'nhr,hdr->nhd', weights @ updates.down('v', normed), _of_heads(attention, updates.B['v'])
+        )
+    return project_heads(attention, attended.flatten(1) + attention.in_proj_bias[2 * width :])[:, None]
 
 
 def _cls_weights(attention, normed):
@@ -180,13 +182,13 @@ def _cls_weights(attention, normed):
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
     queries = _update(attention, 'q', normed[:, 0], linear(normed[:, 0], weight[:width], bias[:width]))
     queries = queries.unflatten(-1, (heads, -1))
-    to_keys = _of_heads(attention, weight[width:2 * width])
+    to_keys = _of_heads(attention, weight[width : 2 * width])
     scores = torch.einsum('nhd,hdw->nhw', queries, to_keys) @ normed.mT
     updates = low_rank_of(attention, 'k')
     if updates is not None:
         to_low_rank = torch.einsum('nhd,hdr->nhr', queries, _of_heads(attention, updates.B['k']))
         scores = scores + to_low_rank @ updates.down('k', normed).mT
-    return (scores * queries.shape[-1]**-0.5).softmax(-1)
+    return (scores * queries.shape[-1] ** -0.5).softmax(-1)
 
 
 def _of_heads(attention, weight):

@@ -1,4 +1,5 @@
 """Classifiers of mmpretrain_mps."""
+
 from .amu_tuning import AMUTuningClassifier
 from .clip_adapter import CLIPAdapterClassifier
 from .clip_classifier import CLIPClassifier
@@ -13,6 +14,19 @@ from .textrefiner import TCPTextRefinerClassifier, TextRefinerClassifier
 from .tip_adapter import TipAdapterClassifier
 from .zero_shot_classifier import ZeroShotClassifier
 
-__all__ = ['AMUTuningClassifier', 'CLIPAdapterClassifier', 'CLIPClassifier', 'CLIPLoRAClassifier', 'CoOpClassifier',
-           'LinearProbeClassifier', 'MPSCLIPClassifier', 'PromptSRCClassifier', 'TACClassifier', 'TCPClassifier',
-           'TCPTextRefinerClassifier', 'TextRefinerClassifier', 'TipAdapterClassifier', 'ZeroShotClassifier']
+__all__ = [
+    'AMUTuningClassifier',
+    'CLIPAdapterClassifier',
+    'CLIPClassifier',
+    'CLIPLoRAClassifier',
+    'CoOpClassifier',
+    'LinearProbeClassifier',
+    'MPSCLIPClassifier',
+    'PromptSRCClassifier',
+    'TACClassifier',
+    'TCPClassifier',
+    'TCPTextRefinerClassifier',
+    'TextRefinerClassifier',
+    'TipAdapterClassifier',
+    'ZeroShotClassifier',
+]

@@ -1,4 +1,5 @@
 """AMU-Tuning: a bias of CLIP's logits from the features of another frozen network."""
+
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
@@ -50,21 +51,41 @@ class AMUTuningClassifier(LogitBiasClassifier):
     method = 'amu_tuning'
     inner_name, layer_name = 'uncertainty_power', 'auxiliary_weight'
 
-    def __init__(self, architecture, pretrained, auxiliary=None, auxiliary_weights=MOCO_V3,
-                 auxiliary_mean=IMAGENET_MEAN, auxiliary_std=IMAGENET_STD, uncertainty='moment', uncertainty_power=0.4,
-                 moment_scale=MOMENT_SCALE, fused_weight=0.35, head=None, class_names=None, templates=None, **kwargs):
+    def __init__(
+        self,
+        architecture,
+        pretrained,
+        auxiliary=None,
+        auxiliary_weights=MOCO_V3,
+        auxiliary_mean=IMAGENET_MEAN,
+        auxiliary_std=IMAGENET_STD,
+        uncertainty='moment',
+        uncertainty_power=0.4,
+        moment_scale=MOMENT_SCALE,
+        fused_weight=0.35,
+        head=None,
+        class_names=None,
+        templates=None,
+        **kwargs,
+    ):
         if uncertainty not in UNCERTAINTIES:
             raise ValueError(f'uncertainty must be one of {UNCERTAINTIES}, but is {uncertainty!r}')
         if not 0 <= fused_weight <= 1 or moment_scale <= 0:
-            raise ValueError('AMUTuningClassifier needs a fused_weight between 0 and 1 and a moment_scale above 0, but '
-                             f'got {fused_weight=}, {moment_scale=}')
-        super().__init__(architecture, pretrained, uncertainty_power, head={'alpha': 0.5, **(head or {})},
-                         templates=templates, **kwargs)
+            raise ValueError(
+                'AMUTuningClassifier needs a fused_weight between 0 and 1 and a moment_scale above 0, but '
+                f'got {fused_weight=}, {moment_scale=}'
+            )
+        super().__init__(
+            architecture, pretrained, uncertainty_power, head={'alpha': 0.5, **(head or {})}, templates=templates, **kwargs
+        )
         preprocess = clip_preprocess(architecture, pretrained)
         self.auxiliary = AuxiliaryNetwork(
-            auxiliary or dict(type='ResNet', depth=50), auxiliary_weights,
-            ChannelStatistics(preprocess.mean, preprocess.std), ChannelStatistics(auxiliary_mean, auxiliary_std),
-            self.image_size)
+            auxiliary or dict(type='ResNet', depth=50),
+            auxiliary_weights,
+            ChannelStatistics(preprocess.mean, preprocess.std),
+            ChannelStatistics(auxiliary_mean, auxiliary_std),
+            self.image_size,
+        )
         self.uncertainty, self.moment_scale, self.fused_weight = uncertainty, moment_scale, fused_weight
         self.register_class_parameter('auxiliary_weight', torch.zeros(0, self.auxiliary.dims))
         self._filled = False
@@ -79,8 +100,12 @@ class AMUTuningClassifier(LogitBiasClassifier):
 
     def describe_method(self):
         """Return what a checkpoint must share."""
-        return dict(super().describe_method(), auxiliary_sha256=self.auxiliary.sha256(), uncertainty=self.uncertainty,
-                    moment_scale=self.moment_scale)
+        return dict(
+            super().describe_method(),
+            auxiliary_sha256=self.auxiliary.sha256(),
+            uncertainty=self.uncertainty,
+            moment_scale=self.moment_scale,
+        )
 
     @property
     def inner_matters(self) -> bool:

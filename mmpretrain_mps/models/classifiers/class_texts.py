@@ -1,6 +1,7 @@
 """The classes of a classifier: their names, and all that is made of them."""
+
 import contextlib
-from typing import Dict, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -13,8 +14,8 @@ from ..utils.text_prototypes import encode_prototypes
 from .description import check_class_names
 
 SHOWN_PROMPTS = 3
-DEFAULT_TEMPLATES = ('a photo of a {}.', )
-ClassTexts = Dict[str, torch.Tensor]
+DEFAULT_TEMPLATES = ('a photo of a {}.',)
+ClassTexts = dict[str, torch.Tensor]
 """What a list of classes is turned into: tensors with a leading class axis, by the names of their buffers."""
 
 
@@ -54,6 +55,7 @@ class ModelOfClasses(nn.Module):
         self._text_tower = [clip]
         if self.keeps_text_tower:
             from ..text import TextTower
+
             self.text_tower = TextTower(clip.model)
 
     def register_class_buffer(self, name: str, empty: torch.Tensor) -> None:
@@ -88,7 +90,7 @@ class ModelOfClasses(nn.Module):
         """bool: Whether the classes are fixed, since something was learned of each of them."""
         return not self.predicts_any_classes and self.class_names is not None
 
-    def set_classes(self, class_names: Sequence[str], templates: Optional[Sequence[str]] = None) -> None:
+    def set_classes(self, class_names: Sequence[str], templates: Sequence[str] | None = None) -> None:
         """Make of class names what predictions need.
 
         Args:
@@ -103,14 +105,14 @@ class ModelOfClasses(nn.Module):
         if self.bound_to_classes:
             check_class_names(class_names, self.class_names, 'the new list', f'the trained {type(self).__name__}')
         templates = tuple(templates or self.templates or DEFAULT_TEMPLATES)
-        texts, = self.encode_classes([(class_names, templates)])
+        (texts,) = self.encode_classes([(class_names, templates)])
         self.take_classes(texts, class_names, templates)
         # What CLIP is told, for anybody to see that it makes sense.
         shown = [templates[0].replace('{}', name) for name in list(class_names)[:SHOWN_PROMPTS]]
         more = ', ...' * (len(class_names) > SHOWN_PROMPTS)
-        print_log(f"prompts of the classes: {', '.join(map(repr, shown))}{more}", 'current')
+        print_log(f'prompts of the classes: {", ".join(map(repr, shown))}{more}', 'current')
 
-    def add_classes(self, class_names: Sequence[str], templates: Optional[Sequence[str]] = None) -> None:
+    def add_classes(self, class_names: Sequence[str], templates: Sequence[str] | None = None) -> None:
         """Predict further classes besides the present ones, which stay as they are.
 
         Args:
@@ -125,9 +127,11 @@ class ModelOfClasses(nn.Module):
         if twice:
             raise ValueError(f'the class {twice[0]!r} is there already; expected new names')
         if not self.predicts_any_classes:
-            raise ValueError(f'{type(self).__name__} has learned something of each of its {len(self.class_names)} classes, and '
-                             'cannot predict others by their names; train it on pictures of all of them')
-        texts, = self.encode_classes([(class_names, tuple(templates or self.templates or DEFAULT_TEMPLATES))])
+            raise ValueError(
+                f'{type(self).__name__} has learned something of each of its {len(self.class_names)} classes, and '
+                'cannot predict others by their names; train it on pictures of all of them'
+            )
+        (texts,) = self.encode_classes([(class_names, tuple(templates or self.templates or DEFAULT_TEMPLATES))])
         self._check_texts(texts, class_names)
         for name in self._class_buffers:
             old = getattr(self, name)
@@ -137,8 +141,7 @@ class ModelOfClasses(nn.Module):
             old.data = torch.cat([old.data, old.data.new_zeros(len(class_names), *old.shape[1:])])
         self.class_names = (*self.class_names, *class_names)
 
-    def take_classes(self, texts: ClassTexts, class_names: Sequence[str],
-                     templates: Optional[Sequence[str]] = None) -> None:
+    def take_classes(self, texts: ClassTexts, class_names: Sequence[str], templates: Sequence[str] | None = None) -> None:
         """Predict classes that are already encoded from now on.
 
         Args:
@@ -178,16 +181,14 @@ class ModelOfClasses(nn.Module):
         clip = self._clip_of_texts()
         for class_names, templates in class_lists:
             check_prompts(clip.make_tokenizer(), list(class_names), tuple(templates))
-        return [self.encode_class_texts(clip, list(class_names), tuple(templates))
-                for class_names, templates in class_lists]
+        return [self.encode_class_texts(clip, list(class_names), tuple(templates)) for class_names, templates in class_lists]
 
     def _clip_of_texts(self):
         """Return the base model with its text tower on the device of the model."""
         if self.keeps_text_tower:
             return self._text_tower[0]._replace(model=self.text_tower.model)
         # Needed again for other classes, for instance at inference; it is then read anew.
-        clip = self._text_tower.pop() if self._text_tower else load_clip(self.architecture, self.pretrained,
-                                                                         self.quick_gelu)
+        clip = self._text_tower.pop() if self._text_tower else load_clip(self.architecture, self.pretrained, self.quick_gelu)
         return clip._replace(model=clip.model.to(self.text_prototypes.device))
 
     def encode_class_texts(self, clip, class_names: Sequence[str], templates: Sequence[str]) -> ClassTexts:
@@ -202,11 +203,10 @@ class ModelOfClasses(nn.Module):
             ClassTexts: An entry for each buffer with a class axis.
         """
         encode = cached_prototypes if self.cache_prototypes else encode_prototypes
-        return dict(text_prototypes=encode(clip.model, clip.make_tokenizer(), class_names, templates,
-                                           self.normalize_templates))
+        return dict(text_prototypes=encode(clip.model, clip.make_tokenizer(), class_names, templates, self.normalize_templates))
 
     @contextlib.contextmanager
-    def with_classes(self, texts: ClassTexts, class_names: Sequence[str], templates: Optional[Sequence[str]] = None):
+    def with_classes(self, texts: ClassTexts, class_names: Sequence[str], templates: Sequence[str] | None = None):
         """Predict other classes for a while; the model's own come back at the end, also after an error.
 
         Args:
@@ -219,8 +219,10 @@ class ModelOfClasses(nn.Module):
                 of rows and names differ.
         """
         if not self.predicts_any_classes:
-            raise ValueError(f'{type(self).__name__} predicts the classes that it was trained on, and cannot take over '
-                             f'others: {len(class_names)} were given')
+            raise ValueError(
+                f'{type(self).__name__} predicts the classes that it was trained on, and cannot take over '
+                f'others: {len(class_names)} were given'
+            )
         self._check_texts(texts, class_names)
         with self._restored():
             for name in self._class_buffers:
@@ -262,8 +264,10 @@ class ModelOfClasses(nn.Module):
     def _check_texts(self, texts, class_names):
         for name in self._class_buffers:
             if name not in texts:
-                raise ValueError(f'{type(self).__name__} needs {name} of every class, but got {sorted(texts)}; encode the '
-                                 'classes by its own encode_classes')
+                raise ValueError(
+                    f'{type(self).__name__} needs {name} of every class, but got {sorted(texts)}; encode the '
+                    'classes by its own encode_classes'
+                )
             if len(texts[name]) != len(class_names):
                 raise ValueError(f'{len(texts[name])} rows of {name} were given for {len(class_names)} class names')
 
@@ -285,5 +289,7 @@ class ModelOfClasses(nn.Module):
 
     def _check_classes(self):
         if self.class_names is None:
-            raise ValueError('the model has no class names: name them in the config (class_names), load a checkpoint, '
-                             "use ClassNamesHook, or call set_classes(['first', ...])")
+            raise ValueError(
+                'the model has no class names: name them in the config (class_names), load a checkpoint, '
+                "use ClassNamesHook, or call set_classes(['first', ...])"
+            )

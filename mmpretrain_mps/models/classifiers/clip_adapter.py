@@ -1,4 +1,5 @@
 """CLIP-Adapter: a bottleneck on the frozen features of pictures."""
+
 import torch
 from mmpretrain.registry import MODELS
 
@@ -35,8 +36,18 @@ class CLIPAdapterClassifier(FrozenImageClassifier):
 
     method = 'clip_adapter'
 
-    def __init__(self, architecture, pretrained, ratio=0.2, reduction=4, final_relu=True, head=None, class_names=None,
-                 templates=None, **kwargs):
+    def __init__(
+        self,
+        architecture,
+        pretrained,
+        ratio=0.2,
+        reduction=4,
+        final_relu=True,
+        head=None,
+        class_names=None,
+        templates=None,
+        **kwargs,
+    ):
         if not 0 <= ratio <= 1:
             raise ValueError(f'ratio must lie between 0 and 1, but is {ratio}')
         super().__init__(architecture, pretrained, head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
@@ -62,12 +73,12 @@ class CLIPAdapterClassifier(FrozenImageClassifier):
         """Compute the logits of adapted and of frozen features; see :meth:`CLIPClassifier.branch_logits`."""
         self.refuse_layers(wanted)
         # Kept features are of unit norm, but the adapter reads the norm as well.
-        logits, *features = self._logits(self.backbone(images).cls, self.kept_class_features(),
-                                         zero_shot or self.head.uses_zero_shot)
+        logits, *features = self._logits(
+            self.backbone(images).cls, self.kept_class_features(), zero_shot or self.head.uses_zero_shot
+        )
         return logits, cls_features(*features)
 
     def _logits(self, cls, texts, zero_shot):
         adapted, frozen = self.adapter.blend(cls, self.ratio), torch.nn.functional.normalize(cls, dim=-1)
-        logits = self.head.branches(self.cosine_logits(adapted, texts),
-                                    self.cosine_logits(frozen, texts) if zero_shot else None)
+        logits = self.head.branches(self.cosine_logits(adapted, texts), self.cosine_logits(frozen, texts) if zero_shot else None)
         return logits, adapted, frozen

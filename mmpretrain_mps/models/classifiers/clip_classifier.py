@@ -1,5 +1,7 @@
 """What every method of few-shot adaptation of CLIP shares."""
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -76,15 +78,29 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
     takes_reference = False
     """Whether the last of the views of a training step is the picture without augmentation, see :class:`DualView`."""
 
-    def __init__(self, architecture, pretrained, backbone=None, head=None, templates=None, normalize_templates=True,
-                 quick_gelu=None, logit_scale=None, gather='all', compile=None, cache_prototypes=True, test_features=(),
-                 data_preprocessor=None, allow_other_prediction=False, init_cfg=None):
+    def __init__(
+        self,
+        architecture,
+        pretrained,
+        backbone=None,
+        head=None,
+        templates=None,
+        normalize_templates=True,
+        quick_gelu=None,
+        logit_scale=None,
+        gather='all',
+        compile=None,
+        cache_prototypes=True,
+        test_features=(),
+        data_preprocessor=None,
+        allow_other_prediction=False,
+        init_cfg=None,
+    ):
         if gather not in ('all', 'none'):
             raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
         clip = load_clip(architecture, pretrained, quick_gelu)
         # Built here, in mmpretrain's registry: the base class would need a default scope to be set.
-        super().__init__(init_cfg=init_cfg,
-                         data_preprocessor=MODELS.build(data_preprocessor or _normalisation(clip.preprocess)))
+        super().__init__(init_cfg=init_cfg, data_preprocessor=MODELS.build(data_preprocessor or _normalisation(clip.preprocess)))
         self.architecture, self.pretrained, self.quick_gelu = architecture, pretrained, clip.quick_gelu
         self.image_size = clip.preprocess.image_size
         self.gather, self.equal_batches = gather, False
@@ -116,10 +132,17 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
 
     def describe_prediction(self) -> dict:
         """Return how logits are fused and scaled, how prototypes are made, and how pictures are normalised."""
-        return {'model.head.alpha': self.head.alpha, 'model.head.fusion': self.head.fusion,
-                'model.logit_scale': self.logit_scale, 'model.normalize_templates': self.normalize_templates,
-                **{f'model.data_preprocessor.{name}': getattr(self.data_preprocessor, name).flatten().tolist()
-                   for name in ('mean', 'std') if hasattr(self.data_preprocessor, name)}}
+        return {
+            'model.head.alpha': self.head.alpha,
+            'model.head.fusion': self.head.fusion,
+            'model.logit_scale': self.logit_scale,
+            'model.normalize_templates': self.normalize_templates,
+            **{
+                f'model.data_preprocessor.{name}': getattr(self.data_preprocessor, name).flatten().tolist()
+                for name in ('mean', 'std')
+                if hasattr(self.data_preprocessor, name)
+            },
+        }
 
     def train(self, mode: bool = True):
         """Set the mode, as loops do when they start; kept texts are made again.
@@ -245,7 +268,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         """
         raise NotImplementedError
 
-    def extract_feat(self, inputs: torch.Tensor, stage: str = STAGES[-1]) -> Tuple[torch.Tensor]:
+    def extract_feat(self, inputs: torch.Tensor, stage: str = STAGES[-1]) -> tuple[torch.Tensor]:
         """Return :meth:`picture_features` in the form in which mmpretrain's tools ask for features.
 
         Args:
@@ -260,9 +283,9 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         """
         if stage not in STAGES:
             raise ValueError(f'stage must be one of {STAGES}, but is {stage!r}')
-        return (self.picture_features(inputs), )
+        return (self.picture_features(inputs),)
 
-    def predict(self, inputs, data_samples=None) -> List:
+    def predict(self, inputs, data_samples=None) -> list:
         """Classify pictures.
 
         Args:
@@ -277,8 +300,13 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         write_features(samples, features, self.test_features)
         return samples
 
-    def branch_logits(self, images: torch.Tensor, data_samples: Optional[Sequence] = None,
-                      wanted: TestFeatures = NO_FEATURES, zero_shot: bool = False):
+    def branch_logits(
+        self,
+        images: torch.Tensor,
+        data_samples: Sequence | None = None,
+        wanted: TestFeatures = NO_FEATURES,
+        zero_shot: bool = False,
+    ):
         """Compute the logits of both branches.
 
         Args:
@@ -316,7 +344,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
 
     # As a plain CLIP.
 
-    def plain_tower(self) -> Dict[str, torch.Tensor]:
+    def plain_tower(self) -> dict[str, torch.Tensor]:
         """Return the weights of a plain vision tower of open_clip that computes the features of the tuned branch.
 
         Returns:
@@ -327,7 +355,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         """
         return self.backbone.zero_shot.state_dict()
 
-    def plain_layer(self) -> Tuple[torch.Tensor, torch.Tensor]:
+    def plain_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the weight ``(C, D)`` and the bias ``(C,)`` that make tuned logits of unit-norm features.
 
         Raises:
@@ -336,7 +364,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         texts = self.kept_class_features()
         return self.logit_scale * texts.float(), texts.new_zeros(len(texts), dtype=torch.float32)
 
-    def plain_clip(self) -> Dict[str, torch.Tensor]:
+    def plain_clip(self) -> dict[str, torch.Tensor]:
         """Return the state of a whole CLIP of open_clip: :meth:`plain_tower` beside the text tower; copies.
 
         Raises:
@@ -387,13 +415,17 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
     def refuse_layers(self, wanted: TestFeatures) -> None:
         """Raise ValueError where a metric asks for layers or patch tokens of a method that has no tuned copies of them."""
         if wanted.beyond_cls:
-            raise ValueError(f'{type(self).__name__} tunes no copy of a layer: metrics of layers or of patch tokens do not '
-                             'apply to it; leave GramDistortion local=..., ClassSeparability layers=... out')
+            raise ValueError(
+                f'{type(self).__name__} tunes no copy of a layer: metrics of layers or of patch tokens do not '
+                'apply to it; leave GramDistortion local=..., ClassSeparability layers=... out'
+            )
 
     def _check_size(self, images):
         if tuple(images.shape[-2:]) != self.image_size:
-            raise ValueError(f'{self.architecture} takes pictures of {self.image_size} pixels (height, width), but got '
-                             f'a batch of shape {tuple(images.shape)}')
+            raise ValueError(
+                f'{self.architecture} takes pictures of {self.image_size} pixels (height, width), but got '
+                f'a batch of shape {tuple(images.shape)}'
+            )
 
 
 def is_frozen(views) -> bool:
@@ -401,21 +433,24 @@ def is_frozen(views) -> bool:
     return isinstance(views, tuple) and hasattr(views, '_fields')
 
 
-def cls_features(tuned: torch.Tensor, zero_shot: Optional[torch.Tensor]) -> BranchFeatures:
+def cls_features(tuned: torch.Tensor, zero_shot: torch.Tensor | None) -> BranchFeatures:
     """Return [CLS] features ``(B, D)`` of both branches as metrics and plots read them."""
     return BranchFeatures(tuned=tuned[:, None], zero_shot=None if zero_shot is None else zero_shot[:, None], intermediate=())
 
 
-def indices_of(data_samples) -> Optional[list]:
+def indices_of(data_samples) -> list | None:
     """Return ``sample_idx`` of samples, None where one does not say; who lends features made sure that it is unique."""
     indices = [getattr(sample, 'sample_idx', None) for sample in data_samples or [None]]
     return None if None in indices else indices
 
 
 def _normalisation(preprocess):
-    return dict(type='CLIPDataPreprocessor', non_blocking=True,
-                mean=[255 * value for value in preprocess.mean],
-                std=[255 * value for value in preprocess.std])
+    return dict(
+        type='CLIPDataPreprocessor',
+        non_blocking=True,
+        mean=[255 * value for value in preprocess.mean],
+        std=[255 * value for value in preprocess.std],
+    )
 
 
 __all__ = ['BranchLogits', 'CLIPClassifier', 'cls_features', 'indices_of', 'is_frozen']

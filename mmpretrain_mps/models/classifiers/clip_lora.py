@@ -1,6 +1,7 @@
 """CLIP-LoRA: low-rank updates of the attentions of both towers."""
+
 import contextlib
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -53,16 +54,28 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
 
     method = 'clip_lora'
 
-    def __init__(self, architecture, pretrained, rank: int = 2, alpha: float = 1.0, dropout: float = 0.25,
-                 scaling: str = 'sqrt', projections: Sequence[str] = ('q', 'k', 'v'), towers: Sequence[str] = TOWERS,
-                 position: str = 'all', prompt: str = 'a photo of a {}.', logit_scale: Optional[float] = 100.0,
-                 class_names=None, templates=None, **kwargs):
-        towers = (towers, ) if isinstance(towers, str) else tuple(towers)
+    def __init__(
+        self,
+        architecture,
+        pretrained,
+        rank: int = 2,
+        alpha: float = 1.0,
+        dropout: float = 0.25,
+        scaling: str = 'sqrt',
+        projections: Sequence[str] = ('q', 'k', 'v'),
+        towers: Sequence[str] = TOWERS,
+        position: str = 'all',
+        prompt: str = 'a photo of a {}.',
+        logit_scale: float | None = 100.0,
+        class_names=None,
+        templates=None,
+        **kwargs,
+    ):
+        towers = (towers,) if isinstance(towers, str) else tuple(towers)
         if not towers or not set(towers) <= set(TOWERS):
             raise ValueError(f'towers must be one or both of {TOWERS}, but is {towers}')
         super().__init__(architecture, pretrained, logit_scale=logit_scale, templates=templates, **kwargs)
-        settings = dict(position=position, parts=tuple(projections), rank=rank, alpha=alpha, dropout=dropout,
-                        scaling=scaling)
+        settings = dict(position=position, parts=tuple(projections), rank=rank, alpha=alpha, dropout=dropout, scaling=scaling)
         self.settings, self.prompt, self.random_training = settings, prompt, dropout > 0
         blocks = self.backbone.all_blocks()
         self.vision_updates = LowRankUpdates(blocks, **settings) if 'vision' in towers else None

@@ -1,5 +1,4 @@
 """CoOp: context vectors in the place of a prompt's words."""
-from typing import Optional
 
 import torch
 from mmpretrain.registry import MODELS
@@ -44,8 +43,18 @@ class CoOpClassifier(PromptClassifier):
 
     method = 'coop'
 
-    def __init__(self, architecture, pretrained, num_context: int = 16, context_init: Optional[str] = None,
-                 class_position: str = 'end', class_specific: bool = False, class_names=None, templates=None, **kwargs):
+    def __init__(
+        self,
+        architecture,
+        pretrained,
+        num_context: int = 16,
+        context_init: str | None = None,
+        class_position: str = 'end',
+        class_specific: bool = False,
+        class_names=None,
+        templates=None,
+        **kwargs,
+    ):
         super().__init__(architecture, pretrained, num_context=num_context, templates=templates, **kwargs)
         if class_position not in POSITIONS:
             raise ValueError(f'class_position must be one of {POSITIONS}, but is {class_position!r}')
@@ -72,8 +81,10 @@ class CoOpClassifier(PromptClassifier):
     def encode_class_texts(self, clip, class_names, templates):
         """Encode the prototypes, tokenise the prompts, and count the tokens of the names."""
         names = [name.replace('_', ' ') for name in class_names]
-        return {**super().encode_class_texts(clip, class_names, templates),
-                'name_lengths': count_tokens(clip.make_tokenizer(), names).int()}
+        return {
+            **super().encode_class_texts(clip, class_names, templates),
+            'name_lengths': count_tokens(clip.make_tokenizer(), names).int(),
+        }
 
     def text_features(self):
         """Run the text tower on the learned prompts."""
@@ -84,8 +95,10 @@ class CoOpClassifier(PromptClassifier):
     def _embed_words(self, words):
         embeddings = word_embeddings(self.text_tower, self._clip_of_texts().make_tokenizer(), words)
         if len(embeddings) != self.num_context:
-            raise ValueError(f'context_init {words!r} has {len(embeddings)} words, but num_context is '
-                             f'{self.num_context}; set num_context={len(embeddings)}')
+            raise ValueError(
+                f'context_init {words!r} has {len(embeddings)} words, but num_context is '
+                f'{self.num_context}; set num_context={len(embeddings)}'
+            )
         return embeddings.float()
 
     @torch.no_grad()

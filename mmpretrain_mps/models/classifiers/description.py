@@ -1,8 +1,9 @@
 """What a checkpoint says of itself, and what it must fit."""
+
 import json
 import math
+from collections.abc import Sequence
 from logging import WARNING
-from typing import Optional, Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -43,10 +44,18 @@ class DescribedModule(nn.Module):
         """
         return dict(
             format=CHECKPOINT_FORMAT,
-            base=dict(architecture=self.architecture, pretrained=self.pretrained, quick_gelu=self.quick_gelu,
-                      **self._base_fingerprints()),
-            method=self.method, **self.describe_method(), prediction=self.describe_prediction(),
-            class_names=self.class_names, templates=self.templates)
+            base=dict(
+                architecture=self.architecture,
+                pretrained=self.pretrained,
+                quick_gelu=self.quick_gelu,
+                **self._base_fingerprints(),
+            ),
+            method=self.method,
+            **self.describe_method(),
+            prediction=self.describe_prediction(),
+            class_names=self.class_names,
+            templates=self.templates,
+        )
 
     def describe_method(self) -> dict:
         """Return the settings, as plain values, that a checkpoint must share with the model that loads it."""
@@ -92,8 +101,10 @@ class DescribedModule(nn.Module):
     def _load_from_state_dict(self, state_dict, prefix, *args):
         key = prefix + DESCRIPTION_KEY
         if key not in state_dict:
-            raise ValueError('this checkpoint does not say which base model it belongs to, so it is none of '
-                             f'{type(self).__name__}; entries: {list(state_dict)[:5]}')
+            raise ValueError(
+                'this checkpoint does not say which base model it belongs to, so it is none of '
+                f'{type(self).__name__}; entries: {list(state_dict)[:5]}'
+            )
         self.check_description(state_dict[key])
         super()._load_from_state_dict(state_dict, prefix, *args)
 
@@ -101,12 +112,16 @@ class DescribedModule(nn.Module):
         ours = self.describe()
         for key in ('sha256', 'text_sha256'):
             if theirs['base'].get(key) != ours['base'].get(key) and ours['base'].get(key) and theirs['base'].get(key):
-                raise ValueError(f"the checkpoint was tuned from {_name_base(theirs['base'])}, but this model is built "
-                                 f"on {_name_base(ours['base'])}; set architecture and pretrained to the checkpoint's "
-                                 'base')
+                raise ValueError(
+                    f'the checkpoint was tuned from {_name_base(theirs["base"])}, but this model is built '
+                    f"on {_name_base(ours['base'])}; set architecture and pretrained to the checkpoint's "
+                    'base'
+                )
         if theirs['base']['quick_gelu'] != ours['base']['quick_gelu']:
-            raise ValueError(f"the checkpoint was tuned with quick_gelu={theirs['base']['quick_gelu']}, but this model "
-                             f"has quick_gelu={ours['base']['quick_gelu']}")
+            raise ValueError(
+                f'the checkpoint was tuned with quick_gelu={theirs["base"]["quick_gelu"]}, but this model '
+                f'has quick_gelu={ours["base"]["quick_gelu"]}'
+            )
         for key, value in dict(method=self.method, **_plain(self.describe_method())).items():
             found = theirs.get(key, self.described_by_default.get(key))
             if found != value:
@@ -122,8 +137,10 @@ class DescribedModule(nn.Module):
                 continue
             message = f'the checkpoint was trained to predict with {name}={found}, but this model has {ours}'
             if not self.allow_other_prediction:
-                raise ValueError(f'{message}; leave it at {found}, or set model.allow_other_prediction=True to predict with '
-                                 f'{ours} all the same')
+                raise ValueError(
+                    f'{message}; leave it at {found}, or set model.allow_other_prediction=True to predict with '
+                    f'{ours} all the same'
+                )
             print_log(message, 'current', WARNING)
 
     def _leave_out_frozen_weights(self):
@@ -132,8 +149,7 @@ class DescribedModule(nn.Module):
         self.register_load_state_dict_post_hook(_forgive_frozen_weights)
 
 
-def check_class_names(theirs: Optional[Sequence[str]], ours: Optional[Sequence[str]], their_owner: str,
-                      our_owner: str) -> None:
+def check_class_names(theirs: Sequence[str] | None, ours: Sequence[str] | None, their_owner: str, our_owner: str) -> None:
     """Raise ValueError unless two lists of class names are equal; None on either side fits everything.
 
     Args:
@@ -148,11 +164,14 @@ def check_class_names(theirs: Optional[Sequence[str]], ours: Optional[Sequence[s
     if theirs is None or ours is None or list(theirs) == list(ours):
         return
     if len(theirs) != len(ours):
-        raise ValueError(f'{their_owner} has {len(theirs)} classes ({_shorten(theirs)}), but {our_owner} has '
-                         f'{len(ours)} ({_shorten(ours)})')
+        raise ValueError(
+            f'{their_owner} has {len(theirs)} classes ({_shorten(theirs)}), but {our_owner} has {len(ours)} ({_shorten(ours)})'
+        )
     label = next(index for index, (a, b) in enumerate(zip(theirs, ours)) if a != b)
-    raise ValueError(f'class {label} is {theirs[label]!r} in {their_owner}, but {ours[label]!r} in {our_owner}; names '
-                     'and their order must be the same')
+    raise ValueError(
+        f'class {label} is {theirs[label]!r} in {their_owner}, but {ours[label]!r} in {our_owner}; names '
+        'and their order must be the same'
+    )
 
 
 def read_description(state: torch.Tensor) -> dict:
@@ -175,8 +194,11 @@ def read_description(state: torch.Tensor) -> dict:
         found = description.get('format') if isinstance(description, dict) else description
         raise ValueError(f'this checkpoint has the format {found!r}; expected {CHECKPOINT_FORMAT!r}')
     base = description.get('base')
-    if not isinstance(base, dict) or not {'architecture', 'pretrained', 'quick_gelu', 'sha256'} <= set(base) or not isinstance(
-            base['sha256'], str):
+    if (
+        not isinstance(base, dict)
+        or not {'architecture', 'pretrained', 'quick_gelu', 'sha256'} <= set(base)
+        or not isinstance(base['sha256'], str)
+    ):
         raise ValueError('the description in this checkpoint does not say which base model it belongs to')
     for key in ('class_names', 'templates'):
         value = description.get(key)
@@ -220,7 +242,7 @@ def _frozen_names(module):
 
 
 def _name_base(base):
-    return f"{base['architecture']} ({base['pretrained']}, weights {base['sha256'][:12]})"
+    return f'{base["architecture"]} ({base["pretrained"]}, weights {base["sha256"][:12]})'
 
 
 def _shorten(names):

@@ -1,5 +1,6 @@
 """Methods whose trained part sees nothing of pictures but frozen features."""
-from typing import NamedTuple, Optional
+
+from typing import NamedTuple
 
 import torch
 
@@ -11,7 +12,7 @@ class ImageFeatures(NamedTuple):
 
     cls: torch.Tensor
     """[CLS] features of CLIP ``(N, D)``."""
-    auxiliary: Optional[torch.Tensor] = None
+    auxiliary: torch.Tensor | None = None
     """Pooled features of another network ``(N, A)``; None where there is none."""
 
 
@@ -21,7 +22,7 @@ class LabelledFeatures(NamedTuple):
     labels: torch.Tensor
     """``(N,)``, int64."""
     cls: torch.Tensor
-    auxiliary: Optional[torch.Tensor] = None
+    auxiliary: torch.Tensor | None = None
 
 
 class FrozenImageClassifier(CLIPClassifier):

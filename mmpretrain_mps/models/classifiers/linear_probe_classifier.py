@@ -1,4 +1,5 @@
 """The linear probe on frozen features, the baseline of CLIP's own paper."""
+
 import warnings
 
 import numpy as np
@@ -25,8 +26,10 @@ def refuse_losses(names):
     """
     unused = [name for name in OF_LOSSES if name in names]
     if unused:
-        raise ValueError(f"LinearProbeClassifier is not trained by losses, but got {', '.join(unused)}; leave it "
-                         'out, with _delete_=True where the config inherits it')
+        raise ValueError(
+            f'LinearProbeClassifier is not trained by losses, but got {", ".join(unused)}; leave it '
+            'out, with _delete_=True where the config inherits it'
+        )
 
 
 @MODELS.register_module()
@@ -105,10 +108,13 @@ class LinearProbeClassifier(CLIPClassifier):
         # Takes a second to import, and only this needs it.
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
+
         absent = sorted(set(range(len(self.class_names))) - set(labels.tolist()))
         if absent:
-            raise ValueError(f'{len(absent)} of {len(self.class_names)} classes have no picture to fit the probe to, '
-                             f'label {absent[0]} ({self.class_names[absent[0]]!r}) first; expected one at least')
+            raise ValueError(
+                f'{len(absent)} of {len(self.class_names)} classes have no picture to fit the probe to, '
+                f'label {absent[0]} ({self.class_names[absent[0]]!r}) first; expected one at least'
+            )
         with warnings.catch_warnings():  # the iterations tell whoever called
             warnings.simplefilter('ignore', ConvergenceWarning)
             regression = LogisticRegression(C=C, max_iter=max_iter)

@@ -1,5 +1,6 @@
 """Methods that add a bias, learned of each class, to the logits of zero-shot CLIP."""
-from typing import Optional, Sequence, Tuple
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +51,10 @@ class LogitBiasClassifier(FrozenImageClassifier):
     def __init__(self, architecture, pretrained, inner, head=None, logit_scale=LOGIT_SCALE, **kwargs):
         head = {'fusion': 'additive', **(head or {})}
         if head['fusion'] != 'additive':
-            raise ValueError(f"{type(self).__name__} adds a bias to zero-shot logits: head.fusion must be 'additive', "
-                             f"but is {head['fusion']!r}")
+            raise ValueError(
+                f"{type(self).__name__} adds a bias to zero-shot logits: head.fusion must be 'additive', "
+                f'but is {head["fusion"]!r}'
+            )
         super().__init__(architecture, pretrained, head=head, logit_scale=logit_scale, **kwargs)
         self._set_inner(inner)
         self.register_buffer('fusion_point', torch.zeros(2, dtype=torch.float64))
@@ -69,8 +72,9 @@ class LogitBiasClassifier(FrozenImageClassifier):
         """Return what decides predictions; numbers that were searched are in the buffer ``fusion_point``."""
         settings = {**super().describe_prediction(), f'model.{self.inner_name}': self.inner}
         if self.fusion_point.any():
-            settings = {name: value for name, value in settings.items()
-                        if name not in ('model.head.alpha', f'model.{self.inner_name}')}
+            settings = {
+                name: value for name, value in settings.items() if name not in ('model.head.alpha', f'model.{self.inner_name}')
+            }
         return settings
 
     # The layer.
@@ -100,9 +104,11 @@ class LogitBiasClassifier(FrozenImageClassifier):
         """Raise ValueError if one of the classes is that of no picture."""
         absent = sorted(set(range(len(self.class_names))) - set(labels.tolist()))
         if absent:
-            raise ValueError(f'{len(absent)} of {len(self.class_names)} classes have no training picture that '
-                             f'{type(self).__name__} could start from, label {absent[0]} '
-                             f'({self.class_names[absent[0]]!r}) first; expected one at least')
+            raise ValueError(
+                f'{len(absent)} of {len(self.class_names)} classes have no training picture that '
+                f'{type(self).__name__} could start from, label {absent[0]} '
+                f'({self.class_names[absent[0]]!r}) first; expected one at least'
+            )
 
     @property
     def bound_to_classes(self) -> bool:
@@ -111,11 +117,11 @@ class LogitBiasClassifier(FrozenImageClassifier):
 
     # Logits.
 
-    def zero_shot_and_bias(self, features: ImageFeatures) -> Tuple[torch.Tensor, torch.Tensor]:
+    def zero_shot_and_bias(self, features: ImageFeatures) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute zero-shot logits and the bias, both ``(B, C)``, in float32."""
         raise NotImplementedError
 
-    def search_terms(self, features: ImageFeatures) -> Tuple[torch.Tensor, Bias]:
+    def search_terms(self, features: ImageFeatures) -> tuple[torch.Tensor, Bias]:
         """Compute zero-shot logits ``(B, C)``, and the bias as a function of its number."""
         raise NotImplementedError
 
@@ -140,20 +146,22 @@ class LogitBiasClassifier(FrozenImageClassifier):
         unit = F.normalize(features.cls, dim=-1)
         return self.fused(features), cls_features(unit, unit)
 
-    def test_time_features(self, images: torch.Tensor, data_samples: Optional[Sequence] = None) -> ImageFeatures:
+    def test_time_features(self, images: torch.Tensor, data_samples: Sequence | None = None) -> ImageFeatures:
         """Return the features of pictures; those of CLIP may be kept ones, of unit norm."""
         return ImageFeatures(self.zero_shot_features(images, data_samples))
 
     def check_started(self) -> None:
         """Raise ValueError if the layer is empty."""
         if not self.has_started:
-            raise ValueError(f'{type(self).__name__} has seen no training pictures: train it with FeatureStartLoop, or '
-                             'load a checkpoint')
+            raise ValueError(
+                f'{type(self).__name__} has seen no training pictures: train it with FeatureStartLoop, or load a checkpoint'
+            )
 
     # Search.
 
-    def count_right(self, features: ImageFeatures, labels: torch.Tensor, inners: Sequence[float],
-                    alphas: Sequence[float]) -> torch.Tensor:
+    def count_right(
+        self, features: ImageFeatures, labels: torch.Tensor, inners: Sequence[float], alphas: Sequence[float]
+    ) -> torch.Tensor:
         """Count right predictions for every pair of the two numbers; see :func:`.fusion_search.count_right`.
 
         Args:

@@ -1,5 +1,6 @@
 """CLIP tuned on a few pictures per class by MPS-Tuning."""
-from typing import NamedTuple, Optional
+
+from typing import NamedTuple
 
 import torch
 from mmpretrain.registry import MODELS
@@ -17,11 +18,11 @@ class LossInputs(NamedTuple):
     """``(B,)``, int64."""
     tuned: torch.Tensor
     """[CLS] features of the tuned branch ``(V, B, D)``."""
-    zero_shot: Optional[torch.Tensor]
+    zero_shot: torch.Tensor | None
     """The same of the frozen branch; None where nothing depends on it."""
     intermediate: tuple
     """The same of intermediate layers through the pseudo-forward, each ``(V, B, D)``."""
-    local_distances: Optional[torch.Tensor]
+    local_distances: torch.Tensor | None
     """Local Gram distance of each picture ``(B,)``; None where it does not count."""
     patch_distances: tuple = ()
     """For each point-wise loss: distance of the patch tokens of each picture ``(B,)``; None where it does not count."""
@@ -31,8 +32,8 @@ class LossInputs(NamedTuple):
         views_last = [None if x is None else x.movedim(0, 1) for x in (self.tuned, self.zero_shot, *self.intermediate)]
         of_pictures = [self.labels, self.local_distances, *self.patch_distances]
         gathered = gather_batch([*of_pictures, *views_last], equal_sizes)
-        labels, local_distances, *patch_distances = gathered[:len(of_pictures)]
-        tuned, zero_shot, *intermediate = (None if x is None else x.movedim(1, 0) for x in gathered[len(of_pictures):])
+        labels, local_distances, *patch_distances = gathered[: len(of_pictures)]
+        tuned, zero_shot, *intermediate = (None if x is None else x.movedim(1, 0) for x in gathered[len(of_pictures) :])
         return LossInputs(labels, tuned, zero_shot, tuple(intermediate), local_distances, tuple(patch_distances))
 
 
@@ -67,8 +68,17 @@ class MPSCLIPClassifier(CLIPClassifier):
     # Checkpoints from before these keys existed do not state them.
     described_by_default = {'method': 'mps', 'tune_stem': False}
 
-    def __init__(self, architecture, pretrained, gram_loss=None, sculpt_loss=None, point_loss=None, class_names=None,
-                 templates=None, **kwargs):
+    def __init__(
+        self,
+        architecture,
+        pretrained,
+        gram_loss=None,
+        sculpt_loss=None,
+        point_loss=None,
+        class_names=None,
+        templates=None,
+        **kwargs,
+    ):
         super().__init__(architecture, pretrained, templates=templates, **kwargs)
         self.gram_loss = _build_if_active(gram_loss, 'GramAlignLoss')
         self.sculpt_loss = _build_if_active(sculpt_loss, 'HierarchicalSculptLoss')
@@ -88,8 +98,11 @@ class MPSCLIPClassifier(CLIPClassifier):
 
     def describe_method(self):
         """Return what is tuned."""
-        return dict(group_depths=list(self.backbone.group_depths), adapters=len(self.backbone.tuned.adapters),
-                    tune_stem=self.backbone.tune_stem)
+        return dict(
+            group_depths=list(self.backbone.group_depths),
+            adapters=len(self.backbone.tuned.adapters),
+            tune_stem=self.backbone.tune_stem,
+        )
 
     def picture_features(self, images):
         """Return the unit-norm [CLS] features of the tuned branch, ``(B, D)``."""
@@ -151,8 +164,9 @@ class MPSCLIPClassifier(CLIPClassifier):
         indices = None if self.kept_zero_shot is None or wanted.beyond_cls else indices_of(data_samples)
         kept = None if indices is None else self.kept_zero_shot.get(indices, images.device)
         starts = tuple(range(1, self.backbone.num_tuned_blocks + 1)) if wanted.layers else ()
-        features = self.backbone(images, patch_tokens=bool(wanted.local), zero_shot=kept is None,
-                                 intermediate_starts=starts, zero_shot_starts=starts)
+        features = self.backbone(
+            images, patch_tokens=bool(wanted.local), zero_shot=kept is None, intermediate_starts=starts, zero_shot_starts=starts
+        )
         if kept is not None:
             return features._replace(zero_shot=kept[:, None])
         if indices is not None:
@@ -162,8 +176,10 @@ class MPSCLIPClassifier(CLIPClassifier):
     def _needed_of_branches(self):
         """Return what the losses that count need of both branches."""
         constraints = [*([] if self.gram_loss is None else [self.gram_loss]), *self.point_losses]
-        return dict(patch_tokens=any(loss.uses_patch_tokens for loss in constraints),
-                    zero_shot=bool(constraints) or self.head.uses_zero_shot)
+        return dict(
+            patch_tokens=any(loss.uses_patch_tokens for loss in constraints),
+            zero_shot=bool(constraints) or self.head.uses_zero_shot,
+        )
 
     def _training_features(self, views, pictures=None):
         """Run all views in one batch; return features with a leading axis of views.
@@ -173,22 +189,30 @@ class MPSCLIPClassifier(CLIPClassifier):
         features = self.backbone(
             views if is_frozen(views) else torch.cat(list(views)),
             **self._needed_of_branches(),
-            intermediate_starts=() if self.sculpt_loss is None else self.sculpt_loss.intermediate_starts)
+            intermediate_starts=() if self.sculpt_loss is None else self.sculpt_loss.intermediate_starts,
+        )
         shape = (-1, len(views[0]) if pictures is None else pictures)
         return features._replace(
             tuned=features.tuned.unflatten(0, shape),
             zero_shot=None if features.zero_shot is None else features.zero_shot.unflatten(0, shape),
-            intermediate=tuple(layer.unflatten(0, shape) for layer in features.intermediate))
+            intermediate=tuple(layer.unflatten(0, shape) for layer in features.intermediate),
+        )
 
     def _loss_inputs(self, features, labels):
         """Reduce the features of this process to what the losses see of each picture."""
         gram = self.gram_loss
         local = gram is not None and gram.uses_patch_tokens
         return LossInputs(
-            labels, features.tuned[:, :, 0], None if features.zero_shot is None else features.zero_shot[:, :, 0],
-            features.intermediate, gram.local_distances(features.tuned, features.zero_shot) if local else None,
-            tuple(loss.patch_distances(features.tuned, features.zero_shot) if loss.uses_patch_tokens else None
-                  for loss in self.point_losses))
+            labels,
+            features.tuned[:, :, 0],
+            None if features.zero_shot is None else features.zero_shot[:, :, 0],
+            features.intermediate,
+            gram.local_distances(features.tuned, features.zero_shot) if local else None,
+            tuple(
+                loss.patch_distances(features.tuned, features.zero_shot) if loss.uses_patch_tokens else None
+                for loss in self.point_losses
+            ),
+        )
 
 
 def _build_if_active(config, default_type):
@@ -206,6 +230,6 @@ def _build_point_losses(config):
     twice = sorted({str(kind) for kind in types if types.count(kind) > 1})
     if twice:
         # They would have the same names in the log, and one would take the other's place in the sum.
-        raise ValueError(f"point_loss holds {' and '.join(twice)} more than once; expected each type once at most")
+        raise ValueError(f'point_loss holds {" and ".join(twice)} more than once; expected each type once at most')
     losses = [_build_if_active(entry, 'PointAlignLoss') for entry in configs]
     return nn.ModuleList(loss for loss in losses if loss is not None)

@@ -1,5 +1,6 @@
 """What methods share that learn prompts of the text tower."""
-from typing import Optional, Sequence, Tuple
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -34,9 +35,17 @@ class PromptClassifier(FrozenImageClassifier):
 
     keeps_text_tower = True
 
-    def __init__(self, architecture, pretrained, num_context: int = 16, prompt_template: str = '{}.',
-                 chunk_size: Optional[int] = None, head: Optional[dict] = None,
-                 templates: Optional[Sequence[str]] = None, **kwargs):
+    def __init__(
+        self,
+        architecture,
+        pretrained,
+        num_context: int = 16,
+        prompt_template: str = '{}.',
+        chunk_size: int | None = None,
+        head: dict | None = None,
+        templates: Sequence[str] | None = None,
+        **kwargs,
+    ):
         super().__init__(architecture, pretrained, head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
         self.num_context, self.prompt_template = num_context, prompt_template
         self._learner_template = context_template(num_context, prompt_template)
@@ -58,7 +67,7 @@ class PromptClassifier(FrozenImageClassifier):
         token_ids = tokenize_prompts(clip.make_tokenizer(), class_names, self._learner_template)
         return {**super().encode_class_texts(clip, class_names, templates), 'token_ids': token_ids.int()}
 
-    def prompt_ends(self) -> Tuple[int, ...]:
+    def prompt_ends(self) -> tuple[int, ...]:
         """Return the position of each prompt's end token, known to the host; found anew only for other classes."""
         kept = self._kept_ends
         if kept is None or kept[0] is not self.token_ids or kept[1] != self.token_ids._version:
@@ -68,7 +77,7 @@ class PromptClassifier(FrozenImageClassifier):
 
     def prompt_embeddings(self) -> torch.Tensor:
         """Return the token embeddings of the prompts with placeholders, up to the last end token, ``(C, L, W)``."""
-        return self.text_tower.embed(self.token_ids[:, :max(self.prompt_ends()) + 1])
+        return self.text_tower.embed(self.token_ids[:, : max(self.prompt_ends()) + 1])
 
     def text_features(self) -> torch.Tensor:
         """Compute the features of the learned prompts, with gradients.
@@ -107,5 +116,6 @@ class PromptClassifier(FrozenImageClassifier):
         return logits, cls_features(features, features)
 
     def _logits(self, features, texts, zero_shot):
-        return self.head.branches(self.cosine_logits(features, texts),
-                                  self.cosine_logits(features, self.unit_prototypes()) if zero_shot else None)
+        return self.head.branches(
+            self.cosine_logits(features, texts), self.cosine_logits(features, self.unit_prototypes()) if zero_shot else None
+        )

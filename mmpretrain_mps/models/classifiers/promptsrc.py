@@ -1,5 +1,6 @@
 """PromptSRC: prompts in both towers, kept near the frozen model."""
-from typing import Optional, Sequence, Union
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -68,10 +69,23 @@ class PromptSRCClassifier(TunedTowersClassifier):
 
     method = 'promptsrc'
 
-    def __init__(self, architecture, pretrained, num_text_prompts: int = 4, num_vision_prompts: int = 4,
-                 text_depth: int = 9, vision_depth: int = 9, context_init: Optional[str] = 'a photo of a',
-                 text_weight: float = 25.0, image_weight: float = 10.0, logit_weight: float = 1.0,
-                 teacher_templates: Union[str, Sequence[str], None] = None, class_names=None, templates=None, **kwargs):
+    def __init__(
+        self,
+        architecture,
+        pretrained,
+        num_text_prompts: int = 4,
+        num_vision_prompts: int = 4,
+        text_depth: int = 9,
+        vision_depth: int = 9,
+        context_init: str | None = 'a photo of a',
+        text_weight: float = 25.0,
+        image_weight: float = 10.0,
+        logit_weight: float = 1.0,
+        teacher_templates: str | Sequence[str] | None = None,
+        class_names=None,
+        templates=None,
+        **kwargs,
+    ):
         super().__init__(architecture, pretrained, templates=templates, **kwargs)
         _check_counts('text', num_text_prompts, text_depth, self.text_tower.depth, 1)
         _check_counts('vision', num_vision_prompts, vision_depth, len(self.backbone.all_blocks()), 0)
@@ -102,25 +116,30 @@ class PromptSRCClassifier(TunedTowersClassifier):
 
     def describe_method(self):
         """Return where prompts stand and how many there are."""
-        return dict(num_text_prompts=self.num_text_prompts, text_depth=len(self.text_prompts),
-                    num_vision_prompts=len(self.vision_prompts[0]) if self.vision_prompts else 0,
-                    vision_depth=len(self.vision_prompts), context_init=self.context_init)
+        return dict(
+            num_text_prompts=self.num_text_prompts,
+            text_depth=len(self.text_prompts),
+            num_vision_prompts=len(self.vision_prompts[0]) if self.vision_prompts else 0,
+            vision_depth=len(self.vision_prompts),
+            context_init=self.context_init,
+        )
 
     def encode_class_texts(self, clip, class_names, templates):
         """Tokenise the prompts, besides the prototypes of the frozen model."""
-        template = (f'{self.context_init} {{}}.' if self.starts_from_words else context_template(self.num_text_prompts))
+        template = f'{self.context_init} {{}}.' if self.starts_from_words else context_template(self.num_text_prompts)
         # Placeholders are no words.
         check_words(self.architecture, class_names, [template if self.starts_from_words else '{}.'])
         token_ids = tokenize_prompts(clip.make_tokenizer(), class_names, template)
-        return dict(super().encode_class_texts(clip, class_names, templates),
-                    token_ids=token_ids.to(self.token_ids.device, torch.int32))
+        return dict(
+            super().encode_class_texts(clip, class_names, templates), token_ids=token_ids.to(self.token_ids.device, torch.int32)
+        )
 
     def class_features(self):
         """Return the unit-norm texts with prompts ``(C, D)``."""
         prompts, (first, *deep) = self._prompts.of(self.token_ids), self.text_prompts
         embeddings = prompts.embeddings
         context = first.to(embeddings.dtype).expand(len(embeddings), -1, -1)
-        embeddings = torch.cat([embeddings[:, :1], context, embeddings[:, 1 + len(first):]], 1)
+        embeddings = torch.cat([embeddings[:, :1], context, embeddings[:, 1 + len(first) :]], 1)
         deep = {index: (1, vectors) for index, vectors in enumerate(deep, 1)}
         return F.normalize(self.text_tower(embeddings, prompts.ends, prompts.shared, deep).float(), dim=-1)
 
@@ -132,8 +151,11 @@ class PromptSRCClassifier(TunedTowersClassifier):
             check_words(self.architecture, names, templates)
             encode = cached_prototypes if self.cache_prototypes else encode_prototypes
             with torch.autocast(self.token_ids.device.type, enabled=False):
-                self.set_teacher(encode(self.text_tower.model, self._text_tower[0].make_tokenizer(), names, templates,
-                                        normalize_templates=False))
+                self.set_teacher(
+                    encode(
+                        self.text_tower.model, self._text_tower[0].make_tokenizer(), names, templates, normalize_templates=False
+                    )
+                )
         return self._teacher[1].to(self.token_ids.device)
 
     def set_teacher(self, prototypes: torch.Tensor):
@@ -177,5 +199,7 @@ def _check_counts(tower, number, depth, blocks, least):
     if not isinstance(number, int) or number < 1:
         raise ValueError(f'num_{tower}_prompts must be a whole number >= 1, but is {number!r}')
     if not isinstance(depth, int) or not least <= depth <= blocks:
-        raise ValueError(f'{tower}_depth counts blocks that get prompts of their own, and the {tower} tower of this '
-                         f'CLIP has {blocks}: expected {least} to {blocks}, but got {depth!r}')
+        raise ValueError(
+            f'{tower}_depth counts blocks that get prompts of their own, and the {tower} tower of this '
+            f'CLIP has {blocks}: expected {least} to {blocks}, but got {depth!r}'
+        )

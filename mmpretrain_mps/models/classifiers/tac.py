@@ -1,6 +1,7 @@
 """CLIP tuned by prompts in both towers and by clusters of its class texts: TAC."""
+
 import contextlib
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class PictureFeatures(NamedTuple):
     """``(B,)``, int64."""
     views: torch.Tensor
     """Features of the augmented views with prompts, ``(B, V, D)``."""
-    reference: Optional[torch.Tensor]
+    reference: torch.Tensor | None
     """Features of the plain pictures in the frozen model, ``(B, D)``; None where nothing depends on them."""
 
 
@@ -87,15 +88,30 @@ class TACClassifier(TunedTowersClassifier):
     random_training = True
     takes_reference = True
 
-    def __init__(self, architecture, pretrained, num_prompts: int = 5, num_clusters: int = 5, dropout: float = 0.3,
-                 text_weight: float = 20.0, image_weight: float = 25.0, prompt: str = 'a photo of a {}.',
-                 context_init: Optional[str] = 'a photo of a', sentences: Optional[str] = None, cluster_seed: int = 0,
-                 class_names=None, templates=None, **kwargs):
+    def __init__(
+        self,
+        architecture,
+        pretrained,
+        num_prompts: int = 5,
+        num_clusters: int = 5,
+        dropout: float = 0.3,
+        text_weight: float = 20.0,
+        image_weight: float = 25.0,
+        prompt: str = 'a photo of a {}.',
+        context_init: str | None = 'a photo of a',
+        sentences: str | None = None,
+        cluster_seed: int = 0,
+        class_names=None,
+        templates=None,
+        **kwargs,
+    ):
         super().__init__(architecture, pretrained, templates=templates, **kwargs)
         _check_numbers(num_prompts, num_clusters, dropout)
         if self.head.uses_zero_shot:
-            raise ValueError("TACClassifier trains the prompted model alone, but its head supervises the fusion with the "
-                             "frozen one; set head=dict(supervise='tuned'), or leave alpha at 1")
+            raise ValueError(
+                'TACClassifier trains the prompted model alone, but its head supervises the fusion with the '
+                "frozen one; set head=dict(supervise='tuned'), or leave alpha at 1"
+            )
         self.num_prompts, self.num_clusters, self.prompt = num_prompts, num_clusters, prompt
         self.sentences, self.cluster_seed = sentences, cluster_seed
         self.dropout = nn.Dropout(dropout)
@@ -142,10 +158,13 @@ class TACClassifier(TunedTowersClassifier):
         vectors, length = self.num_clusters + self.num_prompts, self.text_tower.context_length
         for name, end in zip(class_names, self.text_tower.find_ends(token_ids).tolist()):
             if end + vectors >= length:
-                raise ValueError(f'the prompt of class {name!r} is {end + 1} tokens and {vectors} vectors long, but the '
-                                 f'context of this CLIP holds {length}; shorten the name, or use fewer vectors')
-        return dict(super().encode_class_texts(clip, class_names, templates),
-                    token_ids=token_ids.to(self.token_ids.device, torch.int32))
+                raise ValueError(
+                    f'the prompt of class {name!r} is {end + 1} tokens and {vectors} vectors long, but the '
+                    f'context of this CLIP holds {length}; shorten the name, or use fewer vectors'
+                )
+        return dict(
+            super().encode_class_texts(clip, class_names, templates), token_ids=token_ids.to(self.token_ids.device, torch.int32)
+        )
 
     def take_classes(self, texts, class_names, templates=None):
         """Predict classes that are already encoded from now on; centres that were trained with stay."""
@@ -180,15 +199,20 @@ class TACClassifier(TunedTowersClassifier):
         if self._class_sentences is None:
             templates = (self.templates or DEFAULT_TEMPLATES) if self.sentences is None else None
             self._class_sentences = ClassSentences(
-                self.class_names, self._clip_of_texts().make_tokenizer(),
-                TEACHER_TEMPLATES if self.sentences == TEMPLATES_OF_CLIP else templates, self.sentences)
+                self.class_names,
+                self._clip_of_texts().make_tokenizer(),
+                TEACHER_TEMPLATES if self.sentences == TEMPLATES_OF_CLIP else templates,
+                self.sentences,
+            )
             check_words(self.architecture, self._class_sentences.texts())
         return self._class_sentences
 
     def _check_number_of_classes(self):
         if len(self.class_names) < self.num_clusters:
-            raise ValueError(f'TAC clusters the texts of the classes into {self.num_clusters}, but there are '
-                             f'{len(self.class_names)}; set model.num_clusters to {len(self.class_names)} or less')
+            raise ValueError(
+                f'TAC clusters the texts of the classes into {self.num_clusters}, but there are '
+                f'{len(self.class_names)}; set model.num_clusters to {len(self.class_names)} or less'
+            )
 
     @contextlib.contextmanager
     def _restored(self):
@@ -217,7 +241,7 @@ class TACClassifier(TunedTowersClassifier):
         Returns:
             Tensor: ``(n, W)``.
         """
-        return self.text_tower.embed(token_ids[:, 1:1 + self.num_prompts])[0]
+        return self.text_tower.embed(token_ids[:, 1 : 1 + self.num_prompts])[0]
 
     def vision_vectors(self) -> list:
         """Return what stands behind the patches in each block: task-aware tokens, then prompts, ``(K + n, W)``."""
@@ -230,8 +254,12 @@ class TACClassifier(TunedTowersClassifier):
         first, *deep = (torch.cat([mapped, prompts]) for prompts in self.text_prompts)
         vectors = first.to(plain.embeddings.dtype).expand(len(plain.embeddings), -1, -1)
         embeddings = torch.cat([plain.embeddings[:, :1], vectors, plain.embeddings[:, 1:]], 1)
-        return (embeddings, [end + len(first) for end in plain.ends], plain.shared + len(first),
-                {block: (1, vectors) for block, vectors in enumerate(deep, 1)})
+        return (
+            embeddings,
+            [end + len(first) for end in plain.ends],
+            plain.shared + len(first),
+            {block: (1, vectors) for block, vectors in enumerate(deep, 1)},
+        )
 
     def class_features(self):
         """Return the unit-norm texts with prompts, ``(C, D)``."""
@@ -261,8 +289,10 @@ class TACClassifier(TunedTowersClassifier):
             ValueError: If there is nothing besides the pictures without augmentation.
         """
         if len(views) < 2:
-            raise ValueError(f'TACClassifier takes views and, last, pictures without augmentation, but got {len(views)} of '
-                             "both; set train_dataloader.dataset.views=dict(num_views=4, reference='squash')")
+            raise ValueError(
+                f'TACClassifier takes views and, last, pictures without augmentation, but got {len(views)} of '
+                "both; set train_dataloader.dataset.views=dict(num_views=4, reference='squash')"
+            )
         tuned = self.prompted_features(torch.cat(list(views[:-1]))).unflatten(0, (-1, len(labels)))
         self._centers_stay = True
         reference = self.backbone(views[-1]).cls if self.image_constraint.active else None
@@ -277,8 +307,11 @@ class TACClassifier(TunedTowersClassifier):
         num_views = batch.views.shape[1]
         views = self.dropout(batch.views.transpose(0, 1).flatten(0, 1))
         reference = None if batch.reference is None else F.normalize(self.dropout(batch.reference), dim=-1)
-        return PictureBatch(batch.labels.repeat(num_views), F.normalize(views, dim=-1),
-                            None if reference is None else reference.repeat(num_views, 1))
+        return PictureBatch(
+            batch.labels.repeat(num_views),
+            F.normalize(views, dim=-1),
+            None if reference is None else reference.repeat(num_views, 1),
+        )
 
     def losses(self, batch):
         """Compute cross-entropy and the two constraints as far as they count.

@@ -1,6 +1,6 @@
 """TCP: prompt vectors that a small network makes of each class's own text."""
+
 from collections import OrderedDict
-from typing import Optional
 
 import torch
 from mmpretrain.registry import MODELS
@@ -52,35 +52,50 @@ class TCPClassifier(PromptClassifier):
 
     method = 'tcp'
 
-    def __init__(self, architecture, pretrained, num_context: int = 4, class_aware_block: int = 8,
-                 knowledge_weight: float = 8.0, knowledge_template: Optional[str] = None, class_names=None,
-                 templates=None, **kwargs):
+    def __init__(
+        self,
+        architecture,
+        pretrained,
+        num_context: int = 4,
+        class_aware_block: int = 8,
+        knowledge_weight: float = 8.0,
+        knowledge_template: str | None = None,
+        class_names=None,
+        templates=None,
+        **kwargs,
+    ):
         super().__init__(architecture, pretrained, num_context=num_context, templates=templates, **kwargs)
         depth, width, dims = self.text_tower.depth, self.text_tower.width, self.text_tower.embed_dims
         if not 0 <= class_aware_block < depth:
-            raise ValueError(f'class_aware_block is {class_aware_block}, but the text tower of {architecture} has '
-                             f'blocks 0 to {depth - 1}; two thirds of the depth are usual, here {2 * depth // 3}')
+            raise ValueError(
+                f'class_aware_block is {class_aware_block}, but the text tower of {architecture} has '
+                f'blocks 0 to {depth - 1}; two thirds of the depth are usual, here {2 * depth // 3}'
+            )
         if knowledge_weight < 0:
             raise ValueError(f'knowledge_weight must be 0 or more, but is {knowledge_weight}')
         self.class_aware_block, self.knowledge_weight = class_aware_block, knowledge_weight
         self.knowledge_template = knowledge_template
         self.context = nn.Parameter(torch.empty(num_context, width))
         nn.init.normal_(self.context, std=INIT_STD)
-        self.meta_net = nn.Sequential(OrderedDict(
-            linear1=nn.Linear(dims, max(1, dims // 4)), gelu=QuickGELU(),
-            linear2=nn.Linear(max(1, dims // 4), num_context * width)))
+        self.meta_net = nn.Sequential(
+            OrderedDict(
+                linear1=nn.Linear(dims, max(1, dims // 4)),
+                gelu=QuickGELU(),
+                linear2=nn.Linear(max(1, dims // 4), num_context * width),
+            )
+        )
         if class_names is not None:
             self.set_classes(class_names, templates)
 
     def describe_method(self):
         """Return what prompts are made of."""
-        return dict(super().describe_method(), class_aware_block=self.class_aware_block,
-                    knowledge_template=self.knowledge_template)
+        return dict(
+            super().describe_method(), class_aware_block=self.class_aware_block, knowledge_template=self.knowledge_template
+        )
 
     def encode_class_texts(self, clip, class_names, templates):
         """Encode the texts that the classes' own vectors are made of, and tokenise the prompts."""
-        return super().encode_class_texts(clip, class_names,
-                                          (self.knowledge_template, ) if self.knowledge_template else templates)
+        return super().encode_class_texts(clip, class_names, (self.knowledge_template,) if self.knowledge_template else templates)
 
     def class_prompts(self) -> torch.Tensor:
         """Compute each class's own vectors ``(C, M, W)``."""
@@ -89,8 +104,9 @@ class TCPClassifier(PromptClassifier):
     def text_features(self):
         """Run the text tower on prompts whose context becomes the classes' own on the way."""
         embeddings = insert_context(self.prompt_embeddings(), None, self.context)
-        return self.text_tower(embeddings, self.prompt_ends(), 1 + self.num_context,
-                               {self.class_aware_block: (1, self.class_prompts())})
+        return self.text_tower(
+            embeddings, self.prompt_ends(), 1 + self.num_context, {self.class_aware_block: (1, self.class_prompts())}
+        )
 
     def text_losses(self, texts):
         """Compute the distance of the learned texts from those of the frozen model, as far as it counts.

@@ -1,5 +1,6 @@
 """TextRefiner: texts of a prompt learner, refined by a memory of local picture features."""
-from typing import NamedTuple, Optional
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -68,14 +69,26 @@ class TextRefinement:
         ValueError: If an argument lies outside its range, or the vision tower has fewer patches.
     """
 
-    def __init__(self, *args, cache_size: int = 25, momentum: float = 0.8, alpha: float = 0.2, num_patches: int = 5,
-                 local_weight: float = 1 / 50, distill_weight: float = 20.0, half_tokens: bool = False,
-                 class_names=None, templates=None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        cache_size: int = 25,
+        momentum: float = 0.8,
+        alpha: float = 0.2,
+        num_patches: int = 5,
+        local_weight: float = 1 / 50,
+        distill_weight: float = 20.0,
+        half_tokens: bool = False,
+        class_names=None,
+        templates=None,
+        **kwargs,
+    ):
         super().__init__(*args, templates=templates, **kwargs)
         available = len(self.backbone.zero_shot.positional_embedding) - 1
         if not 0 <= num_patches <= available:
-            raise ValueError(f'num_patches must lie between 0 and the {available} patches of {self.architecture}, but '
-                             f'is {num_patches}')
+            raise ValueError(
+                f'num_patches must lie between 0 and the {available} patches of {self.architecture}, but is {num_patches}'
+            )
         if not (local_weight >= 0 and distill_weight >= 0):
             raise ValueError(f'{type(self).__name__} needs weights >= 0, but got {local_weight=}, {distill_weight=}')
         self.num_patches, self.local_weight, self.half_tokens = num_patches, local_weight, half_tokens
@@ -149,7 +162,7 @@ class TextRefinement:
 
     def _write(self, rows):
         if self.gather == 'none':
-            rows, = gather_batch([rows], self.equal_batches)
+            (rows,) = gather_batch([rows], self.equal_batches)
         self.refiner.cache.write(rows)
 
 
@@ -167,8 +180,7 @@ class TextRefinerClassifier(TextRefinement, CoOpClassifier):
 
     method = 'textrefiner'
 
-    def __init__(self, architecture, pretrained, num_context: int = 4, context_init: Optional[str] = 'a photo of a',
-                 **kwargs):
+    def __init__(self, architecture, pretrained, num_context: int = 4, context_init: str | None = 'a photo of a', **kwargs):
         super().__init__(architecture, pretrained, num_context=num_context, context_init=context_init, **kwargs)
 
 

@@ -1,4 +1,5 @@
 """Tip-Adapter and Tip-Adapter-F: the few pictures as a memory beside zero-shot CLIP."""
+
 import contextlib
 
 import torch
@@ -42,8 +43,7 @@ class TipAdapterClassifier(LogitBiasClassifier):
     inner_name, layer_name = 'beta', 'cache_keys'
 
     def __init__(self, architecture, pretrained, beta=5.5, head=None, class_names=None, templates=None, **kwargs):
-        super().__init__(architecture, pretrained, beta, head={'alpha': 1.0, **(head or {})}, templates=templates,
-                         **kwargs)
+        super().__init__(architecture, pretrained, beta, head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
         self.register_class_buffer('cache_counts', torch.zeros(0, dtype=torch.int64))
         self.register_class_parameter('cache_keys', torch.zeros(0, 0, self.backbone.embed_dims))
         self._without_memory = False
@@ -96,8 +96,9 @@ class TipAdapterClassifier(LogitBiasClassifier):
         """Make keys of features; see :meth:`LogitBiasClassifier.start_from`."""
         self.check_labels(labels)
         device = self.cache_keys.device
-        keys, self.cache_counts, _ = sort_by_class(F.normalize(features, dim=-1).to(device), labels.to(device),
-                                                   len(self.class_names))
+        keys, self.cache_counts, _ = sort_by_class(
+            F.normalize(features, dim=-1).to(device), labels.to(device), len(self.class_names)
+        )
         self.cache_keys.data = keys
 
     def plain_layer(self):

@@ -1,5 +1,6 @@
 """What methods share that train something within the towers of CLIP."""
-from typing import NamedTuple, Optional
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ class PictureBatch(NamedTuple):
     """``(N,)``, int64."""
     tuned: torch.Tensor
     """Unit-norm features of the tuned tower ``(N, D)``."""
-    zero_shot: Optional[torch.Tensor]
+    zero_shot: torch.Tensor | None
     """Unit-norm features of the frozen tower ``(N, D)``; None where nothing depends on them."""
 
 
@@ -36,8 +37,7 @@ class TunedTowersClassifier(CLIPClassifier):
     keeps_text_tower = True
     has_two_towers = True
 
-    def __init__(self, architecture, pretrained, chunk_size: Optional[int] = None, head: Optional[dict] = None,
-                 **kwargs):
+    def __init__(self, architecture, pretrained, chunk_size: int | None = None, head: dict | None = None, **kwargs):
         super().__init__(architecture, pretrained, head={'alpha': 1.0, **(head or {})}, **kwargs)
         self.text_tower.chunk_size = chunk_size
 

@@ -1,4 +1,5 @@
 """CLIP as it is: what every method starts from and is compared with."""
+
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS

@@ -1,5 +1,6 @@
 """Classification by the logits of both branches."""
-from typing import NamedTuple, Optional
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +11,7 @@ from mmpretrain.structures import DataSample
 FUSIONS = ('convex', 'additive')
 
 
-def fuse_logits(tuned_logits: torch.Tensor, zero_shot_logits: torch.Tensor, alpha: float,
-                fusion: str = 'convex') -> torch.Tensor:
+def fuse_logits(tuned_logits: torch.Tensor, zero_shot_logits: torch.Tensor, alpha: float, fusion: str = 'convex') -> torch.Tensor:
     r"""Fuse the logits of two branches.
 
     Args:
@@ -44,7 +44,7 @@ class BranchLogits(NamedTuple):
 
     fused: torch.Tensor
     tuned: torch.Tensor
-    zero_shot: Optional[torch.Tensor]
+    zero_shot: torch.Tensor | None
 
 
 @MODELS.register_module()
@@ -95,10 +95,9 @@ class LogitsFusionHead(ClsHead):
         """
         with torch.autocast(tuned.device.type, enabled=False):
             tuned_logits = logit_scale * tuned.float() @ text.mT
-            return self.branches(tuned_logits,
-                                 None if zero_shot is None else logit_scale * zero_shot.float() @ text.mT)
+            return self.branches(tuned_logits, None if zero_shot is None else logit_scale * zero_shot.float() @ text.mT)
 
-    def branches(self, tuned_logits: torch.Tensor, zero_shot_logits: Optional[torch.Tensor]) -> BranchLogits:
+    def branches(self, tuned_logits: torch.Tensor, zero_shot_logits: torch.Tensor | None) -> BranchLogits:
         """Fuse the logits of both branches and keep all three.
 
         Args:
@@ -153,8 +152,12 @@ class LogitsFusionHead(ClsHead):
         scores = F.softmax(branches, dim=-1)
         labels = scores[0].argmax(1, keepdim=True)
         # Rows are cut from the batch once, not from every tensor for every picture.
-        fields = {f'{name}_{kind}': values[index].unbind() for index, name in enumerate(names) if name != 'fused'
-                  for kind, values in (('score', scores), ('logits', branches))}
+        fields = {
+            f'{name}_{kind}': values[index].unbind()
+            for index, name in enumerate(names)
+            if name != 'fused'
+            for kind, values in (('score', scores), ('logits', branches))
+        }
         samples = data_samples if data_samples is not None else [None] * len(labels)
         filled = []
         for sample, score, label, *row in zip(samples, scores[0].unbind(), labels.unbind(), *fields.values()):

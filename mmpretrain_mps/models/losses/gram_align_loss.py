@@ -1,4 +1,5 @@
 """Manifold alignment: keep the pairwise geometry of features while they are tuned."""
+
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
@@ -21,8 +22,9 @@ def gram_distances(tuned, zero_shot, p=1.0):
         ValueError: If the shapes differ.
     """
     if tuned.shape != zero_shot.shape:
-        raise ValueError(f'tuned and zero-shot features must have one shape, but got {tuple(tuned.shape)} and '
-                         f'{tuple(zero_shot.shape)}')
+        raise ValueError(
+            f'tuned and zero-shot features must have one shape, but got {tuple(tuned.shape)} and {tuple(zero_shot.shape)}'
+        )
     # Differences of cosines are small against the cosines themselves: bf16 products would drown them.
     with torch.autocast(tuned.device.type, enabled=False):
         tuned, zero_shot = tuned.float(), zero_shot.detach().float()
@@ -73,8 +75,9 @@ class GramAlignLoss(BaseModule):
     def __init__(self, loss_weight=0.5, p=1.0, global_weight=1.0, local_weight=1.0):
         super().__init__()
         if min(loss_weight, global_weight, local_weight) < 0 or p < 1:
-            raise ValueError('GramAlignLoss needs weights >= 0 and p >= 1, but got '
-                             f'{loss_weight=}, {global_weight=}, {local_weight=}, {p=}')
+            raise ValueError(
+                f'GramAlignLoss needs weights >= 0 and p >= 1, but got {loss_weight=}, {global_weight=}, {local_weight=}, {p=}'
+            )
         self.loss_weight, self.p = loss_weight, p
         self.global_weight, self.local_weight = global_weight, local_weight
 

@@ -1,4 +1,5 @@
 """Hierarchical manifold sculpting: contrastive separation at the output and at intermediate layers."""
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -86,16 +87,21 @@ class HierarchicalSculptLoss(BaseModule):
         ValueError: If weights are negative, a temperature is not positive, or the lengths differ.
     """
 
-    def __init__(self, loss_weight=0.1, layer_weights=(1.0, 1.0), temperature=0.07, temperature_factors=None,
-                 normalize_text=True):
+    def __init__(
+        self, loss_weight=0.1, layer_weights=(1.0, 1.0), temperature=0.07, temperature_factors=None, normalize_text=True
+    ):
         super().__init__()
-        factors = (1.0, ) * len(layer_weights) if temperature_factors is None else tuple(temperature_factors)
+        factors = (1.0,) * len(layer_weights) if temperature_factors is None else tuple(temperature_factors)
         if len(factors) != len(layer_weights) or not layer_weights:
-            raise ValueError('layer_weights and temperature_factors need one value per layer, but have '
-                             f'{len(layer_weights)} and {len(factors)}')
+            raise ValueError(
+                'layer_weights and temperature_factors need one value per layer, but have '
+                f'{len(layer_weights)} and {len(factors)}'
+            )
         if min(loss_weight, *layer_weights) < 0 or min(factors) <= 0:
-            raise ValueError('HierarchicalSculptLoss needs weights >= 0 and factors > 0, but got '
-                             f'{loss_weight=}, {layer_weights=}, temperature_factors={factors}')
+            raise ValueError(
+                'HierarchicalSculptLoss needs weights >= 0 and factors > 0, but got '
+                f'{loss_weight=}, {layer_weights=}, temperature_factors={factors}'
+            )
         self.loss_weight = loss_weight
         self.layer_weights, self.temperature_factors = tuple(layer_weights), factors
         self.normalize_text = normalize_text
@@ -153,5 +159,7 @@ class HierarchicalSculptLoss(BaseModule):
             return {}
         numbers, features = zip(*layers)
         found = sculpt_losses(features, labels, text, [self.temperature * self.temperature_factors[n] for n in numbers])
-        return {f'loss_sculpt_layer{number}': self.loss_weight * self.layer_weights[number] * loss
-                for number, loss in zip(numbers, found.unbind())}
+        return {
+            f'loss_sculpt_layer{number}': self.loss_weight * self.layer_weights[number] * loss
+            for number, loss in zip(numbers, found.unbind())
+        }

@@ -5,6 +5,7 @@ point (:data:`DISTANCES` of features, the Kullback-Leibler divergence of logits)
 over the dimensions or classes of the point (:data:`REDUCTIONS`). A weight ``w`` for means over ``D`` dimensions is
 ``w / D`` for sums.
 """
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -15,8 +16,9 @@ DIVERGENCE = 'kl'
 REDUCTIONS = ('sum', 'mean')
 
 
-def point_distances(tuned: torch.Tensor, zero_shot: torch.Tensor, distance: str = 'cosine', reduction: str = 'sum',
-                    both_sides: bool = False) -> torch.Tensor:
+def point_distances(
+    tuned: torch.Tensor, zero_shot: torch.Tensor, distance: str = 'cosine', reduction: str = 'sum', both_sides: bool = False
+) -> torch.Tensor:
     r"""Distance of each feature to its own frozen counterpart.
 
     ``'cosine'``: :math:`1 - \langle u, z \rangle`; ``'l1'``: :math:`\sum_d |u_d - z_d|`; ``'l2'``:
@@ -47,8 +49,9 @@ def point_distances(tuned: torch.Tensor, zero_shot: torch.Tensor, distance: str 
         return _reduce(difference.abs() if distance == 'l1' else difference.square(), reduction)
 
 
-def logit_divergences(tuned: torch.Tensor, zero_shot: torch.Tensor, temperature: float = 1.0,
-                      reduction: str = 'sum') -> torch.Tensor:
+def logit_divergences(
+    tuned: torch.Tensor, zero_shot: torch.Tensor, temperature: float = 1.0, reduction: str = 'sum'
+) -> torch.Tensor:
     r"""Kullback-Leibler divergence of the tuned from the zero-shot prediction of each picture.
 
     .. math:: T^2\, KL(q \| p) = T^2 \sum_c q_c (\log q_c - \log p_c), \quad q = \mathrm{softmax}(\ell_{zs} / T),\;
@@ -69,7 +72,7 @@ def logit_divergences(tuned: torch.Tensor, zero_shot: torch.Tensor, temperature:
         ValueError: If the shapes differ or the reduction is unknown.
     """
     _check_shapes(tuned, zero_shot, 'logits')
-    _check_kind(DIVERGENCE, reduction, (DIVERGENCE, ))
+    _check_kind(DIVERGENCE, reduction, (DIVERGENCE,))
     with torch.autocast(tuned.device.type, enabled=False):
         log_p = F.log_softmax(tuned.float() / temperature, -1)
         log_q = F.log_softmax(zero_shot.detach().float() / temperature, -1)
@@ -101,14 +104,19 @@ class PointConstraint(BaseModule):
             or an argument means nothing to the distance.
     """
 
-    def __init__(self, distance: str = 'cosine', loss_weight: float = 1.0, reduction: str = 'sum',
-                 temperature: float = 1.0, both_sides: bool = False):
+    def __init__(
+        self,
+        distance: str = 'cosine',
+        loss_weight: float = 1.0,
+        reduction: str = 'sum',
+        temperature: float = 1.0,
+        both_sides: bool = False,
+    ):
         super().__init__()
         _check_kind(distance, reduction, (*DISTANCES, DIVERGENCE))
         if loss_weight < 0 or temperature <= 0:
-            raise ValueError(f'PointConstraint needs a weight >= 0 and a temperature > 0, but got {loss_weight=}, '
-                             f'{temperature=}')
-        if (both_sides if distance == DIVERGENCE else temperature != 1):
+            raise ValueError(f'PointConstraint needs a weight >= 0 and a temperature > 0, but got {loss_weight=}, {temperature=}')
+        if both_sides if distance == DIVERGENCE else temperature != 1:
             argument = 'both_sides' if distance == DIVERGENCE else 'temperature'
             raise ValueError(f'{argument} means nothing to the distance {distance!r}; leave it out')
         self.distance, self.loss_weight, self.reduction = distance, loss_weight, reduction
@@ -164,8 +172,7 @@ class PointAlignLoss(BaseModule):
         super().__init__()
         _check_kind(distance, reduction, DISTANCES)
         if min(loss_weight, cls_weight, patch_weight) < 0:
-            raise ValueError(f'PointAlignLoss needs weights >= 0, but got {loss_weight=}, {cls_weight=}, '
-                             f'{patch_weight=}')
+            raise ValueError(f'PointAlignLoss needs weights >= 0, but got {loss_weight=}, {cls_weight=}, {patch_weight=}')
         self.distance, self.reduction, self.loss_weight = distance, reduction, loss_weight
         self.cls_weight, self.patch_weight = cls_weight, patch_weight
 
@@ -236,14 +243,16 @@ class LogitConsistencyLoss(BaseModule):
     Raises:
         ValueError: If the weight is negative, the temperature is not positive or the reduction unknown.
     """
+
     uses_patch_tokens = False
 
     def __init__(self, loss_weight=1.0, temperature=1.0, reduction='sum'):
         super().__init__()
-        _check_kind(DIVERGENCE, reduction, (DIVERGENCE, ))
+        _check_kind(DIVERGENCE, reduction, (DIVERGENCE,))
         if loss_weight < 0 or temperature <= 0:
-            raise ValueError(f'LogitConsistencyLoss needs a weight >= 0 and a temperature > 0, but got {loss_weight=}, '
-                             f'{temperature=}')
+            raise ValueError(
+                f'LogitConsistencyLoss needs a weight >= 0 and a temperature > 0, but got {loss_weight=}, {temperature=}'
+            )
         self.loss_weight, self.temperature, self.reduction = loss_weight, temperature, reduction
 
     @property
@@ -282,5 +291,6 @@ def _check_kind(distance, reduction, distances):
 
 def _check_shapes(tuned, zero_shot, what):
     if tuned.shape != zero_shot.shape:
-        raise ValueError(f'tuned and zero-shot {what} must have one shape, but got {tuple(tuned.shape)} and '
-                         f'{tuple(zero_shot.shape)}')
+        raise ValueError(
+            f'tuned and zero-shot {what} must have one shape, but got {tuple(tuned.shape)} and {tuple(zero_shot.shape)}'
+        )

@@ -3,7 +3,8 @@
 A token sees only what stands before it. So the states of a common start are the same for all classes: they are computed
 once, and each class's own tokens attend to them.
 """
-from typing import NamedTuple, Optional
+
+from typing import NamedTuple
 
 import torch
 
@@ -22,7 +23,7 @@ class SharedPart(NamedTuple):
     """``(1, P, W)``."""
     values: torch.Tensor
     """``(1, P, W)``."""
-    output: Optional[torch.Tensor]
+    output: torch.Tensor | None
     """``(1, P, W)``; None where nothing needs it."""
 
 
@@ -92,7 +93,7 @@ def attend(attention, queries, keys, values, is_hidden, shared=None):
     classes = len(queries)
     # (heads, C, tokens, W / heads)
     queries, keys, values = (_split_heads(x, attention.num_heads) for x in (queries, keys, values))
-    queries = queries * queries.shape[-1]**-0.5
+    queries = queries * queries.shape[-1] ** -0.5
     scores = (queries @ keys.mT).masked_fill(is_hidden, float('-inf'))
     if shared is None or not shared.keys.shape[1]:
         attended = scores.softmax(-1).to(values.dtype) @ values

@@ -1,5 +1,6 @@
 """The tokenised prompts of all classes, as the text tower takes them."""
-from typing import List, NamedTuple, Optional
+
+from typing import NamedTuple
 
 import torch
 
@@ -11,7 +12,7 @@ class Prompts(NamedTuple):
 
     embeddings: torch.Tensor
     """Of their tokens, without positions and without gradient, ``(C, L, W)``."""
-    ends: List[int]
+    ends: list[int]
     """Position of each end token."""
     shared: int
     """Leading positions whose tokens are equal for all classes."""
@@ -28,7 +29,7 @@ class ClassPrompts:
 
     def __init__(self, tower: TextTower):
         self._tower = [tower]  # a list: whoever owns this owns the tower already
-        self._kept: Optional[tuple] = None
+        self._kept: tuple | None = None
 
     def of(self, token_ids: torch.Tensor) -> Prompts:
         """Return the prompts of token ids.
@@ -39,7 +40,7 @@ class ClassPrompts:
         Returns:
             Prompts: On the device of the tower.
         """
-        tower, = self._tower
+        (tower,) = self._tower
         state = (token_ids.data_ptr(), token_ids._version, token_ids.shape, tower.device, tower.dtype)
         if self._kept is None or self._kept[0] != state:
             # With the ids themselves, so that no other tensor can take their place in memory.
@@ -54,4 +55,4 @@ def _look_up(tower, token_ids):
         ends = tower.find_ends(token_ids).tolist()
         differs = (token_ids != token_ids[:1]).any(0).tolist()
         shared = min(differs.index(True) if True in differs else len(differs), *ends)
-        return Prompts(tower.embed(token_ids[:, :max(ends) + 1]).detach(), ends, shared)
+        return Prompts(tower.embed(token_ids[:, : max(ends) + 1]).detach(), ends, shared)

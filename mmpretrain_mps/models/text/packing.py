@@ -1,4 +1,5 @@
 """Sequences of different lengths without padding: their tokens in one row, or in a grid for what needs one."""
+
 import functools
 
 import torch

@@ -1,5 +1,4 @@
 """Where learned context vectors stand in a prompt."""
-from typing import Optional
 
 import torch
 
@@ -37,8 +36,9 @@ def num_shared_positions(context: torch.Tensor, position: str = 'end') -> int:
     return 1 + (_num_before_name(context.shape[-2], position) if context.ndim == 2 else 0)
 
 
-def insert_context(embeddings: torch.Tensor, name_lengths: Optional[torch.Tensor], context: torch.Tensor,
-                   position: str = 'end') -> torch.Tensor:
+def insert_context(
+    embeddings: torch.Tensor, name_lengths: torch.Tensor | None, context: torch.Tensor, position: str = 'end'
+) -> torch.Tensor:
     """Put context vectors in the place of the placeholders of tokenised prompts.
 
     A tokenised prompt is ``[SOS] X .. X name . [END]`` with ``M`` placeholders. The name goes behind the context
@@ -62,12 +62,14 @@ def insert_context(embeddings: torch.Tensor, name_lengths: Optional[torch.Tensor
     num_context = context.shape[-2]
     expected = (num_context, width) if context.ndim == 2 else (classes, num_context, width)
     if context.shape != expected or num_context >= length:
-        raise ValueError(f'prompts {tuple(embeddings.shape)} take a context (M, {width}) or ({classes}, M, {width}), '
-                         f'M below {length}, but got {tuple(context.shape)}')
+        raise ValueError(
+            f'prompts {tuple(embeddings.shape)} take a context (M, {width}) or ({classes}, M, {width}), '
+            f'M below {length}, but got {tuple(context.shape)}'
+        )
     before = _num_before_name(num_context, position)
     context = context.to(embeddings.dtype).expand(classes, -1, -1)
     if position == 'end':
-        return torch.cat([embeddings[:, :1], context, embeddings[:, 1 + num_context:]], 1)
+        return torch.cat([embeddings[:, :1], context, embeddings[:, 1 + num_context :]], 1)
     places = torch.arange(length, device=embeddings.device)
     behind_name = before + name_lengths.to(embeddings.device)[:, None]
     # Context vectors are taken from behind the prompt's own positions.

@@ -1,6 +1,7 @@
 """Class names as token ids, with the refusal of what tokenizers would cut in silence."""
+
 import logging
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -33,20 +34,26 @@ def check_prompts(tokenizer: Callable, class_names: Sequence[str], templates: Se
     for label, number in (sums + 2 + _GLUE > limit).nonzero().tolist():
         _check_length(tokenizer, templates[number].replace('{}', class_names[label]), class_names[label], limit)
     # A letter of another script is two or more bytes, and OpenAI's vocabulary has few pairs of these.
-    strange = [name for name, length in zip(class_names, lengths.tolist())
-               if not name.isascii() and length >= len(name.replace(' ', ''))]
+    strange = [
+        name for name, length in zip(class_names, lengths.tolist()) if not name.isascii() and length >= len(name.replace(' ', ''))
+    ]
     if strange:
-        print_log(f'{len(strange)} of {len(class_names)} class names are read byte by byte, among them '
-                  f'{strange[0]!r}: this CLIP has no words for them. English names usually do better', 'current',
-                  logging.WARNING)
+        print_log(
+            f'{len(strange)} of {len(class_names)} class names are read byte by byte, among them '
+            f'{strange[0]!r}: this CLIP has no words for them. English names usually do better',
+            'current',
+            logging.WARNING,
+        )
 
 
 def _check_length(tokenizer, text, name, limit):
     length = int(count_tokens(tokenizer, [text])) + 2
     if length > limit:
         shown = text if len(text) <= 80 else f'{text[:60]} ... {text[-15:]}'
-        raise ValueError(f'the prompt {shown!r} of class {name[:60]!r} is {length} tokens long with start and end, '
-                         f'but the context of this CLIP holds {limit}; shorten the name or the template')
+        raise ValueError(
+            f'the prompt {shown!r} of class {name[:60]!r} is {length} tokens long with start and end, '
+            f'but the context of this CLIP holds {limit}; shorten the name or the template'
+        )
 
 
 def tokenize_prompts(tokenizer: Callable, class_names: Sequence[str], template: str) -> torch.Tensor:
@@ -111,5 +118,5 @@ def word_embeddings(tower, tokenizer: Callable, words: str) -> torch.Tensor:
     unfit = {word: int(length) for word, length in zip(split, lengths) if length != 1}
     if not split or unfit:
         raise ValueError(f'a context starts from words of one token each, but {words!r} has {unfit or "no word"}')
-    token_ids = tokenizer([' '.join(split)])[:, 1:1 + len(split)]
+    token_ids = tokenizer([' '.join(split)])[:, 1 : 1 + len(split)]
     return tower.embed(token_ids)[0]

@@ -1,7 +1,9 @@
 """Sentences about classes: files of them, and their mean features."""
+
 import json
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Union
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,13 +41,16 @@ class ClassSentences:
         ValueError: If the file is none of sentences, a class is missing in it, or one has a sentence that is too long.
     """
 
-    def __init__(self, class_names: Sequence[str], tokenizer: Callable, templates: Optional[Sequence[str]] = None,
-                 path: Optional[str] = None):
+    def __init__(
+        self, class_names: Sequence[str], tokenizer: Callable, templates: Sequence[str] | None = None, path: str | None = None
+    ):
         self.class_names, self.templates = [_plain(name) for name in class_names], templates
         self._tokenizer, self._sentences, self._tokenized = tokenizer, None, None
         if templates is not None:
-            said = ('no file of sentences about classes is given; prompt templates take their place: '
-                    f'{len(templates)} ({templates[0]!r}{", ..." if len(templates) > 1 else ""})')
+            said = (
+                'no file of sentences about classes is given; prompt templates take their place: '
+                f'{len(templates)} ({templates[0]!r}{", ..." if len(templates) > 1 else ""})'
+            )
         else:
             self._sentences = select_sentences(read_sentences(path), class_names, path)
             self._tokenized = tokenize_sentences(tokenizer, self._sentences, class_names, path)
@@ -72,11 +77,12 @@ class ClassSentences:
         if self._tokenized is not None:
             return mean_sentence_features(tower, self._tokenized)
         encode = cached_prototypes if cache else encode_prototypes
-        return F.normalize(encode(tower.model, self._tokenizer, self.class_names, self.templates,
-                                  normalize_templates=False), dim=-1)
+        return F.normalize(
+            encode(tower.model, self._tokenizer, self.class_names, self.templates, normalize_templates=False), dim=-1
+        )
 
 
-def read_sentences(path: Union[str, Path]) -> Dict[str, List[str]]:
+def read_sentences(path: str | Path) -> dict[str, list[str]]:
     """Read a file of sentences.
 
     Args:
@@ -106,7 +112,7 @@ def read_sentences(path: Union[str, Path]) -> Dict[str, List[str]]:
     return content
 
 
-def select_sentences(content: Dict[str, List[str]], class_names: Sequence[str], source: str) -> List[List[str]]:
+def select_sentences(content: dict[str, list[str]], class_names: Sequence[str], source: str) -> list[list[str]]:
     """Pick the sentences of classes.
 
     Args:
@@ -123,15 +129,18 @@ def select_sentences(content: Dict[str, List[str]], class_names: Sequence[str], 
     by_name = {**{_plain(name): sentences for name, sentences in content.items()}, **content}
     missing = [name for name in class_names if name not in by_name and _plain(name) not in by_name]
     if missing:
-        raise ValueError(f"{source} has no sentences for {len(missing)} of {len(class_names)} classes: "
-                         f"{', '.join(map(repr, missing[:5]))}{', ...' if len(missing) > 5 else ''}. It has "
-                         f"{len(content)} classes: {', '.join(map(repr, list(content)[:5]))}"
-                         f"{', ...' if len(content) > 5 else ''}")
+        raise ValueError(
+            f'{source} has no sentences for {len(missing)} of {len(class_names)} classes: '
+            f'{", ".join(map(repr, missing[:5]))}{", ..." if len(missing) > 5 else ""}. It has '
+            f'{len(content)} classes: {", ".join(map(repr, list(content)[:5]))}'
+            f'{", ..." if len(content) > 5 else ""}'
+        )
     return [by_name[name if name in by_name else _plain(name)] for name in class_names]
 
 
-def tokenize_sentences(tokenizer: Callable, sentences: Sequence[Sequence[str]], class_names: Sequence[str],
-                       source: str) -> TokenizedSentences:
+def tokenize_sentences(
+    tokenizer: Callable, sentences: Sequence[Sequence[str]], class_names: Sequence[str], source: str
+) -> TokenizedSentences:
     """Turn the sentences of classes into token ids, and refuse those that tokenizers would cut in silence.
 
     Args:
@@ -150,8 +159,10 @@ def tokenize_sentences(tokenizer: Callable, sentences: Sequence[Sequence[str]], 
     labels = torch.tensor([label for label, of_class in enumerate(sentences) for _ in of_class])
     token_ids, lengths = tokenizer(texts), count_tokens(tokenizer, texts) + 2
     for row in (lengths > token_ids.shape[1]).nonzero()[:1, 0].tolist():
-        raise ValueError(f'{source}: class {class_names[labels[row]]!r} has a sentence of {lengths[row]} tokens with '
-                         f'start and end, but the context of this CLIP holds {token_ids.shape[1]}; shorten {texts[row]!r}')
+        raise ValueError(
+            f'{source}: class {class_names[labels[row]]!r} has a sentence of {lengths[row]} tokens with '
+            f'start and end, but the context of this CLIP holds {token_ids.shape[1]}; shorten {texts[row]!r}'
+        )
     return TokenizedSentences(token_ids, labels)
 
 
@@ -186,5 +197,5 @@ def _without_doubles(pairs):
     names = [name for name, _ in pairs]
     doubles = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if doubles:
-        raise ValueError(f"class {doubles[0]!r} stands there {names.count(doubles[0])} times")
+        raise ValueError(f'class {doubles[0]!r} stands there {names.count(doubles[0])} times')
     return dict(pairs)

@@ -1,4 +1,5 @@
 """CLIP's text tower, frozen, for prompts whose vectors are learned."""
+
 import copy
 
 import torch
@@ -135,7 +136,7 @@ class TextTower(nn.Module):
         ends = self.find_ends(token_ids).tolist()
         differs = (token_ids != token_ids[:1]).any(0).tolist()
         shared = min(differs.index(True) if True in differs else len(differs), *ends)
-        return self(self.embed(token_ids[:, :max(ends) + 1]), ends, shared)
+        return self(self.embed(token_ids[:, : max(ends) + 1]), ends, shared)
 
     def forward(self, embeddings, ends, shared=0, deep=None):
         """Encode sequences of embeddings.
@@ -191,7 +192,7 @@ class TextTower(nn.Module):
         """Add positions, and run what is shared through all blocks."""
         positions = self.text.positional_embedding.to(embeddings.dtype)
         tokens = embeddings[:1, :shared] + positions[:shared]
-        own = embeddings[:, shared:max(ends) + 1] + positions[shared:max(ends) + 1]
+        own = embeddings[:, shared : max(ends) + 1] + positions[shared : max(ends) + 1]
         parts = []
         for index, block in enumerate(self.blocks):
             start, vectors = deep.get(index, (0, tokens[0, :0]))
@@ -213,7 +214,7 @@ class TextTower(nn.Module):
     def _run_own(self, own, ends, shared, parts, deep, whole):
         """Yield the classes' own tokens behind each block, and how they are packed."""
         packing = packing_of(tuple(end + 1 - shared for end in ends), own.device)
-        row = packing.to_row(own[:, :packing.columns])
+        row = packing.to_row(own[:, : packing.columns])
         for index, (block, part) in enumerate(zip(self.blocks, parts)):
             leaving = part.leaving.shape[1]
             if leaving or index in deep:
@@ -229,11 +230,11 @@ class TextTower(nn.Module):
 
 def _overwrite(tokens, start, vectors):
     """Put vectors in the place of tokens, as far as the tokens reach; ``start`` may be negative."""
-    vectors = vectors[..., max(0, -start):max(0, tokens.shape[1] - start), :].to(tokens.dtype)
+    vectors = vectors[..., max(0, -start) : max(0, tokens.shape[1] - start), :].to(tokens.dtype)
     start, count = max(0, start), vectors.shape[-2]
     if not count:
         return tokens
-    return torch.cat([tokens[:, :start], vectors.expand(len(tokens), -1, -1), tokens[:, start + count:]], 1)
+    return torch.cat([tokens[:, :start], vectors.expand(len(tokens), -1, -1), tokens[:, start + count :]], 1)
 
 
 def _chunk_of(deep, rows):
@@ -244,17 +245,23 @@ def _check_inputs(tower, embeddings, ends, shared, deep):
     ends = [int(end) for end in (ends.tolist() if isinstance(ends, torch.Tensor) else ends)]
     classes, length, width = embeddings.shape
     if width != tower.width or not 1 <= length <= tower.context_length or len(ends) != classes:
-        raise ValueError(f'the text tower takes embeddings (C, L, {tower.width}), L up to {tower.context_length}, '
-                         f'and C ends, but got {tuple(embeddings.shape)} and {len(ends)} ends')
+        raise ValueError(
+            f'the text tower takes embeddings (C, L, {tower.width}), L up to {tower.context_length}, '
+            f'and C ends, but got {tuple(embeddings.shape)} and {len(ends)} ends'
+        )
     if not ends or not 0 <= shared <= min(ends) or max(ends) >= length:
-        raise ValueError(f'end tokens must lie behind the {shared} shared positions and within {length} positions, '
-                         f'but they are at {min(ends, default=None)} to {max(ends, default=None)}')
+        raise ValueError(
+            f'end tokens must lie behind the {shared} shared positions and within {length} positions, '
+            f'but they are at {min(ends, default=None)} to {max(ends, default=None)}'
+        )
     for index, (start, vectors) in deep.items():
-        leading = (classes, ) if vectors.ndim == 3 else ()
+        leading = (classes,) if vectors.ndim == 3 else ()
         if not 0 <= index < tower.depth or start < 0 or vectors.shape != (*leading, vectors.shape[-2], width):
-            raise ValueError(f'deep vectors of block {index} at position {start} are {tuple(vectors.shape)}; expected '
-                             f'are (M, {width}) or ({classes}, M, {width}) at 0 or later, of a block 0 to '
-                             f'{tower.depth - 1}')
+            raise ValueError(
+                f'deep vectors of block {index} at position {start} are {tuple(vectors.shape)}; expected '
+                f'are (M, {width}) or ({classes}, M, {width}) at 0 or later, of a block 0 to '
+                f'{tower.depth - 1}'
+            )
     return ends, deep
 
 
@@ -275,8 +282,10 @@ def _without_vision(model):
 
 def _check_tower(model):
     """Return the owner of the text tower's parts, or refuse the model."""
-    supported = ('prompts are learned for causal text towers of open_clip that read the feature from the end token, '
-                 'such as those of ViT-B-32, ViT-B-16 and ViT-L-14')
+    supported = (
+        'prompts are learned for causal text towers of open_clip that read the feature from the end token, '
+        'such as those of ViT-B-32, ViT-B-16 and ViT-L-14'
+    )
     if isinstance(model, CLIP):
         text = model
     elif isinstance(model, CustomTextCLIP) and isinstance(model.text, TextTransformer):
@@ -285,8 +294,10 @@ def _check_tower(model):
         raise ValueError(f'{supported}, but this one is a {type(getattr(model, "text", model)).__name__}')
     pool_type = _pool_type(model, text)
     if getattr(text, 'cls_emb', None) is not None or pool_type not in ('argmax', 'eos'):
-        raise ValueError(f'{supported}, but this one pools by ' +
-                         ('a class token' if getattr(text, 'cls_emb', None) is not None else repr(pool_type)))
+        raise ValueError(
+            f'{supported}, but this one pools by '
+            + ('a class token' if getattr(text, 'cls_emb', None) is not None else repr(pool_type))
+        )
     length = len(text.positional_embedding)
     causal = torch.full((length, length), float('-inf')).triu(1)
     if text.attn_mask is None or not torch.equal(text.attn_mask.float().cpu(), causal):

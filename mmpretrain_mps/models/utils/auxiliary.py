@@ -1,7 +1,9 @@
 """A second frozen network beside CLIP, for pictures that are prepared for CLIP."""
+
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Optional, Sequence
+from typing import NamedTuple
 from urllib.parse import urlparse
 
 import torch
@@ -17,7 +19,9 @@ from .fingerprint import fingerprint
 # OpenMMLab's own training of MoCo v3 over 800 epochs; `mim` knows the same file.
 MOCO_V3 = dict(
     checkpoint='https://download.openmmlab.com/mmselfsup/1.x/mocov3/mocov3_resnet50_8xb512-amp-coslr-800e_in1k/'
-    'mocov3_resnet50_8xb512-amp-coslr-800e_in1k_20220927-e043f51a.pth', prefix='backbone')
+    'mocov3_resnet50_8xb512-amp-coslr-800e_in1k_20220927-e043f51a.pth',
+    prefix='backbone',
+)
 EMBEDDED = 'embedded'
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -52,8 +56,9 @@ class AuxiliaryNetwork(nn.Module):
         ValueError: If they do not fit the network.
     """
 
-    def __init__(self, network: dict, weights: Optional[dict], given: ChannelStatistics, wanted: ChannelStatistics,
-                 image_size: tuple):
+    def __init__(
+        self, network: dict, weights: dict | None, given: ChannelStatistics, wanted: ChannelStatistics, image_size: tuple
+    ):
         super().__init__()
         self.network = MODELS.build(dict(network))
         # mmengine initialises every module when a training starts, and this one must stay what it is.
@@ -82,12 +87,13 @@ class AuxiliaryNetwork(nn.Module):
     def sha256(self) -> str:
         """Return the SHA-256 of the weights and the running statistics."""
         if self._fingerprint is None:
-            self._fingerprint = fingerprint({name: value for name, value in self.network.state_dict().items()
-                                             if not name.endswith('num_batches_tracked')})
+            self._fingerprint = fingerprint(
+                {name: value for name, value in self.network.state_dict().items() if not name.endswith('num_batches_tracked')}
+            )
         return self._fingerprint
 
 
-def require_auxiliary(weights: Optional[dict]) -> None:
+def require_auxiliary(weights: dict | None) -> None:
     """Raise an error at once if the weights are not to be had.
 
     Args:
@@ -99,8 +105,13 @@ def require_auxiliary(weights: Optional[dict]) -> None:
     if weights is None:
         return
     checkpoint = str(weights['checkpoint'])
-    path, remedy = _path_of(checkpoint), ('set model.auxiliary_weights.checkpoint to a file with them, and '
-                                          'model.auxiliary_weights.prefix to what its names start with')
+    path, remedy = (
+        _path_of(checkpoint),
+        (
+            'set model.auxiliary_weights.checkpoint to a file with them, and '
+            'model.auxiliary_weights.prefix to what its names start with'
+        ),
+    )
     if path.is_file():
         return
     if not _is_url(checkpoint):
@@ -109,22 +120,28 @@ def require_auxiliary(weights: Optional[dict]) -> None:
     if not clip_loader.reachable(host):
         raise FileNotFoundError(
             f'the weights of the auxiliary network are missing: looked for {path}, and {host} cannot be reached to '
-            f'fetch {checkpoint}. Run once where it can be, copy the file there, or {remedy}')
+            f'fetch {checkpoint}. Run once where it can be, copy the file there, or {remedy}'
+        )
 
 
 def _load(network, checkpoint, prefix=''):
     require_auxiliary(dict(checkpoint=checkpoint))
     state = read_weights(_fetch(str(checkpoint)))
     prefix = f'{prefix}.' if prefix and not prefix.endswith('.') else prefix
-    own = {name[len(prefix):]: value for name, value in state.items() if name.startswith(prefix)}
+    own = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
     needed = network.state_dict()
     missing = [name for name in needed if name not in own and not name.endswith('num_batches_tracked')]
     others = [name for name in needed if name in own and own[name].shape != needed[name].shape]
     if missing or others:
-        what = f'lack {missing[0]!r}' if missing else (
-            f'have {others[0]!r} of shape {tuple(own[others[0]].shape)} instead of {tuple(needed[others[0]].shape)}')
-        raise ValueError(f'the weights {checkpoint} with the prefix {prefix!r} do not fit the auxiliary network '
-                         f'{type(network).__name__}: they {what}; names in the file are {list(state)[:3]}')
+        what = (
+            f'lack {missing[0]!r}'
+            if missing
+            else (f'have {others[0]!r} of shape {tuple(own[others[0]].shape)} instead of {tuple(needed[others[0]].shape)}')
+        )
+        raise ValueError(
+            f'the weights {checkpoint} with the prefix {prefix!r} do not fit the auxiliary network '
+            f'{type(network).__name__}: they {what}; names in the file are {list(state)[:3]}'
+        )
     network.load_state_dict({name: own.get(name, value) for name, value in needed.items()})
 
 

@@ -1,4 +1,5 @@
 """The adapter of CLIP-Adapter: a bottleneck on frozen features."""
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule

@@ -1,4 +1,5 @@
 """CLIP models of open_clip: what a name stands for, where its weights are, and how its pictures are prepared."""
+
 import copy
 import hashlib
 import os
@@ -8,10 +9,11 @@ import socket
 import textwrap
 import threading
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlparse
 
 import open_clip
@@ -38,8 +40,17 @@ EMBEDDED_WEIGHTS = 'embedded'
 # What OpenAI's own archives hold beside the weights.
 OPENAI_ENTRIES = ('input_resolution', 'context_length', 'vocab_size')
 REACH_SECONDS = 5.0
-UNREADABLE = (RuntimeError, KeyError, ValueError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError,
-              SafetensorError)
+UNREADABLE = (
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OSError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 # Before a file: reading a TorchScript archive runs it, as importing a module does.
 TORCHSCRIPT = PROGRAM
 
@@ -89,8 +100,11 @@ def clip_preprocess(architecture, pretrained=None):
     size = config['vision_cfg']['image_size']
     return ClipPreprocess(
         image_size=(size, size) if isinstance(size, int) else tuple(size),
-        mean=tuple(preprocess.mean), std=tuple(preprocess.std),
-        interpolation=preprocess.interpolation, resize_mode=preprocess.resize_mode)
+        mean=tuple(preprocess.mean),
+        std=tuple(preprocess.std),
+        interpolation=preprocess.interpolation,
+        resize_mode=preprocess.resize_mode,
+    )
 
 
 def model_config(architecture, pretrained=None):
@@ -139,22 +153,29 @@ def load_clip(architecture, pretrained, quick_gelu=None):
         _refuse_programs(pretrained, weights)
     is_random = pretrained is None and (architecture in EMBEDDED_MODELS or parse_model_name(name)[0] is None)
     try:
-        model = open_clip.create_model(name, pretrained=None if archive else weights, load_weights=not is_random,
-                                       force_quick_gelu=quick_gelu)
+        model = open_clip.create_model(
+            name, pretrained=None if archive else weights, load_weights=not is_random, force_quick_gelu=quick_gelu
+        )
         if archive:
             _load_openai_archive(model, weights)
     except UNREADABLE as error:
         # torch's advice is to read it without the protection.
-        reason = textwrap.shorten(f'it is not plain data, and reading it could run code. {reason_of(error)}' if isinstance(
-            error, pickle.UnpicklingError) else str(error), 400)
+        reason = textwrap.shorten(
+            f'it is not plain data, and reading it could run code. {reason_of(error)}'
+            if isinstance(error, pickle.UnpicklingError)
+            else str(error),
+            400,
+        )
         raise ValueError(f'the weights {pretrained!r} could not be loaded into {architecture!r}: {reason}') from error
     logger = MMLogger.get_current_instance()
     if is_random:
         logger.warning(f'{architecture} has random weights, since `pretrained` is None: good for tests only')
     if is_guess and not quick_gelu:
-        logger.warning(f'nothing says with which activation the weights {pretrained} were trained; GELU is taken. If they '
-                       "come from OpenAI's, set model.quick_gelu=True: with the other one they silently lose accuracy")
-    logger.info(f"CLIP {architecture} ({pretrained}), activation {'QuickGELU' if quick_gelu else 'GELU'}")
+        logger.warning(
+            f'nothing says with which activation the weights {pretrained} were trained; GELU is taken. If they '
+            "come from OpenAI's, set model.quick_gelu=True: with the other one they silently lose accuracy"
+        )
+    logger.info(f'CLIP {architecture} ({pretrained}), activation {"QuickGELU" if quick_gelu else "GELU"}')
     folder = mini_folder(architecture)
     make_tokenizer = partial(mini_clip.tokenizer, folder) if folder else cache(partial(open_clip.get_tokenizer, name))
     return ClipModel(model.eval(), make_tokenizer, clip_preprocess(architecture, pretrained), quick_gelu)
@@ -176,7 +197,7 @@ def mini_folder(architecture):
     return found if found is not None and mini_clip.is_model_folder(found) else None
 
 
-def check_words(architecture, class_names, templates=('{}', )):
+def check_words(architecture, class_names, templates=('{}',)):
     """Refuse texts that a mini CLIP has no words for; other models know every word.
 
     Args:
@@ -223,13 +244,17 @@ def resolve_names(architecture, pretrained):
     if architecture in EMBEDDED_MODELS and pretrained in (EMBEDDED_WEIGHTS, None):
         return f'local-dir:{EMBEDDED_MODELS[architecture]()}', None
     if architecture in EMBEDDED_MODELS:
-        raise ValueError(f'{architecture!r} has the weights {EMBEDDED_WEIGHTS!r} alone, not {pretrained!r}; '
-                         "an own model of this form is named 'local-dir:FOLDER'")
+        raise ValueError(
+            f'{architecture!r} has the weights {EMBEDDED_WEIGHTS!r} alone, not {pretrained!r}; '
+            "an own model of this form is named 'local-dir:FOLDER'"
+        )
     if pretrained == EMBEDDED_WEIGHTS:
-        raise ValueError(f"pretrained='{EMBEDDED_WEIGHTS}' belongs to the architectures {' and '.join(map(repr, EMBEDDED_MODELS))}, "
-                         f'not to {architecture!r}')
+        raise ValueError(
+            f"pretrained='{EMBEDDED_WEIGHTS}' belongs to the architectures {' and '.join(map(repr, EMBEDDED_MODELS))}, "
+            f'not to {architecture!r}'
+        )
     if pretrained is not None and pretrained.startswith(TORCHSCRIPT):
-        pretrained = pretrained[len(TORCHSCRIPT):]
+        pretrained = pretrained[len(TORCHSCRIPT) :]
     scheme, _ = parse_model_name(architecture)
     return (architecture, None) if scheme else (_spelled(architecture), pretrained)
 
@@ -289,10 +314,14 @@ def require_weights(architecture, pretrained):
     if not tag:
         looks_like_path = os.sep in weights or Path(weights).suffix in ('.pt', '.pth', '.bin', '.safetensors', '.npz')
         if looks_like_path:
-            raise FileNotFoundError(f'the weights file {os.path.abspath(weights)} of {architecture} does not exist; '
-                                    'set `pretrained` to a file that open_clip reads, or to a tag')
-        raise ValueError(f'{weights!r} is neither a file nor a tag of {architecture}; its tags are '
-                         f'{open_clip.list_pretrained_tags_by_model(name)}')
+            raise FileNotFoundError(
+                f'the weights file {os.path.abspath(weights)} of {architecture} does not exist; '
+                'set `pretrained` to a file that open_clip reads, or to a tag'
+            )
+        raise ValueError(
+            f'{weights!r} is neither a file nor a tag of {architecture}; its tags are '
+            f'{open_clip.list_pretrained_tags_by_model(name)}'
+        )
     looked = _cached_weights(tag)
     if isinstance(looked, str):
         return
@@ -302,7 +331,8 @@ def require_weights(architecture, pretrained):
         raise FileNotFoundError(
             f'the weights {weights!r} of {architecture} are missing: looked for {places}, and {host} cannot be reached '
             'to fetch them. Run once where it can be, copy that cache folder, or give a local weights file: '
-            '--cfg-options pretrained=/path/to/weights.safetensors')
+            '--cfg-options pretrained=/path/to/weights.safetensors'
+        )
 
 
 def _read_config(architecture, pretrained):
@@ -322,9 +352,11 @@ def _read_config(architecture, pretrained):
         return whole['model_cfg'], whole.get('preprocess_cfg', {})
     config = open_clip.get_model_config(name)
     if config is None:
-        raise ValueError(f'unknown architecture {architecture!r}; open_clip knows, among others, '
-                         f"{[known for known in open_clip.list_models() if known.startswith('ViT-')][:12]}, and "
-                         f"this project {' and '.join(map(repr, EMBEDDED_MODELS))}")
+        raise ValueError(
+            f'unknown architecture {architecture!r}; open_clip knows, among others, '
+            f'{[known for known in open_clip.list_models() if known.startswith("ViT-")][:12]}, and '
+            f'this project {" and ".join(map(repr, EMBEDDED_MODELS))}'
+        )
     tag = open_clip.get_pretrained_cfg(name, weights) if weights else {}
     return config, tag
 
@@ -341,15 +373,22 @@ def _refuse_programs(pretrained, path):
     """Let only those TorchScript archives be read that OpenAI published, or that the user asked for as such."""
     if pretrained.startswith(TORCHSCRIPT):
         return
-    published = {part for known in _PRETRAINED.values() for tag in known.values()
-                 for part in tag.get('url', '').split('/') if len(part) == 64}
+    published = {
+        part
+        for known in _PRETRAINED.values()
+        for tag in known.values()
+        for part in tag.get('url', '').split('/')
+        if len(part) == 64
+    }
     with open_regular(path) as file:
         digest = hashlib.sha256()
         for chunk in iter(partial(file.read, 1 << 20), b''):
             digest.update(chunk)
     if digest.hexdigest() not in published:
-        raise ValueError(f'the weights {pretrained!r} are a TorchScript archive, which is a program that runs when it is read, '
-                         f'and none that OpenAI published; if you trust it, say so with pretrained={TORCHSCRIPT}{path}')
+        raise ValueError(
+            f'the weights {pretrained!r} are a TorchScript archive, which is a program that runs when it is read, '
+            f'and none that OpenAI published; if you trust it, say so with pretrained={TORCHSCRIPT}{path}'
+        )
 
 
 def _load_openai_archive(model, path):
@@ -363,7 +402,7 @@ def _cached_weights(tag):
     looked = []
     repository, _, file = tag.get('hf_hub', '').rpartition('/')
     if repository:
-        for candidate in (file, ) if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME):
+        for candidate in (file,) if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME):
             found = try_to_load_from_cache(repository, candidate)
             if isinstance(found, str):
                 return found

@@ -1,4 +1,5 @@
 """K-means by cosine, for a few centres of text features."""
+
 from typing import NamedTuple
 
 import numpy as np
@@ -74,5 +75,6 @@ def cosine_kmeans(points: torch.Tensor, starts: torch.Tensor) -> Clusters:
     else:
         # Rounding could in theory let a point swing between two centres that are equally near.
         MMLogger.get_current_instance().warning(
-            f'k-means has not come to rest in {MAX_ITERATIONS} iterations; its centres still move by {moved.item():.1e}')
+            f'k-means has not come to rest in {MAX_ITERATIONS} iterations; its centres still move by {moved.item():.1e}'
+        )
     return Clusters(centers, assignment)

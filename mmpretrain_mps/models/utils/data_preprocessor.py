@@ -1,4 +1,5 @@
 """Normalisation of pictures on the device."""
+
 from mmpretrain.models.utils import SelfSupDataPreprocessor
 from mmpretrain.registry import MODELS
 
@@ -29,7 +30,6 @@ class CLIPDataPreprocessor(SelfSupDataPreprocessor):
             dict: With both entries; the inputs of pre-drawn views are their frozen features.
         """
         if isinstance(data['inputs'], dict):
-            return dict(inputs=self.view_bank.read(**data['inputs'], device=self.device),
-                        data_samples=data['data_samples'])
+            return dict(inputs=self.view_bank.read(**data['inputs'], device=self.device), data_samples=data['data_samples'])
         pictures = super().forward(dict(inputs=data['inputs'], data_samples=None), training)
         return dict(pictures, data_samples=data.get('data_samples'))

@@ -4,7 +4,9 @@ Keys are features, values are classes, as in `Tip-Adapter <https://arxiv.org/abs
 class lie together, ``(C, K, D)``, so that what a picture reads of a class is a sum over ``K`` numbers. The product with
 one-hot values ``(C K, C)``, which is the same, would cost ``C`` times as many operations, and its gradient again.
 """
-from typing import Callable, NamedTuple, Optional
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -41,7 +43,7 @@ def sort_by_class(features: torch.Tensor, labels: torch.Tensor, num_classes: int
     return ClassKeys(keys.view(num_classes, width, -1), counts, places)
 
 
-def affinities(features: torch.Tensor, keys: torch.Tensor, counts: Optional[torch.Tensor] = None) -> torch.Tensor:
+def affinities(features: torch.Tensor, keys: torch.Tensor, counts: torch.Tensor | None = None) -> torch.Tensor:
     """Compare features with keys.
 
     Args:

@@ -1,4 +1,5 @@
 """Identity of a set of weights."""
+
 import hashlib
 
 import torch

@@ -1,5 +1,7 @@
 """Search of the two numbers by which a logit bias is added to zero-shot logits: one of the bias, and its weight."""
-from typing import Callable, NamedTuple, Sequence, Tuple
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -26,8 +28,13 @@ def search_grid(end: float, steps: int) -> list:
 
 
 @torch.no_grad()
-def count_right(terms: Callable[[slice], Tuple[torch.Tensor, Bias]], labels: torch.Tensor, inners: Sequence[float],
-                alphas: Sequence[float], chunk: int) -> torch.Tensor:
+def count_right(
+    terms: Callable[[slice], tuple[torch.Tensor, Bias]],
+    labels: torch.Tensor,
+    inners: Sequence[float],
+    alphas: Sequence[float],
+    chunk: int,
+) -> torch.Tensor:
     """Count right predictions of ``zero_shot + alpha * bias(inner)`` for every pair.
 
     Zero-shot logits depend on neither number and the bias not on its weight: for each chunk of pictures one bias per

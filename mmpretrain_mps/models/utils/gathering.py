@@ -6,6 +6,7 @@ batch. The gradient that a process finds is then the part of its own samples; th
 one process with the whole batch. Since data-parallel wrappers average instead of summing, the gradient is multiplied
 by the number of processes on its way back, and the values, which are logged, stay what they are.
 """
+
 import torch
 import torch.distributed as dist
 
@@ -63,7 +64,7 @@ def _put_back(values, own, start, ranks):
     values = values.reshape(-1, *own.shape[1:]).to(own.dtype)
     if not own.requires_grad:
         return values
-    return torch.cat([values[:start], _ScaleGradient.apply(own, ranks), values[start + len(own):]])
+    return torch.cat([values[:start], _ScaleGradient.apply(own, ranks), values[start + len(own) :]])
 
 
 def _all_gather_rows(packed, sizes):

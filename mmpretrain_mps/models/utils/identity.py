@@ -1,4 +1,5 @@
 """What the zero-shot features of a data set depend on, as hashes: model, pictures, pipeline, and their code."""
+
 import copyreg
 import enum
 import functools
@@ -10,7 +11,7 @@ import pickle
 import sys
 import time
 import types
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -65,11 +66,24 @@ def model_facts(model):
     visual, preprocessor = model.backbone.zero_shot, model.data_preprocessor
     base, parameter = model.describe()['base'], next(visual.parameters())
     heads = [module.num_heads for module in visual.modules() if isinstance(module, nn.MultiheadAttention)]
-    settings = {name: value for name, value in vars(preprocessor).items()
-                if isinstance(value, (bool, int, float, str)) and name != 'training'}
+    settings = {
+        name: value
+        for name, value in vars(preprocessor).items()
+        if isinstance(value, (bool, int, float, str)) and name != 'training'
+    }
     kinds = [_kind(kind) for kind in dict.fromkeys(map(type, (model, model.backbone, *visual.modules())))]
-    return [base['sha256'], base['quick_gelu'], str(visual), kinds, heads, str(parameter.dtype),
-            computed_on(parameter.device), _kind(type(preprocessor)), plain(settings), plain(dict(preprocessor.named_buffers()))]
+    return [
+        base['sha256'],
+        base['quick_gelu'],
+        str(visual),
+        kinds,
+        heads,
+        str(parameter.dtype),
+        computed_on(parameter.device),
+        _kind(type(preprocessor)),
+        plain(settings),
+        plain(dict(preprocessor.named_buffers())),
+    ]
 
 
 class DataIdentity(NamedTuple):
@@ -77,7 +91,7 @@ class DataIdentity(NamedTuple):
 
     numbered: bool
     """Whether ``sample_idx`` of every picture is its place in the data set, so that it names one picture alone."""
-    sha256: Optional[str]
+    sha256: str | None
     """Hash of what the pipeline is given; None if the data set does not tell, or holds what has no plain form."""
 
 
@@ -167,17 +181,20 @@ def _attributes(value):
     """Return all attributes of an object, or refuse one that holds more than attributes."""
     make, arguments, _, *items = value.__reduce_ex__(2)
     slots = copyreg._slotnames(type(value))
-    if (make is not copyreg.__newobj__ or arguments != (type(value), ) or any(item is not None for item in items)
-            or not (slots or hasattr(value, '__dict__'))):
+    if (
+        make is not copyreg.__newobj__
+        or arguments != (type(value),)
+        or any(item is not None for item in items)
+        or not (slots or hasattr(value, '__dict__'))
+    ):
         raise TypeError(f'a {type(value).__name__} has no plain form')
     return {**getattr(value, '__dict__', {}), **{name: getattr(value, name) for name in slots if hasattr(value, name)}}
 
 
 def _kind(thing):
     """Name a class or function; of one from elsewhere also return what it does, as far as its modules tell."""
-    parts = [part for part in (inspect.getmro(thing) if isinstance(thing, type) else (thing, )) if not _is_known(part)]
-    return [_name(thing), *([_name(part), _source(part), plain(_settings(part))] for part in parts)] if parts else (
-        _name(thing))
+    parts = [part for part in (inspect.getmro(thing) if isinstance(thing, type) else (thing,)) if not _is_known(part)]
+    return [_name(thing), *([_name(part), _source(part), plain(_settings(part))] for part in parts)] if parts else (_name(thing))
 
 
 def _is_known(thing):
@@ -199,8 +216,11 @@ def _settings(thing):
     """Return the values that a class keeps for all its objects, or the defaults of a function."""
     if not isinstance(thing, type):
         return [thing.__defaults__, thing.__kwdefaults__]
-    return {name: value for name, value in vars(thing).items()
-            if not name.startswith(('__', '_abc_')) and not hasattr(type(value), '__get__')}
+    return {
+        name: value
+        for name, value in vars(thing).items()
+        if not name.startswith(('__', '_abc_')) and not hasattr(type(value), '__get__')
+    }
 
 
 def _name(thing):

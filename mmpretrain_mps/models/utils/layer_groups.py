@@ -19,10 +19,12 @@ def check_partition(named_parameters, groups):
     for name, parameter in named_parameters:
         found = owners.get(id(parameter), [])
         if len(found) != 1:
-            faults.append(f"{name} ({'in no group' if not found else 'in ' + ' and '.join(found)})")
+            faults.append(f'{name} ({"in no group" if not found else "in " + " and ".join(found)})')
     if faults:
-        raise ValueError(f'every parameter must belong to exactly one of the groups {tuple(groups)}, but '
-                         f"{len(faults)} do not: {', '.join(faults[:5])}{', ...' if len(faults) > 5 else ''}")
+        raise ValueError(
+            f'every parameter must belong to exactly one of the groups {tuple(groups)}, but '
+            f'{len(faults)} do not: {", ".join(faults[:5])}{", ..." if len(faults) > 5 else ""}'
+        )
 
 
 def set_trainable(groups, trainable):
@@ -63,6 +65,8 @@ def split_depth(num_blocks, group_depths=None):
     depths = tuple(group_depths)
     valid = len(depths) == 3 and all(isinstance(d, int) and d >= 0 for d in depths)
     if not valid or sum(depths) != num_blocks or depths[2] < 1:
-        raise ValueError(f'group_depths must be three counts (trunk, adapted, tuned >= 1) that sum to the {num_blocks} '
-                         f'blocks of this network, but got {group_depths!r}')
+        raise ValueError(
+            f'group_depths must be three counts (trunk, adapted, tuned >= 1) that sum to the {num_blocks} '
+            f'blocks of this network, but got {group_depths!r}'
+        )
     return depths

@@ -1,7 +1,7 @@
 """In which precision a device computes: of float32 products on GPUs, and of mixed precision."""
+
 import contextlib
 from collections.abc import Iterator
-from typing import Optional
 
 import torch
 
@@ -30,8 +30,10 @@ def set_float32_precision(precision: str) -> None:
 def check_float32_precision(precision: str) -> None:
     """Raise ValueError unless it is one of :data:`FLOAT32_PRECISIONS`."""
     if precision not in FLOAT32_PRECISIONS:
-        raise ValueError(f"float32_precision is {precision!r}, expected 'strict' (whole float32 products) or 'tf32' "
-                         '(tensor cores of GPUs, 11 bits)')
+        raise ValueError(
+            f"float32_precision is {precision!r}, expected 'strict' (whole float32 products) or 'tf32' "
+            '(tensor cores of GPUs, 11 bits)'
+        )
 
 
 @contextlib.contextmanager
@@ -46,7 +48,7 @@ def float32_products(precision: str) -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-def amp_dtype(device_type: str, name: Optional[str] = None) -> torch.dtype:
+def amp_dtype(device_type: str, name: str | None = None) -> torch.dtype:
     """Return the type that mixed precision casts to.
 
     Args:
@@ -83,6 +85,5 @@ def computed_on(device: torch.device) -> list:
     kind = device.type
     facts = [kind, str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else None]
     if kind == 'cuda':
-        facts += [torch.cuda.get_device_name(device), torch.backends.cuda.matmul.allow_tf32,
-                  torch.backends.cudnn.allow_tf32]
+        facts += [torch.cuda.get_device_name(device), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]
     return facts

@@ -4,6 +4,7 @@ A file is named by the SHA-256 of everything that the prototypes depend on: the 
 tokenizer, all names and templates, how they are averaged, the device and the precision. :mod:`.tensor_cache` says where
 it lies. All files together stay below a limit; those that were used longest ago are deleted first.
 """
+
 import hashlib
 import itertools
 import json
@@ -37,8 +38,9 @@ def cached_prototypes(model, tokenizer, class_names, templates, normalize_templa
     if cache_folder() is None:
         return encode_prototypes(model, tokenizer, class_names, templates, normalize_templates)
     key = prototype_key(model, tokenizer, class_names, templates, normalize_templates)
-    prototypes = load_prototypes(key, lambda tensors: _are_of(tensors, model, tokenizer, class_names, templates,
-                                                              normalize_templates))
+    prototypes = load_prototypes(
+        key, lambda tensors: _are_of(tensors, model, tokenizer, class_names, templates, normalize_templates)
+    )
     if prototypes is None:
         prototypes = encode_prototypes(model, tokenizer, class_names, templates, normalize_templates)
         save_prototypes(key, prototypes)
@@ -54,8 +56,15 @@ def prototype_key(model, tokenizer, class_names, templates, normalize_templates)
     check_texts(class_names, templates)
     class_names, templates = list(class_names), list(templates)
     heads = [module.num_heads for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
-    facts = [FORMAT, len(class_names), len(templates), bool(normalize_templates),
-             computed_on(next(model.parameters()).device), heads, str(model)]
+    facts = [
+        FORMAT,
+        len(class_names),
+        len(templates),
+        bool(normalize_templates),
+        computed_on(next(model.parameters()).device),
+        heads,
+        str(model),
+    ]
     digest = hashlib.sha256()
     # One by one, never the texts that they make together: 22,000 names in 80 templates are half a gigabyte.
     for fact in itertools.chain([facts], templates, class_names):
@@ -82,10 +91,13 @@ def _are_of(tensors, model, tokenizer, class_names, templates, normalize_templat
     if found is None or found.dtype != torch.float32 or found.ndim != 2 or len(found) != len(class_names):
         return False
     label = _CHANCE.randrange(len(class_names))
-    expected, = encode_prototypes(model, tokenizer, [class_names[label]], templates, normalize_templates).cpu()
+    (expected,) = encode_prototypes(model, tokenizer, [class_names[label]], templates, normalize_templates).cpu()
     # Other batches and threads change the last bits, half precision those before them.
-    return (found[label].shape == expected.shape and bool(torch.isfinite(found).all())
-            and bool((found[label] - expected).norm() <= TOLERANCE * expected.norm()))
+    return (
+        found[label].shape == expected.shape
+        and bool(torch.isfinite(found).all())
+        and bool((found[label] - expected).norm() <= TOLERANCE * expected.norm())
+    )
 
 
 def load_prototypes(key, fits):

@@ -1,4 +1,5 @@
 """Values that change over the epochs."""
+
 import math
 from typing import NamedTuple
 

@@ -3,6 +3,7 @@
 Files lie in a sub-folder of ``$MMPRETRAIN_MPS_CACHE``, else of ``$XDG_CACHE_HOME/mmpretrain_mps``, else of
 ``~/.cache/mmpretrain_mps``. ``MMPRETRAIN_MPS_CACHE=off`` switches it off.
 """
+
 import contextlib
 import os
 import tempfile
@@ -93,8 +94,8 @@ def _save(folder, key, tensors, content):
     # A disk that is full is a SafetensorError, which is no OSError.
     except (OSError, SafetensorError) as error:
         MMLogger.get_current_instance().warning(
-            f'{content} are not cached in {folder}: {error}; set {VARIABLE} to a folder that can be written to, or '
-            'to off')
+            f'{content} are not cached in {folder}: {error}; set {VARIABLE} to a folder that can be written to, or to off'
+        )
     finally:
         if temporary:
             _remove(Path(temporary))

@@ -1,5 +1,6 @@
 """What metrics can ask of a prediction besides logits and scores."""
-from typing import NamedTuple, Tuple
+
+from typing import NamedTuple
 
 import torch
 
@@ -16,7 +17,7 @@ class TestFeatures(NamedTuple):
     layers: bool = False
     """[CLS] at the input of every tuned block through the pseudo-forward: tuned branch with tuned weights, frozen
     branch with frozen weights."""
-    local: Tuple[float, ...] = ()
+    local: tuple[float, ...] = ()
     """Orders p of the local Gram distance. With it, all tokens pass through the last block, which changes the last bits
     of the logits."""
 
@@ -35,14 +36,13 @@ class TestFeatures(NamedTuple):
         """
         if isinstance(names, cls):
             return names
-        names = (names, ) if isinstance(names, str) else tuple(names or ())
+        names = (names,) if isinstance(names, str) else tuple(names or ())
         orders = tuple(sorted({_order(name) for name in names} - {None}))
         return cls('cls' in names, 'layers' in names, orders)
 
     def __or__(self, other):
         """Return what either asks for."""
-        return TestFeatures(self.cls or other.cls, self.layers or other.layers,
-                            tuple(sorted({*self.local, *other.local})))
+        return TestFeatures(self.cls or other.cls, self.layers or other.layers, tuple(sorted({*self.local, *other.local})))
 
     @property
     def beyond_cls(self):
@@ -68,8 +68,10 @@ def write_features(samples, features, wanted):
     if wanted.cls:
         columns.update(tuned_features=features.tuned[:, 0], zero_shot_features=features.zero_shot[:, 0])
     if wanted.layers:
-        columns.update(tuned_layers=torch.stack(features.intermediate, dim=1),
-                       zero_shot_layers=torch.stack(features.zero_shot_intermediate, dim=1))
+        columns.update(
+            tuned_layers=torch.stack(features.intermediate, dim=1),
+            zero_shot_layers=torch.stack(features.zero_shot_intermediate, dim=1),
+        )
     for name, column in columns.items():
         for sample, row in zip(samples, column.cpu()):
             sample.set_field(row, name)
@@ -85,9 +87,9 @@ def _order(name):
         return None
     kind, _, order = str(name).partition(':')
     try:
-        p = float(order) if ':' in str(name) else 1.
+        p = float(order) if ':' in str(name) else 1.0
     except ValueError:
-        p = 0.
+        p = 0.0
     if kind != 'local' or not 1 <= p < float('inf'):
         raise ValueError(f'test_features holds {name!r}; {_EXPECTED}')
     return p

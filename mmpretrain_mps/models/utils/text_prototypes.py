@@ -1,4 +1,5 @@
 """Class prototypes: class names through prompt templates through the frozen text tower."""
+
 import torch
 import torch.nn.functional as F
 
@@ -31,11 +32,15 @@ def check_texts(class_names, templates):
         ValueError: If there is no name or template, a name is empty, or a template has not exactly one ``{}``.
     """
     if isinstance(class_names, str) or isinstance(templates, str):
-        raise ValueError('class names and templates must be lists, but a single string was given: '
-                         f'{class_names if isinstance(class_names, str) else templates!r}')
+        raise ValueError(
+            'class names and templates must be lists, but a single string was given: '
+            f'{class_names if isinstance(class_names, str) else templates!r}'
+        )
     if not class_names or not templates:
-        raise ValueError(f'needed are at least one class name and one template, but there are {len(class_names)} names '
-                         f'and {len(templates)} templates')
+        raise ValueError(
+            f'needed are at least one class name and one template, but there are {len(class_names)} names '
+            f'and {len(templates)} templates'
+        )
     for template in templates:
         if template.count('{}') != 1:
             raise ValueError(f"a prompt template needs exactly one '{{}}' for the class name, but got {template!r}")
@@ -73,7 +78,7 @@ def encode_prototypes(model, tokenizer, class_names, templates, normalize_templa
     step = max(1, batch_size // len(templates))
     prototypes = []
     for start in range(0, len(class_names), step):
-        texts = _fill(class_names[start:start + step], templates)
+        texts = _fill(class_names[start : start + step], templates)
         features = model.encode_text(tokenizer(texts).to(device)).float()
         if normalize_templates:
             features = F.normalize(features, dim=-1)

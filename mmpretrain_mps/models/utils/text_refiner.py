@@ -1,5 +1,4 @@
 """The parts of TextRefiner: a memory of local picture features, what fills it, and what texts take from it."""
-from typing import Tuple
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +28,7 @@ class LocalCache(nn.Module):
     def __init__(self, size: int, embed_dims: int, momentum: float = 0.8):
         super().__init__()
         if size < 1 or not 0 <= momentum <= 1:
-            raise ValueError(f'a local cache needs 1 or more entries and a momentum from 0 to 1, but got {size=}, '
-                             f'{momentum=}')
+            raise ValueError(f'a local cache needs 1 or more entries and a momentum from 0 to 1, but got {size=}, {momentum=}')
         self.momentum = momentum
         self.register_buffer('entries', F.normalize(torch.rand(size, embed_dims), dim=-1))
 
@@ -50,7 +48,7 @@ class LocalCache(nn.Module):
         with torch.autocast(texts.device.type, enabled=False):
             return (texts.float() @ entries.mT).softmax(-1) @ entries
 
-    def assign(self, features: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    def assign(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         r"""Say which entry each feature goes to, and with what weight.
 
         .. math:: m(n) = \mathrm{argmax}_m s_{nm}, \qquad w_n = \exp(s_{nm(n)} - \max_{n'} s_{n'm(n)}), \qquad s_{nm} =

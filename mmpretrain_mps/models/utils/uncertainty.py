@@ -2,6 +2,7 @@
 
 `AMU-Tuning <https://arxiv.org/abs/2404.08958>`_, Section 3.
 """
+
 import math
 
 import torch
@@ -12,8 +13,9 @@ UNCERTAINTIES = ('none', 'moment', 'entropy', 'energy', 'max', 'max-min', 'var',
 MOMENT_SCALE = 250.0
 
 
-def uncertainty(logits: torch.Tensor, kind: str = 'moment', power: float = 0.4,
-                moment_scale: float = MOMENT_SCALE) -> torch.Tensor:
+def uncertainty(
+    logits: torch.Tensor, kind: str = 'moment', power: float = 0.4, moment_scale: float = MOMENT_SCALE
+) -> torch.Tensor:
     r"""Measure how unsure predictions are; without parameters and without gradient.
 
     With :math:`p = \mathrm{softmax}(\ell)` and the power :math:`k`: ``'none'`` 1; ``'moment'`` :math:`(m_4 / s)^{-k}`
@@ -80,4 +82,4 @@ def _check_uncertainty(kind, num_classes):
         raise ValueError(f'the uncertainty must be one of {UNCERTAINTIES}, but is {kind!r}')
     least = 5 if kind == 'top5' else 1 if kind == 'none' else 2
     if num_classes < least:
-        raise ValueError(f"the uncertainty {kind!r} needs {least} classes or more, but there are {num_classes}")
+        raise ValueError(f'the uncertainty {kind!r} needs {least} classes or more, but there are {num_classes}')

@@ -1,4 +1,5 @@
 """Frozen features of pre-drawn views, computed once and looked up in every training step."""
+
 import contextlib
 import errno
 import math
@@ -30,9 +31,11 @@ class BankLayout:
         self.num_views = int(shown.sum())
         self.kind = type(sample)
         # Integers, such as positions of tokens, are kept as they are: bfloat16 holds them up to 256 alone.
-        self.parts = {name: (tuple(part.shape[1:]), part.dtype,
-                             DTYPES[dtype] if dtype and part.is_floating_point() else part.dtype)
-                      for name, part in sample._asdict().items() if part is not None}
+        self.parts = {
+            name: (tuple(part.shape[1:]), part.dtype, DTYPES[dtype] if dtype and part.is_floating_point() else part.dtype)
+            for name, part in sample._asdict().items()
+            if part is not None
+        }
 
     @property
     def bytes_per_view(self):
@@ -46,11 +49,15 @@ class BankLayout:
 
     def describe(self):
         """Return pictures, views, shapes and sizes as one line."""
-        parts = ' + '.join(f'{name} {" x ".join(map(str, shape)) or 1} {str(kept).removeprefix("torch.")}'
-                           for name, (shape, _, kept) in self.parts.items())
+        parts = ' + '.join(
+            f'{name} {" x ".join(map(str, shape)) or 1} {str(kept).removeprefix("torch.")}'
+            for name, (shape, _, kept) in self.parts.items()
+        )
         pictures, size = self.shown.shape
-        return (f'{pictures} pictures x {size} views, {self.num_views} of them used; {parts} = '
-                f'{self.bytes_per_view / 1e3:.1f} kB per view, {format_bytes(self.num_bytes)} together')
+        return (
+            f'{pictures} pictures x {size} views, {self.num_views} of them used; {parts} = '
+            f'{self.bytes_per_view / 1e3:.1f} kB per view, {format_bytes(self.num_bytes)} together'
+        )
 
 
 class ViewBank:
@@ -72,8 +79,10 @@ class ViewBank:
         self._kind = layout.kind
         self._computed = {name: computed for name, (_, computed, _) in layout.parts.items()}
         try:
-            self._kept = {name: _allocate((layout.num_views, *shape), kept, folder if storage == 'disk' else None)
-                          for name, (shape, _, kept) in layout.parts.items()}
+            self._kept = {
+                name: _allocate((layout.num_views, *shape), kept, folder if storage == 'disk' else None)
+                for name, (shape, _, kept) in layout.parts.items()
+            }
         except OSError as error:
             if error.errno not in _FULL:
                 raise
@@ -88,7 +97,7 @@ class ViewBank:
         """
         for name, kept in self._kept.items():
             part = getattr(features, name)
-            kept[start:start + len(part)] = part.to(kept.device, kept.dtype)
+            kept[start : start + len(part)] = part.to(kept.device, kept.dtype)
 
     def read(self, pictures, views, device):
         """Look views up.
@@ -133,8 +142,10 @@ def check_space(layout, storage, folder):
         return
     available = available_memory()
     if available is not None and available < layout.num_bytes:
-        raise ValueError(f'the view bank takes {format_bytes(layout.num_bytes)} of memory, but only '
-                         f'{format_bytes(available)} are available; use fewer views, dtype=bfloat16 or storage=disk')
+        raise ValueError(
+            f'the view bank takes {format_bytes(layout.num_bytes)} of memory, but only '
+            f'{format_bytes(available)} are available; use fewer views, dtype=bfloat16 or storage=disk'
+        )
 
 
 def available_memory(meminfo='/proc/meminfo'):
@@ -157,9 +168,11 @@ def format_bytes(number):
 
 
 def _too_little_disk(layout, folder):
-    return ValueError(f'the view bank takes {format_bytes(layout.num_bytes)}, but {folder} has '
-                      f'{format_bytes(shutil.disk_usage(folder).free)} left; use fewer views, dtype=bfloat16 or '
-                      'another work folder')
+    return ValueError(
+        f'the view bank takes {format_bytes(layout.num_bytes)}, but {folder} has '
+        f'{format_bytes(shutil.disk_usage(folder).free)} left; use fewer views, dtype=bfloat16 or '
+        'another work folder'
+    )
 
 
 def _allocate(shape, dtype, folder):

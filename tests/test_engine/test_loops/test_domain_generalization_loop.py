@@ -23,12 +23,13 @@ NAMES = ('cat', 'crane', 'dog', 'house', 'tree', 'crane')
 @DATASETS.register_module()
 class TestPictures(Dataset):
     """Noise, labelled in turn."""
+
     __test__ = False
 
     def __init__(self, length=23, classes=NAMES, seed=0, **metainfo):
         generator = torch.Generator().manual_seed(seed)
         self.images = torch.randint(256, (length, 3, 16, 16), generator=generator, dtype=torch.uint8)
-        self.metainfo = dict(classes=tuple(classes), templates=('a photo of a {}.', ), **metainfo)
+        self.metainfo = dict(classes=tuple(classes), templates=('a photo of a {}.',), **metainfo)
 
     def __len__(self):
         return len(self.images)
@@ -51,7 +52,6 @@ class UntouchablePictures(Dataset):
 
 @DATASETS.register_module()
 class MissingPictures(Dataset):
-
     def __init__(self, place='/no/such/folder'):
         raise FileNotFoundError(f'{place} does not exist')
 
@@ -63,8 +63,14 @@ def architecture(tmp_path_factory):
 
 def build_model(architecture):
     torch.manual_seed(0)
-    model = MPSCLIPClassifier(architecture, None, backbone=dict(group_depths=(2, 2, 2)), head=dict(alpha=0.5),
-                              class_names=NAMES, templates=['a photo of a {}.'])
+    model = MPSCLIPClassifier(
+        architecture,
+        None,
+        backbone=dict(group_depths=(2, 2, 2)),
+        head=dict(alpha=0.5),
+        class_names=NAMES,
+        templates=['a photo of a {}.'],
+    )
     with torch.no_grad():
         for parameter in model.backbone.tuned.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
@@ -72,15 +78,29 @@ def build_model(architecture):
 
 
 def build_runner(model, work_dir, targets, source=None, **arguments):
-    loader = dict(batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
-                  collate_fn=dict(type='default_collate'), dataset=source or dict(type='TestPictures'))
+    loader = dict(
+        batch_size=4,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+        dataset=source or dict(type='TestPictures'),
+    )
     launcher, hooks = arguments.pop('launcher', 'none'), arguments.pop('custom_hooks', None)
     evaluator = arguments.pop('test_evaluator', dict(type='BranchAccuracy'))
     cfg = Config(dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)))
     return Runner(
-        model, str(work_dir), test_dataloader=loader, test_evaluator=evaluator, custom_hooks=hooks,
-        test_cfg=dict(type='DomainGeneralizationLoop', targets=targets, **arguments), default_scope='mmpretrain',
-        log_level='WARNING', launcher=launcher, experiment_name=f'{work_dir.name}{id(model)}', cfg=cfg)
+        model,
+        str(work_dir),
+        test_dataloader=loader,
+        test_evaluator=evaluator,
+        custom_hooks=hooks,
+        test_cfg=dict(type='DomainGeneralizationLoop', targets=targets, **arguments),
+        default_scope='mmpretrain',
+        log_level='WARNING',
+        launcher=launcher,
+        experiment_name=f'{work_dir.name}{id(model)}',
+        cfg=cfg,
+    )
 
 
 @torch.no_grad()
@@ -153,15 +173,19 @@ def test_the_prototypes_come_back_after_an_error(architecture):
         assert model.class_names == ('a', 'b') and len(model.text_prototypes) == 2
         raise RuntimeError
     assert model.text_prototypes is before and model.class_names == NAMES
-    with pytest.raises(ValueError,
-                       match='2 rows of text_prototypes were given for 1 class names'), model.with_classes(
-                           dict(text_prototypes=before[:2]), ['a']):
+    with (
+        pytest.raises(ValueError, match='2 rows of text_prototypes were given for 1 class names'),
+        model.with_classes(dict(text_prototypes=before[:2]), ['a']),
+    ):
         pass
 
 
 def test_the_files_hold_the_metrics_and_their_means(architecture, tmp_path):
-    targets = dict(one=dict(type='TestPictures', seed=1), two=dict(type='TestPictures', seed=2, length=7),
-                   gone=dict(type='MissingPictures', place='/data/gone'))
+    targets = dict(
+        one=dict(type='TestPictures', seed=1),
+        two=dict(type='TestPictures', seed=2, length=7),
+        gone=dict(type='MissingPictures', place='/data/gone'),
+    )
     metrics = build_runner(build_model(architecture), tmp_path, targets).test()
     for metric in ('accuracy/fused', 'accuracy/tuned', 'ece/zero_shot'):
         values = [metrics[metric], metrics[f'one/{metric}'], metrics[f'two/{metric}']]
@@ -179,16 +203,24 @@ def test_the_files_hold_the_metrics_and_their_means(architecture, tmp_path):
     table = (tmp_path / 'domain_generalization.md').read_text()
     fused = next(line for line in table.splitlines() if line.startswith('| fused (alpha 0.5)'))
     assert [cell.strip() for cell in fused.split('|')[2:-1]] == [
-        f'{metrics[name]:.2f}' for name in ('accuracy/fused', 'one/accuracy/fused', 'two/accuracy/fused',
-                                            'mean_of_targets/accuracy/fused', 'mean_of_all/accuracy/fused')]
+        f'{metrics[name]:.2f}'
+        for name in (
+            'accuracy/fused',
+            'one/accuracy/fused',
+            'two/accuracy/fused',
+            'mean_of_targets/accuracy/fused',
+            'mean_of_all/accuracy/fused',
+        )
+    ]
     assert '- gone: /data/gone does not exist' in table and '15 bins of equal width' in table
 
 
 @pytest.mark.parametrize('requested', ['gone', ['there', 'gone'], 'all'])
 def test_a_requested_target_that_is_missing_is_an_error_before_the_source_is_read(architecture, tmp_path, requested):
     targets = dict(there=dict(type='TestPictures'), gone=dict(type='MissingPictures', place='/data/gone'))
-    runner = build_runner(build_model(architecture), tmp_path, targets, source=dict(type='UntouchablePictures'),
-                          requested=requested)
+    runner = build_runner(
+        build_model(architecture), tmp_path, targets, source=dict(type='UntouchablePictures'), requested=requested
+    )
     with pytest.raises(FileNotFoundError, match='requested targets are missing; gone: /data/gone does not exist'):
         runner.test()
 
@@ -206,11 +238,7 @@ def test_asking_for_what_is_no_target_is_an_error_that_lists_the_targets(archite
 
 def test_a_target_of_which_a_part_is_there_is_an_error_and_not_skipped(architecture, tmp_path):
     (tmp_path / 'pictures').mkdir()
-    target = dict(type='CustomDataset',
-                  data_root=str(tmp_path),
-                  data_prefix='pictures',
-                  ann_file='list.txt',
-                  pipeline=[])
+    target = dict(type='CustomDataset', data_root=str(tmp_path), data_prefix='pictures', ann_file='list.txt', pipeline=[])
     runner = build_runner(build_model(architecture), tmp_path / 'work', dict(half=target))
     with pytest.raises(FileNotFoundError, match='target half is there only in part.*list.txt'):
         runner.test()
@@ -218,10 +246,17 @@ def test_a_target_of_which_a_part_is_there_is_an_error_and_not_skipped(architect
 
 def test_metrics_of_features_see_every_set_and_the_model_is_left_as_it_was(architecture, tmp_path):
     model = build_model(architecture)
-    targets = dict(cut=dict(type='TestPictures', classes=('dog', 'crane'), source_indices=(2, 5), length=9, seed=1),
-                   new=dict(type='TestPictures', classes=('lake', 'sea', 'pond'), length=7, seed=3))
-    runner = build_runner(model, tmp_path, targets, custom_hooks=[dict(type='TestFeaturesHook')], test_evaluator=[
-        dict(type='GramDistortion', p=2), dict(type='ClassSeparability')])
+    targets = dict(
+        cut=dict(type='TestPictures', classes=('dog', 'crane'), source_indices=(2, 5), length=9, seed=1),
+        new=dict(type='TestPictures', classes=('lake', 'sea', 'pond'), length=7, seed=3),
+    )
+    runner = build_runner(
+        model,
+        tmp_path,
+        targets,
+        custom_hooks=[dict(type='TestFeaturesHook')],
+        test_evaluator=[dict(type='GramDistortion', p=2), dict(type='ClassSeparability')],
+    )
     metrics = runner.test()
     assert model.test_features == NO_FEATURES
     images = [TestPictures().images, TestPictures(length=9, seed=1).images, TestPictures(length=7, seed=3).images]
@@ -230,18 +265,24 @@ def test_metrics_of_features_see_every_set_and_the_model_is_left_as_it_was(archi
         with torch.no_grad():
             features = model.backbone(pictures, patch_tokens=True)
         assert metrics[f'{prefix}gram/global'] == pytest.approx(
-            gram_distances(features.tuned[:, 0], features.zero_shot[:, 0], 2).item(), rel=1e-3)
+            gram_distances(features.tuned[:, 0], features.zero_shot[:, 0], 2).item(), rel=1e-3
+        )
         assert metrics[f'{prefix}gram/local'] == pytest.approx(
-            gram_distances(features.tuned, features.zero_shot, 2).mean().item(), rel=1e-3)
-        assert all(isinstance(metrics[f'{prefix}separability/{branch}/{layer}/silhouette'], float)
-                   for branch in ('tuned', 'zero_shot') for layer in ('output', 'before_end_1', 'before_end_2'))
+            gram_distances(features.tuned, features.zero_shot, 2).mean().item(), rel=1e-3
+        )
+        assert all(
+            isinstance(metrics[f'{prefix}separability/{branch}/{layer}/silhouette'], float)
+            for branch in ('tuned', 'zero_shot')
+            for layer in ('output', 'before_end_1', 'before_end_2')
+        )
     report = json.loads((tmp_path / 'domain_generalization.json').read_text())
     assert report['sets'][1]['others']['gram/global'] == metrics['cut/gram/global']
     assert not any(name.startswith(('accuracy', 'ece', 'alpha')) for name in report['sets'][0]['others'])
     table = (tmp_path / 'domain_generalization.md').read_text()
     row = next(line for line in table.splitlines() if 'gram/local' in line)
     assert [cell.strip() for cell in row.split('|')[2:-1]] == [
-        f'{metrics[f"{prefix}gram/local"]:.4g}' for prefix in ('', 'cut/', 'new/')]
+        f'{metrics[f"{prefix}gram/local"]:.4g}' for prefix in ('', 'cut/', 'new/')
+    ]
 
 
 def test_names_that_results_use_are_refused(architecture, tmp_path):
@@ -251,8 +292,10 @@ def test_names_that_results_use_are_refused(architecture, tmp_path):
 
 
 # With more pictures than one of them takes: the choice must not depend on which process has which.
-FEATURE_METRICS = dict(custom_hooks=[dict(type='TestFeaturesHook')], test_evaluator=[
-    dict(type='BranchAccuracy'), dict(type='GramDistortion', max_pictures=5), dict(type='ClassSeparability')])
+FEATURE_METRICS = dict(
+    custom_hooks=[dict(type='TestFeaturesHook')],
+    test_evaluator=[dict(type='BranchAccuracy'), dict(type='GramDistortion', max_pictures=5), dict(type='ClassSeparability')],
+)
 
 
 def run_one_of_two(rank, folder, model, targets):
@@ -264,16 +307,19 @@ def run_one_of_two(rank, folder, model, targets):
 
 def test_two_processes_count_every_picture_once(architecture, tmp_path, monkeypatch):
     # Odd numbers of pictures, so that a process repeats one to fill its last batch up.
-    targets = dict(cut=dict(type='TestPictures', classes=('dog', 'crane'), source_indices=(2, 5), length=9, seed=1),
-                   new=dict(type='TestPictures', classes=('lake', 'sea', 'pond'), length=7, seed=3))
+    targets = dict(
+        cut=dict(type='TestPictures', classes=('dog', 'crane'), source_indices=(2, 5), length=9, seed=1),
+        new=dict(type='TestPictures', classes=('lake', 'sea', 'pond'), length=7, seed=3),
+    )
     model = build_model(architecture)
     alone = build_runner(model, tmp_path / 'alone', targets, **FEATURE_METRICS).test()
     assert 'new/gram/local' in alone and 'cut/separability/tuned/output/silhouette' in alone
     monkeypatch.setenv('LOCAL_RANK', '0')
     # Forked, so that nothing has to be imported again; no thread pool exists with one thread.
     context = multiprocessing.get_context('fork')
-    processes = [context.Process(target=run_one_of_two, args=(rank, tmp_path, build_model(architecture), targets))
-                 for rank in range(2)]
+    processes = [
+        context.Process(target=run_one_of_two, args=(rank, tmp_path, build_model(architecture), targets)) for rank in range(2)
+    ]
     for process in processes:
         process.start()
     for process in processes:

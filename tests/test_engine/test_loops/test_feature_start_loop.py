@@ -1,4 +1,5 @@
 """Whole runs of Tip-Adapter, Tip-Adapter-F and AMU-Tuning on digits."""
+
 import os
 from pathlib import Path
 from unittest import mock
@@ -28,7 +29,6 @@ AUXILIARY = {'model.auxiliary.base_channels': 4, 'model.auxiliary.stem_channels'
 
 @HOOKS.register_module()
 class InterruptBeforeEpoch(Hook):
-
     def __init__(self, epoch):
         self.epoch = epoch
 
@@ -42,19 +42,31 @@ def build_runner(clip, work_dir, method='tip_adapter_f', options=(), validate=Tr
     path = Path(work_dir, 'config.py')
     path.parent.mkdir(parents=True, exist_ok=True)
     bases = [str(CONFIG_FOLDER / name.format(method=method)) for name in BASES]
-    path.write_text(f"_base_ = {bases}\narchitecture, pretrained = 'mps-mini', 'embedded'\n"
-                    'model = dict(architecture=architecture, pretrained=pretrained)\n'
-                    'train_dataloader = dict(batch_size={{_base_.batch_size}}, '
-                    'dataset=dict(views=dict(num_views=1)))\n')
+    path.write_text(
+        f"_base_ = {bases}\narchitecture, pretrained = 'mps-mini', 'embedded'\n"
+        'model = dict(architecture=architecture, pretrained=pretrained)\n'
+        'train_dataloader = dict(batch_size={{_base_.batch_size}}, '
+        'dataset=dict(views=dict(num_views=1)))\n'
+    )
     cfg = Config.fromfile(path)
     length = {} if method == 'tip_adapter' else {'train_cfg.max_epochs': 3}
-    apply_options(cfg, {
-        'architecture': clip, 'pretrained': None, 'num_shots': 2, 'train_dataloader.batch_size': 8, **length,
-        **({} if method == 'clip_adapter' else LAYER), **(AUXILIARY if method == 'amu_tuning' else {}),
-        **dict(options)})
+    apply_options(
+        cfg,
+        {
+            'architecture': clip,
+            'pretrained': None,
+            'num_shots': 2,
+            'train_dataloader.batch_size': 8,
+            **length,
+            **({} if method == 'clip_adapter' else LAYER),
+            **(AUXILIARY if method == 'amu_tuning' else {}),
+            **dict(options),
+        },
+    )
     for loader, shots in (('val_dataloader', 3), ('test_dataloader', 2)):
-        cfg[loader].dataset = dict(type='FewShotDataset', subset='val', num_shots=shots, seed=1,
-                                   dataset=dict(cfg[loader].dataset, subset='val'))
+        cfg[loader].dataset = dict(
+            type='FewShotDataset', subset='val', num_shots=shots, seed=1, dataset=dict(cfg[loader].dataset, subset='val')
+        )
     cfg.merge_from_dict(dict(work_dir=str(work_dir), log_level='ERROR', experiment_name=os.urandom(8).hex()))
     if not validate:
         command_line.without_validation(cfg)
@@ -95,8 +107,9 @@ def test_tip_adapter_takes_no_step_and_its_memory_is_the_mean_of_drawn_views(mak
     for label in (0, 7):
         indices = [index for index, found in enumerate(dataset.get_gt_labels()) if found == label]
         for key, index in zip(model.cache_keys[label], indices, strict=True):
-            pictures, = model.data_preprocessor(dict(inputs=[views.load(dataset.get_data_info(index))],
-                                                     data_samples=None))['inputs']
+            (pictures,) = model.data_preprocessor(dict(inputs=[views.load(dataset.get_data_info(index))], data_samples=None))[
+                'inputs'
+            ]
             torch.testing.assert_close(key, F.normalize(model.backbone(pictures).cls.mean(0), dim=0))
     assert (runner.epoch, runner.iter) == (1, 3) and last_state(runner)['cache_keys'].shape == (10, 2, 8)
 
@@ -131,8 +144,9 @@ def test_training_is_with_the_numbers_of_the_config(make):
     runner = make(options={'model.beta': 2.0, 'model.head.alpha': 0.5})
     seen = []
     original = type(runner.model).losses
-    with mock.patch.object(type(runner.model), 'losses',
-                           lambda self, batch: seen.append((self.inner, self.head.alpha)) or original(self, batch)):
+    with mock.patch.object(
+        type(runner.model), 'losses', lambda self, batch: seen.append((self.inner, self.head.alpha)) or original(self, batch)
+    ):
         runner.train()
     assert seen == [(2.0, 0.5)] * 9
 
@@ -179,8 +193,8 @@ def test_a_view_bank_runs_the_frozen_networks_for_its_views_alone(make, method):
 
     with mock.patch.object(type(runner.model), 'losses', losses), mock.patch.object(PromptableViT, 'forward', counted):
         runner.train()
-    expected = dict(labels=(), cls=(8, ))
-    assert bank == (dict(expected, auxiliary=(128, )) if method == 'amu_tuning' else expected)
+    expected = dict(labels=(), cls=(8,))
+    assert bank == (dict(expected, auxiliary=(128,)) if method == 'amu_tuning' else expected)
     # One view to plan by, at most two of each of 20 pictures; three each that keys start from; 30 to search on.
     more = dict(tip_adapter_f=3 * 20 + 30, amu_tuning=30, clip_adapter=0)
     assert sum(pictures) <= 1 + 2 * 20 + more[method]
@@ -223,8 +237,12 @@ def train_in_a_process(rank, num_ranks, clip, folder):
         runner = build_runner(clip, Path(folder), options=options, launcher='none' if num_ranks == 1 else 'pytorch')
     runner.train()
     model = getattr(runner.model, 'module', runner.model)
-    return dict(keys=model.cache_keys.detach(), counts=model.cache_counts, point=model.fusion_point,
-                accuracy=runner.val_loop.run()['accuracy/fused'])
+    return dict(
+        keys=model.cache_keys.detach(),
+        counts=model.cache_counts,
+        point=model.fusion_point,
+        accuracy=runner.val_loop.run()['accuracy/fused'],
+    )
 
 
 def test_two_processes_train_what_one_trains(clip, tmp_path):
@@ -235,15 +253,22 @@ def test_two_processes_train_what_one_trains(clip, tmp_path):
     torch.testing.assert_close(first, one, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(options={'train_cfg.passes': 0}), 'passes is 0, expected at least num_views=1'),
-    (dict(options={'train_cfg.search.scale': (0, 3)}), 'search needs two ends above 0'),
-    (dict(options={'train_cfg.search.pictures': 'train'}),
-     r"must be one of \('val', 'whole_val', 'test'\), but is 'train'"),
-    (dict(options={'train_cfg.best_epoch_on': 'test'}, test_dataloader=None, test_cfg=None, test_evaluator=None),
-     'best_epoch_on needs pictures of test_dataloader, but the config has none'),
-    (dict(options={'train_dataloader.dataset.num_shots': 1, 'train_dataloader.dataset.views.num_views': 4}),
-     'passes is 3, expected at least num_views=4')])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(options={'train_cfg.passes': 0}), 'passes is 0, expected at least num_views=1'),
+        (dict(options={'train_cfg.search.scale': (0, 3)}), 'search needs two ends above 0'),
+        (dict(options={'train_cfg.search.pictures': 'train'}), r"must be one of \('val', 'whole_val', 'test'\), but is 'train'"),
+        (
+            dict(options={'train_cfg.best_epoch_on': 'test'}, test_dataloader=None, test_cfg=None, test_evaluator=None),
+            'best_epoch_on needs pictures of test_dataloader, but the config has none',
+        ),
+        (
+            dict(options={'train_dataloader.dataset.num_shots': 1, 'train_dataloader.dataset.views.num_views': 4}),
+            'passes is 3, expected at least num_views=4',
+        ),
+    ],
+)
 def test_what_cannot_work_is_refused_before_any_work(make, settings, message):
     with pytest.raises(ValueError, match=message):
         make(**settings).train()
@@ -252,9 +277,10 @@ def test_what_cannot_work_is_refused_before_any_work(make, settings, message):
 def test_a_search_on_test_pictures_is_said_aloud_or_refused(make, monkeypatch):
     runner = make()
     dataset = runner._test_dataloader['dataset']
-    shown = make('shown', val_dataloader=dict(dataset=dict(dataset, num_shots=3)),
-                 test_dataloader=dict(dataset=dict(dataset, num_shots=3)))
-    with pytest.raises(ValueError, match="shows the test pictures; give it others, or say train_cfg.search.pict"):
+    shown = make(
+        'shown', val_dataloader=dict(dataset=dict(dataset, num_shots=3)), test_dataloader=dict(dataset=dict(dataset, num_shots=3))
+    )
+    with pytest.raises(ValueError, match='shows the test pictures; give it others, or say train_cfg.search.pict'):
         shown.train()
     aloud, lines = make('aloud', options={'train_cfg.search.pictures': 'test', 'train_cfg.best_epoch_on': 'test'}), []
     monkeypatch.setattr(aloud.logger, 'warning', lines.append)
@@ -281,16 +307,20 @@ def test_without_validation_pictures_the_numbers_of_the_config_stay_and_a_warnin
     monkeypatch.setattr(runner.logger, 'warning', lines.append)
     runner.train()
     assert (runner.model.inner, runner.model.head.alpha) == (5.5, 1.0) and not runner.model.fusion_point.any()
-    assert any('there is no search, since the config has no validation pictures: beta 5.5 and alpha 1' in str(line)
-               for line in lines)
+    assert any(
+        'there is no search, since the config has no validation pictures: beta 5.5 and alpha 1' in str(line) for line in lines
+    )
 
 
 def test_models_without_such_a_layer_and_other_data_sets_are_refused(make):
     runner = make()
     other = runner.cfg.train_cfg
     with pytest.raises(ValueError, match='starts a layer from features of pictures, but ZeroShotClassifier has none'):
-        make('zero', model=dict(_delete_=True, type='ZeroShotClassifier', architecture=runner.cfg.architecture,
-                                pretrained=None), train_cfg=other).train()
+        make(
+            'zero',
+            model=dict(_delete_=True, type='ZeroShotClassifier', architecture=runner.cfg.architecture, pretrained=None),
+            train_cfg=other,
+        ).train()
     dataset = dict(runner.cfg.train_dataloader.dataset.dataset, _delete_=True)
     with pytest.raises(ValueError, match='which FewShotDataset does, but the data set is a Digits'):
         make('plain', train_dataloader=dict(dataset=dataset)).train()

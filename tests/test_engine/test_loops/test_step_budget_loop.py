@@ -1,4 +1,5 @@
 """A number of steps in epochs, in real runs of mmengine's runner."""
+
 import math
 
 import pytest
@@ -95,8 +96,8 @@ def test_a_resumed_training_is_the_same_to_the_last_bit(make_runner, stop_before
         half.train()
     resumed = make_runner(work_dir='half', resume=True)
     resumed.train()
-    assert resumed.noted['rates'] == whole.noted['rates'][5 * stop_before:]
-    assert resumed.noted['batches'] == whole.noted['batches'][5 * stop_before:]
+    assert resumed.noted['rates'] == whole.noted['rates'][5 * stop_before :]
+    assert resumed.noted['batches'] == whole.noted['batches'][5 * stop_before :]
     assert all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), whole.model.parameters()))
     assert resumed.iter == 13
 
@@ -125,8 +126,10 @@ def test_resuming_in_the_middle_of_a_longer_schedule_is_refused(make_runner):
         make_runner(11, allow=True, resume=True).train()
 
 
-@pytest.mark.parametrize('options, validated', [({}, [3]), (dict(train_cfg__val_interval=2), [2, 3]),
-                                                (dict(train_cfg__val_interval=1, train_cfg__val_begin=2), [2, 3])])
+@pytest.mark.parametrize(
+    'options, validated',
+    [({}, [3]), (dict(train_cfg__val_interval=2), [2, 3]), (dict(train_cfg__val_interval=1, train_cfg__val_begin=2), [2, 3])],
+)
 def test_one_validation_at_the_end_unless_asked_for_more(make_runner, options, validated):
     runner = make_runner(**options)
     runner.train()

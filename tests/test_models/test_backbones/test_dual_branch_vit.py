@@ -43,7 +43,7 @@ def reference(backbone, images, trunk, adapted):
         for block in list(tuned.blocks)[start:]:
             normed = block.ln_1(y)
             width = y.shape[-1]
-            values = normed @ block.attn.in_proj_weight[2 * width:].T + block.attn.in_proj_bias[2 * width:]
+            values = normed @ block.attn.in_proj_weight[2 * width :].T + block.attn.in_proj_bias[2 * width :]
             y = y + values @ block.attn.out_proj.weight.T + block.attn.out_proj.bias
             y = y + block.mlp(block.ln_2(y))
         pseudo.append(F.normalize(tuned.ln_post(y) @ tuned.proj, dim=-1))
@@ -93,8 +93,9 @@ def test_a_tuned_stem_starts_equal_and_is_open_clips_own_afterwards():
     assert torch.equal(features.zero_shot, start.zero_shot)
     # A tower of open_clip with the tuned weights in every place must give the same features.
     visual, state = tower(), backbone.tuned.state_dict()
-    visual.load_state_dict({name.removeprefix('stem.').replace('blocks.', 'transformer.resblocks.'): value
-                            for name, value in state.items()})
+    visual.load_state_dict(
+        {name.removeprefix('stem.').replace('blocks.', 'transformer.resblocks.'): value for name, value in state.items()}
+    )
     with torch.no_grad():
         expected = F.normalize(visual(images), dim=-1)
     torch.testing.assert_close(features.tuned[:, 0], expected, rtol=1e-5, atol=1e-6)
@@ -145,15 +146,17 @@ def test_weights_are_interpolated_for_a_while_and_come_back_to_the_last_bit(opti
     first_tuned = 6 - backbone.num_tuned_blocks
     with torch.no_grad(), backbone.interpolated(0.25):
         block, proj = backbone.tuned.blocks[1].mlp.c_fc.weight, backbone.tuned.proj
-        expected = 0.75 * frozen[f'transformer.resblocks.{first_tuned + 1}.mlp.c_fc.weight'] + 0.25 * own[
-            'blocks.1.mlp.c_fc.weight']
+        expected = (
+            0.75 * frozen[f'transformer.resblocks.{first_tuned + 1}.mlp.c_fc.weight'] + 0.25 * own['blocks.1.mlp.c_fc.weight']
+        )
         torch.testing.assert_close(block, expected)
         torch.testing.assert_close(proj, 0.75 * frozen['proj'] + 0.25 * own['proj'])
         for index, adapter in enumerate(backbone.tuned.adapters):
             torch.testing.assert_close(adapter.weight, 0.25 * own[f'adapters.{index}.weight'])
         if backbone.tuned.stem is not None:
-            torch.testing.assert_close(backbone.tuned.stem.conv1.weight,
-                                       0.75 * frozen['conv1.weight'] + 0.25 * own['stem.conv1.weight'])
+            torch.testing.assert_close(
+                backbone.tuned.stem.conv1.weight, 0.75 * frozen['conv1.weight'] + 0.25 * own['stem.conv1.weight']
+            )
     with torch.no_grad(), backbone.interpolated(0):
         features = backbone(images)
         assert torch.equal(features.tuned, features.zero_shot)
@@ -254,8 +257,15 @@ def test_vit_b_16_has_the_papers_number_of_trainable_parameters():
     config = open_clip.get_model_config('ViT-B-16')
     vision = config['vision_cfg']
     with torch.device('meta'):
-        visual = VisionTransformer(vision['image_size'], vision['patch_size'], vision['width'], vision['layers'],
-                                   vision['width'] // 64, 4.0, output_dim=config['embed_dim'])
+        visual = VisionTransformer(
+            vision['image_size'],
+            vision['patch_size'],
+            vision['width'],
+            vision['layers'],
+            vision['width'] // 64,
+            4.0,
+            output_dim=config['embed_dim'],
+        )
         backbone = DualBranchViT(visual)
     trainable = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
     assert backbone.group_depths == (4, 4, 4)
@@ -263,8 +273,16 @@ def test_vit_b_16_has_the_papers_number_of_trainable_parameters():
     assert round(trainable / 1e6, 1) == 31.1
 
 
-@pytest.mark.parametrize('name, depths', [('ViT-B-32', (4, 4, 4)), ('ViT-B-16', (4, 4, 4)), ('ViT-L-14', (8, 8, 8)),
-                                          ('ViT-L-14-336', (8, 8, 8)), ('ViT-H-14', (12, 10, 10))])
+@pytest.mark.parametrize(
+    'name, depths',
+    [
+        ('ViT-B-32', (4, 4, 4)),
+        ('ViT-B-16', (4, 4, 4)),
+        ('ViT-L-14', (8, 8, 8)),
+        ('ViT-L-14-336', (8, 8, 8)),
+        ('ViT-H-14', (12, 10, 10)),
+    ],
+)
 def test_the_groups_scale_with_the_depth_of_open_clips_towers(name, depths):
     config = open_clip.get_model_config(name)
     with torch.device('meta'):
@@ -274,12 +292,15 @@ def test_the_groups_scale_with_the_depth_of_open_clips_towers(name, depths):
     assert DualBranchViT(model.visual).group_depths == depths
 
 
-@pytest.mark.parametrize('overrides, found', [
-    (dict(pool_type='avg'), "'avg'"),
-    (dict(attentional_pool=True, attn_pooler_queries=4, attn_pooler_heads=2), 'attention'),
-    (dict(final_ln_after_pool=True), 'final_ln_after_pool=True'),
-    (dict(qk_norm=True), 'CustomResidualAttentionBlock'),
-])
+@pytest.mark.parametrize(
+    'overrides, found',
+    [
+        (dict(pool_type='avg'), "'avg'"),
+        (dict(attentional_pool=True, attn_pooler_queries=4, attn_pooler_heads=2), 'attention'),
+        (dict(final_ln_after_pool=True), 'final_ln_after_pool=True'),
+        (dict(qk_norm=True), 'CustomResidualAttentionBlock'),
+    ],
+)
 def test_other_vision_transformers_are_refused(overrides, found):
     with pytest.raises(ValueError, match='plain vision transformers of open_clip') as error:
         check_plain_vit(tower(**overrides))
@@ -301,4 +322,4 @@ def test_depths_that_do_not_fit_are_refused(depths):
 
 def test_a_pseudo_forward_cannot_start_in_a_frozen_block():
     with pytest.raises(ValueError, match='1 to 2 blocks before the end'):
-        DualBranchViT(tower())(torch.randn(1, 3, 16, 16), intermediate_starts=(3, ))
+        DualBranchViT(tower())(torch.randn(1, 3, 16, 16), intermediate_starts=(3,))

@@ -7,8 +7,12 @@ from mmpretrain_mps.models.backbones.lean_mlp import add_mlp
 from mmpretrain_mps.models.backbones.linear import force_onednn
 
 VARIANTS = {
-    'quick_gelu': dict(act_layer=QuickGELU), 'gelu': dict(), 'tanh_gelu': dict(act_layer=lambda: nn.GELU('tanh')),
-    'layer_scale': dict(act_layer=QuickGELU, ls_init_value=0.3), 'fp32_norm': dict(norm_layer=LayerNormFp32)}
+    'quick_gelu': dict(act_layer=QuickGELU),
+    'gelu': dict(),
+    'tanh_gelu': dict(act_layer=lambda: nn.GELU('tanh')),
+    'layer_scale': dict(act_layer=QuickGELU, ls_init_value=0.3),
+    'fp32_norm': dict(norm_layer=LayerNormFp32),
+}
 
 
 def build(variant, width=8):

@@ -13,7 +13,7 @@ def operands(*shape, bias=True):
     return inputs, weight, torch.randn(4, generator=generator) if bias else None
 
 
-@pytest.mark.parametrize('shape', [(5, ), (3, 5), (2, 3, 5)])
+@pytest.mark.parametrize('shape', [(5,), (3, 5), (2, 3, 5)])
 @pytest.mark.parametrize('bias', [True, False])
 def test_both_libraries_give_one_result_and_one_gradient(shape, bias):
     results = []

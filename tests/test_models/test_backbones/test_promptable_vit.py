@@ -14,8 +14,9 @@ PICTURES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(4))
 
 def tower(**overrides):
     """A tower with noise in its biases and norms, too, whose start values would hide mistakes."""
-    config = dict(image_size=16, patch_size=8, width=WIDTH, layers=BLOCKS, heads=HEADS, mlp_ratio=4.0, output_dim=8,
-                  act_layer=QuickGELU)
+    config = dict(
+        image_size=16, patch_size=8, width=WIDTH, layers=BLOCKS, heads=HEADS, mlp_ratio=4.0, output_dim=8, act_layer=QuickGELU
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         visual = VisionTransformer(**{**config, **overrides}).eval().double()
@@ -37,10 +38,10 @@ def reference(visual, images, prompts, hidden=0):
     states = torch.cat([first, patches], 1) + visual.positional_embedding
     states = visual.ln_pre(torch.cat([states, *(vectors.expand(len(images), -1, -1) for vectors in prompts[:1])], 1))
     mask = torch.zeros(states.shape[1], states.shape[1], dtype=states.dtype)
-    mask[1:1 + PATCHES, 1 + PATCHES:1 + PATCHES + hidden] = -torch.inf
+    mask[1 : 1 + PATCHES, 1 + PATCHES : 1 + PATCHES + hidden] = -torch.inf
     for index, block in enumerate(visual.transformer.resblocks):
         if 0 < index < len(prompts):
-            states = torch.stack([torch.cat([row[:1 + PATCHES], prompts[index]]) for row in states])
+            states = torch.stack([torch.cat([row[: 1 + PATCHES], prompts[index]]) for row in states])
         states = block(states, attn_mask=mask)
     return visual.ln_post(states) @ visual.proj
 
@@ -55,8 +56,10 @@ def test_features_and_gradients_are_those_of_open_clips_blocks(depth, tokens):
     if tokens:
         torch.testing.assert_close(features.tokens, expected, rtol=1e-10, atol=1e-10)
     if prompts:
-        ours, theirs = (torch.autograd.grad(x.pow(3).sum(), prompts)
-                        for x in ((features.tokens, expected) if tokens else (features.cls, expected[:, 0])))
+        ours, theirs = (
+            torch.autograd.grad(x.pow(3).sum(), prompts)
+            for x in ((features.tokens, expected) if tokens else (features.cls, expected[:, 0]))
+        )
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
 
 
@@ -74,7 +77,7 @@ def test_patches_do_not_attend_to_hidden_prompts(hidden, tokens):
 
 def test_hidden_prompts_reach_patches_through_nothing_in_the_first_block():
     backbone, prompts = PromptableViT(tower(layers=1)), prompts_of(1)
-    patches = backbone(PICTURES, prompts, hidden_from_patches=3, tokens=True).tokens[:, 1:1 + PATCHES]
+    patches = backbone(PICTURES, prompts, hidden_from_patches=3, tokens=True).tokens[:, 1 : 1 + PATCHES]
     alone = backbone(PICTURES, tokens=True).tokens[:, 1:]
     torch.testing.assert_close(patches, alone, rtol=1e-10, atol=1e-10)
 
@@ -114,8 +117,9 @@ def test_the_attention_of_cls_is_that_of_torchs_module(depth):
 def test_the_last_block_computes_cls_alone_unless_all_tokens_are_wanted(monkeypatch):
     backbone, prompts = PromptableViT(tower()), prompts_of(2)
     shapes, project = [], promptable_vit.project
-    monkeypatch.setattr(promptable_vit, 'project',
-                        lambda tokens, *weights: shapes.append(tokens.shape[1]) or project(tokens, *weights))
+    monkeypatch.setattr(
+        promptable_vit, 'project', lambda tokens, *weights: shapes.append(tokens.shape[1]) or project(tokens, *weights)
+    )
     backbone(PICTURES, prompts)
     backbone(PICTURES, prompts, attention=True)
     backbone(PICTURES, prompts, tokens=True)
@@ -156,14 +160,17 @@ def test_the_tower_stays_in_evaluation_mode_and_frozen():
     assert all(parameter.grad is None for parameter in backbone.parameters())
 
 
-@pytest.mark.parametrize('prompts, hidden, message', [
-    ([torch.zeros(2, WIDTH)] * 7, 0, 'has 6 blocks, but prompts for 7'),
-    ([torch.zeros(2, 5)], 0, r'\(number, 16\).*\[\(2, 5\)\]'),
-    ([torch.zeros(2, WIDTH), torch.zeros(3, WIDTH)], 0, 'one shape'),
-    ([torch.zeros(1, 2, WIDTH)], 0, 'one shape'),
-    ([torch.zeros(2, WIDTH)], 3, 'hidden_from_patches=3.*2 prompt vectors'),
-    ([], 1, 'hidden_from_patches=1.*0 prompt vectors'),
-])
+@pytest.mark.parametrize(
+    'prompts, hidden, message',
+    [
+        ([torch.zeros(2, WIDTH)] * 7, 0, 'has 6 blocks, but prompts for 7'),
+        ([torch.zeros(2, 5)], 0, r'\(number, 16\).*\[\(2, 5\)\]'),
+        ([torch.zeros(2, WIDTH), torch.zeros(3, WIDTH)], 0, 'one shape'),
+        ([torch.zeros(1, 2, WIDTH)], 0, 'one shape'),
+        ([torch.zeros(2, WIDTH)], 3, 'hidden_from_patches=3.*2 prompt vectors'),
+        ([], 1, 'hidden_from_patches=1.*0 prompt vectors'),
+    ],
+)
 def test_prompts_that_do_not_fit_are_refused(prompts, hidden, message):
     with pytest.raises(ValueError, match=message):
         PromptableViT(tower())(PICTURES, prompts, hidden_from_patches=hidden)

@@ -35,15 +35,25 @@ def weights(network, tmp_path_factory):
     """A file as MoCo v3 of Facebook has them: a prefix, and a projector that nobody wants."""
     path = tmp_path_factory.mktemp('auxiliary') / 'network.pth'
     state = {f'module.base_encoder.{name}': value for name, value in network.state_dict().items()}
-    torch.save(dict(state_dict={**state, 'module.base_encoder.fc.0.weight': torch.zeros(3, 3),
-                                'module.momentum_encoder.conv1.weight': torch.zeros(1)}, epoch=1000), path)
+    torch.save(
+        dict(
+            state_dict={
+                **state,
+                'module.base_encoder.fc.0.weight': torch.zeros(3, 3),
+                'module.momentum_encoder.conv1.weight': torch.zeros(1),
+            },
+            epoch=1000,
+        ),
+        path,
+    )
     return dict(checkpoint=str(path), prefix='module.base_encoder')
 
 
 @pytest.fixture
 def build(tiny_clip, weights):
-    return lambda **settings: AMUTuningClassifier(tiny_clip, None, **{
-        'auxiliary': NETWORK, 'auxiliary_weights': weights, 'class_names': NAMES, **settings})
+    return lambda **settings: AMUTuningClassifier(
+        tiny_clip, None, **{'auxiliary': NETWORK, 'auxiliary_weights': weights, 'class_names': NAMES, **settings}
+    )
 
 
 @pytest.fixture
@@ -134,7 +144,7 @@ def test_a_search_is_over_the_power_where_there_is_one(started):
 
 def test_other_classes_are_refused_and_some_of_its_own_are_standardised_among_themselves(started):
     model = started()
-    texts, = model.encode_classes([(('river', 'lake'), ('a {}.', ))])
+    (texts,) = model.encode_classes([(('river', 'lake'), ('a {}.',))])
     with pytest.raises(ValueError, match='AMUTuningClassifier predicts the classes that it was trained on'):
         with model.with_classes(texts, ('river', 'lake')):
             pass
@@ -163,16 +173,22 @@ def test_a_checkpoint_of_other_auxiliary_weights_or_settings_or_clip_is_refused(
         started(auxiliary_weights=None).load_state_dict(state)
     with pytest.raises(ValueError, match='uncertainty=moment, but this model has none'):
         started(uncertainty='none').load_state_dict(state)
-    other = AMUTuningClassifier(save_tiny_clip(tmp_path / 'other', seed=1), None, class_names=NAMES, auxiliary=NETWORK,
-                                auxiliary_weights=weights)
+    other = AMUTuningClassifier(
+        save_tiny_clip(tmp_path / 'other', seed=1), None, class_names=NAMES, auxiliary=NETWORK, auxiliary_weights=weights
+    )
     with pytest.raises(ValueError, match='set architecture and pretrained'):
         other.load_state_dict(state)
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(uncertainty='kurtosis'), "uncertainty must be one of .* but is 'kurtosis'"),
-    (dict(fused_weight=1.5), 'fused_weight=1.5'), (dict(moment_scale=0), 'moment_scale=0'),
-    (dict(uncertainty_power=0), 'uncertainty_power must be a number above 0')])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(uncertainty='kurtosis'), "uncertainty must be one of .* but is 'kurtosis'"),
+        (dict(fused_weight=1.5), 'fused_weight=1.5'),
+        (dict(moment_scale=0), 'moment_scale=0'),
+        (dict(uncertainty_power=0), 'uncertainty_power must be a number above 0'),
+    ],
+)
 def test_senseless_settings_are_refused(build, settings, message):
     with pytest.raises(ValueError, match=message):
         build(**settings)
@@ -199,8 +215,7 @@ def test_weights_that_cannot_be_fetched_are_known_before_any_work(tiny_clip, mon
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     monkeypatch.setattr(clip_loader, 'reachable', lambda host: False)
     model = dict(type='AMUTuningClassifier', architecture=tiny_clip, pretrained=None, auxiliary=NETWORK)
-    for weights, host in ((dict(auxiliary_weights=dict(checkpoint=URL)), 'weights.example'),
-                          ({}, 'download.openmmlab.com')):
+    for weights, host in ((dict(auxiliary_weights=dict(checkpoint=URL)), 'weights.example'), ({}, 'download.openmmlab.com')):
         with pytest.raises(FileNotFoundError) as caught:
             check_inputs(Config(dict(model={**model, **weights})), ())
         assert f'{host} cannot be reached to fetch https://{host}/' in str(caught.value)
@@ -225,11 +240,16 @@ def test_weights_are_fetched_once_to_where_mmengine_puts_downloads(build, weight
     assert fetched == [URL] and (tmp_path / 'checkpoints' / 'network.pth').is_file()
 
 
-@pytest.mark.parametrize('content, prefix, message', [
-    ('state', '', "lack 'conv1.weight'; names in the file are"),
-    ('state', 'backbone', "with the prefix 'backbone.' do not fit"),
-    ('wide', 'module.base_encoder', r"have 'conv1.weight' of shape \(8, 3, 7, 7\) instead of \(4, 3, 7, 7\)"),
-    ('text', '', r'\(10 bytes\) is not readable as a file of weights'), ('list', '', 'holds no weights by name')])
+@pytest.mark.parametrize(
+    'content, prefix, message',
+    [
+        ('state', '', "lack 'conv1.weight'; names in the file are"),
+        ('state', 'backbone', "with the prefix 'backbone.' do not fit"),
+        ('wide', 'module.base_encoder', r"have 'conv1.weight' of shape \(8, 3, 7, 7\) instead of \(4, 3, 7, 7\)"),
+        ('text', '', r'\(10 bytes\) is not readable as a file of weights'),
+        ('list', '', 'holds no weights by name'),
+    ],
+)
 def test_files_that_do_not_fit_are_refused_by_what_is_wrong(build, weights, tmp_path, content, prefix, message):
     path = tmp_path / 'file.pth'
     state = torch.load(weights['checkpoint'], weights_only=True)

@@ -79,7 +79,7 @@ def test_the_frozen_branch_costs_nothing_where_nobody_asks(build):
 
 def test_other_classes_are_predicted(build):
     model = build()
-    texts, = model.encode_classes([(('river', 'lake'), ('a {}.', ))])
+    (texts,) = model.encode_classes([(('river', 'lake'), ('a {}.',))])
     before = model(PICTURES)
     with model.with_classes(texts, ('river', 'lake')):
         assert model(PICTURES).shape == (6, 2)
@@ -96,9 +96,14 @@ def test_a_checkpoint_is_small_and_loads_back(build):
     assert torch.equal(other.eval()(PICTURES), model.eval()(PICTURES)) and other.class_names == NAMES
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(ratio=0.5), 'ratio=0.2, but this model has 0.5'), (dict(final_relu=False), 'final_relu=True'),
-    (dict(reduction=2), 'bottleneck=2, but this model has 4')])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(ratio=0.5), 'ratio=0.2, but this model has 0.5'),
+        (dict(final_relu=False), 'final_relu=True'),
+        (dict(reduction=2), 'bottleneck=2, but this model has 4'),
+    ],
+)
 def test_a_checkpoint_of_other_settings_is_refused(build, settings, message):
     with pytest.raises(ValueError, match=message):
         build(**settings).load_state_dict(build().state_dict())
@@ -110,8 +115,10 @@ def test_a_checkpoint_of_another_base_is_refused(build, tmp_path):
         other.load_state_dict(build().state_dict())
 
 
-@pytest.mark.parametrize('settings, message', [(dict(ratio=1.5), 'ratio must lie between 0 and 1, but is 1.5'),
-                                               (dict(reduction=9), 'between 1 and the 8 dimensions')])
+@pytest.mark.parametrize(
+    'settings, message',
+    [(dict(ratio=1.5), 'ratio must lie between 0 and 1, but is 1.5'), (dict(reduction=9), 'between 1 and the 8 dimensions')],
+)
 def test_senseless_settings_are_refused(build, settings, message):
     with pytest.raises(ValueError, match=message):
         build(**settings)

@@ -1,4 +1,5 @@
 """The house: a method of a few lines has everything that methods share."""
+
 from typing import NamedTuple
 
 import pytest
@@ -36,7 +37,7 @@ class ShiftClassifier(CLIPClassifier):
             self.set_classes(class_names, templates)
 
     def describe_method(self):
-        return dict(per_class=self.per_class, shape=(self.backbone.embed_dims, ))
+        return dict(per_class=self.per_class, shape=(self.backbone.embed_dims,))
 
     def encode_class_texts(self, clip, class_names, templates):
         lengths = torch.tensor([len(name) for name in class_names], dtype=torch.int32)
@@ -125,7 +126,7 @@ def test_a_checkpoint_holds_what_is_trained_and_made_of_classes_and_refuses_what
 def test_what_is_learned_of_each_class_does_not_serve_others(build):
     model = build(per_class=True)
     assert not model.predicts_any_classes and build().predicts_any_classes
-    texts, = model.encode_classes([(('river', 'lake'), ('a {}.', ))])
+    (texts,) = model.encode_classes([(('river', 'lake'), ('a {}.',))])
     with pytest.raises(ValueError, match='ShiftClassifier predicts the classes that it was trained on.*2 were given'):
         with model.with_classes(texts, ('river', 'lake')):
             pass

@@ -27,8 +27,10 @@ def build(deep_clip):
 
 def plain_logits(clip, weights):
     """Logits of open_clip's own CLIP with other attention weights, over whole sequences."""
-    images, texts = (F.normalize(torch.func.functional_call(clip.model, weights, arguments), dim=-1)
-                     for arguments in ((PICTURES, None), (None, clip.make_tokenizer()(PROMPTS))))
+    images, texts = (
+        F.normalize(torch.func.functional_call(clip.model, weights, arguments), dim=-1)
+        for arguments in ((PICTURES, None), (None, clip.make_tokenizer()(PROMPTS)))
+    )
     return 100 * images @ texts.T
 
 
@@ -47,8 +49,9 @@ def summed_weights(model):
     """W + s B A by their names in open_clip's CLIP; gradients flow to A and B."""
     weights = {}
     for prefix, updates, blocks in (
-            ('visual.', model.vision_updates, model.backbone.all_blocks()),
-            ('', model.text_updates, None if model.text_updates is None else model.text_tower.blocks)):
+        ('visual.', model.vision_updates, model.backbone.all_blocks()),
+        ('', model.text_updates, None if model.text_updates is None else model.text_tower.blocks),
+    ):
         for index, update in (updates.blocks if updates is not None else {}).items():
             attention = blocks[int(index)].attn
             parts = dict(zip('qkv', attention.in_proj_weight.chunk(3)))
@@ -59,9 +62,19 @@ def summed_weights(model):
     return weights
 
 
-@pytest.mark.parametrize('options', [
-    dict(), dict(rank=3, alpha=2.0), dict(scaling='rank'), dict(projections=('q', 'v')), dict(position='half-up'),
-    dict(towers=('text', )), dict(towers='vision', position='top3')], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(rank=3, alpha=2.0),
+        dict(scaling='rank'),
+        dict(projections=('q', 'v')),
+        dict(position='half-up'),
+        dict(towers=('text',)),
+        dict(towers='vision', position='top3'),
+    ],
+    ids=str,
+)
 def test_logits_and_gradients_are_those_of_summed_weights(build, deep_clip, options):
     model = build(**options)
     clip = load_clip(deep_clip, None)
@@ -77,7 +90,7 @@ def test_logits_and_gradients_are_those_of_summed_weights(build, deep_clip, opti
 
 
 def test_the_start_is_zero_shot_clip_with_one_prompt_for_all_and_a_constant_scale(deep_clip):
-    model = CLIPLoRAClassifier(deep_clip, None, class_names=CLASSES, templates=('a drawing of a {}.', )).eval()
+    model = CLIPLoRAClassifier(deep_clip, None, class_names=CLASSES, templates=('a drawing of a {}.',)).eval()
     clip = load_clip(deep_clip, None)
     expected = plain_logits(clip._replace(model=Encode(clip.model)), {})
     torch.testing.assert_close(model(PICTURES), expected, rtol=1e-4, atol=1e-3)
@@ -129,14 +142,15 @@ def test_merged_predictions_are_the_same_and_the_frozen_weights_come_back_to_the
     predicted = model(PICTURES, mode='predict')
     model.merge()
     torch.testing.assert_close(model(PICTURES), apart, rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(F.normalize(model.backbone.zero_shot(PICTURES), dim=-1), model.extract_feat(PICTURES)[0],
-                               rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        F.normalize(model.backbone.zero_shot(PICTURES), dim=-1), model.extract_feat(PICTURES)[0], rtol=1e-4, atol=1e-5
+    )
     assert model.describe() == description
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     # The zero-shot branch and the prototypes of other classes stay those of the frozen model.
     for ours, theirs in zip(model(PICTURES, mode='predict'), predicted):
         torch.testing.assert_close(ours.zero_shot_logits, theirs.zero_shot_logits, rtol=1e-4, atol=1e-4)
-    texts, = model.encode_classes([(CLASSES, model.templates)])
+    (texts,) = model.encode_classes([(CLASSES, model.templates)])
     assert torch.equal(texts['text_prototypes'], model.text_prototypes)
     model.unmerge()
     now = {**model.backbone.state_dict(), **model.text_tower.state_dict()}
@@ -179,14 +193,14 @@ def test_predictions_run_the_frozen_tower_only_where_something_depends_on_it(bui
 
 
 def test_with_one_tower_the_other_is_that_of_the_frozen_model(build):
-    vision, text = build(towers=('vision', )), build(towers=('text', ))
+    vision, text = build(towers=('vision',)), build(towers=('text',))
     assert vision.text_updates is None and not hasattr(vision, 'text_tower') and 'token_ids' not in vision.state_dict()
     assert torch.equal(vision.class_features(), vision.unit_prototypes())
     assert not torch.allclose(text.class_features(), text.unit_prototypes(), atol=1e-3)
     assert torch.equal(text.extract_feat(PICTURES)[0], text.frozen_cls(PICTURES))
     assert {name.split('.')[0] for name, p in text.named_parameters() if p.requires_grad} == {'text_updates'}
-    texts, = vision.eval().encode_classes([(('dog', ), ('a {}.', ))])
-    with vision.with_classes(texts, ('dog', )):
+    (texts,) = vision.eval().encode_classes([(('dog',), ('a {}.',))])
+    with vision.with_classes(texts, ('dog',)):
         assert vision(PICTURES).shape == (6, 1)
 
 
@@ -203,13 +217,19 @@ def test_the_state_holds_updates_and_classes_and_loads_into_a_model_without_clas
     build(dropout=0.25).load_state_dict(state)  # what is dropped in training is no matter of the checkpoint
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(rank=3), 'rank=2, but this model has 3'), (dict(alpha=2.0), 'alpha=1.0, but this model has 2.0'),
-    (dict(scaling='rank'), 'scaling=sqrt, but this model has rank'), (dict(position='half-up'), 'position=all'),
-    (dict(projections=('q', 'k')), "parts=\\['q', 'k', 'v'\\]"),
-    (dict(towers=('vision', )), "towers=\\['text', 'vision'\\]"),
-    (dict(prompt='a drawing of a {}.'), 'prompt=a photo of a {}., but this model has a drawing of a {}.'),
-    (dict(class_names=NAMES), "class 1 is 'water lily' in the checkpoint, but 'dog'")])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(rank=3), 'rank=2, but this model has 3'),
+        (dict(alpha=2.0), 'alpha=1.0, but this model has 2.0'),
+        (dict(scaling='rank'), 'scaling=sqrt, but this model has rank'),
+        (dict(position='half-up'), 'position=all'),
+        (dict(projections=('q', 'k')), "parts=\\['q', 'k', 'v'\\]"),
+        (dict(towers=('vision',)), "towers=\\['text', 'vision'\\]"),
+        (dict(prompt='a drawing of a {}.'), 'prompt=a photo of a {}., but this model has a drawing of a {}.'),
+        (dict(class_names=NAMES), "class 1 is 'water lily' in the checkpoint, but 'dog'"),
+    ],
+)
 def test_a_checkpoint_of_other_settings_is_refused(build, options, message):
     with pytest.raises(ValueError, match=message):
         build(**options).load_state_dict(build().state_dict())
@@ -227,7 +247,7 @@ def test_a_checkpoint_of_another_base_or_method_is_refused(build, deep_clip, tmp
 def test_other_classes_are_predicted_by_their_names_and_subsets_by_their_labels(build):
     model, names = build().eval(), ('dog', 'Boeing 737-800')
     own = model(PICTURES)
-    texts, = model.encode_classes([(names, ('a photo of a {}.', ))])
+    (texts,) = model.encode_classes([(names, ('a photo of a {}.',))])
     with model.with_classes(texts, names):
         others = model(PICTURES)
     assert torch.equal(others, build(class_names=names).eval()(PICTURES))
@@ -259,9 +279,16 @@ def test_two_processes_find_the_gradients_of_one(build, deep_clip, tmp_path):
             torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(towers=()), 'towers must be one or both'), (dict(towers=('image', )), "but is \\('image',\\)"),
-    (dict(position='top4'), "'top4'"), (dict(rank=0), 'rank'), (dict(prompt='a photo'), "exactly one '{}'")])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(towers=()), 'towers must be one or both'),
+        (dict(towers=('image',)), "but is \\('image',\\)"),
+        (dict(position='top4'), "'top4'"),
+        (dict(rank=0), 'rank'),
+        (dict(prompt='a photo'), "exactly one '{}'"),
+    ],
+)
 def test_settings_that_do_not_fit_are_refused(build, options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)
@@ -269,5 +296,6 @@ def test_settings_that_do_not_fit_are_refused(build, options, message):
 
 def test_the_embedded_clip_refuses_words_that_it_does_not_know():
     with pytest.raises(ValueError, match="no meaning for 'zebra'"):
-        CLIPLoRAClassifier('mps-mini', 'embedded', prompt='a zebra of a {}.', class_names=('two', 'three'),
-                           templates=('a photo of a {}.', ))
+        CLIPLoRAClassifier(
+            'mps-mini', 'embedded', prompt='a zebra of a {}.', class_names=('two', 'three'), templates=('a photo of a {}.',)
+        )

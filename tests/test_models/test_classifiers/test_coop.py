@@ -45,15 +45,19 @@ def test_contexts_of_each_class_appear_with_the_classes_and_stay_the_same_parame
     model.set_classes(NAMES)
     assert model.context is context and context.shape == (3, 2, 8) and context.std() > 0.01
     before = context.detach().clone()
-    model.set_classes(NAMES, ('another {}', ))
+    model.set_classes(NAMES, ('another {}',))
     assert torch.equal(context, before)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(class_position='behind'), "class_position must be one of .*'end', 'middle', 'front'.* but is 'behind'"),
-    (dict(context_init='a photo of a'), "'a photo of a' has 4 words, but num_context is 16; set num_context=4"),
-    (dict(context_init='a Boeing737', num_context=2), 'words of one token each'),
-    (dict(num_context=0), '1 or more context vectors, but got 0')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(class_position='behind'), "class_position must be one of .*'end', 'middle', 'front'.* but is 'behind'"),
+        (dict(context_init='a photo of a'), "'a photo of a' has 4 words, but num_context is 16; set num_context=4"),
+        (dict(context_init='a Boeing737', num_context=2), 'words of one token each'),
+        (dict(num_context=0), '1 or more context vectors, but got 0'),
+    ],
+)
 def test_settings_that_do_not_fit_are_refused(build, options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)

@@ -1,4 +1,5 @@
 """Every method that has a base file goes through everything that is promised of all of them, on a CLIP for tests."""
+
 import argparse
 import functools
 import gc
@@ -28,8 +29,11 @@ from mmpretrain_mps.utils.methods import method_names, read_method
 
 # The recipes are for a CLIP of twelve blocks and, AMU-Tuning's, for a network that has to be downloaded.
 FITTED = {
-    'amu_tuning': {'model.auxiliary': NETWORK, 'model.auxiliary_weights.checkpoint': 'embedded',
-                   'train_cfg.search.steps': (3, 3)},
+    'amu_tuning': {
+        'model.auxiliary': NETWORK,
+        'model.auxiliary_weights.checkpoint': 'embedded',
+        'train_cfg.search.steps': (3, 3),
+    },
     'clip_lora': {'train_cfg.max_iters': 4, 'default_hooks.checkpoint.interval': 1},
     'ivlp': {'model.text_depth': 2, 'model.vision_depth': 2},
     'mps': {'model.backbone.group_depths': (2, 2, 2)},
@@ -89,8 +93,9 @@ def read(config, method, work_dir, flags=(), **options):
     lengths = {'batch_size': 5} if content.train_cfg else {}
     lengths.update({'train_cfg.max_epochs': 2} if 'max_epochs' in (content.train_cfg or {}) else {})
     chosen = {**lengths, **FITTED.get(method, {}), **options}
-    arguments.cfg_options = {name: DictAction._parse_iterable(value) if isinstance(value, str) else value
-                             for name, value in chosen.items()}
+    arguments.cfg_options = {
+        name: DictAction._parse_iterable(value) if isinstance(value, str) else value for name, value in chosen.items()
+    }
     cfg = command_line.read_config(config, arguments)
     if arguments.amp:
         command_line.with_mixed_precision(cfg)
@@ -158,16 +163,19 @@ def train_in_a_process(rank, num_ranks, config, method, folder):
     """Train on common batches of 4, and return the trained weights and how many predictions of them are right."""
     # Which picture gets which mask follows from its place in the batch, which is another one in several processes.
     options = {'model.dropout': 0.0} if 'dropout' in read_method(method).model else {}
-    cfg = read(config, method, folder, ['--launcher', 'pytorch' if num_ranks > 1 else 'none'], batch_size=4 // num_ranks,
-               **options)
+    cfg = read(
+        config, method, folder, ['--launcher', 'pytorch' if num_ranks > 1 else 'none'], batch_size=4 // num_ranks, **options
+    )
     if num_ranks > 1:
         launch.fit_wrapper(cfg)
     with mock.patch('mmengine.config.config.FormatCode', lambda text, **_: (text, True)):
         runner = train(cfg)
     model = getattr(runner.model, 'module', runner.model)
     weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    return dict(weights=weights, accuracies={name: float(value) for name, value in runner.val_loop.run().items()
-                                             if name.startswith('accuracy')})
+    return dict(
+        weights=weights,
+        accuracies={name: float(value) for name, value in runner.val_loop.run().items() if name.startswith('accuracy')},
+    )
 
 
 @pytest.mark.parametrize('method', STEPS)
@@ -195,7 +203,7 @@ def test_a_checkpoint_holds_nothing_of_the_frozen_networks(method, trained):
 def test_shifted_pictures_and_new_classes_are_tested_or_refused(method, config, trained, tmp_path):
     cfg = read(config, method, tmp_path)
     cfg.load_from = trained(method).checkpoint and str(trained(method).checkpoint)
-    metrics = command_line.build_runner(cfg, ('test_dataloader', )).test()
+    metrics = command_line.build_runner(cfg, ('test_dataloader',)).test()
     accuracies = {name for name in metrics if name.endswith('accuracy/fused')}
     expected = {'accuracy/fused', 'blur/accuracy/fused', 'mean_of_targets/accuracy/fused', 'mean_of_all/accuracy/fused'}
     of_new_classes = {'new/accuracy/fused', 'harmonic_mean/accuracy/fused'}
@@ -210,7 +218,7 @@ def test_single_pictures_are_classified_also_among_other_classes(method, trained
     classify = MPSInferencer(run.cfg, run.checkpoint and str(run.checkpoint), device='cpu')
     if run.checkpoint is None:
         classify.set_classes(['zero', 'one'])
-    result, = classify(PICTURE)
+    (result,) = classify(PICTURE)
     assert result['pred_class'] == classify.classes[result['pred_label']]
     assert abs(result['pred_scores'].sum() - 1) < 1e-5
     others = ['a cat', 'a dog', 'a horse']

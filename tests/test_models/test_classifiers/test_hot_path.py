@@ -20,8 +20,10 @@ def gradients(model, batch):
 
 def step_data(count=4):
     generator = torch.Generator().manual_seed(0)
-    return dict(inputs=[torch.randint(0, 256, (count, 3, 16, 16), generator=generator, dtype=torch.uint8) for _ in range(2)],
-                data_samples=[DataSample().set_gt_label(label % 3) for label in range(count)])
+    return dict(
+        inputs=[torch.randint(0, 256, (count, 3, 16, 16), generator=generator, dtype=torch.uint8) for _ in range(2)],
+        data_samples=[DataSample().set_gt_label(label % 3) for label in range(count)],
+    )
 
 
 def test_a_training_step_never_waits_for_the_device(build):
@@ -107,7 +109,7 @@ def test_accumulated_gradients_are_the_mean_over_the_small_batches(build):
 def test_sculpting_is_linear_in_the_number_of_classes():
     generator = torch.Generator().manual_seed(0)
     features = torch.nn.functional.normalize(torch.randn(2, 8, 16, generator=generator), dim=-1).requires_grad_()
-    labels = torch.randint(0, 21_841, (8, ), generator=generator)
+    labels = torch.randint(0, 21_841, (8,), generator=generator)
     largest, saved = {}, {}
     for classes in (21_841, 2 * 21_841):
         text, sizes = torch.randn(classes, 16, generator=generator), []

@@ -31,7 +31,7 @@ def tuned_logits(model):
 @pytest.mark.parametrize('names', [NAMES, NAMES[:2]], ids=['three classes', 'two classes'])
 def test_predictions_are_those_of_scikit_learn_on_the_unit_norm_features(probe, names):
     model = probe(class_names=names)
-    features, = model.extract_feat(PICTURES)
+    (features,) = model.extract_feat(PICTURES)
     torch.testing.assert_close(features.norm(dim=-1), torch.ones(12))
     regression = LogisticRegression(C=10.0, max_iter=500).fit(features.double().numpy(), (LABELS % len(names)).numpy())
     expected = torch.from_numpy(regression.predict_proba(features.double().numpy())).float()
@@ -52,13 +52,13 @@ def test_logits_are_fused_by_the_alpha_of_the_head_which_is_1_by_default(probe):
 
 
 def test_the_state_is_small_and_loads_into_a_model_without_classes(probe, tmp_path):
-    model = probe(templates=('one {}', ))
+    model = probe(templates=('one {}',))
     torch.save(model.state_dict(), tmp_path / 'probe.pth')
     state = torch.load(tmp_path / 'probe.pth', weights_only=True)
     assert set(state) == {'probe_weight', 'probe_bias', 'text_prototypes', '_extra_state'}
     fresh = probe(fitted=False, class_names=None)
     fresh.load_state_dict(state)
-    assert fresh.class_names == NAMES and fresh.templates == ('one {}', ) and fresh.fit_of == model.fit_of
+    assert fresh.class_names == NAMES and fresh.templates == ('one {}',) and fresh.fit_of == model.fit_of
     assert torch.equal(fresh(PICTURES), model(PICTURES))
 
 
@@ -90,7 +90,7 @@ def test_other_classes_are_refused_once_it_is_fitted(probe):
     model = probe()
     before = tuned_logits(model)
     model.set_classes(NAMES, ['another {}'])
-    assert torch.equal(tuned_logits(model), before) and model.templates == ('another {}', )
+    assert torch.equal(tuned_logits(model), before) and model.templates == ('another {}',)
 
 
 def test_it_is_neither_used_before_it_is_fitted_nor_trained_by_steps(probe, batch):

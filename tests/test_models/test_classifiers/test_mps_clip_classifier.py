@@ -21,7 +21,7 @@ def test_losses_are_the_sum_of_their_parts_on_features_of_both_views(build, batc
     model = shake(build(head=dict(alpha=0.3), gram_loss=dict(loss_weight=0.5), sculpt_loss=dict(loss_weight=0.1)))
     views, samples = batch
     losses = model(views, samples, mode='loss')
-    features = [model.backbone(view, patch_tokens=True, intermediate_starts=(1, )) for view in views]
+    features = [model.backbone(view, patch_tokens=True, intermediate_starts=(1,)) for view in views]
     tuned = torch.stack([f.tuned for f in features])
     frozen = torch.stack([f.zero_shot for f in features])
     labels = torch.tensor([0, 1, 1, 2])
@@ -39,8 +39,17 @@ def test_losses_are_the_sum_of_their_parts_on_features_of_both_views(build, batc
 def test_every_term_is_logged_and_diagnostics_stay_out_of_the_sum(build, batch):
     model = build()
     losses = model(*batch, mode='loss')
-    assert set(losses) == {'loss_ce', 'loss_gram_global', 'loss_gram_local', 'loss_sculpt_layer0', 'loss_sculpt_layer1',
-                           'acc_fused', 'acc_tuned', 'acc_zero_shot', 'temperature'}
+    assert set(losses) == {
+        'loss_ce',
+        'loss_gram_global',
+        'loss_gram_local',
+        'loss_sculpt_layer0',
+        'loss_sculpt_layer1',
+        'acc_fused',
+        'acc_tuned',
+        'acc_zero_shot',
+        'temperature',
+    }
     total, logged = model.parse_losses(losses)
     torch.testing.assert_close(total, loss_sum(losses))
     assert logged['temperature'].item() == pytest.approx(0.07)
@@ -54,8 +63,9 @@ def test_prediction_of_one_view_equals_the_fused_formula(build, batch):
     expected = model.logit_scale * (0.3 * features.tuned[:, 0] + 0.7 * features.zero_shot[:, 0]) @ text.T
     torch.testing.assert_close(model(images, mode='tensor'), expected, rtol=1e-4, atol=1e-4)
     predicted = model(images, mode='predict')
-    torch.testing.assert_close(torch.stack([sample.pred_score for sample in predicted]), expected.softmax(1), rtol=1e-4,
-                               atol=1e-5)
+    torch.testing.assert_close(
+        torch.stack([sample.pred_score for sample in predicted]), expected.softmax(1), rtol=1e-4, atol=1e-5
+    )
     assert [sample.pred_label.item() for sample in predicted] == expected.argmax(1).tolist()
 
 
@@ -75,22 +85,27 @@ def test_patch_tokens_are_computed_for_the_local_term_alone(build, batch, monkey
     model = build(gram_loss=gram)
     seen = []
     original = model.backbone.forward
-    monkeypatch.setattr(model.backbone, 'forward',
-                        lambda *args, **kwargs: seen.append(kwargs['patch_tokens']) or original(*args, **kwargs))
+    monkeypatch.setattr(
+        model.backbone, 'forward', lambda *args, **kwargs: seen.append(kwargs['patch_tokens']) or original(*args, **kwargs)
+    )
     model(*batch, mode='loss')
     assert seen == [patch_tokens]
 
 
-@pytest.mark.parametrize('point_loss, patch_tokens', [
-    (dict(loss_weight=2.0, distance='l1'), False), (dict(patch_weight=0.5), True),
-    (dict(type='LogitConsistencyLoss', loss_weight=0.3), False),
-    ([dict(type='PointAlignLoss'), dict(type='LogitConsistencyLoss')], False)])
+@pytest.mark.parametrize(
+    'point_loss, patch_tokens',
+    [
+        (dict(loss_weight=2.0, distance='l1'), False),
+        (dict(patch_weight=0.5), True),
+        (dict(type='LogitConsistencyLoss', loss_weight=0.3), False),
+        ([dict(type='PointAlignLoss'), dict(type='LogitConsistencyLoss')], False),
+    ],
+)
 def test_point_wise_losses_are_those_of_the_features(build, batch, monkeypatch, point_loss, patch_tokens):
     # Nothing else needs the frozen branch.
     model = shake(build(point_loss=point_loss, gram_loss=None, sculpt_loss=None, head=dict(alpha=1.0)))
     seen, original = [], model.backbone.forward
-    monkeypatch.setattr(model.backbone, 'forward',
-                        lambda *args, **kwargs: seen.append(kwargs) or original(*args, **kwargs))
+    monkeypatch.setattr(model.backbone, 'forward', lambda *args, **kwargs: seen.append(kwargs) or original(*args, **kwargs))
     losses = model(*batch, mode='loss')
     assert [(call['patch_tokens'], call['zero_shot']) for call in seen] == [(patch_tokens, True)]
     features = [original(view, patch_tokens=True) for view in batch[0]]
@@ -121,13 +136,13 @@ def test_point_wise_losses_are_zero_at_initialisation(build, batch):
     assert all(abs(value.item()) < 1e-6 for name, value in losses.items() if name.startswith(ours))
 
 
-@pytest.mark.parametrize('point_loss', [dict(loss_weight=0), dict(type='LogitConsistencyLoss', loss_weight=0),
-                                        dict(cls_weight=0)])
+@pytest.mark.parametrize(
+    'point_loss', [dict(loss_weight=0), dict(type='LogitConsistencyLoss', loss_weight=0), dict(cls_weight=0)]
+)
 def test_a_point_wise_loss_with_weight_zero_costs_nothing(build, batch, monkeypatch, point_loss):
     model = build(point_loss=point_loss, gram_loss=None, sculpt_loss=None, head=dict(alpha=1.0))
     calls, original = [], model.backbone.forward
-    monkeypatch.setattr(model.backbone, 'forward',
-                        lambda *args, **kwargs: calls.append(kwargs) or original(*args, **kwargs))
+    monkeypatch.setattr(model.backbone, 'forward', lambda *args, **kwargs: calls.append(kwargs) or original(*args, **kwargs))
     assert set(model(*batch, mode='loss')) == {'loss_ce', 'acc_tuned'}
     assert calls == [dict(patch_tokens=False, zero_shot=False, intermediate_starts=())]
 
@@ -143,8 +158,7 @@ def test_cross_entropy_sees_the_fused_or_the_tuned_logits(build, batch):
         model = shake(build(head=dict(alpha=alpha, supervise=supervise)))
         features = [model.backbone(view) for view in batch[0]]
         text = F.normalize(model.text_prototypes, dim=-1)
-        tuned, frozen = (torch.stack([getattr(f, name)[:, 0] for f in features]).mean(0)
-                         for name in ('tuned', 'zero_shot'))
+        tuned, frozen = (torch.stack([getattr(f, name)[:, 0] for f in features]).mean(0) for name in ('tuned', 'zero_shot'))
         share = alpha if supervise == 'fused' else 1.0
         expected = F.cross_entropy(model.logit_scale * (share * tuned + (1 - share) * frozen) @ text.T, labels)
         losses = model(*batch, mode='loss')
@@ -180,8 +194,9 @@ def test_full_fine_tuning_trains_every_copy_and_its_checkpoint_says_so(build, ba
 def test_a_checkpoint_from_before_the_stem_could_be_tuned_still_loads(build, batch):
     model = shake(build())
     state = model.state_dict()
-    description = {key: value for key, value in read_description(state['_extra_state']).items()
-                   if key not in ('method', 'tune_stem')}
+    description = {
+        key: value for key, value in read_description(state['_extra_state']).items() if key not in ('method', 'tune_stem')
+    }
     state['_extra_state'] = torch.frombuffer(bytearray(json.dumps(description).encode()), dtype=torch.uint8)
     fresh = build()
     fresh.load_state_dict(state)
@@ -239,9 +254,9 @@ def test_the_text_tower_is_released_and_read_again_for_other_classes(build):
 
 def test_prototypes_are_those_of_open_clips_text_tower(build, tiny_clip):
     import open_clip
+
     clip = open_clip.create_model(tiny_clip).eval()
-    tokens = open_clip.get_tokenizer(tiny_clip)([template.format(name) for name in NAMES
-                                                 for template in ('a {}.', 'one {}')])
+    tokens = open_clip.get_tokenizer(tiny_clip)([template.format(name) for name in NAMES for template in ('a {}.', 'one {}')])
     with torch.no_grad():
         features = clip.encode_text(tokens).unflatten(0, (3, 2))
     model = build(templates=('a {}.', 'one {}'), normalize_templates=False)
@@ -292,12 +307,12 @@ def test_the_state_holds_tuned_weights_prototypes_and_a_description(build):
 
 
 def test_saved_and_loaded_models_predict_the_same(build, batch, tmp_path):
-    model = shake(build(templates=('one {}', )))
+    model = shake(build(templates=('one {}',)))
     torch.save(model.state_dict(), tmp_path / 'model.pth')
     state = torch.load(tmp_path / 'model.pth', weights_only=True)
     fresh = build(class_names=None)
     assert not fresh.load_state_dict(state).missing_keys
-    assert fresh.class_names == NAMES and fresh.templates == ('one {}', )
+    assert fresh.class_names == NAMES and fresh.templates == ('one {}',)
     assert torch.equal(fresh(batch[0][0]), model(batch[0][0]))
 
 
@@ -360,4 +375,4 @@ def test_a_foreign_checkpoint_is_refused(build):
 
 def test_class_lists_may_repeat_names():
     check_class_names(['sunglasses', 'x', 'sunglasses'], ('sunglasses', 'x', 'sunglasses'), 'a', 'b')
-    check_class_names(None, ('x', ), 'a', 'b')
+    check_class_names(None, ('x',), 'a', 'b')

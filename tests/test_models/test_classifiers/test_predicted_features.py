@@ -15,8 +15,9 @@ FIELDS = {'tuned_features', 'zero_shot_features', 'tuned_layers', 'zero_shot_lay
 
 @pytest.fixture(scope='module')
 def untouched(tmp_path_factory):
-    return MPSCLIPClassifier(save_tiny_clip(tmp_path_factory.mktemp('clip') / 'clip'), None, class_names=NAMES,
-                             backbone=dict(group_depths=(1, 2, 3))).eval()
+    return MPSCLIPClassifier(
+        save_tiny_clip(tmp_path_factory.mktemp('clip') / 'clip'), None, class_names=NAMES, backbone=dict(group_depths=(1, 2, 3))
+    ).eval()
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_names_are_read_joined_and_refused():
     assert TestFeatures.of(()) == TestFeatures.of(None) == NO_FEATURES
     assert TestFeatures.of('cls') == TestFeatures(cls=True)
     both = TestFeatures.of(['layers', 'local']) | TestFeatures.of(['local:2', 'local:1'])
-    assert both == TestFeatures(layers=True, local=(1., 2.))
+    assert both == TestFeatures(layers=True, local=(1.0, 2.0))
     assert both.beyond_cls and not TestFeatures.of(['cls']).beyond_cls
     for name in ('patches', 'local:0.5', 'local:x', 'local:', 'cls:2'):
         with pytest.raises(ValueError, match=f"test_features holds '{name}'; expected 'cls', 'layers'"):
@@ -48,8 +49,7 @@ def test_names_are_read_joined_and_refused():
 
 def test_by_default_nothing_is_computed_or_carried(model, monkeypatch):
     calls, original = [], model.backbone.forward
-    monkeypatch.setattr(model.backbone, 'forward', lambda *args, **kwargs: calls.append(kwargs) or original(
-        *args, **kwargs))
+    monkeypatch.setattr(model.backbone, 'forward', lambda *args, **kwargs: calls.append(kwargs) or original(*args, **kwargs))
     samples = predict(model, ())
     assert not FIELDS & set(samples[0].keys())
     assert not calls[0]['patch_tokens'] and not calls[0]['intermediate_starts'] and not calls[0]['zero_shot_starts']
@@ -65,22 +65,22 @@ def test_features_are_those_of_the_backbone_and_logits_stay(model):
     for index, sample in enumerate(samples):
         u, z = features.tuned[index].double(), features.zero_shot[index].double()
         entries = [abs(u[i] @ u[j] - z[i] @ z[j]).item() for i in range(len(u)) for j in range(len(u))]
-        assert sample.local_gram_distances[1.] == pytest.approx(sum(entries) / len(entries), rel=1e-3)
-        assert sample.local_gram_distances[2.] == pytest.approx(sum(x**2 for x in entries) / len(entries), rel=1e-3)
+        assert sample.local_gram_distances[1.0] == pytest.approx(sum(entries) / len(entries), rel=1e-3)
+        assert sample.local_gram_distances[2.0] == pytest.approx(sum(x**2 for x in entries) / len(entries), rel=1e-3)
     for name in ('tuned_logits', 'zero_shot_logits', 'pred_score'):
         assert torch.allclose(stack(samples, name), stack(plain, name), atol=1e-4)
     assert all(sample.tuned_features.device.type == 'cpu' for sample in samples)
 
 
 def test_frozen_layers_are_what_the_tuned_ones_were_before_tuning(model, untouched):
-    before, after = predict(untouched, ('layers', )), predict(model, ('layers', ))
+    before, after = predict(untouched, ('layers',)), predict(model, ('layers',))
     assert torch.allclose(stack(before, 'tuned_layers'), stack(before, 'zero_shot_layers'), atol=1e-6)
     assert torch.allclose(stack(after, 'zero_shot_layers'), stack(before, 'zero_shot_layers'), atol=1e-6)
     assert not torch.allclose(stack(after, 'tuned_layers'), stack(before, 'tuned_layers'), atol=1e-2)
     assert stack(after, 'tuned_layers').shape == (5, 3, 8)
 
 
-@pytest.mark.parametrize('names, runs', [(('cls', ), 1), (('cls', 'layers'), 2), (('local', ), 2)])
+@pytest.mark.parametrize('names, runs', [(('cls',), 1), (('cls', 'layers'), 2), (('local',), 2)])
 def test_kept_frozen_features_are_used_where_they_suffice(model, monkeypatch, names, runs):
     fresh = predict(model, names)
     counted, original = [], model.backbone._run_zero_shot
@@ -102,4 +102,4 @@ def test_a_config_can_ask_for_features(tmp_path):
 
 def test_a_start_before_the_tuned_blocks_is_refused_for_the_frozen_branch_too(model):
     with pytest.raises(ValueError, match=r'1 to 3 blocks before the end .* got \(4,\)'):
-        model.backbone(PICTURES, zero_shot_starts=(4, ))
+        model.backbone(PICTURES, zero_shot_starts=(4,))

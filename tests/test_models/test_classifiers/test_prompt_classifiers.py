@@ -1,4 +1,5 @@
 """What all methods do that learn prompts of the text tower while pictures pass through the frozen one."""
+
 import open_clip
 import pytest
 import torch
@@ -25,8 +26,10 @@ METHODS = {
     'own words': (CoOpClassifier, dict(num_context=2, class_specific=True, context_init='a photo')),
     'own middle': (CoOpClassifier, dict(num_context=3, class_specific=True, class_position='middle')),
     'tcp': (TCPClassifier, dict(num_context=4, class_aware_block=2)),
-    'tcp templates': (TCPClassifier, dict(num_context=2, class_aware_block=1, prompt_template='{}, a type of pet.',
-                                          knowledge_template='one {} here')),
+    'tcp templates': (
+        TCPClassifier,
+        dict(num_context=2, class_aware_block=1, prompt_template='{}, a type of pet.', knowledge_template='one {} here'),
+    ),
 }
 ANY_CLASSES = [name for name in METHODS if not name.startswith('own')]
 every_method = pytest.mark.parametrize('name', METHODS)
@@ -61,7 +64,7 @@ def samples():
     return [DataSample().set_gt_label(label) for label in LABELS]
 
 
-def total(model, views=(PICTURES, )):
+def total(model, views=(PICTURES,)):
     losses = model(views if hasattr(views, '_fields') else list(views), samples(), mode='loss')
     return sum(value for key, value in losses.items() if 'loss' in key)
 
@@ -80,8 +83,11 @@ def trained(model):
 def test_it_learns_by_its_own_parameters_alone_and_the_frozen_ones_stay_to_the_last_bit(build, name):
     model = build(name).train()
     own = trained(model)
-    assert set(own) == ({'context'} if 'tcp' not in name else {'context', *(
-        f'meta_net.{part}' for part in ('linear1.weight', 'linear1.bias', 'linear2.weight', 'linear2.bias'))})
+    assert set(own) == (
+        {'context'}
+        if 'tcp' not in name
+        else {'context', *(f'meta_net.{part}' for part in ('linear1.weight', 'linear1.bias', 'linear2.weight', 'linear2.bias'))}
+    )
     assert set(gradients(model)) == set(own) and all(gradient.abs().max() > 0 for gradient in gradients(model).values())
     frozen = {key: value.clone() for key, value in model.named_parameters() if key not in own}
     assert any(key.startswith('text_tower') for key in frozen)
@@ -111,13 +117,14 @@ def test_the_state_holds_what_is_trained_and_made_of_the_classes_and_gives_the_s
 def test_states_of_other_settings_methods_and_bases_are_refused(build, tmp_path):
     other = save_tiny_clip(tmp_path / 'other', seed=1, text=dict(width=16, heads=2, layers=3))
     for name, changed, message in (
-            ('end', dict(class_position='front'), 'class_position=end, but this model has front'),
-            ('end', dict(class_specific=True), 'class_specific=False, but this model has True'),
-            ('end', dict(num_context=2), 'num_context=3, but this model has 2'),
-            ('end', dict(prompt_template='{}, a pet'), 'prompt_template={}., but this model has {}, a pet'),
-            ('tcp', dict(class_aware_block=1), 'class_aware_block=2, but this model has 1'),
-            ('tcp', dict(knowledge_template='{}'), 'knowledge_template=None, but this model has {}'),
-            ('tcp', dict(architecture=other), 'was tuned from .*, but this model is built on')):
+        ('end', dict(class_position='front'), 'class_position=end, but this model has front'),
+        ('end', dict(class_specific=True), 'class_specific=False, but this model has True'),
+        ('end', dict(num_context=2), 'num_context=3, but this model has 2'),
+        ('end', dict(prompt_template='{}, a pet'), 'prompt_template={}., but this model has {}, a pet'),
+        ('tcp', dict(class_aware_block=1), 'class_aware_block=2, but this model has 1'),
+        ('tcp', dict(knowledge_template='{}'), 'knowledge_template=None, but this model has {}'),
+        ('tcp', dict(architecture=other), 'was tuned from .*, but this model is built on'),
+    ):
         with pytest.raises(ValueError, match=message):
             build(name, **changed).load_state_dict(build(name).state_dict())
     with pytest.raises(ValueError, match='method=coop, but this model has tcp'):
@@ -132,7 +139,7 @@ def test_states_of_other_settings_methods_and_bases_are_refused(build, tmp_path)
 def test_other_classes_are_predicted_by_their_names_for_a_while(build, name):
     model = build(name).eval()
     own, expected = model(PICTURES), build(name, class_names=OTHER_NAMES).eval()(PICTURES)
-    texts, = model.encode_classes([(OTHER_NAMES, ('a photo of a {}.', ))])
+    (texts,) = model.encode_classes([(OTHER_NAMES, ('a photo of a {}.',))])
     with pytest.raises(RuntimeError), model.with_classes(texts, OTHER_NAMES):
         assert torch.equal(model(PICTURES), expected) and expected.shape == (6, 2)
         raise RuntimeError
@@ -144,7 +151,7 @@ def test_other_classes_are_predicted_by_their_names_for_a_while(build, name):
 @pytest.mark.parametrize('name', sorted(set(METHODS) - set(ANY_CLASSES)))
 def test_contexts_of_each_class_serve_no_others(build, name):
     model = build(name).eval()
-    texts, = model.encode_classes([(OTHER_NAMES, ('a photo of a {}.', ))])
+    (texts,) = model.encode_classes([(OTHER_NAMES, ('a photo of a {}.',))])
     with pytest.raises(ValueError, match='predicts the classes that it was trained on.*2 were given'):
         with model.with_classes(texts, OTHER_NAMES):
             pass
@@ -223,8 +230,7 @@ def test_a_training_step_never_waits_for_the_device(build, name):
     model = build(name).train()
     optimizer = OptimWrapper(torch.optim.SGD(trained(model).values(), lr=0.1, momentum=0.9))
     generator = torch.Generator().manual_seed(0)
-    data = dict(inputs=[torch.randint(0, 256, (6, 3, 16, 16), generator=generator, dtype=torch.uint8)],
-                data_samples=samples())
+    data = dict(inputs=[torch.randint(0, 256, (6, 3, 16, 16), generator=generator, dtype=torch.uint8)], data_samples=samples())
     model.train_step(data, optimizer)
     with RecordOperators() as operators:
         model.train_step(data, optimizer)
@@ -233,7 +239,7 @@ def test_a_training_step_never_waits_for_the_device(build, name):
 
 def test_zero_shot_logits_have_a_say_only_if_the_head_says_so(build):
     alone, fused = build('end').eval(), build('end', head=dict(alpha=0.25)).eval()
-    features, = alone.extract_feat(PICTURES)
+    (features,) = alone.extract_feat(PICTURES)
     zero_shot = 20 * features @ F.normalize(alone.text_prototypes, dim=-1).T
     torch.testing.assert_close(fused(PICTURES), 0.25 * alone(PICTURES) + 0.75 * zero_shot, rtol=1e-4, atol=1e-4)
     predicted = alone(PICTURES, mode='predict')
@@ -258,6 +264,5 @@ def test_names_that_do_not_fit_are_named(build):
 def test_words_that_the_embedded_model_does_not_know_are_refused():
     with pytest.raises(ValueError, match="no meaning for .*'pet'"):
         CoOpClassifier('mps-mini', 'embedded', prompt_template='{}, a type of pet.', class_names=('three', 'four'))
-    model = CoOpClassifier('mps-mini', 'embedded', num_context=4, context_init='a photo of a',
-                           class_names=('three', 'four'))
+    model = CoOpClassifier('mps-mini', 'embedded', num_context=4, context_init='a photo of a', class_names=('three', 'four'))
     assert model.token_ids.shape == (2, 24)

@@ -33,19 +33,28 @@ def plain_texts(model, clip, context):
     token_ids = clip.make_tokenizer()([template.format(name.replace('_', ' ')) for name in CLASSES])
     embeddings = clip.model.token_embedding(token_ids)
     first, *deep = model.text_prompts
-    embeddings = torch.cat([embeddings[:, :1], first.expand(3, -1, -1), embeddings[:, 1 + len(first):]], 1)
-    features, _ = run_plainly(clip.model, embeddings, token_ids.argmax(1),
-                              {index: (1, vectors) for index, vectors in enumerate(deep, 1)})
+    embeddings = torch.cat([embeddings[:, :1], first.expand(3, -1, -1), embeddings[:, 1 + len(first) :]], 1)
+    features, _ = run_plainly(
+        clip.model, embeddings, token_ids.argmax(1), {index: (1, vectors) for index, vectors in enumerate(deep, 1)}
+    )
     return F.normalize(features, dim=-1)
 
 
-@pytest.mark.parametrize('options, context', [
-    (dict(), 'a photo of a'), (dict(num_text_prompts=2), 'a photo of a'), (dict(text_depth=1), 'a photo of a'),
-    (dict(num_text_prompts=6, context_init=None), 'X X X X X X'), (dict(num_text_prompts=5), 'X X X X X')])
+@pytest.mark.parametrize(
+    'options, context',
+    [
+        (dict(), 'a photo of a'),
+        (dict(num_text_prompts=2), 'a photo of a'),
+        (dict(text_depth=1), 'a photo of a'),
+        (dict(num_text_prompts=6, context_init=None), 'X X X X X X'),
+        (dict(num_text_prompts=5), 'X X X X X'),
+    ],
+)
 def test_texts_are_those_of_a_plain_execution_with_prompts_behind_the_start(build, deep_clip, options, context):
     model = build(**options)
-    torch.testing.assert_close(model.class_features(), plain_texts(model, load_clip(deep_clip, None), context),
-                               rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model.class_features(), plain_texts(model, load_clip(deep_clip, None), context), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_vectors_start_from_words_and_words_beyond_them_stay(deep_clip):
@@ -59,29 +68,45 @@ def test_vectors_start_from_words_and_words_beyond_them_stay(deep_clip):
     assert torch.equal(start(num_text_prompts=2).text_prompts[0], words[:2])
     # With prompts in the first block alone, texts start as those of the frozen model, whatever is left of the words.
     for number in (1, 2, 4):
-        model = PromptSRCClassifier(deep_clip, None, num_text_prompts=number, text_depth=1, vision_depth=0,
-                                    class_names=[name.replace('_', ' ') for name in CLASSES])
+        model = PromptSRCClassifier(
+            deep_clip,
+            None,
+            num_text_prompts=number,
+            text_depth=1,
+            vision_depth=0,
+            class_names=[name.replace('_', ' ') for name in CLASSES],
+        )
         torch.testing.assert_close(model.class_features(), model.unit_prototypes(), rtol=1e-4, atol=1e-5)
-    random = torch.cat([start(num_text_prompts=40, context_init=None).text_prompts[0].flatten(),
-                        start(num_vision_prompts=40).vision_prompts[1].flatten()])
+    random = torch.cat(
+        [
+            start(num_text_prompts=40, context_init=None).text_prompts[0].flatten(),
+            start(num_vision_prompts=40).vision_prompts[1].flatten(),
+        ]
+    )
     assert abs(random.std() - 0.02) < 0.002 and abs(random.mean()) < 0.002
 
 
 def test_losses_are_those_of_the_formula(build):
     model = build()
     losses = model([PICTURES], samples(), mode='loss')
-    texts, (pictures, ) = model.class_features(), model.extract_feat(PICTURES)
+    texts, (pictures,) = model.class_features(), model.extract_feat(PICTURES)
     clip = model.text_tower.model
-    raw = torch.stack([clip.encode_text(model._text_tower[0].make_tokenizer()(
-        [template.format(name.replace('_', ' ')) for name in CLASSES])) for template in TEMPLATES])
+    raw = torch.stack(
+        [
+            clip.encode_text(model._text_tower[0].make_tokenizer()([template.format(name.replace('_', ' ')) for name in CLASSES]))
+            for template in TEMPLATES
+        ]
+    )
     teacher, frozen = F.normalize(raw.mean(0), dim=-1), F.normalize(model.backbone(PICTURES).cls, dim=-1)
     scale = clip.logit_scale.exp()
     logits, teacher_logits = scale * pictures @ texts.T, scale * frozen @ teacher.T
     q, p = teacher_logits.softmax(-1), logits.softmax(-1)
     expected = dict(
-        loss_ce=F.cross_entropy(logits, torch.tensor(LABELS)), loss_scl_text=25 * (texts - teacher).abs().mean(),
+        loss_ce=F.cross_entropy(logits, torch.tensor(LABELS)),
+        loss_scl_text=25 * (texts - teacher).abs().mean(),
         loss_scl_image=10 * (pictures - frozen).abs().mean(),
-        loss_scl_logits=(q * (q.log() - p.log())).sum() / logits.numel())
+        loss_scl_logits=(q * (q.log() - p.log())).sum() / logits.numel(),
+    )
     for name, value in expected.items():
         torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6)
 
@@ -96,8 +121,7 @@ def test_a_training_moves_prompts_alone_and_lowers_the_loss(build):
         optimizer.step()
         first = loss if first is None else first
     assert loss < 0.8 * first
-    assert set(found) == {f'{tower}_prompts.{index}' for tower, depth in (('text', 3), ('vision', 4))
-                          for index in range(depth)}
+    assert set(found) == {f'{tower}_prompts.{index}' for tower, depth in (('text', 3), ('vision', 4)) for index in range(depth)}
     assert all(torch.equal(p, frozen[name]) for name, p in model.named_parameters() if name in frozen)
 
 
@@ -124,8 +148,9 @@ def test_ivlp_is_cross_entropy_alone_and_computes_no_teacher(build, monkeypatch)
     assert torch.equal(losses['loss_ce'], full([PICTURES], samples(), mode='loss')['loss_ce'])
 
 
-@pytest.mark.parametrize('weight, uses_frozen, uses_teacher', [
-    ('text_weight', 0, 1), ('image_weight', 1, 0), ('logit_weight', 1, 1)])
+@pytest.mark.parametrize(
+    'weight, uses_frozen, uses_teacher', [('text_weight', 0, 1), ('image_weight', 1, 0), ('logit_weight', 1, 1)]
+)
 def test_a_term_computes_what_it_needs_and_nothing_else(build, monkeypatch, weight, uses_frozen, uses_teacher):
     model = build(**{**IVLP, weight: 1.0})
     calls, asked = count_calls(model, monkeypatch), []
@@ -148,7 +173,7 @@ def test_the_teacher_is_encoded_once_and_again_for_other_classes(build, monkeypa
     model.set_classes(NAMES)
     assert not torch.equal(model.teacher_features(), first)
     model.teacher_templates = 'classes'
-    model.set_classes(NAMES, ('a drawing of a {}.', ))
+    model.set_classes(NAMES, ('a drawing of a {}.',))
     model._teacher = None
     torch.testing.assert_close(model.teacher_features(), model.unit_prototypes())
 
@@ -194,13 +219,17 @@ def test_the_state_holds_prompts_and_classes_and_loads_into_a_model_without_clas
     build(**IVLP).load_state_dict(state)  # weights of losses are no matter of the checkpoint
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(text_depth=2), 'text_depth=3, but this model has 2'),
-    (dict(vision_depth=3), 'vision_depth=4, but this model has 3'),
-    (dict(num_text_prompts=3), 'num_text_prompts=4, but this model has 3'),
-    (dict(num_vision_prompts=3), 'num_vision_prompts=2, but this model has 3'),
-    (dict(context_init='a drawing of a'), 'context_init=a photo of a, but this model has a drawing of a'),
-    (dict(class_names=('cat', 'dog', 'highway_or_road')), "class 1 is 'water lily' in the checkpoint, but 'dog'")])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(text_depth=2), 'text_depth=3, but this model has 2'),
+        (dict(vision_depth=3), 'vision_depth=4, but this model has 3'),
+        (dict(num_text_prompts=3), 'num_text_prompts=4, but this model has 3'),
+        (dict(num_vision_prompts=3), 'num_vision_prompts=2, but this model has 3'),
+        (dict(context_init='a drawing of a'), 'context_init=a photo of a, but this model has a drawing of a'),
+        (dict(class_names=('cat', 'dog', 'highway_or_road')), "class 1 is 'water lily' in the checkpoint, but 'dog'"),
+    ],
+)
 def test_a_checkpoint_of_other_settings_is_refused(build, options, message):
     with pytest.raises(ValueError, match=message):
         build(**options).load_state_dict(build().state_dict())
@@ -218,7 +247,7 @@ def test_a_checkpoint_of_another_base_or_method_is_refused(build, deep_clip, tmp
 def test_other_classes_are_predicted_by_their_names_and_subsets_by_their_labels(build):
     model, names = build().eval(), ('dog', 'Boeing 737-800')
     own = model(PICTURES)
-    texts, = model.encode_classes([(names, ('a photo of a {}.', ))])
+    (texts,) = model.encode_classes([(names, ('a photo of a {}.',))])
     with model.with_classes(texts, names):
         others = model(PICTURES)
     assert torch.equal(others, build(class_names=names).eval()(PICTURES))
@@ -269,13 +298,19 @@ def test_two_processes_find_the_gradients_of_one(build, deep_clip, tmp_path):
             torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(text_depth=4), 'text tower of this CLIP has 3: expected 1 to 3, but got 4'), (dict(text_depth=0), 'expected 1 to 3'),
-    (dict(vision_depth=7), 'vision tower of this CLIP has 6: expected 0 to 6, but got 7'),
-    (dict(num_text_prompts=0), 'num_text_prompts must be a whole number >= 1, but is 0'),
-    (dict(num_vision_prompts=1.5), 'num_vision_prompts must be .* but is 1.5'),
-    (dict(text_weight=-1.0), 'weight >= 0'), (dict(context_init='a snapshotting of a'), 'snapshotting'),
-    (dict(num_text_prompts=74, context_init=None), 'the context of this CLIP holds 77')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(text_depth=4), 'text tower of this CLIP has 3: expected 1 to 3, but got 4'),
+        (dict(text_depth=0), 'expected 1 to 3'),
+        (dict(vision_depth=7), 'vision tower of this CLIP has 6: expected 0 to 6, but got 7'),
+        (dict(num_text_prompts=0), 'num_text_prompts must be a whole number >= 1, but is 0'),
+        (dict(num_vision_prompts=1.5), 'num_vision_prompts must be .* but is 1.5'),
+        (dict(text_weight=-1.0), 'weight >= 0'),
+        (dict(context_init='a snapshotting of a'), 'snapshotting'),
+        (dict(num_text_prompts=74, context_init=None), 'the context of this CLIP holds 77'),
+    ],
+)
 def test_settings_that_do_not_fit_are_refused(build, options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)

@@ -1,4 +1,5 @@
 """What decides predictions beside the weights is stated in checkpoints, and another value is refused."""
+
 import json
 
 import pytest
@@ -24,13 +25,19 @@ def changed(state, **changes):
     return {**state, DESCRIPTION_KEY: torch.frombuffer(bytearray(json.dumps(description).encode()), dtype=torch.uint8)}
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(head=dict(alpha=0.7)), 'model.head.alpha=0.3, but this model has 0.7; leave it at 0.3'),
-    (dict(head=dict(fusion='additive')), 'model.head.fusion=convex, but this model has additive'),
-    (dict(logit_scale=50.0), 'but this model has 50.0'),
-    (dict(normalize_templates=False), 'model.normalize_templates=True, but this model has False'),
-    (dict(data_preprocessor=dict(type='CLIPDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255])),
-     'model.data_preprocessor.mean')])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(head=dict(alpha=0.7)), 'model.head.alpha=0.3, but this model has 0.7; leave it at 0.3'),
+        (dict(head=dict(fusion='additive')), 'model.head.fusion=convex, but this model has additive'),
+        (dict(logit_scale=50.0), 'but this model has 50.0'),
+        (dict(normalize_templates=False), 'model.normalize_templates=True, but this model has False'),
+        (
+            dict(data_preprocessor=dict(type='CLIPDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255])),
+            'model.data_preprocessor.mean',
+        ),
+    ],
+)
 def test_another_setting_is_refused_unless_it_is_meant(build, changes, message):
     state = build(head=dict(alpha=0.3)).state_dict()
     with pytest.raises(ValueError, match=message):

@@ -58,8 +58,10 @@ def train(model, steps=3, lr=0.05):
 
 def test_gradients_reach_what_is_trained_alone_and_frozen_weights_stay_to_the_bit(build):
     model = shake(build())
-    before = {name: value.clone() for name, value in (*model.backbone.zero_shot.state_dict().items(),
-                                                      *model.text_tower.state_dict().items())}
+    before = {
+        name: value.clone()
+        for name, value in (*model.backbone.zero_shot.state_dict().items(), *model.text_tower.state_dict().items())
+    }
     totals = train(model, steps=20)
     with_gradient = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert with_gradient == set(trained_state(model))
@@ -73,6 +75,7 @@ def test_as_many_numbers_are_trained_as_published():
     # Of ViT-B/16: 512 columns of texts, 768 of pictures, 12 blocks each.
     def count(n):
         return 12 * n * (512 + 768) + (512 * 512 + 512) + (512 * 768 + 768)
+
     assert (count(5), count(10)) == (733440, 810240)
     model = TACClassifier('mps-mini', 'embedded')  # 64 of texts in 3 blocks, 96 of pictures in 12
     expected = 5 * (3 * 64 + 12 * 96) + (64 * 64 + 64) + (64 * 96 + 96)
@@ -170,7 +173,7 @@ def test_other_classes_are_predicted_with_the_centres_of_the_trained_ones_withou
     fresh = build(class_names=None, sentences=str(tmp_path / 'a.json')).eval()
     fresh.load_state_dict(model.eval().state_dict())
     others = ['river', 'lake', 'sea', 'pond']
-    texts, = fresh.encode_classes([(others, ['a {}.'])])
+    (texts,) = fresh.encode_classes([(others, ['a {}.'])])
     with fresh.with_classes(texts, others):
         whole = fresh(PICTURES)
     assert whole.shape == (4, 4) and torch.equal(fresh.cluster_centers, model.cluster_centers)
@@ -185,7 +188,7 @@ def test_a_model_that_is_not_trained_yet_clusters_the_classes_that_it_gets(build
     model = build(class_names=('lake', 'sea', 'river')).eval()
     before = model(PICTURES)
     centers = model.cluster_centers
-    texts, = model.encode_classes([(NAMES, ['a photo of a {}.'])])
+    (texts,) = model.encode_classes([(NAMES, ['a photo of a {}.'])])
     with model.with_classes(texts, NAMES):
         assert torch.equal(model.cluster_centers, centers)
     model.set_classes(NAMES)
@@ -221,14 +224,15 @@ def test_what_classes_are_described_by_is_said_and_looked_at_before_the_first_st
     build(sentences='clip').set_epoch(0, 1)
     build().set_epoch(0, 1)
     assert said[0] == f'4 sentences about 3 classes from {path}'
-    assert said[1:] == [f'no file of sentences about classes is given; prompt templates take their place: {templates}'
-                        for templates in ("60 ('a bad photo of a {}.', ...)", "1 ('a photo of a {}.')")]
+    assert said[1:] == [
+        f'no file of sentences about classes is given; prompt templates take their place: {templates}'
+        for templates in ("60 ('a bad photo of a {}.', ...)", "1 ('a photo of a {}.')")
+    ]
 
 
 def test_the_embedded_model_is_asked_for_words_that_it_knows(tmp_path):
     (tmp_path / 'a.json').write_text(json.dumps({'zero': ['A photo of a zero.'], 'one': ['A skyscraper.']}))
-    model = TACClassifier('mps-mini', 'embedded', num_clusters=2, class_names=['zero', 'one'],
-                          sentences=str(tmp_path / 'a.json'))
+    model = TACClassifier('mps-mini', 'embedded', num_clusters=2, class_names=['zero', 'one'], sentences=str(tmp_path / 'a.json'))
     with pytest.raises(ValueError, match="no meaning for .*'skyscraper'"):
         model.set_epoch(0, 1)
 
@@ -236,16 +240,18 @@ def test_the_embedded_model_is_asked_for_words_that_it_knows(tmp_path):
 def test_too_few_classes_are_one_clear_error_and_equal_ones_are_none(build):
     model = build(num_clusters=5)
     for use in (lambda: model.set_epoch(0, 1), lambda: model(VIEWS, SAMPLES, mode='loss'), lambda: model(PICTURES)):
-        with pytest.raises(ValueError, match='clusters the texts of the classes into 5, but there are 3; set '
-                                             'model.num_clusters to 3 or less'):
+        with pytest.raises(
+            ValueError, match='clusters the texts of the classes into 5, but there are 3; set model.num_clusters to 3 or less'
+        ):
             use()
     same = build(num_clusters=3, class_names=['cat', 'cat', 'cat'])
     assert all(value.isfinite().all() for value in same(VIEWS, SAMPLES, mode='loss').values())
 
 
 def test_prompts_that_do_not_fit_are_named(build):
-    with pytest.raises(ValueError, match="the prompt of class 'dog' is 8 tokens and 70 vectors long, but the context of "
-                                         'this CLIP holds 77'):
+    with pytest.raises(
+        ValueError, match="the prompt of class 'dog' is 8 tokens and 70 vectors long, but the context of this CLIP holds 77"
+    ):
         build(num_prompts=68, class_names=['dog'])
     build(num_prompts=67, class_names=['dog'])
 
@@ -258,7 +264,13 @@ def test_the_state_is_what_is_trained_and_made_of_the_classes_and_loads_back(bui
     train(model)
     state = model.eval().state_dict()
     assert {name.split('.')[0] for name in state} == {
-        *TRAINED, 'token_ids', 'text_prototypes', 'sentence_features', 'cluster_centers', '_extra_state'}
+        *TRAINED,
+        'token_ids',
+        'text_prototypes',
+        'sentence_features',
+        'cluster_centers',
+        '_extra_state',
+    }
     assert sum(value.numel() for name, value in state.items()) < 6000
     fresh = build(class_names=None)
     fresh.load_state_dict(state)
@@ -271,9 +283,15 @@ def test_the_state_is_what_is_trained_and_made_of_the_classes_and_loads_back(bui
         assert torch.equal(value, trained_state(fresh)[name]), name
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(num_prompts=4), 'num_prompts=3, but this model has 4'), (dict(num_clusters=3), 'num_clusters=2'),
-    (dict(prompt='a {}.'), r'prompt=a photo of a \{\}.'), (dict(class_names=NAMES[:2]), 'the checkpoint has 3 classes')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(num_prompts=4), 'num_prompts=3, but this model has 4'),
+        (dict(num_clusters=3), 'num_clusters=2'),
+        (dict(prompt='a {}.'), r'prompt=a photo of a \{\}.'),
+        (dict(class_names=NAMES[:2]), 'the checkpoint has 3 classes'),
+    ],
+)
 def test_a_checkpoint_of_other_settings_is_refused(build, options, message):
     state = build().state_dict()
     with pytest.raises(ValueError, match=message):
@@ -286,6 +304,7 @@ def test_a_checkpoint_of_another_base_or_method_is_refused(build, tmp_path, tiny
     with pytest.raises(ValueError, match='the checkpoint was tuned from'):
         make(other).load_state_dict(state)
     from mmpretrain_mps.models import ZeroShotClassifier
+
     with pytest.raises(ValueError, match='tuned with method=tac, but this model has zero_shot'):
         ZeroShotClassifier(make(other).architecture, None, class_names=NAMES).load_state_dict(make(other).state_dict())
 
@@ -293,10 +312,16 @@ def test_a_checkpoint_of_another_base_or_method_is_refused(build, tmp_path, tiny
 # Settings, precision, processes.
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(num_prompts=0), 'num_prompts must be a whole number >= 1, but is 0'), (dict(num_clusters=1.5), 'num_clusters must'),
-    (dict(dropout=1.0), 'dropout must be at least 0 and below 1'), (dict(text_weight=-1.0), 'weight >= 0'),
-    (dict(head=dict(alpha=0.5)), "its head supervises the fusion with the frozen one; set head=dict\\(supervise='tuned'\\)")])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(num_prompts=0), 'num_prompts must be a whole number >= 1, but is 0'),
+        (dict(num_clusters=1.5), 'num_clusters must'),
+        (dict(dropout=1.0), 'dropout must be at least 0 and below 1'),
+        (dict(text_weight=-1.0), 'weight >= 0'),
+        (dict(head=dict(alpha=0.5)), "its head supervises the fusion with the frozen one; set head=dict\\(supervise='tuned'\\)"),
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(build, options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)
@@ -304,14 +329,19 @@ def test_settings_that_make_no_sense_are_refused(build, options, message):
 
 def test_a_fusion_with_the_frozen_branch_is_possible_in_predictions(build):
     model = shake(build(head=dict(alpha=0.5, supervise='tuned'))).eval()
-    torch.testing.assert_close(model(PICTURES), torch.stack(
-        [(sample.tuned_logits + sample.zero_shot_logits) / 2 for sample in model(PICTURES, mode='predict')]))
+    torch.testing.assert_close(
+        model(PICTURES),
+        torch.stack([(sample.tuned_logits + sample.zero_shot_logits) / 2 for sample in model(PICTURES, mode='predict')]),
+    )
     assert train(model)
 
 
 def test_views_without_the_plain_pictures_are_refused(build):
-    with pytest.raises(ValueError, match=r"takes views and, last, pictures without augmentation, but got 1 of both; set "
-                                         r"train_dataloader.dataset.views=dict\(num_views=4, reference='squash'\)"):
+    with pytest.raises(
+        ValueError,
+        match=r'takes views and, last, pictures without augmentation, but got 1 of both; set '
+        r"train_dataloader.dataset.views=dict\(num_views=4, reference='squash'\)",
+    ):
         build()([PICTURES], SAMPLES, mode='loss')
 
 
@@ -349,8 +379,10 @@ def train_dropping(rank, num_ranks, clip, shares):
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = OptimWrapper(torch.optim.SGD(parameters.values(), lr=0.05, momentum=0.9))
     torch.manual_seed(7)
-    logs = [{name: torch.as_tensor(value).detach() for name, value in wrapped.train_step(data, optimizer).items()}
-            for data in pictures(sum(shares[:rank]), shares[rank])]
+    logs = [
+        {name: torch.as_tensor(value).detach() for name, value in wrapped.train_step(data, optimizer).items()}
+        for data in pictures(sum(shares[:rank]), shares[rank])
+    ]
     return dict(logs=logs, weights={name: p.detach() for name, p in parameters.items()})
 
 

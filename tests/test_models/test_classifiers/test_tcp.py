@@ -42,8 +42,11 @@ def test_texts_equal_a_plain_execution_by_the_definition(build):
 
 def test_the_frozen_texts_are_of_the_templates_of_the_classes_unless_one_is_named(build):
     clip = build()._clip_of_texts()
-    for options, templates in ((dict(), ['a photo of a {}.']), (dict(templates=('a {}', 'the {}')), ['a {}', 'the {}']),
-                               (dict(templates=('a {}', ), knowledge_template='one {}'), ['one {}'])):
+    for options, templates in (
+        (dict(), ['a photo of a {}.']),
+        (dict(templates=('a {}', 'the {}')), ['a {}', 'the {}']),
+        (dict(templates=('a {}',), knowledge_template='one {}'), ['one {}']),
+    ):
         expected = encode_prototypes(clip.model, clip.make_tokenizer(), NAMES, templates)
         torch.testing.assert_close(build(**options).text_prototypes, expected)
 
@@ -61,16 +64,19 @@ def test_vectors_are_made_for_classes_without_a_picture_too(build):
 def test_the_network_has_a_quarter_of_the_dimensions_between(build):
     model = build()
     shapes = {name: tuple(value.shape) for name, value in model.meta_net.named_parameters()}
-    assert shapes == {'linear1.weight': (2, 8), 'linear1.bias': (2, ),
-                      'linear2.weight': (48, 2), 'linear2.bias': (48, )}
+    assert shapes == {'linear1.weight': (2, 8), 'linear1.bias': (2,), 'linear2.weight': (48, 2), 'linear2.bias': (48,)}
     assert model.class_prompts().shape == (3, 3, 16)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(class_aware_block=4), 'class_aware_block is 4, but the text tower of .* has blocks 0 to 3; .* here 2'),
-    (dict(knowledge_weight=-1), 'knowledge_weight must be 0 or more, but is -1'),
-    (dict(knowledge_template='no place'), "exactly one '{}'"),
-    (dict(prompt_template='no place'), "exactly one '{}'")])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(class_aware_block=4), 'class_aware_block is 4, but the text tower of .* has blocks 0 to 3; .* here 2'),
+        (dict(knowledge_weight=-1), 'knowledge_weight must be 0 or more, but is -1'),
+        (dict(knowledge_template='no place'), "exactly one '{}'"),
+        (dict(prompt_template='no place'), "exactly one '{}'"),
+    ],
+)
 def test_settings_that_do_not_fit_are_refused(build, options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)

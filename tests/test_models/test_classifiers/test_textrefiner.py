@@ -14,11 +14,25 @@ from mmpretrain_mps.models.classifiers.textrefiner import LocalFeatures
 from mmpretrain_mps.models.utils.view_bank import BankLayout, ViewBank
 
 SMALL = dict(cache_size=6, num_patches=3)
-TRAINED = {'context', *(f'refiner.{name}' for name in (
-    'aligner.first.weight', 'aligner.first.bias', 'aligner.norm.weight', 'aligner.norm.bias', 'aligner.second.weight',
-    'aligner.second.bias', 'extractor.weight'))}
-STATE = {'refiner.cache.entries', *(f'refiner.aligner.norm.{name}' for name in (
-    'running_mean', 'running_var', 'num_batches_tracked'))}
+TRAINED = {
+    'context',
+    *(
+        f'refiner.{name}'
+        for name in (
+            'aligner.first.weight',
+            'aligner.first.bias',
+            'aligner.norm.weight',
+            'aligner.norm.bias',
+            'aligner.second.weight',
+            'aligner.second.bias',
+            'extractor.weight',
+        )
+    ),
+}
+STATE = {
+    'refiner.cache.entries',
+    *(f'refiner.aligner.norm.{name}' for name in ('running_mean', 'running_var', 'num_batches_tracked')),
+}
 GENERATOR = torch.Generator().manual_seed(5)
 PICTURES = torch.randn(6, 3, 16, 16, generator=GENERATOR)
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0])
@@ -90,9 +104,14 @@ def test_the_context_starts_as_released_and_the_count_of_trained_numbers_is_the_
     assert trained == count(8, 8) and count(512, 512) == 1052672
 
 
-@pytest.mark.parametrize('loss, reached', [
-    ('loss_ce', {'context', 'refiner.extractor.weight'}), ('loss_distill', {'context', 'refiner.extractor.weight'}),
-    ('loss_local', TRAINED - {'refiner.extractor.weight'})])
+@pytest.mark.parametrize(
+    'loss, reached',
+    [
+        ('loss_ce', {'context', 'refiner.extractor.weight'}),
+        ('loss_distill', {'context', 'refiner.extractor.weight'}),
+        ('loss_local', TRAINED - {'refiner.extractor.weight'}),
+    ],
+)
 def test_each_loss_reaches_what_it_should(build, loss, reached):
     model = build()
     model([PICTURES], samples(), mode='loss')[loss].backward()
@@ -117,7 +136,8 @@ def test_losses_are_those_of_the_definition(build):
     expected = dict(
         loss_ce=F.cross_entropy(scale * F.normalize(found.cls, dim=-1) @ refined.T, LABELS),
         loss_local=0.3 * F.cross_entropy(scale * torch.stack(local) @ texts.T, torch.stack(repeated)),
-        loss_distill=7 * (F.normalize(refined, dim=-1) - texts).abs().mean())
+        loss_distill=7 * (F.normalize(refined, dim=-1) - texts).abs().mean(),
+    )
     assert {name for name in losses if 'loss' in name} == set(expected)
     for name, value in expected.items():
         torch.testing.assert_close(losses[name], value)
@@ -226,7 +246,7 @@ def test_new_classes_and_subsets_read_the_same_cache(build):
     take_steps(model, optimizer_of(model), 3)
     logits = model.eval()(PICTURES)
     names = (*NAMES[1:], 'white river')
-    texts, = model.encode_classes([(names, ('a photo of a {}.', ))])
+    (texts,) = model.encode_classes([(names, ('a photo of a {}.',))])
     with model.with_classes(texts, names):
         of_others = model(PICTURES)
     torch.testing.assert_close(of_others[:, :2], logits[:, 1:])
@@ -234,8 +254,9 @@ def test_new_classes_and_subsets_read_the_same_cache(build):
         torch.testing.assert_close(model(PICTURES), logits[:, [2, 0]])
     assert torch.equal(model(PICTURES), logits)
     fresh = build(class_names=names)
-    fresh.load_state_dict({name: value if name in TRAINED | STATE else fresh.state_dict()[name]
-                           for name, value in model.state_dict().items()})
+    fresh.load_state_dict(
+        {name: value if name in TRAINED | STATE else fresh.state_dict()[name] for name, value in model.state_dict().items()}
+    )
     torch.testing.assert_close(fresh.eval()(PICTURES), of_others)
 
 
@@ -279,13 +300,18 @@ def test_mixed_precision_keeps_state_in_float32(build):
     assert model.refiner.cache.entries.dtype == torch.float32
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(num_patches=17), 'num_patches must lie between 0 and the 16 patches of local-dir.*, but is 17'),
-    (dict(num_patches=-1), 'num_patches must lie between'),
-    (dict(local_weight=-1.0), 'needs weights >= 0.*local_weight=-1.0'),
-    (dict(distill_weight=float('nan')), 'needs weights >= 0.*distill_weight=nan'),
-    (dict(momentum=2), 'momentum from 0 to 1'), (dict(alpha=-1), 'alpha, the weight of the correction'),
-    (dict(cache_size=0), '1 or more entries')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(num_patches=17), 'num_patches must lie between 0 and the 16 patches of local-dir.*, but is 17'),
+        (dict(num_patches=-1), 'num_patches must lie between'),
+        (dict(local_weight=-1.0), 'needs weights >= 0.*local_weight=-1.0'),
+        (dict(distill_weight=float('nan')), 'needs weights >= 0.*distill_weight=nan'),
+        (dict(momentum=2), 'momentum from 0 to 1'),
+        (dict(alpha=-1), 'alpha, the weight of the correction'),
+        (dict(cache_size=0), '1 or more entries'),
+    ],
+)
 def test_impossible_settings_are_refused(build, options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)
@@ -297,7 +323,7 @@ def train_share(rank, num_ranks, clip, shares, gather='all'):
     model = TextRefinerClassifier(clip, None, class_names=NAMES, gather=gather, **SMALL).train()
     wrapped = MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False) if num_ranks > 1 else model
     optimizer = OptimWrapper(optimizer_of(model))
-    mine = slice(sum(shares[:rank]), sum(shares[:rank + 1]))
+    mine = slice(sum(shares[:rank]), sum(shares[: rank + 1]))
     generator, totals = torch.Generator().manual_seed(7), []
     for _ in range(3):
         pictures = torch.randint(0, 256, (6, 3, 16, 16), generator=generator, dtype=torch.uint8)
@@ -308,8 +334,11 @@ def train_share(rank, num_ranks, clip, shares, gather='all'):
 
 
 def train_all(rank, num_ranks, clip):
-    return dict(even=train_share(rank, num_ranks, clip, [3, 3]), uneven=train_share(rank, num_ranks, clip, [4, 2]),
-                alone=train_share(rank, num_ranks, clip, [3, 3], gather='none'))
+    return dict(
+        even=train_share(rank, num_ranks, clip, [3, 3]),
+        uneven=train_share(rank, num_ranks, clip, [4, 2]),
+        alone=train_share(rank, num_ranks, clip, [3, 3], gather='none'),
+    )
 
 
 def test_two_processes_equal_one_and_share_one_cache(clip, tmp_path):

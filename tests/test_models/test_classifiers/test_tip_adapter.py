@@ -49,7 +49,7 @@ def test_keys_are_unit_means_laid_out_by_class(started):
     model = started()
     assert model.cache_keys.shape == (3, 4, 8) and model.cache_counts.tolist() == [2, 1, 4]
     norms = model.cache_keys.norm(dim=2)
-    torch.testing.assert_close(norms, torch.tensor([[1., 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]]))
+    torch.testing.assert_close(norms, torch.tensor([[1.0, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]]))
 
 
 def test_the_keys_alone_are_trained_with_the_gradient_of_the_plain_product(started):
@@ -63,8 +63,8 @@ def test_the_keys_alone_are_trained_with_the_gradient_of_the_plain_product(start
     torch.testing.assert_close(losses['loss_ce'], expected)
     ordered = [keys.grad[label == LABELS] for label in range(3)]
     for label, rows in enumerate(ordered):
-        torch.testing.assert_close(model.cache_keys.grad[label, :len(rows)], rows)
-        assert not model.cache_keys.grad[label, len(rows):].any()
+        torch.testing.assert_close(model.cache_keys.grad[label, : len(rows)], rows)
+        assert not model.cache_keys.grad[label, len(rows) :].any()
 
 
 def test_a_step_of_1000_classes_with_16_pictures_each_makes_no_large_tensor_and_waits_for_nothing(tiny_clip):
@@ -87,16 +87,19 @@ def test_a_step_of_1000_classes_with_16_pictures_each_makes_no_large_tensor_and_
 
 def test_kept_features_of_views_give_the_losses_of_the_views(started):
     model, views = started(), [PICTURES, PICTURES.flip(-1)]
-    torch.testing.assert_close(model(model.frozen_features(torch.cat(views)), SAMPLES, mode='loss')['loss_ce'],
-                               model(views, SAMPLES, mode='loss')['loss_ce'])
+    torch.testing.assert_close(
+        model(model.frozen_features(torch.cat(views)), SAMPLES, mode='loss')['loss_ce'],
+        model(views, SAMPLES, mode='loss')['loss_ce'],
+    )
 
 
 def test_the_search_finds_what_a_plain_loop_finds(started):
     model, labels = started(), torch.arange(6) % 3
     keys = F.normalize(model.backbone(SHOTS).cls, dim=-1)
     betas, alphas = search_grid(9, 20), search_grid(6, 10)
-    plain = torch.tensor([[(plain_logits(model, keys, beta, alpha).argmax(1) == labels).sum() for alpha in alphas]
-                          for beta in betas])
+    plain = torch.tensor(
+        [[(plain_logits(model, keys, beta, alpha).argmax(1) == labels).sum() for alpha in alphas] for beta in betas]
+    )
     right = model.count_right(model.frozen_features(PICTURES), labels, betas, alphas)
     assert torch.equal(right, plain) and len(plain.unique()) > 1
     best = choose_best(right, 6, betas, alphas)
@@ -107,7 +110,7 @@ def test_the_search_finds_what_a_plain_loop_finds(started):
 def test_other_classes_are_predicted_zero_shot(started):
     model = started()
     before = model(PICTURES)
-    texts, = model.encode_classes([(('river', 'lake'), ('a {}.', ))])
+    (texts,) = model.encode_classes([(('river', 'lake'), ('a {}.',))])
     with model.with_classes(texts, ('river', 'lake')):
         logits = model.branch_logits(PICTURES)[0]
         assert not logits.tuned.any() and torch.equal(logits.fused, logits.zero_shot) and logits.fused.shape == (6, 2)
@@ -126,7 +129,7 @@ def test_other_templates_leave_the_memory_and_other_names_are_refused(started):
     model = started()
     bias = model.branch_logits(PICTURES)[0].tuned
     model.set_classes(NAMES, ['the {}.'])
-    assert torch.equal(model.branch_logits(PICTURES)[0].tuned, bias) and model.templates == ('the {}.', )
+    assert torch.equal(model.branch_logits(PICTURES)[0].tuned, bias) and model.templates == ('the {}.',)
     with pytest.raises(ValueError, match="class 0 is 'fox' in the new list, but 'cat' in the trained TipAdapter"):
         model.set_classes(('fox', 'dog', 'sparrow'))
 
@@ -173,9 +176,14 @@ def test_a_class_without_pictures_is_named(build):
         model.start_from(torch.randn(3, 8), torch.tensor([0, 2, 2]))
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(beta=0), 'beta must be a number above 0, but is 0'), (dict(head=dict(alpha=-1)), 'of at least 0, but is -1'),
-    (dict(head=dict(fusion='convex')), "must be 'additive', but is 'convex'")])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(beta=0), 'beta must be a number above 0, but is 0'),
+        (dict(head=dict(alpha=-1)), 'of at least 0, but is -1'),
+        (dict(head=dict(fusion='convex')), "must be 'additive', but is 'convex'"),
+    ],
+)
 def test_senseless_settings_are_refused(build, settings, message):
     with pytest.raises(ValueError, match=message):
         build(**settings)

@@ -19,8 +19,9 @@ def model(tiny_clip):
 def test_logits_are_those_of_open_clip(model, tiny_clip):
     clip, tokenize = open_clip.create_model(tiny_clip, force_quick_gelu=True), open_clip.get_tokenizer(tiny_clip)
     with torch.no_grad():
-        texts = torch.stack([F.normalize(clip.encode_text(tokenize([f'a {name}.', f'the {name}.'])), dim=-1).mean(0)
-                             for name in NAMES])
+        texts = torch.stack(
+            [F.normalize(clip.encode_text(tokenize([f'a {name}.', f'the {name}.'])), dim=-1).mean(0) for name in NAMES]
+        )
         expected = clip.logit_scale.exp() * F.normalize(clip.encode_image(PICTURES), dim=-1) @ F.normalize(texts, dim=-1).T
     torch.testing.assert_close(model(PICTURES), expected, rtol=1e-4, atol=1e-4)
     samples = model(PICTURES, [DataSample() for _ in PICTURES], mode='predict')
@@ -38,7 +39,7 @@ def test_nothing_is_trained_and_a_checkpoint_holds_only_the_classes(model):
 
 def test_other_classes_and_some_of_its_own(model):
     before = model(PICTURES)
-    texts, = model.encode_classes([(('river', 'lake'), ('a {}.', ))])
+    (texts,) = model.encode_classes([(('river', 'lake'), ('a {}.',))])
     with model.with_classes(texts, ('river', 'lake')):
         assert model(PICTURES).shape == (4, 2) and model.class_names == ('river', 'lake')
     with model.with_class_subset([2, 0]):

@@ -56,7 +56,7 @@ def test_without_zero_shot_features_no_accuracy_of_theirs_is_made_up():
 def test_predictions_carry_the_scores_of_all_branches():
     tuned, zero_shot = torch.tensor([[0.0, 4.0, 1.0]]), torch.tensor([[3.0, 0.0, 1.0]])
     head = LogitsFusionHead(alpha=0.3)
-    sample, = head.predict(BranchLogits(head.fuse(tuned, zero_shot), tuned, zero_shot))
+    (sample,) = head.predict(BranchLogits(head.fuse(tuned, zero_shot), tuned, zero_shot))
     assert sample.pred_label.tolist() == [0]
     torch.testing.assert_close(sample.pred_score, torch.tensor([2.1, 1.2, 1.0]).softmax(0))
     assert sample.tuned_score.argmax() == 1 and sample.zero_shot_score.argmax() == 0
@@ -78,19 +78,18 @@ def test_a_bias_is_added_to_the_zero_shot_logits():
 def test_one_view_needs_no_axis():
     tuned, zero_shot, labels = torch.randn(5, 3), torch.randn(5, 3), torch.tensor([0, 1, 2, 2, 1])
     head = LogitsFusionHead()
-    flat, stacked = (head.loss(head.branches(*logits), labels)
-                     for logits in ((tuned, zero_shot), (tuned[None], zero_shot[None])))
+    flat, stacked = (head.loss(head.branches(*logits), labels) for logits in ((tuned, zero_shot), (tuned[None], zero_shot[None])))
     assert flat == stacked
 
 
 def test_without_zero_shot_logits_nothing_is_written_of_them():
-    sample, = LogitsFusionHead(alpha=1.0).predict(BranchLogits(torch.ones(1, 3), torch.ones(1, 3), None))
+    (sample,) = LogitsFusionHead(alpha=1.0).predict(BranchLogits(torch.ones(1, 3), torch.ones(1, 3), None))
     assert 'tuned_logits' in sample and not {'zero_shot_logits', 'zero_shot_score'} & set(sample.keys())
 
 
 @pytest.mark.parametrize('fusion', ['convex', 'additive'])
 def test_predictions_say_how_they_were_fused(fusion):
-    sample, = LogitsFusionHead(fusion=fusion).predict(BranchLogits(*torch.ones(3, 1, 4).unbind()))
+    (sample,) = LogitsFusionHead(fusion=fusion).predict(BranchLogits(*torch.ones(3, 1, 4).unbind()))
     assert sample.to_dict()['fusion'] == fusion
 
 
@@ -109,11 +108,16 @@ def test_logits_are_float32_under_autocast():
     assert inside.dtype == torch.float32 and torch.equal(inside, expected)
 
 
-@pytest.mark.parametrize('settings, message', [(dict(alpha=1.2), 'between 0 and 1, but is 1.2'),
-                                               (dict(alpha=-1, fusion='additive'), 'of at least 0, but is -1'),
-                                               (dict(alpha=float('inf'), fusion='additive'), 'of at least 0'),
-                                               (dict(fusion='product'), "but is 'product'"),
-                                               (dict(supervise='both'), "'fused' or 'tuned', but is 'both'")])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(alpha=1.2), 'between 0 and 1, but is 1.2'),
+        (dict(alpha=-1, fusion='additive'), 'of at least 0, but is -1'),
+        (dict(alpha=float('inf'), fusion='additive'), 'of at least 0'),
+        (dict(fusion='product'), "but is 'product'"),
+        (dict(supervise='both'), "'fused' or 'tuned', but is 'both'"),
+    ],
+)
 def test_senseless_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         LogitsFusionHead(**settings)

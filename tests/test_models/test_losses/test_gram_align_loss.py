@@ -24,8 +24,12 @@ def test_equals_a_reference_loop_with_views_summed_and_samples_averaged(p):
     tuned, frozen = unit(2, 3, 4, 5), unit(2, 3, 4, 5, seed=1)
     expected = 0.0
     for view in range(2):
-        entries = [abs(float(tuned[view, b, i] @ tuned[view, b, j] - frozen[view, b, i] @ frozen[view, b, j]))**p
-                   for b in range(3) for i in range(4) for j in range(4)]
+        entries = [
+            abs(float(tuned[view, b, i] @ tuned[view, b, j] - frozen[view, b, i] @ frozen[view, b, j])) ** p
+            for b in range(3)
+            for i in range(4)
+            for j in range(4)
+        ]
         expected += sum(entries) / len(entries)
     assert gram_distance(tuned, frozen, p).item() == pytest.approx(expected, rel=1e-5)
 
@@ -39,23 +43,33 @@ def test_the_terms_are_global_over_cls_and_local_over_tokens():
 
 
 @pytest.mark.parametrize('p', [1, 2])
-@pytest.mark.parametrize('weights', [dict(local_weight=0), dict(global_weight=0), dict(), dict(global_weight=3, local_weight=2)],
-                         ids=['global', 'local', 'both', 'weighted'])
+@pytest.mark.parametrize(
+    'weights',
+    [dict(local_weight=0), dict(global_weight=0), dict(), dict(global_weight=3, local_weight=2)],
+    ids=['global', 'local', 'both', 'weighted'],
+)
 def test_each_choice_of_terms_equals_a_naive_loop(p, weights):
     tuned, frozen = unit(2, 3, 4, 5), unit(2, 3, 4, 5, seed=1)
 
     def distance(moved, still):
-        entries = [abs(float(moved[i] @ moved[j]) - float(still[i] @ still[j]))**p
-                   for i in range(len(moved)) for j in range(len(moved))]
+        entries = [
+            abs(float(moved[i] @ moved[j]) - float(still[i] @ still[j])) ** p
+            for i in range(len(moved))
+            for j in range(len(moved))
+        ]
         return sum(entries) / len(entries)
 
     expected = {}
     if weights.get('global_weight', 1):
-        expected['loss_gram_global'] = 0.5 * weights.get('global_weight', 1) * sum(
-            distance(tuned[v, :, 0], frozen[v, :, 0]) for v in range(2))
+        expected['loss_gram_global'] = (
+            0.5 * weights.get('global_weight', 1) * sum(distance(tuned[v, :, 0], frozen[v, :, 0]) for v in range(2))
+        )
     if weights.get('local_weight', 1):
-        expected['loss_gram_local'] = 0.5 * weights.get('local_weight', 1) * sum(
-            distance(tuned[v, b], frozen[v, b]) / 3 for v in range(2) for b in range(3))
+        expected['loss_gram_local'] = (
+            0.5
+            * weights.get('local_weight', 1)
+            * sum(distance(tuned[v, b], frozen[v, b]) / 3 for v in range(2) for b in range(3))
+        )
     losses = GramAlignLoss(loss_weight=0.5, p=p, **weights)(tuned, frozen)
     assert {name: value.item() for name, value in losses.items()} == pytest.approx(expected, rel=1e-5)
 
@@ -85,8 +99,10 @@ def test_computes_in_float32_under_autocast():
     assert torch.equal(inside, expected)
 
 
-@pytest.mark.parametrize('weights, keys', [(dict(local_weight=0), {'loss_gram_global'}),
-                                           (dict(global_weight=0), {'loss_gram_local'}), (dict(loss_weight=0), set())])
+@pytest.mark.parametrize(
+    'weights, keys',
+    [(dict(local_weight=0), {'loss_gram_global'}), (dict(global_weight=0), {'loss_gram_local'}), (dict(loss_weight=0), set())],
+)
 def test_a_term_without_weight_is_not_computed(weights, keys):
     loss = GramAlignLoss(**weights)
     assert set(loss(unit(2, 3, 4, 5), unit(2, 3, 4, 5, seed=1))) == keys

@@ -19,8 +19,7 @@ def reference(features, labels, text, temperature):
     for index, (query, label) in enumerate(queries):
         others = [(item, other) for position, (item, other) in enumerate(support) if position != index]
         denominator = sum(math.exp(float(query @ item) / temperature) for item, _ in others)
-        terms = [math.log(math.exp(float(query @ item) / temperature) / denominator)
-                 for item, other in others if other == label]
+        terms = [math.log(math.exp(float(query @ item) / temperature) / denominator) for item, other in others if other == label]
         total += -sum(terms) / max(len(terms), 1)
     return total / len(queries)
 
@@ -77,9 +76,10 @@ def test_computes_in_float32_under_autocast():
 def test_layers_are_weighted_and_have_their_own_temperature():
     output, middle = unit(2, 4, 8), unit(2, 4, 8, seed=5)
     labels, text = torch.tensor([0, 1, 2, 0]), 7 * unit(3, 8, seed=1)
-    loss = HierarchicalSculptLoss(0.1, layer_weights=(1.0, 0.0, 0.5), temperature=0.2, temperature_factors=(1, 1, 2),
-                                  normalize_text=False)
-    assert loss.intermediate_starts == (2, )
+    loss = HierarchicalSculptLoss(
+        0.1, layer_weights=(1.0, 0.0, 0.5), temperature=0.2, temperature_factors=(1, 1, 2), normalize_text=False
+    )
+    assert loss.intermediate_starts == (2,)
     losses = loss(output, [middle], labels, text)
     assert set(losses) == {'loss_sculpt_layer0', 'loss_sculpt_layer2'}
     torch.testing.assert_close(losses['loss_sculpt_layer0'], 0.1 * sculpt_loss(output, labels, text, 0.2))
@@ -88,9 +88,9 @@ def test_layers_are_weighted_and_have_their_own_temperature():
 
 def test_text_is_normalised_unless_the_flag_is_off():
     output, labels, text = unit(2, 4, 8), torch.tensor([0, 1, 2, 0]), 7 * unit(3, 8, seed=1)
-    on = HierarchicalSculptLoss(layer_weights=(1.0, ))(output, [], labels, text)['loss_sculpt_layer0']
+    on = HierarchicalSculptLoss(layer_weights=(1.0,))(output, [], labels, text)['loss_sculpt_layer0']
     torch.testing.assert_close(on, 0.1 * sculpt_loss(output, labels, text / 7, 0.07))
-    off = HierarchicalSculptLoss(layer_weights=(1.0, ), normalize_text=False)(output, [], labels, text)
+    off = HierarchicalSculptLoss(layer_weights=(1.0,), normalize_text=False)(output, [], labels, text)
     assert off['loss_sculpt_layer0'] > 1.5 * on
 
 
@@ -102,9 +102,11 @@ def test_any_number_of_layers_equals_the_definition(layers, normalize_text):
     weights, factors = (1.0, 1.0, 0.5)[:layers], (1, 1, 2)[:layers]
     loss = HierarchicalSculptLoss(0.1, weights, temperature=0.2, temperature_factors=factors, normalize_text=normalize_text)
     expected = {
-        f'loss_sculpt_layer{layer}': 0.1 * weight * reference(features, labels, text / 3 if normalize_text else text,
-                                                             0.2 * factor)
-        for layer, (features, weight, factor) in enumerate(zip([output, *others], weights, factors))}
+        f'loss_sculpt_layer{layer}': 0.1
+        * weight
+        * reference(features, labels, text / 3 if normalize_text else text, 0.2 * factor)
+        for layer, (features, weight, factor) in enumerate(zip([output, *others], weights, factors))
+    }
     found = loss(output, others, labels, text)
     assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, rel=1e-5)
 
@@ -124,13 +126,16 @@ def test_without_weight_it_is_inactive(settings):
     assert not loss.active and loss.intermediate_starts == ()
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(temperature=0), 'temperatures must be above 0'),
-    (dict(temperature=dict(start=0.1)), r'a number or dict\(start=..., end=...\)'),
-    (dict(temperature_factors=(1.0, )), 'one value per layer, but have 2 and 1'),
-    (dict(layer_weights=()), 'one value per layer'),
-    (dict(layer_weights=(1.0, -1.0)), 'weights >= 0'),
-])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(temperature=0), 'temperatures must be above 0'),
+        (dict(temperature=dict(start=0.1)), r'a number or dict\(start=..., end=...\)'),
+        (dict(temperature_factors=(1.0,)), 'one value per layer, but have 2 and 1'),
+        (dict(layer_weights=()), 'one value per layer'),
+        (dict(layer_weights=(1.0, -1.0)), 'weights >= 0'),
+    ],
+)
 def test_senseless_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         HierarchicalSculptLoss(**settings)

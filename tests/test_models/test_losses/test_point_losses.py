@@ -33,16 +33,18 @@ def test_a_hand_computed_divergence_with_its_direction():
 def test_means_are_sums_divided_by_the_dimensions_or_classes():
     tuned, frozen = unit(3, 8), unit(3, 8, seed=1)
     for distance in ('l1', 'l2'):
-        torch.testing.assert_close(8 * point_distances(tuned, frozen, distance, 'mean'),
-                                   point_distances(tuned, frozen, distance))
+        torch.testing.assert_close(8 * point_distances(tuned, frozen, distance, 'mean'), point_distances(tuned, frozen, distance))
     torch.testing.assert_close(8 * logit_divergences(tuned, frozen, reduction='mean'), logit_divergences(tuned, frozen))
     logits, patches = SimpleNamespace(tuned=tuned[None], zero_shot=frozen[None]), (tuned[None, None], frozen[None, None])
-    for build in (lambda **settings: LogitConsistencyLoss(**settings).combine(None, None, logits),
-                  lambda **settings: PointAlignLoss('l1', **settings).combine(tuned[None], frozen[None])):
-        (summed, ), (averaged, ) = build().values(), build(reduction='mean').values()
+    for build in (
+        lambda **settings: LogitConsistencyLoss(**settings).combine(None, None, logits),
+        lambda **settings: PointAlignLoss('l1', **settings).combine(tuned[None], frozen[None]),
+    ):
+        (summed,), (averaged,) = build().values(), build(reduction='mean').values()
         assert averaged.item() == pytest.approx(summed.item() / 8, rel=1e-5)
-    torch.testing.assert_close(8 * PointAlignLoss('l2', reduction='mean').patch_distances(*patches),
-                               PointAlignLoss('l2').patch_distances(*patches))
+    torch.testing.assert_close(
+        8 * PointAlignLoss('l2', reduction='mean').patch_distances(*patches), PointAlignLoss('l2').patch_distances(*patches)
+    )
 
 
 def test_the_terms_of_other_methods():
@@ -54,8 +56,9 @@ def test_the_terms_of_other_methods():
         (dict(distance='kl', reduction='mean'), (logits, kept), (q * (q / p).log()).sum() / (4 * 5)),
         # TCP: mean over the classes of the cosine distance.
         (dict(loss_weight=8), (texts, frozen), 8 * (1 - F.cosine_similarity(texts, frozen).mean())),
-        (dict(distance='l2', loss_weight=2), (texts, frozen), 2 * ((texts - frozen)**2).sum() / 5),
-        (dict(distance='kl', temperature=3.0), (3 * logits, 3 * kept), 9 * (q * (q / p).log()).sum() / 4)):
+        (dict(distance='l2', loss_weight=2), (texts, frozen), 2 * ((texts - frozen) ** 2).sum() / 5),
+        (dict(distance='kl', temperature=3.0), (3 * logits, 3 * kept), 9 * (q * (q / p).log()).sum() / 4),
+    ):
         torch.testing.assert_close(PointConstraint(**constraint)(*points), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -75,14 +78,18 @@ def test_a_constraint_is_found_by_its_name():
     assert isinstance(MODELS.build(dict(type='PointConstraint', distance='l1')), PointConstraint)
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(distance='l3'), "one of \\('cosine', 'l1', 'l2', 'kl'\\), but is 'l3'"),
-    (dict(reduction='mean'), "reduction must be 'sum' with the distance 'cosine'"),
-    (dict(distance='l1', reduction='max'), "one of \\('sum', 'mean'\\), but is 'max'"),
-    (dict(distance='l1', temperature=2.0), "temperature means nothing to the distance 'l1'"),
-    (dict(distance='kl', both_sides=True), "both_sides means nothing to the distance 'kl'"),
-    (dict(loss_weight=-1), 'a weight >= 0 and a temperature > 0'),
-    (dict(distance='kl', temperature=0), 'a weight >= 0 and a temperature > 0')])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(distance='l3'), "one of \\('cosine', 'l1', 'l2', 'kl'\\), but is 'l3'"),
+        (dict(reduction='mean'), "reduction must be 'sum' with the distance 'cosine'"),
+        (dict(distance='l1', reduction='max'), "one of \\('sum', 'mean'\\), but is 'max'"),
+        (dict(distance='l1', temperature=2.0), "temperature means nothing to the distance 'l1'"),
+        (dict(distance='kl', both_sides=True), "both_sides means nothing to the distance 'kl'"),
+        (dict(loss_weight=-1), 'a weight >= 0 and a temperature > 0'),
+        (dict(distance='kl', temperature=0), 'a weight >= 0 and a temperature > 0'),
+    ],
+)
 def test_senseless_settings_of_a_constraint_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         PointConstraint(**settings)
@@ -98,14 +105,15 @@ def test_views_are_summed_and_pictures_and_patches_averaged(distance):
     tuned, frozen = unit(2, 3, 5, 4), unit(2, 3, 5, 4, seed=1)
 
     def one(u, z):
-        return {'cosine': 1 - u @ z, 'l1': (u - z).abs().sum(), 'l2': ((u - z)**2).sum()}[distance].item()
+        return {'cosine': 1 - u @ z, 'l1': (u - z).abs().sum(), 'l2': ((u - z) ** 2).sum()}[distance].item()
 
     loss = PointAlignLoss(distance, loss_weight=0.5, cls_weight=3.0, patch_weight=2.0)
     losses = loss.combine(tuned[:, :, 0], frozen[:, :, 0], None, loss.patch_distances(tuned, frozen))
     cls = sum(one(tuned[v, b, 0], frozen[v, b, 0]) for v in range(2) for b in range(3)) / 3
     patch = sum(one(tuned[v, b, m], frozen[v, b, m]) for v in range(2) for b in range(3) for m in range(1, 5)) / (3 * 4)
     assert {name: value.item() for name, value in losses.items()} == pytest.approx(
-        dict(loss_point_cls=1.5 * cls, loss_point_patch=1.0 * patch), rel=1e-5)
+        dict(loss_point_cls=1.5 * cls, loss_point_patch=1.0 * patch), rel=1e-5
+    )
 
 
 def test_divergences_of_views_are_summed_and_of_pictures_averaged():
@@ -143,18 +151,30 @@ def test_computes_in_float32_under_autocast():
         assert inside.dtype == torch.float32 and torch.equal(inside, expected)
 
 
-@pytest.mark.parametrize('settings, cls, patch', [
-    (dict(), True, False), (dict(cls_weight=0, patch_weight=1), False, True), (dict(patch_weight=1), True, True),
-    (dict(loss_weight=0, patch_weight=1), False, False), (dict(cls_weight=0), False, False)])
+@pytest.mark.parametrize(
+    'settings, cls, patch',
+    [
+        (dict(), True, False),
+        (dict(cls_weight=0, patch_weight=1), False, True),
+        (dict(patch_weight=1), True, True),
+        (dict(loss_weight=0, patch_weight=1), False, False),
+        (dict(cls_weight=0), False, False),
+    ],
+)
 def test_a_term_without_weight_does_not_count(settings, cls, patch):
     loss = PointAlignLoss(**settings)
     assert (loss.uses_cls, loss.uses_patch_tokens, loss.active) == (cls, patch, cls or patch)
     assert LogitConsistencyLoss(loss_weight=0).active is False and LogitConsistencyLoss().active
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(distance='l3'), "one of \\('cosine', 'l1', 'l2'\\), but is 'l3'"), (dict(loss_weight=-1), 'weights >= 0'),
-    (dict(patch_weight=-1), 'weights >= 0')])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(distance='l3'), "one of \\('cosine', 'l1', 'l2'\\), but is 'l3'"),
+        (dict(loss_weight=-1), 'weights >= 0'),
+        (dict(patch_weight=-1), 'weights >= 0'),
+    ],
+)
 def test_senseless_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         PointAlignLoss(**settings)

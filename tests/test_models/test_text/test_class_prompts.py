@@ -18,10 +18,10 @@ def test_prompts_are_cut_behind_the_longest_and_share_what_stands_before_the_nam
     token_ids = tokenize_prompts(TOKENIZER, PROMPT_WORDS, 'a photo of a {}.').int()
     embeddings, ends, shared = ClassPrompts(tower).of(token_ids)
     assert ends == token_ids.argmax(1).tolist() and shared == 5
-    assert torch.equal(embeddings, tower.embed(token_ids)[:, :max(ends) + 1])
+    assert torch.equal(embeddings, tower.embed(token_ids)[:, : max(ends) + 1])
 
 
-@pytest.mark.parametrize('words, shared', [(('face', ), 7), (('face', 'face'), 7), (('face', 'face it'), 6)])
+@pytest.mark.parametrize('words, shared', [(('face',), 7), (('face', 'face'), 7), (('face', 'face it'), 6)])
 def test_at_most_what_stands_before_the_first_end_is_shared(tower, words, shared):
     prompts = ClassPrompts(tower).of(tokenize_prompts(TOKENIZER, words, 'a photo of a {}.').int())
     assert prompts.shared == shared and min(prompts.ends) >= shared

@@ -18,7 +18,8 @@ from mmpretrain_mps.models.text import (
 )
 
 both_tokenizers = pytest.mark.parametrize(
-    'tokenizer', [open_clip.get_tokenizer('ViT-B-16'), mini_clip.tokenizer()], ids=['clip', 'mini'])
+    'tokenizer', [open_clip.get_tokenizer('ViT-B-16'), mini_clip.tokenizer()], ids=['clip', 'mini']
+)
 # Letters stand for vectors: two prompts with two placeholders X, names 'n' and 'pq', end token E and padding -.
 PROMPTS = ['SXXn.E--', 'SXXpq.E-']
 
@@ -31,8 +32,10 @@ def letters(embeddings):
     return [''.join(chr(int(value)) for value in row[:, 0]) for row in embeddings]
 
 
-@pytest.mark.parametrize('position, expected', [
-    ('end', ['Sabcn.E-', 'Sabcpq.E']), ('middle', ['Sanbc.E-', 'Sapqbc.E']), ('front', ['Snabc.E-', 'Spqabc.E'])])
+@pytest.mark.parametrize(
+    'position, expected',
+    [('end', ['Sabcn.E-', 'Sabcpq.E']), ('middle', ['Sanbc.E-', 'Sapqbc.E']), ('front', ['Snabc.E-', 'Spqabc.E'])],
+)
 def test_the_context_stands_where_it_was_asked_for(position, expected):
     embeddings = torch.stack([vectors('SXXXn.E-'), vectors('SXXXpq.E')])
     assert letters(insert_context(embeddings, torch.tensor([1, 2]), vectors('abc'), position)) == expected
@@ -52,10 +55,15 @@ def test_the_shared_positions_end_where_prompts_begin_to_differ():
         assert num_shared_positions(torch.zeros(3, 5, 2), position) == 1
 
 
-@pytest.mark.parametrize('shape, position, message', [
-    ((2, 4), 'behind', "position must be one of .* but is 'behind'"),
-    ((2, 3), 'end', r'take a context \(M, 4\) or \(2, M, 4\), M below 8, but got \(2, 3\)'),
-    ((3, 2, 4), 'end', r'but got \(3, 2, 4\)'), ((8, 4), 'end', 'M below 8')])
+@pytest.mark.parametrize(
+    'shape, position, message',
+    [
+        ((2, 4), 'behind', "position must be one of .* but is 'behind'"),
+        ((2, 3), 'end', r'take a context \(M, 4\) or \(2, M, 4\), M below 8, but got \(2, 3\)'),
+        ((3, 2, 4), 'end', r'but got \(3, 2, 4\)'),
+        ((8, 4), 'end', 'M below 8'),
+    ],
+)
 def test_contexts_that_do_not_fit_are_refused(shape, position, message):
     with pytest.raises(ValueError, match=message):
         insert_context(torch.zeros(2, 8, 4), torch.tensor([1, 1]), torch.zeros(shape), position)
@@ -106,6 +114,7 @@ def test_words_of_several_tokens_are_refused(words, message):
 
 class TestPromptsOfClasses:
     """By OpenAI's tokenizer: 77 places, of which start and end take two."""
+
     tokenizer = staticmethod(open_clip.get_tokenizer('ViT-B-16'))
 
     def test_a_prompt_may_fill_the_context_to_the_last_place(self):
@@ -127,7 +136,7 @@ class TestPromptsOfClasses:
 
     def test_names_that_are_read_byte_by_byte_are_pointed_out(self, told):
         check_prompts(self.tokenizer, ['cat', '\u9e6d', '\u0161koda'], ['{}'])
-        message, = told
+        (message,) = told
         assert message.startswith("WARNING - 1 of 3 class names are read byte by byte, among them '\u9e6d'")
         told.clear()
         check_prompts(self.tokenizer, ['cat', 'a', 'caf\u00e9', '7'], ['{}'])

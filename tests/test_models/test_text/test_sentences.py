@@ -8,8 +8,10 @@ from tiny_text import make_clip
 from mmpretrain_mps.models.text import TextTower
 from mmpretrain_mps.models.text.sentences import mean_sentence_features, read_sentences, select_sentences, tokenize_sentences
 
-SENTENCES = {'water lily': ['A water lily floats on a pond.', 'Its leaves are round.', 'It is white or pink.'],
-             'pug': ['A pug is a small dog.']}
+SENTENCES = {
+    'water lily': ['A water lily floats on a pond.', 'Its leaves are round.', 'It is white or pink.'],
+    'pug': ['A pug is a small dog.'],
+}
 TOKENIZER = open_clip.SimpleTokenizer()
 
 
@@ -23,18 +25,25 @@ def test_a_file_is_read_and_the_classes_are_picked_in_their_order(tmp_path):
     content = read_sentences(write(tmp_path, SENTENCES))
     assert content == SENTENCES
     assert select_sentences(content, ['pug', 'water_lily', 'pug'], 'file') == [
-        SENTENCES['pug'], SENTENCES['water lily'], SENTENCES['pug']]
+        SENTENCES['pug'],
+        SENTENCES['water lily'],
+        SENTENCES['pug'],
+    ]
     assert select_sentences({'water_lily': ['One.']}, ['water lily'], 'file') == [['One.']]
 
 
-@pytest.mark.parametrize('content, message', [
-    ('{"pug": [', 'not readable as JSON'),
-    (['pug'], 'holds a list; expected a JSON object'),
-    ({'pug': 'A dog.'}, "class 'pug' has 'A dog.'; expected a list of sentences"),
-    ({'cat': ['A cat.'], 'pug': []}, r"class 'pug' has \[\]; expected a list"),
-    ({'pug': ['A dog.', 3]}, "class 'pug' has the sentence 3; expected a text"),
-    ({'pug': ['A dog.', '  ']}, "class 'pug' has the sentence '  '"),
-    ('{"pug": ["One."], "pug": ["Two."]}', "class 'pug' stands there 2 times")])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('{"pug": [', 'not readable as JSON'),
+        (['pug'], 'holds a list; expected a JSON object'),
+        ({'pug': 'A dog.'}, "class 'pug' has 'A dog.'; expected a list of sentences"),
+        ({'cat': ['A cat.'], 'pug': []}, r"class 'pug' has \[\]; expected a list"),
+        ({'pug': ['A dog.', 3]}, "class 'pug' has the sentence 3; expected a text"),
+        ({'pug': ['A dog.', '  ']}, "class 'pug' has the sentence '  '"),
+        ('{"pug": ["One."], "pug": ["Two."]}', "class 'pug' stands there 2 times"),
+    ],
+)
 def test_what_is_no_file_of_sentences_is_refused_by_file_and_class(tmp_path, content, message):
     path = write(tmp_path, content)
     with pytest.raises(ValueError, match=message) as caught:
@@ -51,16 +60,22 @@ def test_a_missing_file_and_one_in_another_encoding_are_named(tmp_path):
 
 
 def test_missing_classes_are_counted_and_named():
-    with pytest.raises(ValueError, match=r"a.json has no sentences for 2 of 3 classes: 'cat', 'dog'. It has 2 classes: "
-                                         "'water lily', 'pug'"):
+    with pytest.raises(
+        ValueError,
+        match=r"a.json has no sentences for 2 of 3 classes: 'cat', 'dog'. It has 2 classes: "
+        "'water lily', 'pug'",
+    ):
         select_sentences(SENTENCES, ['cat', 'pug', 'dog'], 'a.json')
 
 
 def test_a_sentence_that_would_be_cut_is_named_with_file_and_class():
     longest = ['word ' * 75]  # 75 words, start and end
     assert tokenize_sentences(TOKENIZER, [longest], ['pug'], 'a.json').token_ids.shape == (1, 77)
-    with pytest.raises(ValueError, match=r"a.json: class 'cat' has a sentence of 78 tokens with start and end, but the "
-                                         "context of this CLIP holds 77; shorten 'word word"):
+    with pytest.raises(
+        ValueError,
+        match=r"a.json: class 'cat' has a sentence of 78 tokens with start and end, but the "
+        "context of this CLIP holds 77; shorten 'word word",
+    ):
         tokenize_sentences(TOKENIZER, [longest, ['A cat.', 'word ' * 76]], ['pug', 'cat'], 'a.json')
 
 

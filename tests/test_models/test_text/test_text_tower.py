@@ -69,9 +69,20 @@ def test_contexts_in_all_positions_equal_the_plain_execution(position, classes, 
 
 @pytest.mark.parametrize('chunk_size', [None, 2])
 @pytest.mark.parametrize('shared', [0, 1, 3, 5])
-@pytest.mark.parametrize('which', [
-    'shared', 'classes', 'shared then classes', 'classes then shared', 'behind the prefix', 'beyond some ends',
-    'in the first block', 'in the last block', 'from the start'])
+@pytest.mark.parametrize(
+    'which',
+    [
+        'shared',
+        'classes',
+        'shared then classes',
+        'classes then shared',
+        'behind the prefix',
+        'beyond some ends',
+        'in the first block',
+        'in the last block',
+        'from the start',
+    ],
+)
 def test_deep_vectors_equal_the_plain_execution(which, shared, chunk_size):
     model = make_clip()
     token_ids, name_lengths = prompts(4)
@@ -87,20 +98,36 @@ def test_deep_vectors_equal_the_plain_execution(which, shared, chunk_size):
         'in the last block': lambda _, common, own: {2: (3, own[:, :3] + common[0])},
         'from the start': lambda _, common, own: {1: (0, common), 2: (0, own)},
     }[which]
-    assert_same(model, lambda context, *_: insert_context(model.token_embedding(token_ids), name_lengths, context),
-                [random(4, 16), common, own], token_ids.argmax(1), shared, deep, chunk_size)
+    assert_same(
+        model,
+        lambda context, *_: insert_context(model.token_embedding(token_ids), name_lengths, context),
+        [random(4, 16), common, own],
+        token_ids.argmax(1),
+        shared,
+        deep,
+        chunk_size,
+    )
 
 
-@pytest.mark.parametrize('clip', [
-    dict(quick_gelu=False), dict(custom=True), dict(text=dict(ls_init_value=0.1)), dict(text=dict(layers=1)),
-    dict(custom=True, text=dict(pool_type='eos', eos_id=49407)), dict(custom=True, text=dict(proj_bias=True)),
-], ids=str)
+@pytest.mark.parametrize(
+    'clip',
+    [
+        dict(quick_gelu=False),
+        dict(custom=True),
+        dict(text=dict(ls_init_value=0.1)),
+        dict(text=dict(layers=1)),
+        dict(custom=True, text=dict(pool_type='eos', eos_id=49407)),
+        dict(custom=True, text=dict(proj_bias=True)),
+    ],
+    ids=str,
+)
 def test_other_causal_towers_equal_the_plain_execution(clip):
     model = make_clip(**clip)
     token_ids, name_lengths = prompts(2)
     table = getattr(model, 'text', model).token_embedding
-    assert_same(model, lambda context: insert_context(table(token_ids), name_lengths, context), [random(2, 16)],
-                token_ids.argmax(1), 3)
+    assert_same(
+        model, lambda context: insert_context(table(token_ids), name_lengths, context), [random(2, 16)], token_ids.argmax(1), 3
+    )
 
 
 @pytest.mark.parametrize('chunk_size', [None, 2])
@@ -156,7 +183,7 @@ def test_the_outputs_of_all_blocks_equal_the_plain_execution_up_to_the_ends():
     for ours, plain in zip(outputs, expected):
         assert ours.shape[1] == max(ends) + 1
         for label, end in enumerate(ends):
-            torch.testing.assert_close(ours[label, :end + 1], plain[label, :end + 1], **EXACT)
+            torch.testing.assert_close(ours[label, : end + 1], plain[label, : end + 1], **EXACT)
 
 
 @pytest.mark.parametrize('clip', [dict(), dict(custom=True, text=dict(pool_type='eos', eos_id=49407))], ids=str)
@@ -179,8 +206,7 @@ def test_autocast_agrees_with_double_precision():
     model, single = make_clip(), make_clip(dtype=torch.float32)
     token_ids, name_lengths = prompts(4)
     context = random(4, 16)
-    expected = run_plainly(model, insert_context(model.token_embedding(token_ids), name_lengths, context),
-                           token_ids.argmax(1))[0]
+    expected = run_plainly(model, insert_context(model.token_embedding(token_ids), name_lengths, context), token_ids.argmax(1))[0]
     tower = TextTower(single)
     embeddings = insert_context(tower.embed(token_ids), name_lengths, context.float().requires_grad_())
     with torch.autocast('cpu', torch.bfloat16):
@@ -254,13 +280,17 @@ def test_the_host_is_not_asked_to_wait_when_it_knows_the_ends():
     assert not {'_local_scalar_dense', 'nonzero', 'item', 'equal'} & set(recorded.names)
 
 
-@pytest.mark.parametrize('clip, message', [
-    (dict(text=dict(no_causal_mask=True)), 'the mask of this one is not causal'),
-    (dict(text=dict(pool_type='last')), "this one pools by 'last'"),
-    (dict(custom=True, text=dict(embed_cls=True, output_tokens=True)), 'this one pools by a class token'),
-    (dict(custom=True, text=dict(proj_type='none')), 'this one has no output projection'),
-    (dict(text=dict(qk_norm=True)), 'block 0 is a CustomResidualAttentionBlock'),
-], ids=str)
+@pytest.mark.parametrize(
+    'clip, message',
+    [
+        (dict(text=dict(no_causal_mask=True)), 'the mask of this one is not causal'),
+        (dict(text=dict(pool_type='last')), "this one pools by 'last'"),
+        (dict(custom=True, text=dict(embed_cls=True, output_tokens=True)), 'this one pools by a class token'),
+        (dict(custom=True, text=dict(proj_type='none')), 'this one has no output projection'),
+        (dict(text=dict(qk_norm=True)), 'block 0 is a CustomResidualAttentionBlock'),
+    ],
+    ids=str,
+)
 def test_towers_that_are_not_causal_or_read_other_tokens_are_refused(clip, message):
     with pytest.raises(ValueError, match=f'causal text towers.*{message}'):
         TextTower(make_clip(**clip))
@@ -273,17 +303,21 @@ def test_other_models_are_refused():
         TextTower(make_clip(), 0)
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (dict(embeddings=torch.zeros(2, 8, 4)), r'takes embeddings \(C, L, 16\), L up to 77.*\(2, 8, 4\)'),
-    (dict(embeddings=torch.zeros(2, 78, 16)), 'L up to 77'),
-    (dict(ends=[3]), '1 ends'),
-    (dict(ends=[3, 8]), 'within 8 positions.*at 3 to 8'),
-    (dict(shared=4), 'behind the 4 shared positions'),
-    (dict(deep={3: (0, torch.zeros(1, 16))}), 'a block 0 to 2'),
-    (dict(deep={1: (0, torch.zeros(3, 1, 16))}), r'are \(3, 1, 16\); expected are \(M, 16\) or \(2, M, 16\)'),
-    (dict(deep={1: (0, torch.zeros(1, 15))}), r'are \(1, 15\)'),
-    (dict(deep={1: (-1, torch.zeros(1, 16))}), 'at position -1'),
-], ids=str)
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(embeddings=torch.zeros(2, 8, 4)), r'takes embeddings \(C, L, 16\), L up to 77.*\(2, 8, 4\)'),
+        (dict(embeddings=torch.zeros(2, 78, 16)), 'L up to 77'),
+        (dict(ends=[3]), '1 ends'),
+        (dict(ends=[3, 8]), 'within 8 positions.*at 3 to 8'),
+        (dict(shared=4), 'behind the 4 shared positions'),
+        (dict(deep={3: (0, torch.zeros(1, 16))}), 'a block 0 to 2'),
+        (dict(deep={1: (0, torch.zeros(3, 1, 16))}), r'are \(3, 1, 16\); expected are \(M, 16\) or \(2, M, 16\)'),
+        (dict(deep={1: (0, torch.zeros(1, 15))}), r'are \(1, 15\)'),
+        (dict(deep={1: (-1, torch.zeros(1, 16))}), 'at position -1'),
+    ],
+    ids=str,
+)
 def test_inputs_that_do_not_fit_are_refused(arguments, message):
     tower = TextTower(make_clip(dtype=torch.float32))
     with pytest.raises(ValueError, match=message):

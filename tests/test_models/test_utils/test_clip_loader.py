@@ -92,8 +92,9 @@ def test_reads_openais_own_archives_with_quick_gelu(tiny_architecture, weights, 
     assert isinstance(block.mlp.gelu, open_clip.transformer.QuickGELU)
 
 
-@pytest.mark.parametrize('name', ['ViT-B-16', 'ViT-B/16', 'ViT-B-16-quickgelu', 'ViT-B-32', 'ViT-L-14', 'ViT-L/14',
-                                  'ViT-L-14-336'])
+@pytest.mark.parametrize(
+    'name', ['ViT-B-16', 'ViT-B/16', 'ViT-B-16-quickgelu', 'ViT-B-32', 'ViT-L-14', 'ViT-L/14', 'ViT-L-14-336']
+)
 @pytest.mark.parametrize('tag', ['openai', 'OpenAI'])
 def test_openais_weights_get_quick_gelu_whichever_way_they_are_named(name, tag):
     resolved, weights = clip_loader.resolve_names(name, tag)
@@ -183,15 +184,23 @@ def test_reaching_out_is_bounded_in_time(monkeypatch):
     answer.set()
 
 
-@pytest.mark.parametrize('architecture, pretrained, error, message', [
-    ('ViT-B-16', '/nowhere/clip.pt', FileNotFoundError, '/nowhere/clip.pt of ViT-B-16 does not exist'),
-    ('ViT-B-16', 'clip.safetensors', FileNotFoundError, 'does not exist'),
-    ('ViT-B-16', 'opanai', ValueError, "'opanai' is neither a file nor a tag of ViT-B-16; its tags are .*'openai'"),
-    ('ViT-Z-99', 'openai', ValueError, "unknown architecture 'ViT-Z-99'.*'ViT-B-16'.*'mps-mini'"),
-    ('ViT-B-16', 'embedded', ValueError, "belongs to the architectures 'mps-mini' and 'mps-mini-pictograms', not to 'ViT-B-16'"),
-    ('mps-mini', 'openai', ValueError, "has the weights 'embedded' alone, not 'openai'"),
-    ('local-dir:/nowhere', None, ValueError, 'open_clip_config.json does not exist'),
-])
+@pytest.mark.parametrize(
+    'architecture, pretrained, error, message',
+    [
+        ('ViT-B-16', '/nowhere/clip.pt', FileNotFoundError, '/nowhere/clip.pt of ViT-B-16 does not exist'),
+        ('ViT-B-16', 'clip.safetensors', FileNotFoundError, 'does not exist'),
+        ('ViT-B-16', 'opanai', ValueError, "'opanai' is neither a file nor a tag of ViT-B-16; its tags are .*'openai'"),
+        ('ViT-Z-99', 'openai', ValueError, "unknown architecture 'ViT-Z-99'.*'ViT-B-16'.*'mps-mini'"),
+        (
+            'ViT-B-16',
+            'embedded',
+            ValueError,
+            "belongs to the architectures 'mps-mini' and 'mps-mini-pictograms', not to 'ViT-B-16'",
+        ),
+        ('mps-mini', 'openai', ValueError, "has the weights 'embedded' alone, not 'openai'"),
+        ('local-dir:/nowhere', None, ValueError, 'open_clip_config.json does not exist'),
+    ],
+)
 def test_wrong_names_are_clear_errors(architecture, pretrained, error, message):
     with pytest.raises(error, match=message):
         load_clip(architecture, pretrained)
@@ -208,8 +217,10 @@ def test_preprocessing_is_the_models_own(tmp_path):
     assert clip_preprocess(save_tiny_clip(tmp_path)).image_size == (16, 16)
 
 
-@pytest.mark.parametrize('architecture, pretrained', [('ViT-B-16', 'openai'), ('ViT-B-16-SigLIP', 'webli'),
-                                                      ('ViT-B-32', 'laion2b_s34b_b79k'), ('ViT-L-14-336', 'openai')])
+@pytest.mark.parametrize(
+    'architecture, pretrained',
+    [('ViT-B-16', 'openai'), ('ViT-B-16-SigLIP', 'webli'), ('ViT-B-32', 'laion2b_s34b_b79k'), ('ViT-L-14-336', 'openai')],
+)
 def test_preprocessing_equals_what_open_clip_attaches_to_a_model(architecture, pretrained, monkeypatch):
     # The weights are not needed for that; open_clip would fetch them even if they are not loaded.
     monkeypatch.setattr(open_clip.factory, 'download_pretrained', lambda *args, **kwargs: 'unused')

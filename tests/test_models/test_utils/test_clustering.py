@@ -16,8 +16,10 @@ def kmeans_by_loops(points, starts):
     centers = [points[row] for row in starts]
     while True:
         assignment = [int(np.argmax([point @ center / np.linalg.norm(center) for center in centers])) for point in points]
-        means = [np.mean([p for p, a in zip(points, assignment) if a == k], axis=0) if k in assignment else center
-                 for k, center in enumerate(centers)]
+        means = [
+            np.mean([p for p, a in zip(points, assignment) if a == k], axis=0) if k in assignment else center
+            for k, center in enumerate(centers)
+        ]
         moved = sum(np.linalg.norm(new - old) for new, old in zip(means, centers))
         centers = means
         if moved**2 < 1e-4:
@@ -45,8 +47,11 @@ def test_it_stops_as_soon_as_all_centres_together_move_by_less_than_a_hundredth(
     points = F.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.019], [0.0, 1.0]]), dim=-1)
     monkeypatch.setattr(clustering, 'MAX_ITERATIONS', 1)  # longer than this would be a warning
     warned = []
-    monkeypatch.setattr(clustering.MMLogger, 'get_current_instance',
-                        lambda: type('Logger', (), dict(warning=lambda self, text: warned.append(text)))())
+    monkeypatch.setattr(
+        clustering.MMLogger,
+        'get_current_instance',
+        lambda: type('Logger', (), dict(warning=lambda self, text: warned.append(text)))(),
+    )
     cosine_kmeans(points, torch.tensor([0, 2]))  # the first centre moves by 0.0095
     assert not warned
     cosine_kmeans(F.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.021], [0.0, 1.0]]), dim=-1), torch.tensor([0, 2]))

@@ -9,8 +9,11 @@ from mmpretrain_mps.models.utils.gathering import gather_batch
 
 # How the pictures of one step are dealt out; the first of a shorter share is another class than the last.
 SHARES = {2: {'even': [4, 4], 'uneven': [5, 3]}, 4: {'even': [2, 2, 2, 2], 'uneven': [3, 2, 2, 1]}}
-POINT_WISE = dict(gram_loss=None, head=dict(alpha=1.0), point_loss=[
-    dict(distance='l2', patch_weight=0.5), dict(type='LogitConsistencyLoss', loss_weight=0.1)])
+POINT_WISE = dict(
+    gram_loss=None,
+    head=dict(alpha=1.0),
+    point_loss=[dict(distance='l2', patch_weight=0.5), dict(type='LogitConsistencyLoss', loss_weight=0.1)],
+)
 
 
 def train(rank, num_ranks, architecture, shares, equal_batches=False, **overrides):
@@ -35,25 +38,30 @@ def train(rank, num_ranks, architecture, shares, equal_batches=False, **override
 def train_all(rank, num_ranks, architecture, even, uneven):
     """All scenarios in one start of the processes."""
     return dict(
-        even=train(rank, num_ranks, architecture, even), uneven=train(rank, num_ranks, architecture, uneven),
+        even=train(rank, num_ranks, architecture, even),
+        uneven=train(rank, num_ranks, architecture, uneven),
         sizes_known=train(rank, num_ranks, architecture, even, equal_batches=True),
         alone=train(rank, num_ranks, architecture, even, gather='none'),
         no_zero_shot=train(rank, num_ranks, architecture, uneven, head=dict(alpha=1.0), gram_loss=None),
-        point_wise=train(rank, num_ranks, architecture, uneven, **POINT_WISE))
+        point_wise=train(rank, num_ranks, architecture, uneven, **POINT_WISE),
+    )
 
 
 @pytest.fixture(scope='module')
 def one(tiny_clip):
-    return dict(all=train(0, 1, tiny_clip, [8]),
-                no_zero_shot=train(0, 1, tiny_clip, [8], head=dict(alpha=1.0), gram_loss=None),
-                point_wise=train(0, 1, tiny_clip, [8], **POINT_WISE))
+    return dict(
+        all=train(0, 1, tiny_clip, [8]),
+        no_zero_shot=train(0, 1, tiny_clip, [8], head=dict(alpha=1.0), gram_loss=None),
+        point_wise=train(0, 1, tiny_clip, [8], **POINT_WISE),
+    )
 
 
 @pytest.fixture(scope='module', params=[2, 4], ids=['2 processes', '4 processes'])
 def many(request, tiny_clip, tmp_path_factory):
     shares = SHARES[request.param]
-    return run_ranks(train_all, request.param, tmp_path_factory.mktemp('ranks') / 'run', tiny_clip, shares['even'],
-                     shares['uneven'])
+    return run_ranks(
+        train_all, request.param, tmp_path_factory.mktemp('ranks') / 'run', tiny_clip, shares['even'], shares['uneven']
+    )
 
 
 def assert_equal_training(ranks, expected):
@@ -82,8 +90,7 @@ def test_point_wise_losses_are_those_of_one_process_too(many, one):
 
 def test_without_gathering_the_relations_between_processes_are_lost(many, one):
     def means(term):
-        return torch.stack([torch.stack([rank['alone']['logs'][step][term] for rank in many]).mean()
-                            for step in range(STEPS)])
+        return torch.stack([torch.stack([rank['alone']['logs'][step][term] for rank in many]).mean() for step in range(STEPS)])
 
     for term in ('loss_gram_global', 'loss_sculpt_layer0', 'loss_sculpt_layer1'):
         reference = torch.stack([logged[term] for logged in one['all']['logs']])
@@ -91,8 +98,9 @@ def test_without_gathering_the_relations_between_processes_are_lost(many, one):
     # Terms of single pictures stay averages over all of them; the first step starts from the same weights.
     for term in ('loss_ce', 'loss_gram_local'):
         torch.testing.assert_close(means(term)[0], one['all']['logs'][0][term])
-    difference = max((many[0]['alone']['weights'][name] - weight).abs().max().item()
-                     for name, weight in one['all']['weights'].items())
+    difference = max(
+        (many[0]['alone']['weights'][name] - weight).abs().max().item() for name, weight in one['all']['weights'].items()
+    )
     assert difference > 1e-3
 
 

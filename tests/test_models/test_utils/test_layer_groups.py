@@ -26,15 +26,15 @@ def test_a_doubly_owned_parameter_is_named_with_its_owners(model):
 def test_locking_is_idempotent(model):
     groups = dict(a=list(model[0].parameters()), b=list(model[1].parameters()))
     for _ in range(2):
-        set_trainable(groups, ('b', ))
+        set_trainable(groups, ('b',))
         assert [p.requires_grad for p in model.parameters()] == [False, False, True]
-    set_trainable(groups, ('a', ))
+    set_trainable(groups, ('a',))
     assert [p.requires_grad for p in model.parameters()] == [True, True, False]
 
 
 def test_an_unknown_group_is_an_error(model):
     with pytest.raises(ValueError, match=r"unknown parameter groups \['c'\]"):
-        set_trainable(dict(a=[], b=[]), ('c', ))
+        set_trainable(dict(a=[], b=[]), ('c',))
 
 
 @pytest.mark.parametrize('blocks, expected', [(12, (4, 4, 4)), (24, (8, 8, 8)), (32, (12, 10, 10)), (3, (1, 1, 1))])

@@ -1,4 +1,5 @@
 """Precisions of a GPU, and what tells numbers of one device and precision from others; without a GPU."""
+
 import hashlib
 import json
 
@@ -53,9 +54,16 @@ def test_another_precision_is_refused():
         set_float32_precision('TF32')
 
 
-@pytest.mark.parametrize('device, capability, expected', [
-    ('cpu', None, torch.bfloat16), ('cuda', (7, 5), torch.float16), ('cuda', (8, 0), torch.bfloat16),
-    ('cuda', (9, 0), torch.bfloat16), ('mps', None, torch.float16)])
+@pytest.mark.parametrize(
+    'device, capability, expected',
+    [
+        ('cpu', None, torch.bfloat16),
+        ('cuda', (7, 5), torch.float16),
+        ('cuda', (8, 0), torch.bfloat16),
+        ('cuda', (9, 0), torch.bfloat16),
+        ('mps', None, torch.float16),
+    ],
+)
 def test_mixed_precision_is_bfloat16_where_the_device_has_it(monkeypatch, device, capability, expected):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: capability)
     assert amp_dtype(device) is expected
@@ -96,6 +104,10 @@ def test_names_of_kept_features_and_prototypes_hold_it(monkeypatch, build, tiny_
     for facts in (['cuda', None, 'NVIDIA H100', False, False], ['cuda', None, 'NVIDIA H100', True, True]):
         for module in ('identity', 'prototype_cache'):
             monkeypatch.setattr(f'mmpretrain_mps.models.utils.{module}.computed_on', lambda device: facts)
-        names.append((hashlib.sha256(json.dumps(model_facts(model)).encode()).hexdigest(),
-                      prototype_key(clip, tokenizer, ['cat'], ['a {}.'], False)))
+        names.append(
+            (
+                hashlib.sha256(json.dumps(model_facts(model)).encode()).hexdigest(),
+                prototype_key(clip, tokenizer, ['cat'], ['a {}.'], False),
+            )
+        )
     assert all(np.array(names[0]) != np.array(names[1]))

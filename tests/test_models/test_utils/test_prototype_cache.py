@@ -47,9 +47,17 @@ def test_the_second_time_they_are_read(clip, folder, no_encoding):
 
 def test_everything_that_prototypes_depend_on_is_in_the_key(clip):
     model, tokenizer = clip
-    keys = {prototype_key(model, tokenizer, *rest) for rest in [
-        (NAMES, TEMPLATES, True), (NAMES, TEMPLATES, False), (NAMES[::-1], TEMPLATES, True), (NAMES, TEMPLATES[:1], True),
-        (['cat', 'dogs'], TEMPLATES, True), (['a cat.', 'one cat', 'a dog.', 'one dog'], ['{}'], True)]}
+    keys = {
+        prototype_key(model, tokenizer, *rest)
+        for rest in [
+            (NAMES, TEMPLATES, True),
+            (NAMES, TEMPLATES, False),
+            (NAMES[::-1], TEMPLATES, True),
+            (NAMES, TEMPLATES[:1], True),
+            (['cat', 'dogs'], TEMPLATES, True),
+            (['a cat.', 'one cat', 'a dog.', 'one dog'], ['{}'], True),
+        ]
+    }
     assert len(keys) == 6
     weight = model.text_projection
     with torch.no_grad():
@@ -85,7 +93,7 @@ def test_the_folder_stays_below_its_limit_without_what_was_used_longest_ago(clip
     written = []
     for last, name in enumerate(['cat', 'dog', 'cow']):
         cached_prototypes(*clip, [name], TEMPLATES)
-        path, = set(folder.iterdir()) - set(written)
+        (path,) = set(folder.iterdir()) - set(written)
         written.append(path)
         os.utime(path, (last, last))
     cached_prototypes(*clip, ['cat'], TEMPLATES)  # used again
@@ -97,9 +105,11 @@ def test_the_folder_stays_below_its_limit_without_what_was_used_longest_ago(clip
 @pytest.mark.parametrize('damage', ['cut', 'changed', 'empty'])
 def test_a_damaged_file_is_computed_again_and_replaced(clip, folder, damage, no_encoding, caplog):
     first = cached_prototypes(*clip, NAMES, TEMPLATES)
-    path, = folder.iterdir()
+    (path,) = folder.iterdir()
     content = path.read_bytes()
-    path.write_bytes({'cut': content[:-5], 'changed': content[:-2] + bytes([content[-2] ^ 1]) + content[-1:], 'empty': b''}[damage])
+    path.write_bytes(
+        {'cut': content[:-5], 'changed': content[:-2] + bytes([content[-2] ^ 1]) + content[-1:], 'empty': b''}[damage]
+    )
     with caplog.at_level(logging.WARNING):
         assert torch.equal(cached_prototypes(*clip, NAMES, TEMPLATES), first)
     assert path.read_bytes() == content
@@ -107,14 +117,21 @@ def test_a_damaged_file_is_computed_again_and_replaced(clip, folder, damage, no_
     assert torch.equal(cached_prototypes(*clip, NAMES, TEMPLATES), first)
 
 
-@pytest.mark.parametrize('forge', [
-    lambda first: dict(prototypes=torch.randn(first.shape)), lambda first: dict(prototypes=first * float('nan')),
-    lambda first: dict(prototypes=first[:, :3].clone()), lambda first: dict(prototypes=first.flatten()),
-    lambda first: dict(prototypes=first.to(torch.int8)), lambda first: dict(other=first)],
-                         ids=['values', 'nan', 'width', 'rank', 'type', 'name'])
+@pytest.mark.parametrize(
+    'forge',
+    [
+        lambda first: dict(prototypes=torch.randn(first.shape)),
+        lambda first: dict(prototypes=first * float('nan')),
+        lambda first: dict(prototypes=first[:, :3].clone()),
+        lambda first: dict(prototypes=first.flatten()),
+        lambda first: dict(prototypes=first.to(torch.int8)),
+        lambda first: dict(other=first),
+    ],
+    ids=['values', 'nan', 'width', 'rank', 'type', 'name'],
+)
 def test_a_forged_file_with_the_right_hash_is_computed_again(clip, folder, forge, told):
     first = cached_prototypes(*clip, NAMES, TEMPLATES)
-    path, = folder.iterdir()
+    (path,) = folder.iterdir()
     forged = forge(first)
     save_file(forged, path, metadata={'sha256': fingerprint(forged)})
     assert torch.equal(cached_prototypes(*clip, NAMES, TEMPLATES), first)
@@ -125,6 +142,7 @@ def test_a_forged_file_with_the_right_hash_is_computed_again(clip, folder, forge
 def test_what_cannot_be_looked_at_is_computed(clip, folder, monkeypatch):
     def is_file(path):
         raise PermissionError(13, 'Permission denied', str(path))
+
     first = cached_prototypes(*clip, NAMES, TEMPLATES)
     monkeypatch.setattr(Path, 'is_file', is_file)
     assert torch.equal(cached_prototypes(*clip, NAMES, TEMPLATES), first)

@@ -10,9 +10,9 @@ from tiny_run import run
 from mmpretrain_mps.models.utils import tensor_cache
 from mmpretrain_mps.models.utils.tensor_cache import ABANDONED_AFTER, load_tensors, save_tensors, trim
 
-TENSORS = dict(values=torch.arange(6.).view(2, 3))
+TENSORS = dict(values=torch.arange(6.0).view(2, 3))
 # Files of this process cannot grow beyond 4096 bytes, as on a disk that is full.
-FULL_DISK = '''
+FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import torch
@@ -21,7 +21,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 save_tensors(Path(sys.argv[1]), 'key', dict(values=torch.zeros(100_000)), 'numbers')
 print('goes on')
-'''
+"""
 
 
 def test_what_was_written_is_read(tmp_path):
@@ -39,8 +39,11 @@ def test_a_full_disk_costs_nothing_but_time_and_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('error, caught', [(SafetensorError('no space'), True), (OSError('no space'), True),
-                                           (KeyboardInterrupt(), False)], ids=['safetensors', 'system', 'interrupt'])
+@pytest.mark.parametrize(
+    'error, caught',
+    [(SafetensorError('no space'), True), (OSError('no space'), True), (KeyboardInterrupt(), False)],
+    ids=['safetensors', 'system', 'interrupt'],
+)
 def test_nothing_half_written_stays_whatever_goes_wrong(tmp_path, monkeypatch, caplog, error, caught):
     def save(tensors, path, metadata):
         with open(path, 'wb') as file:

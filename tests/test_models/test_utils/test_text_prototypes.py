@@ -65,15 +65,18 @@ def test_two_classes_may_share_a_name():
     assert torch.equal(features[0], features[2]) and len(features) == 3
 
 
-@pytest.mark.parametrize('names, templates, message', [
-    ([], ['{}'], '0 names and 1 templates'),
-    (['a'], [], '1 names and 0 templates'),
-    (['a'], ['a photo'], "exactly one '{}' for the class name, but got 'a photo'"),
-    (['a'], ['{} and {}'], 'exactly one'),
-    (['a', ' '], ['{}'], "class 1 is ' '"),
-    (['a', 7], ['{}'], 'class 1 is 7'),
-    ('cat', ['{}'], 'a single string was given: .*cat'),
-])
+@pytest.mark.parametrize(
+    'names, templates, message',
+    [
+        ([], ['{}'], '0 names and 1 templates'),
+        (['a'], [], '1 names and 0 templates'),
+        (['a'], ['a photo'], "exactly one '{}' for the class name, but got 'a photo'"),
+        (['a'], ['{} and {}'], 'exactly one'),
+        (['a', ' '], ['{}'], "class 1 is ' '"),
+        (['a', 7], ['{}'], 'class 1 is 7'),
+        ('cat', ['{}'], 'a single string was given: .*cat'),
+    ],
+)
 def test_unusable_names_and_templates_are_refused(names, templates, message):
     with pytest.raises(ValueError, match=message):
         fill_templates(names, templates)

@@ -101,7 +101,7 @@ def test_texts_read_by_attention_without_temperature(cache, generator):
 def test_the_way_back_of_a_read_does_not_see_a_later_write(cache, generator):
     cache = cache.float()
     texts = F.normalize(torch.randn(4, DIMS, generator=generator), dim=-1).requires_grad_()
-    expected, = torch.autograd.grad(cache.read(texts).square().sum(), texts)
+    (expected,) = torch.autograd.grad(cache.read(texts).square().sum(), texts)
     total = cache.read(texts).square().sum()
     cache.write(torch.randn(30, DIMS, generator=generator))
     total.backward()
@@ -115,8 +115,7 @@ def test_a_written_cache_holds_no_gradient_and_keeps_its_tensor(cache):
     assert cache.entries is entries and entries._version > version and not entries.requires_grad
 
 
-@pytest.mark.parametrize('arguments', [dict(size=0), dict(momentum=-0.1), dict(momentum=1.5),
-                                       dict(momentum=float('nan'))])
+@pytest.mark.parametrize('arguments', [dict(size=0), dict(momentum=-0.1), dict(momentum=1.5), dict(momentum=float('nan'))])
 def test_a_cache_of_impossible_settings_is_refused(arguments):
     with pytest.raises(ValueError, match='1 or more entries and a momentum from 0 to 1'):
         LocalCache(**{**dict(size=3, embed_dims=4), **arguments})

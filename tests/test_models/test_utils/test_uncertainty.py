@@ -9,15 +9,24 @@ from mmpretrain_mps.models.utils.uncertainty import UNCERTAINTIES, standardize, 
 P = (0.5, 0.25, 0.125, 0.0625, 0.0625)
 LOGITS = torch.tensor([P], dtype=torch.float64).log()
 MEAN = sum(P) / 5
-VARIANCE = sum((p - MEAN)**2 for p in P) / 4
-KURTOSIS = sum((p - MEAN)**4 for p in P) / 5 / VARIANCE**2
+VARIANCE = sum((p - MEAN) ** 2 for p in P) / 4
+KURTOSIS = sum((p - MEAN) ** 4 for p in P) / 5 / VARIANCE**2
 ENTROPY = -sum(p * math.log(p) for p in P)
 
 
-@pytest.mark.parametrize('kind, expected', [
-    ('none', 1.0), ('moment', (KURTOSIS / 250)**-0.4), ('entropy', math.exp(0.4 * ENTROPY / math.log(5))),
-    ('energy', (0.5 + 2 * math.log(sum(math.exp(p / 2) for p in P)))**-0.4), ('max', 0.5**-0.4),
-    ('max-min', (0.5 - 0.0625)**-0.4), ('var', math.sqrt(VARIANCE)), ('top5', (0.5 - 0.0625)**-0.4)])
+@pytest.mark.parametrize(
+    'kind, expected',
+    [
+        ('none', 1.0),
+        ('moment', (KURTOSIS / 250) ** -0.4),
+        ('entropy', math.exp(0.4 * ENTROPY / math.log(5))),
+        ('energy', (0.5 + 2 * math.log(sum(math.exp(p / 2) for p in P))) ** -0.4),
+        ('max', 0.5**-0.4),
+        ('max-min', (0.5 - 0.0625) ** -0.4),
+        ('var', math.sqrt(VARIANCE)),
+        ('top5', (0.5 - 0.0625) ** -0.4),
+    ],
+)
 def test_every_kind_computed_by_hand(kind, expected):
     factor = uncertainty(LOGITS, kind, 0.4)
     assert factor.shape == (1, 1) and factor.item() == pytest.approx(expected)
@@ -31,7 +40,7 @@ def test_top5_is_about_the_fifth_not_the_last():
 
 def test_the_power_is_that_of_every_kind_but_two():
     for kind in set(UNCERTAINTIES) - {'none', 'var'}:
-        assert uncertainty(LOGITS, kind, 0.8).item() == pytest.approx(uncertainty(LOGITS, kind, 0.4).item()**2)
+        assert uncertainty(LOGITS, kind, 0.8).item() == pytest.approx(uncertainty(LOGITS, kind, 0.4).item() ** 2)
         assert uncertainty(LOGITS, kind, 0.0).item() == 1
     for kind in ('none', 'var'):
         assert uncertainty(LOGITS, kind, 0.8) == uncertainty(LOGITS, kind, 0.4)
@@ -71,14 +80,19 @@ def test_standardised_logits_computed_by_hand_with_their_gradient():
     torch.testing.assert_close(standardize(logits), expected)
     assert torch.autograd.gradcheck(standardize, logits)
     # Neither a shift nor a factor changes the outcome, so there is no gradient along them.
-    gradient, = torch.autograd.grad(standardize(logits)[:, 0].sum(), logits)
+    (gradient,) = torch.autograd.grad(standardize(logits)[:, 0].sum(), logits)
     torch.testing.assert_close(gradient.sum(1), torch.zeros(2).double(), atol=1e-12, rtol=0)
     torch.testing.assert_close((gradient * logits).sum(1), torch.zeros(2).double(), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize('kind, classes, message', [
-    ('kurtosis', 9, "one of \\('none', .*\\), but is 'kurtosis'"), ('top5', 4, 'needs 5 classes or more, but there are 4'),
-    ('moment', 1, 'needs 2 classes or more')])
+@pytest.mark.parametrize(
+    'kind, classes, message',
+    [
+        ('kurtosis', 9, "one of \\('none', .*\\), but is 'kurtosis'"),
+        ('top5', 4, 'needs 5 classes or more, but there are 4'),
+        ('moment', 1, 'needs 2 classes or more'),
+    ],
+)
 def test_unknown_kinds_and_too_few_classes_are_refused(kind, classes, message):
     with pytest.raises(ValueError, match=message):
         uncertainty(torch.zeros(1, classes), kind)

@@ -33,8 +33,10 @@ def gradients(model, inputs, samples):
     model.zero_grad()
     losses = model(inputs, samples, mode='loss')
     sum(value for name, value in losses.items() if 'loss' in name).backward()
-    return ({name: value.detach() for name, value in losses.items()},
-            {name: p.grad for name, p in model.named_parameters() if p.requires_grad})
+    return (
+        {name: value.detach() for name, value in losses.items()},
+        {name: p.grad for name, p in model.named_parameters() if p.requires_grad},
+    )
 
 
 @pytest.mark.parametrize('storage', ['ram', 'disk'])
@@ -73,8 +75,10 @@ def test_the_size_is_the_one_of_the_tensors_and_half_of_it_in_half_precision():
     layout = BankLayout(features(1), SHOWN)
     assert layout.num_views == 5 and layout.bytes_per_view == 4 * 5 * 16 + 2 * 5 * 16 + 4 * 8 == 512
     assert layout.num_bytes == sum(kept.nbytes for kept in ViewBank(layout)._kept.values()) == 2560
-    assert layout.describe() == ('3 pictures x 3 views, 5 of them used; stem 5 x 16 float32 + entry 5 x 16 bfloat16 + '
-                                 'zero_shot 1 x 8 float32 = 0.5 kB per view, 2.56 kB together')
+    assert layout.describe() == (
+        '3 pictures x 3 views, 5 of them used; stem 5 x 16 float32 + entry 5 x 16 bfloat16 + '
+        'zero_shot 1 x 8 float32 = 0.5 kB per view, 2.56 kB together'
+    )
     half = BankLayout(features(1), SHOWN, 'float16')
     assert half.bytes_per_view == 2 * (5 * 16 + 5 * 16 + 8)
     bank, kept = ViewBank(half), features(5)
@@ -93,8 +97,9 @@ def test_a_disk_without_enough_space_is_refused(tmp_path, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, 'posix_fallocate'), reason='no posix_fallocate here')
 def test_the_file_has_its_space_before_it_is_filled(tmp_path, monkeypatch):
     stats, original = [], torch.from_file
-    monkeypatch.setattr(view_bank.torch, 'from_file',
-                        lambda path, **kwargs: stats.append(os.stat(path)) or original(path, **kwargs))
+    monkeypatch.setattr(
+        view_bank.torch, 'from_file', lambda path, **kwargs: stats.append(os.stat(path)) or original(path, **kwargs)
+    )
     ViewBank(BankLayout(features(1), torch.ones(100, 10, dtype=torch.bool)), 'disk', tmp_path)
     assert [stat.st_size for stat in stats] == [1000 * 320, 1000 * 160, 1000 * 32]
     assert all(512 * stat.st_blocks >= stat.st_size for stat in stats)
@@ -149,10 +154,19 @@ def test_vit_b_16_on_imagenet_with_16_shots_is_counted_right():
     assert layout.num_bytes == 16_000 * 8 * 1_613_824  # 207 GB
 
 
-@pytest.mark.parametrize('options', [
-    dict(), dict(backbone=dict(adapters=False)), dict(backbone=dict(checkpointing=True)),
-    dict(gram_loss=dict(local_weight=0)), dict(gram_loss=None), dict(gram_loss=None, head=dict(alpha=1.0)),
-    dict(sculpt_loss=None)], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(backbone=dict(adapters=False)),
+        dict(backbone=dict(checkpointing=True)),
+        dict(gram_loss=dict(local_weight=0)),
+        dict(gram_loss=None),
+        dict(gram_loss=None, head=dict(alpha=1.0)),
+        dict(sculpt_loss=None),
+    ],
+    ids=str,
+)
 def test_losses_and_gradients_of_frozen_features_are_those_of_the_pictures_bit_for_bit(build, batch, options):
     model, (views, samples) = shake(build(**options)), batch
     expected = gradients(model, views, samples)
@@ -173,8 +187,7 @@ def test_they_are_within_1e_6_where_views_were_computed_in_other_batches(build, 
     for row, part in enumerate(parts):
         bank.write(row, part)
     frozen = bank.read(torch.arange(4), torch.tensor([[0, 1]]).repeat(4, 1), 'cpu')
-    torch.testing.assert_close(gradients(model, frozen, samples), gradients(model, views, samples), rtol=1e-6,
-                               atol=1e-6)
+    torch.testing.assert_close(gradients(model, frozen, samples), gradients(model, views, samples), rtol=1e-6, atol=1e-6)
 
 
 def test_mixed_precision_gets_its_own_types_back(build, batch):
@@ -195,8 +208,7 @@ def test_a_compiled_model_takes_them_too(build, batch):
     plain, compiled = shake(build()), shake(build(compile=dict(backend='eager', fullgraph=True)))
     with force_onednn(False):
         frozen = plain.frozen_features(torch.cat(views))
-        torch.testing.assert_close(gradients(compiled, frozen, samples), gradients(plain, views, samples),
-                                   rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(gradients(compiled, frozen, samples), gradients(plain, views, samples), rtol=1e-4, atol=1e-5)
         # Pictures still go, as in a validation between the epochs.
         torch.testing.assert_close(compiled(views[0]), plain(views[0]), rtol=1e-4, atol=1e-4)
 
