@@ -10,6 +10,8 @@ from mmengine.dist import get_world_size
 from mmengine.registry import MODEL_WRAPPERS  # the Runner looks wrappers up here, and not in mmpretrain's
 from torch import nn
 
+from ..models.backbones.frozen_weights import nothing_remembered
+
 try:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -71,19 +73,24 @@ class ShardedDataParallel(nn.Module):
 
     def forward(self, *args, **kwargs):
         """Run the classifier."""
-        return self.module(*args, **kwargs)
+        with nothing_remembered():
+            return self.module(*args, **kwargs)
 
     def train_step(self, data, optim_wrapper):
         """Run one training step; see mmengine's ``BaseModel``. Small steps are reduced and then accumulated."""
-        return self.module.train_step(data, optim_wrapper)
+        # What is made of gathered weights must go when they go.
+        with nothing_remembered():
+            return self.module.train_step(data, optim_wrapper)
 
     def val_step(self, data):
         """Predict a batch in validation."""
-        return self.module.val_step(data)
+        with nothing_remembered():
+            return self.module.val_step(data)
 
     def test_step(self, data):
         """Predict a batch in a test."""
-        return self.module.test_step(data)
+        with nothing_remembered():
+            return self.module.test_step(data)
 
 
 def is_sharded(tensor):

@@ -124,10 +124,12 @@ def kernels_of(function: Callable) -> list[Kernel]:
     """Return what a function launches.
 
     Args:
-        function (Callable): Runs on tensors without numbers, and is run here once.
+        function (Callable): Runs on tensors without numbers, and is run here twice; the second one is counted.
     """
-    with without_numbers(), CudaAutocast(), CountKernels() as counted:
-        function()
+    with without_numbers(), CudaAutocast():
+        function()  # frozen weights are cast once
+        with CountKernels() as counted:
+            function()
     return counted.kernels
 
 

@@ -6,6 +6,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmpretrain_mps.models.backbones.frozen_weights import remembered_apart
 from mmpretrain_mps.models.backbones.linear import force_onednn
 
 
@@ -73,7 +74,7 @@ def without_numbers():
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         # Nor are oneDNN's products known.
-        with force_onednn(False), FakeTensorMode(allow_non_fake_inputs=True):
+        with force_onednn(False), remembered_apart(), FakeTensorMode(allow_non_fake_inputs=True):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

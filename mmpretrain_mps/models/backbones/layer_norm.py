@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from open_clip.transformer import LayerNorm
 from torch import nn
 
+from .frozen_weights import for_autocast
+
 PLAIN = (LayerNorm, nn.LayerNorm)
 HALF = (torch.bfloat16, torch.float16)
 
@@ -33,6 +35,7 @@ def layer_norm(tokens, shape, weight, bias, eps):
     """Compute ``torch.nn.functional.layer_norm`` in the tokens' type; see :func:`normalize`."""
     device = tokens.device.type
     if tokens.dtype in HALF and torch.is_autocast_enabled(device):
+        weight, bias = (for_autocast(vector).to(tokens.dtype) for vector in (weight, bias))
         with torch.autocast(device, enabled=False):
-            return F.layer_norm(tokens, shape, weight.to(tokens.dtype), bias.to(tokens.dtype), eps)
+            return F.layer_norm(tokens, shape, weight, bias, eps)
     return F.layer_norm(tokens, shape, weight, bias, eps).to(tokens.dtype)

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU
 from torch import nn
 
-from .layer_norm import PLAIN, layer_norm, normalize
+from .frozen_weights import derived, for_autocast
+from .layer_norm import HALF, PLAIN, layer_norm, normalize
 from .linear import applies_to, linear, multiply, weight_gradient
 
 QUICK_GELU_FACTOR = 1.702
@@ -36,12 +37,23 @@ def add_mlp(block, tokens):
     if torch.compiler.is_compiling() or type(norm) not in PLAIN or not (quick or exact):
         return tokens + block.ls_2(mlp(normalize(norm, tokens)))
     factor = QUICK_GELU_FACTOR if quick else 1.0
-    scaled = (lambda vector: factor * vector) if quick else (lambda vector: vector)
-    normed = layer_norm(tokens, norm.normalized_shape, scaled(norm.weight), scaled(norm.bias), norm.eps)
-    outputs = _run(quick, normed, mlp.c_fc.weight, scaled(mlp.c_fc.bias), mlp.c_proj.weight, scaled(mlp.c_proj.bias))
+    weight, bias, bias_in, bias_out = (
+        _scaled(vector, factor, tokens.dtype) for vector in (norm.weight, norm.bias, mlp.c_fc.bias, mlp.c_proj.bias)
+    )
+    normed = layer_norm(tokens, norm.normalized_shape, weight, bias, norm.eps)
+    outputs = _run(quick, normed, mlp.c_fc.weight, bias_in, mlp.c_proj.weight, bias_out)
     if isinstance(block.ls_2, nn.Identity):
         return torch.add(tokens, outputs, alpha=1 / factor)
     return tokens + block.ls_2(outputs / factor)
+
+
+def _scaled(vector, factor, dtype):
+    """Return ``factor * vector``; that of a frozen one is computed once for tokens of half precision, and rounded as these."""
+    if factor == 1:
+        return vector
+    if dtype in HALF and not vector.requires_grad:
+        return derived(vector, (factor, dtype), lambda: (factor * vector).to(dtype))
+    return factor * vector
 
 
 def _run(quick, *tensors):
@@ -96,4 +108,4 @@ def _cast(*tensors):
     if not torch.is_autocast_enabled(device):
         return tensors
     dtype = torch.get_autocast_dtype(device)
-    return [tensor.to(dtype) for tensor in tensors]
+    return [for_autocast(tensor).to(dtype) for tensor in tensors]

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from .frozen_weights import for_autocast
+
 _forced = None
 
 
@@ -27,7 +29,7 @@ def linear(inputs, weight, bias=None):
         Tensor: ``(..., N)``.
     """
     if not applies_to(inputs, weight):
-        return F.linear(inputs, weight, bias)
+        return F.linear(inputs, for_autocast(weight), for_autocast(bias))
     tensors = (inputs, weight, bias)
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
         return _OneDnnLinear.apply(*tensors)

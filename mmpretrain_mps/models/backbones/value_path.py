@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from .block_functions import function_of_block
+from .frozen_weights import for_autocast
 from .layer_norm import normalize
 from .lean_mlp import add_mlp
 from .linear import linear
@@ -78,7 +79,8 @@ def value_projection(block, tokens):
     width = tokens.shape[-1]
     attention = block.attn
     normed = normalize(block.ln_1, tokens)
-    values = linear(normed, attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :])
+    weight, bias = for_autocast(attention.in_proj_weight), for_autocast(attention.in_proj_bias)
+    values = linear(normed, weight[2 * width :], bias[2 * width :])
     return add_mlp(block, tokens + block.ls_1(project_heads(attention, _update(attention, 'v', normed, values))))
 
 
@@ -165,7 +167,7 @@ def _cls_attention(attention, normed):
     ``W + B A`` split the same way: ``B`` goes where ``W`` goes, and ``A x`` takes the place of ``x``.
     """
     width = normed.shape[-1]
-    to_values = _of_heads(attention, attention.in_proj_weight[2 * width :])
+    to_values = _of_heads(attention, for_autocast(attention.in_proj_weight)[2 * width :])
     weights = _cls_weights(attention, normed).to(normed.dtype)
     attended = torch.einsum('nhw,hdw->nhd', weights @ normed, to_values)
     updates = low_rank_of(attention, 'v')
@@ -179,7 +181,7 @@ def _cls_attention(attention, normed):
 def _cls_weights(attention, normed):
     """Return the attention of [CLS] to all tokens, ``(N, heads, L)``."""
     width, heads = normed.shape[-1], attention.num_heads
-    weight, bias = attention.in_proj_weight, attention.in_proj_bias
+    weight, bias = for_autocast(attention.in_proj_weight), for_autocast(attention.in_proj_bias)
     queries = _update(attention, 'q', normed[:, 0], linear(normed[:, 0], weight[:width], bias[:width]))
     queries = queries.unflatten(-1, (heads, -1))
     to_keys = _of_heads(attention, weight[width : 2 * width])

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.registry import MODELS
 
+from ..backbones import frozen_weights
 from ..backbones.block_functions import compile_blocks
 from ..backbones.dual_branch_vit import BranchFeatures
 from ..backbones.value_path import run_block, value_projection
@@ -145,12 +146,13 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         }
 
     def train(self, mode: bool = True):
-        """Set the mode, as loops do when they start; kept texts are made again.
+        """Set the mode, as loops do when they start; class features and casts of weights are made again.
 
         What changes weights behind PyTorch's count of versions (mmengine's ``EMAHook`` through ``.data``) does so between
         loops.
         """
         self._kept_class_features = None
+        frozen_weights.forget()
         return super().train(mode)
 
     def set_epoch(self, epoch: int, max_epochs: int) -> None:
