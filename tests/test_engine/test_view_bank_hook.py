@@ -74,7 +74,7 @@ def total(losses):
     return sum(value for name, value in losses.items() if 'loss' in name)
 
 
-@pytest.mark.parametrize('storage, dtype', [('ram', None), ('disk', 'float32')])
+@pytest.mark.parametrize('storage, dtype', [('auto', None), ('disk', 'float32'), ('device', None)])
 def test_steps_have_the_losses_and_gradients_of_the_same_views_without_a_bank(make, storage, dtype):
     runner = make(options={'custom_hooks.5.storage': storage, 'custom_hooks.5.dtype': dtype})
     runner._train_loop = runner.build_train_loop(runner._train_loop)
@@ -230,7 +230,7 @@ def test_views_of_one_picture_go_through_the_frozen_part_in_bounded_batches(make
     [
         (dict(view_bank=-1), 'view_bank is -1, expected a number'),
         (dict(view_bank=True), 'view_bank is True'),
-        (dict(storage='tape'), r"storage of ViewBankHook is 'tape', expected one of \('ram', 'disk'\)"),
+        (dict(storage='tape'), r"storage of ViewBankHook is 'tape', expected 'auto' or one of \('ram', 'disk', 'device'\)"),
         (dict(dtype='int8'), "dtype of ViewBankHook is 'int8'"),
     ],
 )

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from ...datasets import FewShotDataset
 from ...models.classifiers import CLIPClassifier
 from ...models.utils.data_preprocessor import CLIPDataPreprocessor
-from ...models.utils.view_bank import DTYPES, STORAGES, BankLayout, ViewBank, check_space, format_bytes
+from ...models.utils.view_bank import DTYPES, STORAGES, BankLayout, ViewBank, check_space, choose_storage, format_bytes
 from ..sharding import NO_VIEW_BANK, ShardedDataParallel
 from .loops import is_training, unwrapped
 
@@ -38,7 +38,9 @@ class ViewBankHook(Hook):
     Args:
         view_bank (int): Views per picture, at least ``num_views``; 0 switches it off. At the top of a config and by
             ``--cfg-options view_bank=16`` the same.
-        storage (str): ``'ram'``, or ``'disk'``: a file in the work folder, which is gone when the training is.
+        storage (str): ``'ram'``; ``'disk'``: a file in the work folder, which is gone when the training is; ``'device'``:
+            the memory of the GPU, from which a step takes its views without the host. Defaults to ``'auto'``: the GPU if
+            the bank takes at most a quarter of what is free there, else ``'ram'``.
         max_bytes (float): Most bytes of the bank, for each process. Defaults to 4e9.
         dtype (str, optional): ``'bfloat16'`` or ``'float16'`` halve the bank and round; ``'float32'``. Defaults to the
             types that the features are computed in, float32 without mixed precision.
@@ -50,15 +52,15 @@ class ViewBankHook(Hook):
     # Before texts are encoded: what is too large is to be known before any work is done.
     priority = 'VERY_HIGH'
 
-    def __init__(self, view_bank=0, storage='ram', max_bytes=4e9, dtype=None):
+    def __init__(self, view_bank=0, storage='auto', max_bytes=4e9, dtype=None):
         if isinstance(view_bank, bool) or not isinstance(view_bank, int) or view_bank < 0:
             raise ValueError(f'view_bank is {view_bank!r}, expected a number of views per picture, or 0')
-        if storage not in STORAGES:
-            raise ValueError(f'storage of ViewBankHook is {storage!r}, expected one of {STORAGES}')
+        if storage not in ('auto', *STORAGES):
+            raise ValueError(f"storage of ViewBankHook is {storage!r}, expected 'auto' or one of {STORAGES}")
         if dtype is not None and dtype not in DTYPES:
             raise ValueError(f'dtype of ViewBankHook is {dtype!r}, expected one of {sorted(DTYPES)} or None')
         self.view_bank, self.storage, self.max_bytes, self.dtype = view_bank, storage, max_bytes, dtype
-        self._layout, self._trained = None, False
+        self._layout, self._place, self._trained = None, None, False
 
     def before_run(self, runner):
         """Plan the bank, say its size, and refuse what cannot be.
@@ -82,10 +84,12 @@ class ViewBankHook(Hook):
         shown = views_of_training(runner.train_dataloader.sampler, views, len(dataset), runner.max_epochs)
         sample = _frozen_features(runner, views.load(dataset.get_data_info(0))[:1])
         self._layout = BankLayout(sample, shown, self.dtype)
+        device = unwrapped(runner.model).data_preprocessor.device
+        self._place = choose_storage(self._layout, device) if self.storage == 'auto' else self.storage
         if self._layout.num_bytes > self.max_bytes:
             raise ValueError(self._too_large(runner, views.num_views))
-        check_space(self._layout, self.storage, runner.work_dir)
-        runner.logger.info(f'view bank in {self.storage}: {self._layout.describe()} (max_bytes: {format_bytes(self.max_bytes)})')
+        check_space(self._layout, self._place, runner.work_dir, device)
+        runner.logger.info(f'view bank in {self._place}: {self._layout.describe()} (max_bytes: {format_bytes(self.max_bytes)})')
 
     def before_train(self, runner):
         """Fill the bank and lend it to the model.
@@ -96,7 +100,8 @@ class ViewBankHook(Hook):
         if self._layout is None:
             return
         start, dataset = time.perf_counter(), runner.train_dataloader.dataset
-        bank = ViewBank(self._layout, self.storage, runner.work_dir)
+        device = unwrapped(runner.model).data_preprocessor.device
+        bank = ViewBank(self._layout, self._place, runner.work_dir, device)
         views = _UsedViews(dataset, dataset.set_view_bank(self.view_bank), self._layout.shown)
         loader = DataLoader(
             views, max(1, _BATCH // self.view_bank), collate_fn=torch.cat, num_workers=runner.train_dataloader.num_workers
@@ -143,7 +148,7 @@ class ViewBankHook(Hook):
             '',
         )
         return (
-            f'the view bank would take {format_bytes(layout.num_bytes)} of {self.storage}, but max_bytes allows '
+            f'the view bank would take {format_bytes(layout.num_bytes)} of {self._place}, but max_bytes allows '
             f'{format_bytes(self.max_bytes)}: {layout.describe()}. What can be changed: {fewer}'
             f'{here}max_bytes={layout.num_bytes} if there is so much, {here}storage=disk, '
             f'{here}dtype=bfloat16, fewer pictures, or view_bank=0 (off)'

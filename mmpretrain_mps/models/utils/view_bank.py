@@ -9,7 +9,9 @@ import tempfile
 
 import torch
 
-STORAGES = ('ram', 'disk')
+STORAGES = ('ram', 'disk', 'device')
+# Share of a GPU's free memory that a bank may take there without being asked to; steps need the rest.
+_SHARE_OF_A_DEVICE = 0.25
 # Disk, quota or the longest file that is allowed.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Some file systems cannot; their files are filled as they come.
@@ -61,26 +63,28 @@ class BankLayout:
 
 
 class ViewBank:
-    """Frozen features of views in memory, or in a file that is gone when the process is.
+    """Frozen features of views in memory, in that of the device, or in a file that is gone when the process is.
 
     Args:
         layout (BankLayout): What will be kept.
-        storage (str): ``'ram'`` or ``'disk'``.
+        storage (str): ``'ram'``, ``'disk'`` or ``'device'``.
         folder (str | Path): Where the file of ``'disk'`` lies.
+        device (torch.device): That of ``'device'``: where the model computes.
 
     Raises:
         ValueError: If memory or disk have less space than the bank takes.
     """
 
-    def __init__(self, layout, storage='ram', folder='.'):
-        check_space(layout, storage, folder)
+    def __init__(self, layout, storage='ram', folder='.', device='cpu'):
+        check_space(layout, storage, folder, device)
+        place = device if storage == 'device' else 'cpu'
         self._rows = torch.full(layout.shown.shape, -1)
         self._rows[layout.shown] = torch.arange(layout.num_views)
         self._kind = layout.kind
         self._computed = {name: computed for name, (_, computed, _) in layout.parts.items()}
         try:
             self._kept = {
-                name: _allocate((layout.num_views, *shape), kept, folder if storage == 'disk' else None)
+                name: _allocate((layout.num_views, *shape), kept, folder if storage == 'disk' else None, place)
                 for name, (shape, _, kept) in layout.parts.items()
             }
         except OSError as error:
@@ -118,19 +122,41 @@ class ViewBank:
             raise LookupError('the view bank was asked for a view that its plan does not hold')
         found = dict.fromkeys(self._kind._fields)
         for name, kept in self._kept.items():
-            part = kept.index_select(0, rows)
-            part = part.pin_memory() if torch.device(device).type == 'cuda' else part
-            found[name] = part.to(device, non_blocking=True).to(self._computed[name])
+            # On the device only the numbers of the rows travel.
+            part = kept.index_select(0, _send(rows, kept.device))
+            found[name] = _send(part, device).to(self._computed[name])
         return self._kind(**found)
 
 
-def check_space(layout, storage, folder):
+def choose_storage(layout, device):
+    """Choose where a bank lies: on a GPU if it takes at most a quarter of what is free there, else in memory.
+
+    Args:
+        layout (BankLayout): What will be kept.
+        device (torch.device): Where the model computes.
+
+    Returns:
+        str: ``'device'`` or ``'ram'``.
+    """
+    device = torch.device(device)
+    if device.type == 'cuda' and layout.num_bytes <= _SHARE_OF_A_DEVICE * free_on_device(device):
+        return 'device'
+    return 'ram'
+
+
+def free_on_device(device):
+    """Return the free bytes of a GPU."""
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def check_space(layout, storage, folder, device='cpu'):
     """Refuse a bank that does not fit.
 
     Args:
         layout (BankLayout): What will be kept.
-        storage (str): ``'ram'`` or ``'disk'``.
+        storage (str): ``'ram'``, ``'disk'`` or ``'device'``.
         folder (str | Path): Where the file of ``'disk'`` will lie; made if need be.
+        device (torch.device): That of ``'device'``.
 
     Raises:
         ValueError: If memory or disk have less space than the bank takes; the message quotes both.
@@ -140,11 +166,13 @@ def check_space(layout, storage, folder):
         if shutil.disk_usage(folder).free < layout.num_bytes:
             raise _too_little_disk(layout, folder)
         return
-    available = available_memory()
+    on_gpu = storage == 'device' and torch.device(device).type == 'cuda'
+    available = free_on_device(device) if on_gpu else available_memory()
     if available is not None and available < layout.num_bytes:
         raise ValueError(
-            f'the view bank takes {format_bytes(layout.num_bytes)} of memory, but only '
-            f'{format_bytes(available)} are available; use fewer views, dtype=bfloat16 or storage=disk'
+            f'the view bank takes {format_bytes(layout.num_bytes)} of {"the memory of " + str(device) if on_gpu else "memory"}, but '
+            f'only {format_bytes(available)} are available; use fewer views, dtype=bfloat16'
+            f'{", storage=ram" if on_gpu else ""} or storage=disk'
         )
 
 
@@ -175,9 +203,17 @@ def _too_little_disk(layout, folder):
     )
 
 
-def _allocate(shape, dtype, folder):
+def _send(tensor, device):
+    """Bring a tensor of the host to a device; nothing waits for it."""
+    device = torch.device(device)
+    if device.type == 'cuda' and tensor.device.type == 'cpu':
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def _allocate(shape, dtype, folder, device):
     if folder is None:
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device=device)
     size = torch.Size(shape).numel()
     handle, path = tempfile.mkstemp(dir=folder, prefix='view_bank_', suffix='.part')
     try:

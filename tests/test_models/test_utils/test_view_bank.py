@@ -39,7 +39,7 @@ def gradients(model, inputs, samples):
     )
 
 
-@pytest.mark.parametrize('storage', ['ram', 'disk'])
+@pytest.mark.parametrize('storage', ['ram', 'disk', 'device'])
 @pytest.mark.parametrize('stem', [True, False])
 def test_views_come_back_as_they_were_computed_view_by_view(storage, stem, tmp_path):
     layout, kept = BankLayout(features(1, stem), SHOWN), features(5, stem)
@@ -135,6 +135,29 @@ def test_more_than_the_memory_that_is_available_is_refused(tmp_path, monkeypatch
     ViewBank(BankLayout(features(1), SHOWN), 'disk', tmp_path)  # pages of a file can be written back
     monkeypatch.setattr(view_bank, 'available_memory', lambda: None)
     ViewBank(BankLayout(features(1), SHOWN))
+
+
+def test_on_the_device_views_are_picked_there_and_the_host_has_none():
+    bank = ViewBank(BankLayout(features(1), SHOWN), 'device', device='meta')  # another device that every machine has
+    bank.write(0, features(5))
+    assert all(kept.device.type == 'meta' for kept in bank._kept.values())
+    found = bank.read(torch.tensor([2, 0]), torch.tensor([[1, 2], [0, 2]]), 'meta')
+    for part, expected in zip(found, features(5)):
+        assert part is None or part.device.type == 'meta' and part.shape == (4, *expected.shape[1:])
+
+
+@pytest.mark.parametrize('free, place', [(4 * 2560, 'device'), (4 * 2560 - 1, 'ram')])
+def test_a_gpu_is_chosen_where_the_bank_takes_a_quarter_of_what_is_free_at_most(monkeypatch, free, place):
+    layout = BankLayout(features(1), SHOWN)
+    monkeypatch.setattr(view_bank, 'free_on_device', lambda device: free)
+    assert view_bank.choose_storage(layout, 'cuda:0') == place
+    assert view_bank.choose_storage(layout, 'cpu') == 'ram'
+
+
+def test_more_than_a_gpu_has_free_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(view_bank, 'free_on_device', lambda device: 2000)
+    with pytest.raises(ValueError, match='takes 2.56 kB of the memory of cuda:0, but only 2.00 kB are .*storage=ram or storage=disk'):
+        view_bank.check_space(BankLayout(features(1), SHOWN), 'device', tmp_path, 'cuda:0')
 
 
 def test_the_available_memory_is_what_the_system_says(tmp_path):
