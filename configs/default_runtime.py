@@ -12,7 +12,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     # Two are kept, should the newer one be damaged. The last step's model is the result. There is no save_best: it would
     # select on the pictures that it reports on.
-    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2, save_last=True),
+    # Large ones, where epochs are short, take at most a fiftieth of the time; None writes one after every epoch.
+    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_share=0.02, max_keep_ckpts=2, save_last=True),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='VisualizationHook', enable=False),
 )

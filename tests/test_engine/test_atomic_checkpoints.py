@@ -6,9 +6,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.fileio import get_file_backend
+from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 from tiny_run import write_config
 
+from mmpretrain_mps.engine.hooks import checkpoint_hooks
 from mmpretrain_mps.engine.resuming import find_checkpoint
 from mmpretrain_mps.utils import check_checkpoint
 
@@ -97,3 +99,78 @@ def test_best_checkpoints_are_plain_and_complete_too(tmp_path):
     best = [name for name in files_of(tmp_path) if name.startswith('best_accuracy_fused')]
     assert len(best) == 1
     assert torch.load(tmp_path / 'run' / best[0], weights_only=True)['meta']['origin']['dataset_name'] == 'Tiny'
+
+
+class Clock:
+    """Time that passes only when it is told to, and by ``of_a_write`` in every write."""
+
+    def __init__(self, monkeypatch, of_a_write):
+        self.now = 0.0
+        monkeypatch.setattr(checkpoint_hooks.time, 'monotonic', lambda: self.now)
+        original = Runner.save_checkpoint
+
+        def save(runner, *args, **kwargs):
+            original(runner, *args, **kwargs)
+            self.now += of_a_write
+
+        monkeypatch.setattr(Runner, 'save_checkpoint', save)
+
+
+class EpochsTake(Hook):
+    """Lets the time of a clock pass in every epoch."""
+
+    def __init__(self, clock, seconds):
+        self.clock, self.seconds = clock, seconds
+
+    def before_train_epoch(self, runner):
+        self.clock.now += self.seconds
+
+
+@pytest.mark.parametrize(
+    'share, small, left',
+    [
+        # A write takes 1 s, so that the next one is due 3 s later: after two epochs of 2 s.
+        (0.25, 0, [1, 3, 4]),
+        (0.25, 1e9, [1, 2, 3, 4]),  # of small files all are written
+        (0.5, 0, [1, 2, 3, 4]),
+        (0.01, 0, [1, 4]),  # that of the last epoch always
+        (None, 0, [1, 2, 3, 4]),
+    ],
+)
+def test_large_checkpoints_take_no_more_than_their_share_of_the_time(tmp_path, monkeypatch, share, small, left):
+    monkeypatch.setattr(checkpoint_hooks, 'SMALL_BYTES', small)
+    clock = Clock(monkeypatch, of_a_write=1)
+    runner = make_runner(tmp_path, **{'default_hooks.checkpoint.max_share': share, 'default_hooks.checkpoint.max_keep_ckpts': -1})
+    runner.register_hook(EpochsTake(clock, 2))
+    runner.train()
+    assert files_of(tmp_path) == [f'epoch_{epoch}.pth' for epoch in left]
+
+
+def test_a_run_goes_on_from_the_last_one_that_was_written_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint_hooks, 'SMALL_BYTES', 0)
+    for name in ('whole', 'killed'):
+        (tmp_path / name).mkdir()
+    whole = make_runner(tmp_path / 'whole')
+    whole.train()
+    killed = make_runner(tmp_path / 'killed')
+    Clock(monkeypatch, of_a_write=1)
+
+    class KilledInTheFourthEpoch(Hook):
+        def before_train_epoch(self, runner):
+            if runner.epoch == 3:
+                raise Killed
+
+    killed.register_hook(KilledInTheFourthEpoch())
+    with pytest.raises(Killed):
+        killed.train()
+    assert files_of(tmp_path / 'killed') == ['epoch_1.pth']
+    resumed = make_runner(tmp_path / 'killed', resume=True)
+    resumed.train()
+    states = [runner.model.state_dict() for runner in (whole, resumed)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize('share', [0, -0.1, 1.5])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match=rf'max_share of AtomicCheckpointHook is {share}, expected a share of the time above 0'):
+        checkpoint_hooks.AtomicCheckpointHook(interval=1, max_share=share)

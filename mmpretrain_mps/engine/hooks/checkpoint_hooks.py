@@ -1,6 +1,9 @@
 """Checkpoints that survive a kill, that load as plain data, and that know what they were trained on."""
 
-from mmengine.dist import is_main_process
+import time
+from pathlib import Path
+
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmpretrain.registry import HOOKS
@@ -16,6 +19,8 @@ from .loops import built_datasets, is_training, unwrapped
 
 # In the message hub: a file that was saved within an epoch, until the next one is there.
 WITHIN_EPOCH = 'within_epoch_ckpt'
+# Checkpoints up to this size are written whenever they are due, whatever else there is to do: it takes no time to speak of.
+SMALL_BYTES = 50e6
 # What identifies the pictures behind a checkpoint, from a data set's metainfo.
 ORIGIN_KEYS = ('dataset_name', 'split_id', 'num_shots', 'seed', 'picks_id')
 
@@ -28,12 +33,29 @@ class AtomicCheckpointHook(CheckpointHook):
     between cannot be resumed. Here the new file is written beside its place and renamed, its name is noted in the same
     way, and only then the outdated one is deleted.
 
+    Where epochs are short and weights are many, writing after every epoch takes longer than training. Then checkpoints
+    are left out until the one before has cost less than ``max_share`` of the time since; that of the last epoch is always
+    written, and a run that is asked to end saves what it has.
+
     Args:
         backend_args (dict | None): As in mmengine; the default writes local files in one step.
+        max_share (float, optional): Most of the training's time to spend on checkpoints of epochs that are larger than 50 MB.
+            A run that is killed then repeats at most ``1 / max_share`` times as long as one takes to write. None, the
+            default, writes all that ``interval`` asks for.
         **kwargs: As in mmengine.
+
+    Raises:
+        ValueError: If the share is not between 0 and 1.
     """
 
-    def __init__(self, *args, backend_args=None, **kwargs):
+    def __init__(self, *args, backend_args=None, max_share=None, **kwargs):
+        if max_share is not None and not 0 < max_share <= 1:
+            raise ValueError(
+                f'max_share of AtomicCheckpointHook is {max_share!r}, expected a share of the time above 0 and up to 1, such '
+                'as 0.02, or None to write every checkpoint'
+            )
+        self.max_share = max_share
+        self._not_before = 0.0
         # A remote back end brings its own guarantees.
         if backend_args is None and is_local(kwargs.get('out_dir') or ''):
             backend_args = dict(backend='atomic_local')
@@ -51,6 +73,32 @@ class AtomicCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if is_main_process():
             check_room(self.out_dir, unwrapped(runner.model), getattr(runner.optim_wrapper, 'optimizer', None))
+
+    def after_train_epoch(self, runner):
+        """As mmengine's, unless it is too soon for a large checkpoint.
+
+        Args:
+            runner (Runner): The runner of the training.
+        """
+        if self.by_epoch and not self.is_last_train_epoch(runner) and self._is_too_soon():
+            return
+        super().after_train_epoch(runner)
+
+    def _is_too_soon(self):
+        """Whether the last checkpoint still weighs more than its share; the main process decides, since all save together."""
+        if self.max_share is None:
+            return False
+        decision = [time.monotonic() < self._not_before]
+        broadcast_object_list(decision)
+        return decision[0]
+
+    def _note_cost(self, started):
+        """Put the next checkpoint off, if the one that was just written is large."""
+        path = Path(self.last_ckpt)
+        if self.max_share is None or not path.is_file() or path.stat().st_size <= SMALL_BYTES:
+            return
+        now = time.monotonic()
+        self._not_before = now + (now - started) * (1 / self.max_share - 1)
 
     def _save_checkpoint_with_step(self, runner, step, meta):
         outdated = self._keep(step) if self.max_keep_ckpts > 0 else []
@@ -93,6 +141,7 @@ class AtomicCheckpointHook(CheckpointHook):
         Raises:
             ValueError: If there is no room for it, or it cannot be written for another reason; older ones are untouched.
         """
+        started = time.monotonic()
         runner.message_hub.update_info('saved_steps', runner.iter if by_epoch else (meta or {}).get('iter', runner.iter + 1))
         try:
             with whole_state(runner):
@@ -110,6 +159,7 @@ class AtomicCheckpointHook(CheckpointHook):
             if is_main_process():
                 note = get_file_backend(backend_args=dict(backend='atomic_local'))
                 note.put_text(self.last_ckpt, note.join_path(runner.work_dir, 'last_checkpoint'))
+                self._note_cost(started)
         except OSError as error:
             raise ValueError(
                 f'{filename} cannot be written to {self.out_dir}: {error}. The checkpoints before it are '

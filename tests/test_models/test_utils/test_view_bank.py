@@ -156,7 +156,9 @@ def test_a_gpu_is_chosen_where_the_bank_takes_a_quarter_of_what_is_free_at_most(
 
 def test_more_than_a_gpu_has_free_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(view_bank, 'free_on_device', lambda device: 2000)
-    with pytest.raises(ValueError, match='takes 2.56 kB of the memory of cuda:0, but only 2.00 kB are .*storage=ram or storage=disk'):
+    with pytest.raises(
+        ValueError, match='takes 2.56 kB of the memory of cuda:0, but only 2.00 kB are .*storage=ram or storage=disk'
+    ):
         view_bank.check_space(BankLayout(features(1), SHOWN), 'device', tmp_path, 'cuda:0')
 
 
