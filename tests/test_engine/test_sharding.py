@@ -15,6 +15,8 @@ from mmengine.optim import OptimWrapper
 from tiny_clip import save_tiny_clip
 from tiny_run import ROOT
 from tiny_steps import build_shaken, pictures
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mmpretrain_mps.engine.hooks import ViewBankHook
 from mmpretrain_mps.engine.optim_wrapper import TrainableOptimWrapperConstructor
@@ -46,6 +48,33 @@ def train(rank, num_ranks, architecture, overrides, start=None, **options):
         for data in pictures(rank * share, share)
     ]
     return dict(logs=logs, model=dict(module.state_dict()), optimizer=optimizer.state_dict())
+
+
+def train_in_bfloat16(rank, num_ranks, architecture):
+    """Train with autocast, with whole float32 weights of blocks and with those in bfloat16; return states and traffic."""
+    found = {}
+    for name, options in dict(whole={}, half=dict(param_dtype='bfloat16')).items():
+        model = ShardedDataParallel(build_shaken(architecture), **options)
+        amp = dict(type='mmpretrain.DeviceAmpOptimWrapper', dtype='bfloat16')
+        wrapper = TrainableOptimWrapperConstructor({**amp, 'optimizer': SGD})(model)
+        with GatheredBytes() as gathered:
+            losses = [model.train_step(data, wrapper)['loss'].detach() for data in pictures(4 * rank, 4)]
+        local = {parameter.to_local().dtype for parameter in model.parameters()}
+        state = dict(model.module.state_dict())
+        found[name] = dict(losses=losses, state=state, gathered=gathered.bytes, local=local)
+    return found
+
+
+class GatheredBytes(TorchDispatchMode):
+    """Counts the bytes of the weights that are gathered within this context."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if 'all_gather_into_tensor' in func.__name__ or 'allgather_base' in func.__name__:
+            tensor = next(leaf for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor))
+            self.bytes += tensor.nbytes
+        return func(*args, **(kwargs or {}))
 
 
 def train_all(rank, num_ranks, architecture):
@@ -111,6 +140,23 @@ def test_each_process_holds_its_share_and_all_skip_a_step_that_one_finds_infinit
     assert sum(rank['held'] for rank in ranks) == ranks[0]['total']
     assert all(abs(rank['held'] / rank['total'] - 0.5) < 0.02 for rank in ranks)
     assert [(rank['moved'], rank['scale']) for rank in ranks] == [(0, 4.0), (0, 4.0)]
+
+
+def test_weights_of_blocks_are_gathered_in_half_precision_and_kept_whole(architecture, tmp_path):
+    for rank in run_ranks(train_in_bfloat16, 2, tmp_path / 'run', architecture):
+        whole, half = rank['whole'], rank['half']
+        assert half['local'] == {torch.float32}
+        assert 0.4 < half['gathered'] / whole['gathered'] < 0.7
+        torch.testing.assert_close(half['losses'], whole['losses'], rtol=0.02, atol=0.02)
+        assert all(value.dtype == whole['state'][name].dtype for name, value in half['state'].items())
+        moved = [name for name, value in half['state'].items() if not torch.equal(value, whole['state'][name])]
+        for name in moved:
+            torch.testing.assert_close(half['state'][name], whole['state'][name], rtol=0.05, atol=0.02)
+
+
+def test_another_type_to_gather_in_is_refused():
+    with pytest.raises(ValueError, match="param_dtype of ShardedDataParallel is 'int8', expected one of .'bfloat16', 'float16'."):
+        ShardedDataParallel(torch.nn.Linear(1, 1), param_dtype='int8')
 
 
 def test_the_base_config_switches_it_on_and_one_process_trains_the_same_file(tmp_path, capsys):
