@@ -8,6 +8,7 @@ from mmengine.dataset import default_collate
 from mmpretrain.apis import ImageClassificationInferencer
 
 from ..datasets.picture_files import pictures_below
+from ..models.utils.precision import STRICT, check_float32_precision, float32_products
 from ..utils.checkpoint import read_checkpoint
 from ..utils.config_files import ENDINGS, read_config_file, read_config_in
 from ..utils.fetching import local_checkpoint
@@ -35,15 +36,29 @@ class MPSInferencer(ImageClassificationInferencer):
         templates (Sequence[str], optional): Prompt templates for ``class_names``. Defaults to the checkpoint's.
         method (str, optional): Of the checkpoint, where the config is of another one, as ``--method`` of the tools.
         recipe (str): Of the method.
+        float32_precision (str, optional): How a GPU multiplies float32 numbers, ``'strict'`` or ``'tf32'``. Defaults to what
+            the config says, as in a test.
         **kwargs: ``device`` and others of mmpretrain's ``ImageClassificationInferencer``.
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
-        ValueError: If ``class_names`` are not usable, there is no such method, or the checkpoint is damaged, no plain data, holds
-            no config where none is named, or does not belong to the model.
+        ValueError: If ``class_names`` are not usable, there is no such method or precision, or the checkpoint is damaged, no plain data,
+            holds no config where none is named, or does not belong to the model.
     """
 
-    def __init__(self, model, pretrained=None, class_names=None, templates=None, method=None, recipe=RECIPES[0], **kwargs):
+    def __init__(
+        self,
+        model,
+        pretrained=None,
+        class_names=None,
+        templates=None,
+        method=None,
+        recipe=RECIPES[0],
+        float32_precision=None,
+        **kwargs,
+    ):
+        if float32_precision is not None:
+            check_float32_precision(float32_precision)
         named = isinstance(model, (str, Path))
         if named and pretrained is None and Path(model).suffix not in ENDINGS:
             model, pretrained = None, model
@@ -62,6 +77,7 @@ class MPSInferencer(ImageClassificationInferencer):
         super().__init__(model=model, pretrained=False, **kwargs)
         if checkpoint is not None:
             self.model.load_state_dict(check_weights(checkpoint, self.model, path), strict=False)
+        self.float32_precision = float32_precision or self.config.get('float32_precision', STRICT)
         self.classes = self.model.class_names
         if class_names is not None:
             self.set_classes(class_names, templates)
@@ -91,6 +107,11 @@ class MPSInferencer(ImageClassificationInferencer):
         """
         prepared = map(self._prepare, inputs)
         yield from map(default_collate, self._get_chunk_data(prepared, batch_size))
+
+    def forward(self, inputs, **kwargs):
+        """Predict a batch, as :meth:`preprocess` yields it."""
+        with float32_products(self.float32_precision):
+            return super().forward(inputs, **kwargs)
 
     def _inputs_to_list(self, inputs):
         if isinstance(inputs, (str, Path)) and Path(inputs).is_dir():

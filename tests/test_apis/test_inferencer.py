@@ -158,3 +158,26 @@ def test_a_picture_alone_and_what_is_none(trained, tmp_path):
     for wrong in (str(tmp_path / 'pipe.png'), '/dev/zero', 5):
         with pytest.raises(ValueError, match='cannot be read as a picture'):
             classify(wrong)
+
+
+@pytest.mark.parametrize('asked, in_config, used', [(None, None, False), (None, 'tf32', True), ('strict', 'tf32', False)])
+def test_float32_numbers_are_multiplied_as_in_a_test(trained, monkeypatch, asked, in_config, used):
+    cfg, checkpoint, _, path, _ = trained
+    if in_config:
+        cfg = Config({**cfg.to_dict(), 'float32_precision': in_config})
+    classify = MPSInferencer(cfg, checkpoint, float32_precision=asked)
+    seen, original = [], classify.model.test_step
+
+    def test_step(data):
+        seen.append(torch.backends.cuda.matmul.allow_tf32)
+        return original(data)
+
+    monkeypatch.setattr(classify.model, 'test_step', test_step)
+    before = torch.backends.cuda.matmul.allow_tf32
+    classify(path)
+    assert seen == [used] and torch.backends.cuda.matmul.allow_tf32 == before
+
+
+def test_another_precision_is_refused_before_anything_is_read():
+    with pytest.raises(ValueError, match="float32_precision is 'half', expected 'strict'"):
+        MPSInferencer('nowhere.pth', float32_precision='half')

@@ -178,6 +178,7 @@ class Bench:
 
     def losses(self, name, inputs=None):
         """Return the losses of a formulation, without diagnostics; ours of ``inputs`` if they are there already."""
+        self.model.train()
         with self.autocast(name):
             if name == 'reference':
                 return self.reference.loss(self.views, self.labels)
@@ -195,13 +196,12 @@ class Bench:
     @torch.no_grad()
     def predict(self, name):
         """Return the fused logits of one view."""
-        self.model.eval()
+        self.model.eval()  # a change of the mode alone makes what is remembered of the weights anew
         with self.autocast(name):
             if name == 'reference':
                 logits = self.reference.predict(self.views[0])
             else:
                 logits = self.model(self.views[0], mode='tensor')
-        self.model.train()
         return logits
 
     def count_flops(self, task, name):

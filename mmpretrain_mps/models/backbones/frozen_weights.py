@@ -46,7 +46,7 @@ def derived(weight: Tensor, key: object, compute: Callable[[], Tensor]) -> Tenso
     """Compute something of a weight; of a frozen one under autocast only once for each of its values.
 
     A change of the weight by an operator, or of its memory by ``weight.data = ...``, is noticed. One in place of
-    ``weight.data`` is not, until :func:`forget`, which a classifier calls whenever its mode is set.
+    ``weight.data`` is not, until :func:`forget`, which a classifier calls whenever its mode changes.
 
     Args:
         weight (Tensor): Of any shape.

@@ -152,7 +152,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         loops.
         """
         self._kept_class_features = None
-        frozen_weights.forget()
+        if mode != self.training:
+            frozen_weights.forget()
         return super().train(mode)
 
     def set_epoch(self, epoch: int, max_epochs: int) -> None:
