@@ -10,6 +10,7 @@ from mmengine.dist import get_world_size
 from mmengine.registry import MODEL_WRAPPERS  # the Runner looks wrappers up here, and not in mmpretrain's
 from torch import nn
 
+from ..models.backbones.cuda_graph import GraphedForward
 from ..models.backbones.frozen_weights import nothing_remembered
 from ..models.utils.precision import AMP_DTYPES
 
@@ -160,6 +161,8 @@ def _check_can_shard(module):
         raise ValueError(f'ShardedDataParallel needs torch 2.6 or later, but torch {torch.__version__} is installed')
     if not hasattr(getattr(module, 'backbone', None), 'all_blocks'):
         raise ValueError(f'ShardedDataParallel shards the blocks of an MPSCLIPClassifier, but the model is a {name}')
+    if isinstance(module.backbone.forward, GraphedForward):
+        raise ValueError('ShardedDataParallel gathers weights in every pass, which no graph holds; leave out model.cuda_graph')
     if getattr(module, 'class_names', None) is None and not getattr(module, 'predicts_any_classes', True):
         raise ValueError(
             f'{name} learns something of each class, whose number must be known before it is dealt out; '

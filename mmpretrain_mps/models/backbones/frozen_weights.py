@@ -72,6 +72,11 @@ def forget() -> None:
     _derived.clear()
 
 
+def remembered() -> tuple:
+    """Return all tensors that were computed, for one who must keep them as long as itself."""
+    return tuple(found.value for one in _derived.values() for found in one.values())
+
+
 @contextlib.contextmanager
 def nothing_remembered() -> Iterator[None]:
     """Compute everything anew within a ``with`` statement: for weights that come and go, such as sharded ones."""

@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 
 from ..backbones import frozen_weights
 from ..backbones.block_functions import compile_blocks
+from ..backbones.cuda_graph import GraphedForward
 from ..backbones.dual_branch_vit import BranchFeatures
 from ..backbones.value_path import run_block, value_projection
 from ..heads.logits_fusion_head import BranchLogits
@@ -54,6 +55,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
             between pictures of different processes are then lost.
         compile (bool | dict, optional): Run the blocks of the vision tower through ``torch.compile``, with these
             arguments. It costs some seconds at the start.
+        cuda_graph (bool): On a GPU, replay the vision tower's part of a prediction as a CUDA graph; each size of a batch is
+            captured when it comes first. See :class:`GraphedForward`.
         cache_prototypes (bool): Keep class prototypes on disk; :mod:`..utils.prototype_cache` says where.
         test_features (Sequence[str]): What predictions carry besides logits and scores, see :class:`TestFeatures`.
             Defaults to nothing; :class:`TestFeaturesHook` adds what metrics need while they are in use.
@@ -91,6 +94,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         logit_scale=None,
         gather='all',
         compile=None,
+        cuda_graph=False,
         cache_prototypes=True,
         test_features=(),
         data_preprocessor=None,
@@ -114,6 +118,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         clip.model.visual = None
         if compile:
             compile_blocks(self.backbone, (run_block, value_projection), **(compile if isinstance(compile, dict) else {}))
+        if cuda_graph:
+            self.backbone.forward = GraphedForward(self.backbone)
         self.head = MODELS.build({'type': 'LogitsFusionHead', **(head or {})})
         self._set_up_classes(clip, self.backbone.embed_dims, templates, normalize_templates, cache_prototypes)
         self._leave_out_frozen_weights()
