@@ -11,6 +11,7 @@ from mmpretrain_mps.engine.sharding import ShardedDataParallel
 from mmpretrain_mps.models import MPSCLIPClassifier
 from mmpretrain_mps.models.backbones import cuda_graph
 from mmpretrain_mps.models.backbones.cuda_graph import MOST_GRAPHS, GraphedForward
+from mmpretrain_mps.models.utils.precision import float32_products
 
 
 class Replayed:
@@ -82,10 +83,10 @@ def test_changed_weights_are_captured_anew(captures, models, change):
     assert torch.equal(logits(models[0], 3), logits(models[1], 3)) and len(captures) == 2
 
 
-def test_another_precision_is_captured_apart(captures, models, monkeypatch):
-    logits(models[0], 3)
-    monkeypatch.setattr(torch.backends.cuda.matmul, 'allow_tf32', not torch.backends.cuda.matmul.allow_tf32)
-    logits(models[0], 3)
+def test_another_precision_is_captured_apart(captures, models):
+    for precision in ('strict', 'tf32'):
+        with float32_products(precision):
+            logits(models[0], 3)
     with torch.inference_mode():
         models[0](pictures(3), mode='tensor')
     assert len(captures) == 3
