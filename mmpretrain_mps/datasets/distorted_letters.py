@@ -3,9 +3,9 @@
 import functools
 
 import numpy as np
+import scipy
 from mmpretrain.registry import DATASETS
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 from ..mini_clip.rendering import IMAGE_SIZE, can_draw, font_faces, render_glyph
 from .base import SplitDataset
@@ -85,7 +85,7 @@ def distort(glyph, rng):
     step = rng.uniform(0.4, 0.6) * rng.choice((-1, 1))
     hue = rng.uniform(-0.12, 0.12, 3)
     picture = paper + ink[..., None] * (step + hue)
-    picture = gaussian_filter(picture, (rng.uniform(0.2, 0.6),) * 2 + (0,))
+    picture = scipy.ndimage.gaussian_filter(picture, (rng.uniform(0.2, 0.6),) * 2 + (0,))
     picture += rng.normal(0, rng.uniform(0.01, 0.05), picture.shape)
     return np.rint(255 * picture.clip(0, 1)).astype(np.uint8)
 
@@ -110,7 +110,9 @@ def _bar(rng):
 
 def _blotches(rng):
     """Return a paper of smooth coloured blotches around middle grey, ``(32, 32, 3)``."""
-    field = gaussian_filter(rng.normal(size=(IMAGE_SIZE, IMAGE_SIZE, 3)), (rng.uniform(2, 5),) * 2 + (0,), mode='wrap')
+    field = scipy.ndimage.gaussian_filter(
+        rng.normal(size=(IMAGE_SIZE, IMAGE_SIZE, 3)), (rng.uniform(2, 5),) * 2 + (0,), mode='wrap'
+    )
     field *= rng.uniform(0.03, 0.09) / field.std()
     return rng.uniform(0.35, 0.65) + rng.uniform(-0.1, 0.1, 3) + field
 

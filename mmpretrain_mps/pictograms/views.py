@@ -3,8 +3,8 @@
 import hashlib
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 from .rendering import on_paper
 
@@ -41,10 +41,10 @@ def distorted_view(drawing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         np.ndarray: RGB ``(S, S, 3)``, uint8.
     """
     side = len(drawing)
-    blotches = gaussian_filter(rng.normal(size=(side, side, 3)), (rng.uniform(4, 10),) * 2 + (0,), mode='wrap')
+    blotches = scipy.ndimage.gaussian_filter(rng.normal(size=(side, side, 3)), (rng.uniform(4, 10),) * 2 + (0,), mode='wrap')
     paper = rng.uniform(120, 220, 3) + blotches * (rng.uniform(10, 30) / blotches.std())
     picture = on_paper(_moved(drawing, rng), paper.clip(0, 255)).astype(np.float64)
-    picture = gaussian_filter(picture, (rng.uniform(0.5, 2.0),) * 2 + (0,))
+    picture = scipy.ndimage.gaussian_filter(picture, (rng.uniform(0.5, 2.0),) * 2 + (0,))
     picture += rng.normal(0, rng.uniform(8, 30), picture.shape)
     return np.rint(picture.clip(0, 255)).astype(np.uint8)
 
