@@ -15,8 +15,9 @@ from mmpretrain_mps.analysis.work_dir import read_work_dir
 from mmpretrain_mps.apis import MPSInferencer
 from mmpretrain_mps.datasets.folder_listing import list_class_folders
 from mmpretrain_mps.engine.resuming import find_checkpoint
-from mmpretrain_mps.models.utils.clip_loader import TORCHSCRIPT, load_clip
-from mmpretrain_mps.models.utils.prototype_cache import cached_prototypes
+from mmpretrain_mps.models.caches.prototype_cache import cached_prototypes
+from mmpretrain_mps.models.loading.clip_loader import load_clip
+from mmpretrain_mps.models.loading.names import TORCHSCRIPT
 from mmpretrain_mps.utils import trust
 from mmpretrain_mps.utils.checkpoint import read_checkpoint
 from mmpretrain_mps.utils.errors import user_message
@@ -313,7 +314,7 @@ def test_results_that_are_shown(folder, tmp_path, name, form, capsys):
 def test_lists_of_pictures(folder, tmp_path):
     """A split, a table, names and picks that hold YAML tags, or are pickles."""
     from mmpretrain_mps.datasets import index_file
-    from mmpretrain_mps.datasets.pictures import read_class_file, read_table
+    from mmpretrain_mps.datasets.picture_lists import read_class_file, read_table
     from mmpretrain_mps.datasets.split_readers import load_json_split
 
     readers = dict(

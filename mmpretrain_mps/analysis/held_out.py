@@ -17,7 +17,7 @@ from ..engine.preflight import check_inputs
 from ..evaluation.feature_metric import choose_pictures
 from ..models.classifiers import CLIPClassifier
 from ..models.classifiers.description import check_class_names
-from ..models.utils.test_features import TestFeatures
+from ..models.classifiers.test_features import TestFeatures
 from ..utils.checkpoint import read_checkpoint
 from ..utils.fitting import check_weights
 from ..utils.trust import check_names

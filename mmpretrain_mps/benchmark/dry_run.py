@@ -11,8 +11,8 @@ from mmpretrain.registry import DATASETS
 
 from ..datasets.preparation import find_missing_parts
 from ..engine.loops.targets import ABSENCE_ERRORS
-from ..models.utils.auxiliary import require_auxiliary
-from ..models.utils.clip_loader import require_weights
+from ..models.loading.auxiliary import require_auxiliary
+from ..models.loading.clip_loader import require_weights
 from ..utils.files import AnyPath
 from .cell_process import Failure, Report
 from .cell_run import read_result

@@ -25,7 +25,7 @@ from ..datasets.catalog import DatasetSpec
 from ..datasets.transforms import with_views
 from ..models.classifiers import CLIPClassifier
 from ..models.classifiers.linear_probe_classifier import refuse_losses
-from ..models.utils.clip_loader import vision_tower_without_weights
+from ..models.loading.clip_loader import vision_tower_without_weights
 from .files import listed
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')

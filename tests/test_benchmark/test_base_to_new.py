@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_summary_and_tables import cells_of, result
+from made_up_results import cells_of, result
 
 from mmpretrain_mps.benchmark.base_to_new import base_to_new_lines
 from mmpretrain_mps.benchmark.summary import Published, Spread, summarise

@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from test_summary_and_tables import cells_of, result
+from made_up_results import cells_of, result
 
 from mmpretrain_mps.benchmark.grid import Cell
 from mmpretrain_mps.benchmark.published import published_of

@@ -13,7 +13,7 @@ from tiny_run import ROOT, write_config
 
 from mmpretrain_mps.benchmark.grid import config_key, make_cells
 from mmpretrain_mps.engine.hooks import PrecisionHook, precision_hook
-from mmpretrain_mps.models.utils.precision import float32_products
+from mmpretrain_mps.models.computation.precision import float32_products
 from mmpretrain_mps.utils.config import apply_options
 
 WORKSPACE = 'CUBLAS_WORKSPACE_CONFIG'

@@ -20,7 +20,7 @@ from mmpretrain_mps.engine.hooks import ViewBankHook, view_bank_hook
 from mmpretrain_mps.engine.hooks.view_bank_hook import views_of_training
 from mmpretrain_mps.engine.launch import fit_wrapper
 from mmpretrain_mps.models import DualBranchViT
-from mmpretrain_mps.models.utils import view_bank
+from mmpretrain_mps.models.caches import view_bank
 from mmpretrain_mps.utils import apply_options
 
 

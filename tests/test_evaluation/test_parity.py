@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmpretrain_mps.evaluation.parity import compare
-from mmpretrain_mps.models.utils.precision import float32_products
+from mmpretrain_mps.models.computation.precision import float32_products
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / 'tests' / 'data' / 'golden.npz'
