@@ -11,7 +11,7 @@ import torch
 from mmpretrain_mps.evaluation.parity import compare
 from mmpretrain_mps.models.computation.precision import float32_products
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GOLDEN = ROOT / 'tests' / 'data' / 'golden.npz'
 
 

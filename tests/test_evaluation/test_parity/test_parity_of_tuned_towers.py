@@ -8,7 +8,7 @@ import pytest
 
 from mmpretrain_mps.evaluation.parity import compare, method_of_file
 
-DATA = Path(__file__).resolve().parents[1] / 'data' / 'methods'
+DATA = Path(__file__).resolve().parents[2] / 'data' / 'methods'
 RESULTS = dict(promptsrc=124, clip_lora=277)
 
 

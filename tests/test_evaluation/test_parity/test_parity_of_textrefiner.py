@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmpretrain_mps.evaluation.parity import compare
 from mmpretrain_mps.models.adapters.text_refiner import LocalCache
 
-GOLDEN = Path(__file__).resolve().parents[1] / 'data' / 'methods' / 'textrefiner.npz'
+GOLDEN = Path(__file__).resolve().parents[2] / 'data' / 'methods' / 'textrefiner.npz'
 SIZES = [
     dict(),
     dict(

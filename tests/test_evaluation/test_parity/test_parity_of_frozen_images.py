@@ -8,7 +8,7 @@ import pytest
 
 from mmpretrain_mps.evaluation.parity import compare, method_of_file
 
-FILES = Path(__file__).resolve().parents[1] / 'data' / 'methods'
+FILES = Path(__file__).resolve().parents[2] / 'data' / 'methods'
 
 
 @pytest.mark.parametrize('method, count', [('clip_adapter', 36), ('tip_adapter', 49), ('amu_tuning', 93)])

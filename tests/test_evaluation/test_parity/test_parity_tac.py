@@ -6,7 +6,7 @@ import pytest
 
 from mmpretrain_mps.evaluation.parity import compare, method_of_file
 
-GOLDEN = Path(__file__).resolve().parents[1] / 'data' / 'methods' / 'tac.npz'
+GOLDEN = Path(__file__).resolve().parents[2] / 'data' / 'methods' / 'tac.npz'
 
 
 def change(folder, **changes):

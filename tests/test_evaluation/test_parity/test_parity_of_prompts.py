@@ -8,7 +8,7 @@ import pytest
 
 from mmpretrain_mps.evaluation.parity import compare, method_of_file
 
-FILES = {name: Path(__file__).resolve().parents[1] / 'data' / 'methods' / f'{name}.npz' for name in ('coop', 'tcp')}
+FILES = {name: Path(__file__).resolve().parents[2] / 'data' / 'methods' / f'{name}.npz' for name in ('coop', 'tcp')}
 GIVEN = {
     'coop': lambda name: (
         name.startswith(('clip.', 'in.', 'table.', 'meta.')) or name.endswith(('.ctx', '.token_ids', '.name_lens'))

@@ -7,7 +7,7 @@ import torch
 from mmpretrain_mps.evaluation.parity import compare
 from mmpretrain_mps.models.backbones.linear import force_onednn
 
-GOLDEN = Path(__file__).resolve().parents[1] / 'data' / 'golden.npz'
+GOLDEN = Path(__file__).resolve().parents[2] / 'data' / 'golden.npz'
 COMPILE = dict(backend='eager', fullgraph=True)
 
 
