@@ -46,6 +46,7 @@ REQUIREMENTS = [
     'scikit-learn',  # carries the digits of the embedded default
     'scipy',
     'matplotlib',
+    'jinja2',  # the page of a report
     'pyyaml',
     'tqdm',
     'filelock>=3.30',  # leases, by which machines agree on who runs a cell of a grid
@@ -126,6 +127,7 @@ setup(
     # .mim holds links to configs, tools and the index of models; a wheel has the files.
     package_data={
         'mmpretrain_mps': ['py.typed', 'checkpoints/*.pth', '.mim/*', '.mim/**/*'],
+        'mmpretrain_mps.analysis': ['templates/*'],
         'mmpretrain_mps.demo': ['static/*', 'templates/*'],
         'mmpretrain_mps.mini_clip': ['*.json', '*.safetensors', '*.gz', '*.md'],
         'mmpretrain_mps.pictogram_clip': ['*.json', '*.safetensors', '*.gz', '*.md'],

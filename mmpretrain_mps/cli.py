@@ -28,7 +28,7 @@ from .apis.training import typed_values
 from .benchmark import execution
 from .datasets.given import sources_of
 from .export import FORMATS
-from .models.utils.clip_loader import EMBEDDED_MODELS, EMBEDDED_WEIGHTS
+from .models.loading.names import EMBEDDED_MODELS, EMBEDDED_WEIGHTS
 from .utils.errors import user_errors
 from .utils.methods import RECIPES, method_names
 from .utils.option_values import OptionsAction

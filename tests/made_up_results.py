@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from mmpretrain_mps.benchmark.cell_run import RESULT_FILE, RESULT_FORMAT, read_result
+from mmpretrain_mps.benchmark.grid import Cell
 
 
 def put_result(folder, cell, accuracy=50.0):
@@ -43,3 +44,27 @@ def put_results(folder, cells, *arguments):
 
 
 put_results.ran = []
+
+
+def result(dataset, shots, seed, fused, tuned=50.0, zero_shot=40.0, recipe='', config=None, **more):
+    metrics = {'accuracy/fused': fused, 'accuracy/tuned': tuned, 'accuracy/zero_shot': zero_shot, **more}
+    return dict(
+        dataset=dataset,
+        config=config or f'mps_{dataset}.py',
+        recipe=recipe,
+        shots=shots,
+        seed=seed,
+        select='last',
+        epoch=50,
+        train_pictures=10 * shots,
+        test_pictures=100,
+        hash=f'{dataset}{recipe}{shots}{seed}',
+        metrics=metrics,
+        seconds=dict(training=10.0, testing=1.0),
+    )
+
+
+def cells_of(results):
+    return [
+        Cell(item['config'], item['recipe'], item['shots'], item['seed'], {}, 'last', False, item['hash']) for item in results
+    ]

@@ -176,8 +176,8 @@ def test_methods_are_compared_on_ones_own_pictures(pictures, tmp_path, capsys, m
 def test_all_methods_have_the_same_budget(pictures, tmp_path):
     arguments = cli.parse_arguments(['compare', str(pictures), '--candidates', '3'])
     with (
-        mock.patch('mmpretrain_mps.models.utils.clip_loader.reachable', lambda host: False),
-        mock.patch('mmpretrain_mps.models.utils.auxiliary.reachable', lambda host: False, create=True),
+        mock.patch('mmpretrain_mps.models.loading.clip_loader.reachable', lambda host: False),
+        mock.patch('mmpretrain_mps.models.loading.auxiliary.reachable', lambda host: False, create=True),
     ):
         path, left_out = own_pictures.write_study(
             tmp_path, str(pictures), dict(architecture='mps-mini', pretrained='embedded'), arguments

@@ -16,7 +16,7 @@ from mmpretrain_mps.datasets import FewShotSampler, index_file
 from mmpretrain_mps.datasets.index_file import IndexFile
 from mmpretrain_mps.datasets.sampling import few_shot_picks
 from mmpretrain_mps.models.losses import GramAlignLoss, HierarchicalSculptLoss, gram_distance
-from mmpretrain_mps.models.utils.text_prototypes import encode_prototypes
+from mmpretrain_mps.models.text.prototypes import encode_prototypes
 from mmpretrain_mps.utils.checkpoint import history_from_plain, read_checkpoint, to_plain
 
 seeds = pytest.mark.parametrize('seed', range(25))

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from mmpretrain_mps.evaluation.parity import METHODS, PRECISIONS, compare, method_of_file, unused_entries
-from mmpretrain_mps.models.utils.precision import STRICT
+from mmpretrain_mps.models.computation.precision import STRICT
 
 
 def parse_arguments():

@@ -29,9 +29,9 @@ from mmpretrain_mps.benchmark.cell_run import result_in
 from mmpretrain_mps.benchmark.grid import read_grid_file
 from mmpretrain_mps.benchmark.study_results import read_study_results
 from mmpretrain_mps.datasets import index_file
-from mmpretrain_mps.datasets.pictures import read_class_file, read_table
+from mmpretrain_mps.datasets.picture_lists import read_class_file, read_table
 from mmpretrain_mps.datasets.split_readers import load_json_split
-from mmpretrain_mps.models.utils.tensor_cache import load_tensors, save_tensors
+from mmpretrain_mps.models.caches.tensor_cache import load_tensors, save_tensors
 from mmpretrain_mps.utils.checkpoint import read_checkpoint
 from mmpretrain_mps.utils.config_files import read_config_file
 from mmpretrain_mps.utils.errors import user_message

@@ -19,7 +19,7 @@ TEXTS = {
 }
 # Path in the package, what it is, its licence, and the file of the wheel that has it or says more.
 SHIPPED = (
-    ('*.py, .mim/*, demo/*', 'code, configs, tools, the page in the browser', 'Apache-2.0', 'LICENSE'),
+    ('*.py, .mim/*, demo/*, analysis/templates/*', 'code, configs, tools, the page in the browser', 'Apache-2.0', 'LICENSE'),
     (
         'mini_clip/open_clip_model.safetensors',
         'the mini CLIP, trained by this project on pictures that it draws',

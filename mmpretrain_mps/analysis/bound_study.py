@@ -1,81 +1,66 @@
 """How tight is the bound that alignment minimises? The Gromov-Wasserstein distance beside it, over trainings."""
 
-import functools
 import json
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
+from ..benchmark.cell_process import Report
 from ..benchmark.cell_run import machine, versions
 from ..benchmark.curves import colour_of
+from ..benchmark.files import json_text, write_files
 from ..benchmark.pool import threads_per_process
 from ..benchmark.summary import spread_of
-from ..engine.file_backend import AtomicLocalBackend
+from ..utils.files import AnyPath
 from .contents import Plot
-from .style import MARKERS, STYLES, legend_below, panel, render
+from .style import MARKERS, legend_below, panel, plot_files
 from .work_dir import read_work_dir
 
 FIGURES = ('gw/exact', 'gw/bound', 'gw/tightness', 'gw/entropic', 'gw/diagonal', 'gw/bound_p1', 'gram/feature_cosine')
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def settings_of(study, methods, settings_of_method=None):
-    """Return what a study calls its methods, and with what settings it trains them.
+def settings_of(
+    study: dict, methods: Sequence[str], settings_of_method: str | None = None
+) -> tuple[dict[str, str], dict[str, dict]]:
+    """Return what a study calls some of its methods, and with what changes of the config it trains them.
 
-    Args:
-        study (dict): From :func:`.study_results.read_study_results`.
-        methods (Sequence[str]): Some of its methods.
-        settings_of_method (str, optional): Train all with what validation chose for this method, so that they differ in
-            what makes them these methods alone.
-
-    Returns:
-        tuple[dict[str, str], dict[str, dict]]: Method to label, and method to changes of the config.
-
-    Raises:
-        ValueError: If the study has no such method; lists those that it has.
+    All can be trained with what validation chose for one method, so that they differ in what makes them these methods alone.
+    Raises ValueError, which lists those that it has, if the study has no such method.
     """
     choices = study['choices']
     unknown = [name for name in [*methods, settings_of_method or methods[0]] if name not in choices]
     if unknown:
         raise ValueError(f'the study {study["study"]!r} has no method {", ".join(unknown)}; it has {", ".join(choices)}')
-    return (
-        {name: choices[name]['label'] for name in methods},
-        {
-            name: {**choices[settings_of_method]['chosen'], **choices[name]['options']}
-            if settings_of_method
-            else {**choices[name]['options'], **choices[name]['chosen']}
-            for name in methods
-        },
-    )
+    labels, settings = {}, {}
+    for name in methods:
+        own, labels[name] = choices[name], choices[name]['label']
+        shared = choices[settings_of_method]['chosen'] if settings_of_method else {}
+        settings[name] = {**shared, **own['options'], **({} if settings_of_method else own['chosen'])}
+    return labels, settings
 
 
-def run_trainings(config, runs, jobs, report):
-    """Train several times, some at a time. The first that fails ends it: those that wait are not begun.
+def run_trainings(config: AnyPath, runs: Sequence[tuple[dict, Path]], jobs: int, report: Report) -> None:
+    """Train with some changes of a config into work directories, ``jobs`` at a time.
 
-    Args:
-        config (str | Path): With ``GromovWassersteinDistance`` among the metrics of validation.
-        runs (Sequence[tuple[dict, Path]]): Changes to the config, and the work directory.
-        jobs (int): Trainings at a time.
-        report (Callable[[str], None]): Gets a line per training.
-
-    Raises:
-        FileNotFoundError: If the config does not exist.
-        RuntimeError: If a training fails.
-        ValueError: If ``jobs`` is below 1, or a training has not logged the distance and its bound.
+    The first that fails ends it by RuntimeError: those that wait are not begun. Raises ValueError if there are no jobs, or a
+    training has not logged the distance and its bound.
     """
     if jobs < 1:
         raise ValueError(f'--jobs is {jobs}, expected 1 or more')
     if not Path(config).is_file():
         raise FileNotFoundError(f'config {config} does not exist (looked from {Path.cwd()})')
+    threads = threads_per_process(jobs)
     with ThreadPoolExecutor(jobs) as pool:
-        tasks = [
-            pool.submit(run_training, config, options, folder, report, threads_per_process(jobs)) for options, folder in runs
-        ]
+        tasks = [pool.submit(run_training, config, options, folder, report, threads) for options, folder in runs]
         try:
             for task in tasks:
                 task.result()
@@ -83,55 +68,29 @@ def run_trainings(config, runs, jobs, report):
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def run_training(config, options, work_dir, report, threads=1):
-    """Train in a process of its own, unless it is done.
+def run_training(config: AnyPath, options: dict[str, Any], work_dir: AnyPath, report: Report, threads: int = 1) -> None:
+    """Train as :func:`run_trainings` does, in a process of its own, unless it is done.
 
-    Args:
-        config (str | Path): With ``GromovWassersteinDistance`` among the metrics of validation.
-        options (dict): Changes to it.
-        work_dir (str | Path): Of the training.
-        report (Callable[[str], None]): Gets a line.
-        threads (int): That it computes with; the solvers of several trainings would wait for each other otherwise.
-
-    Raises:
-        RuntimeError: If the training fails; holds the end of what it printed.
-        ValueError: If it has not logged the distance and its bound after every epoch.
+    The number of threads is bounded: the solvers of several trainings would wait for each other otherwise.
     """
     if (Path(work_dir) / 'last_checkpoint').is_file() and courses_of(work_dir):
         report(f'{work_dir}: done before')
         return
     # The flag reads numbers, truth values and lists as JSON writes them, but not null.
     changes = [f'{name}={"None" if value is None else json.dumps(value)}' for name, value in options.items()]
-    command = [
-        sys.executable,
-        str(ROOT / 'tools' / 'train.py'),
-        str(config),
-        '--work-dir',
-        str(work_dir),
-        '--cfg-options',
-        *changes,
-        '--overwrite',
-    ]
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir)]
+    command += ['--cfg-options', *changes, '--overwrite']
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': str(threads)})
     if done.returncode:
         raise RuntimeError(f'{work_dir}: training ended with status {done.returncode}:\n{done.stderr[-2000:]}')
     if not courses_of(work_dir):
-        raise ValueError(
-            f'{work_dir}: not every epoch has figures gw/...; the config needs '
-            'dict(type="GromovWassersteinDistance") in val_evaluator and train_cfg.val_interval = 1'
-        )
+        needed = 'dict(type="GromovWassersteinDistance") in val_evaluator and train_cfg.val_interval = 1'
+        raise ValueError(f'{work_dir}: not every epoch has figures gw/...; the config needs {needed}')
     report(f'{work_dir}: trained')
 
 
-def courses_of(work_dir):
-    """Return the figures of every validation of a complete training.
-
-    Args:
-        work_dir (str | Path): Of the training.
-
-    Returns:
-        dict[str, list[float]]: Epoch by epoch; empty where the training has not come to its end.
-    """
+def courses_of(work_dir: AnyPath) -> dict[str, list[float]]:
+    """Return the figures of every validation of a complete training, epoch by epoch; nothing where it has not come to its end."""
     log = read_work_dir(work_dir)
     epochs = (log.config or {}).get('train_cfg', {}).get('max_epochs')
     if 'gw/bound' not in log.names(validation=True):
@@ -140,14 +99,10 @@ def courses_of(work_dir):
     return courses if len(courses['gw/bound']) == epochs else {}
 
 
-def summarise_bounds(courses):
-    """Average over seeds.
+def summarise_bounds(courses: dict[str, dict[int, dict]]) -> dict[str, dict[str, Any]]:
+    """Average what :func:`courses_of` returned, by method and seed, over seeds.
 
-    Args:
-        courses (dict[str, dict[int, dict]]): Method to seed to what :func:`courses_of` returned.
-
-    Returns:
-        dict: Method to figure to lists over epochs, ``mean`` and ``std``; ``tightness_least`` is the smallest of all.
+    By method there are ``mean`` and ``std`` of every figure, over epochs; ``tightness_least`` is the smallest of all.
     """
     summary = {}
     for method, seeds in courses.items():
@@ -159,29 +114,15 @@ def summarise_bounds(courses):
     return summary
 
 
-def write_bounds(folder, labels, options, courses):
-    """Write ``bounds.json`` and the plots of it, for light and for dark pages.
-
-    Args:
-        folder (str | Path): Where to.
-        labels (dict[str, str]): Method to what plots call it.
-        options (dict[str, dict]): Method to its changes of the config.
-        courses (dict[str, dict[int, dict]]): Method to seed to figures.
-
-    Returns:
-        list[Path]: The files.
-    """
+def write_bounds(
+    folder: AnyPath, labels: dict[str, str], options: dict[str, dict], courses: dict[str, dict[int, dict]]
+) -> list[Path]:
+    """Write ``bounds.json`` and the plots of it, for light and for dark pages; all that is given is by method."""
     summary = summarise_bounds(courses)
     content = dict(labels=labels, options=options, summary=summary, courses=courses, machine=machine(), versions=versions())
     # What a solver could not tell is nan, for which JSON has no word.
-    files = {Path(folder, 'bounds.json'): (json.dumps(_without_nan(content), indent=1, allow_nan=False) + '\n').encode()}
-    for plot in bound_plots(labels, summary):
-        for style in STYLES:
-            for extension in ('png', 'svg'):
-                files[Path(folder, f'{plot.name}-{style}.{extension}')] = render(plot, style, extension)
-    for path, data in files.items():
-        AtomicLocalBackend().put(data, path)
-    return list(files)
+    files = {'bounds.json': json_text(_without_nan(content)), **plot_files(bound_plots(labels, summary))}
+    return write_files(folder, files)
 
 
 def _without_nan(content):
@@ -192,28 +133,16 @@ def _without_nan(content):
     return None if isinstance(content, float) and math.isnan(content) else content
 
 
-def bound_plots(labels, summary):
-    """Draw the distance and its bound over epochs, and how tight the bound is where it is small and large.
-
-    Args:
-        labels (dict[str, str]): Method to what plots call it.
-        summary (dict): From :func:`summarise_bounds`.
-
-    Returns:
-        list[Plot]: ``bound`` and ``tightness``.
-    """
+def bound_plots(labels: dict[str, str], summary: dict[str, dict]) -> list[Plot]:
+    """Draw the distance and its bound over epochs, and how tight the bound is where it is small and large."""
+    bound = 'The squared Gromov-Wasserstein distance (line) and its bound (circles), mean over seeds.'
+    tightness = (
+        'Distance over bound against the bound, a point per epoch, mean over seeds: how tight the bound is where as much has '
+        'changed.'
+    )
     return [
-        Plot(
-            'bound',
-            'The squared Gromov-Wasserstein distance (line) and its bound (circles), mean over seeds.',
-            functools.partial(_draw, labels, summary),
-        ),
-        Plot(
-            'tightness',
-            'Distance over bound against the bound, a point per epoch, mean over seeds: how tight the bound '
-            'is where as much has changed.',
-            functools.partial(_draw_tightness, labels, summary),
-        ),
+        Plot('bound', bound, partial(_draw, labels, summary)),
+        Plot('tightness', tightness, partial(_draw_tightness, labels, summary)),
     ]
 
 
@@ -236,14 +165,8 @@ def _draw(labels, summary):
 def _draw_tightness(labels, summary):
     figure, axis = panel('Tightness of the bound', 'bound: mean squared difference of cosines', 'distance / bound')
     for colour, (method, figures) in enumerate(summary.items()):
-        axis.plot(
-            figures['gw/bound']['mean'],
-            figures['gw/tightness']['mean'],
-            color=colour_of(colour),
-            linestyle='',
-            marker=MARKERS[colour % len(MARKERS)],
-            label=labels[method],
-        )
+        looks = dict(color=colour_of(colour), linestyle='', marker=MARKERS[colour % len(MARKERS)], label=labels[method])
+        axis.plot(figures['gw/bound']['mean'], figures['gw/tightness']['mean'], **looks)
     axis.set_xscale('log')
     _in_plain_text(axis.xaxis)
     axis.set_ylim(0, 1.05)

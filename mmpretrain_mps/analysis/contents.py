@@ -1,6 +1,6 @@
 """What a report consists of, whatever it is written as."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
@@ -21,8 +21,8 @@ class Table(NamedTuple):
     """Text in rows."""
 
     caption: str
-    headings: list
-    rows: list
+    headings: list[str]
+    rows: list[list[str]]
     """Of texts, one per heading."""
 
 
@@ -49,13 +49,6 @@ class Section(NamedTuple):
     """Of paragraphs (str), :class:`Plot`, :class:`Table`, :class:`Listing` and :class:`Missing`."""
 
 
-def plots_of(sections):
-    """List the plots of a report.
-
-    Args:
-        sections (Sequence[Section]): Of the report.
-
-    Returns:
-        list[Plot]: In their order.
-    """
+def plots_of(sections: Sequence[Section]) -> list[Plot]:
+    """List the plots of a report in their order."""
     return [part for section in sections for part in section.parts if isinstance(part, Plot)]

@@ -1,11 +1,12 @@
 """How far tuning has moved the weights, part by part."""
 
-import functools
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from ..benchmark.curves import colour_of
+from ..models.backbones.dual_branch_vit import DualBranchViT
 from .contents import Plot, Section, Table
 from .style import panel
 
@@ -25,21 +26,14 @@ class Drift(NamedTuple):
     adapter: bool
 
     @property
-    def relative(self):
-        """float: Change over reference."""
+    def relative(self) -> float:
+        """Change over reference."""
         return self.change / self.reference
 
 
 @torch.no_grad()
-def weight_drift(backbone):
-    """Compare the tuned branch with the frozen one.
-
-    Args:
-        backbone (DualBranchViT): With tuned weights.
-
-    Returns:
-        list[Drift]: In the order of the network. Blocks are counted from 0.
-    """
+def weight_drift(backbone: DualBranchViT) -> list[Drift]:
+    """Compare the tuned branch with the frozen one, in the order of the network. Blocks are counted from 0."""
     blocks = backbone.zero_shot.transformer.resblocks
     first = len(blocks) - len(backbone.tuned.blocks)
     first_adapted = first - len(backbone.tuned.adapters)
@@ -58,33 +52,17 @@ def weight_drift(backbone):
     return adapters + [Drift(part, _norm(changes[part]), _norm(references[part]), False) for part in parts]
 
 
-def drift_section(backbone):
-    """Draw the relative change of each tuned part.
-
-    Args:
-        backbone (DualBranchViT): With tuned weights.
-
-    Returns:
-        Section: Of a plot and a table.
-    """
+def drift_section(backbone: DualBranchViT) -> Section:
+    """Draw the relative change of each tuned part, and list it."""
     drifts = weight_drift(backbone)
-    return Section(
-        'drift',
-        'Change of the weights',
-        [
-            'Norm of the change over the norm of the frozen weights. An adapter starts at zero; its norm is set against that of '
-            'the frozen block beside which it stands. Blocks are counted from 0.',
-            Plot('weight-drift', 'Change of the weights of each tuned part.', functools.partial(_draw_drift, drifts)),
-            Table(
-                'Change of the weights',
-                ['part', 'norm of the change', 'norm of the frozen weights', 'relative'],
-                [
-                    [drift.part, f'{drift.change:.4g}', f'{drift.reference:.4g}', f'{100 * drift.relative:.2f} %']
-                    for drift in drifts
-                ],
-            ),
-        ],
+    about = (
+        'Norm of the change over the norm of the frozen weights. An adapter starts at zero; its norm is set against that of '
+        'the frozen block beside which it stands. Blocks are counted from 0.'
     )
+    rows = [[drift.part, f'{drift.change:.4g}', f'{drift.reference:.4g}', f'{100 * drift.relative:.2f} %'] for drift in drifts]
+    headings = ['part', 'norm of the change', 'norm of the frozen weights', 'relative']
+    plot = Plot('weight-drift', 'Change of the weights of each tuned part.', partial(_draw_drift, drifts))
+    return Section('drift', 'Change of the weights', [about, plot, Table('Change of the weights', headings, rows)])
 
 
 def _draw_drift(drifts):

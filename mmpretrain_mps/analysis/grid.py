@@ -1,7 +1,8 @@
 """What lies in the folder of a grid: tables, curves over shots, comparisons of recipes."""
 
-import functools
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from matplotlib.patheffects import withStroke
 
 from ..benchmark.cell_run import RESULT, RESULT_FILE, RESULT_FORMAT, result_in
 from ..benchmark.curves import MOST_BANDS, colour_of, draw_curves
+from ..benchmark.files import listed
 from ..benchmark.summary import MEAN, summarise
 from ..benchmark.tables import EXPLANATION, text_tables
 from ..utils.files import read_json
@@ -26,38 +28,29 @@ class Grid(NamedTuple):
     """Results of a grid, complete or not."""
 
     folder: Path
-    results: list
+    results: list[dict]
     """Of the cells that are done, as :mod:`mmpretrain_mps.benchmark.cell_run` writes them."""
-    missing: list | None
+    missing: list[str] | None
     """Names of cells that are not done; None of a grid that has not come to its end, where it is not known."""
-    failed: list
+    failed: list[dict]
     """Dicts with ``cell`` and ``reason``."""
 
 
-def is_grid(folder):
+def is_grid(folder: Path) -> bool:
     """Whether a folder holds results of ``tools/fewshot_benchmark.py``, finished or not."""
     return (folder / RESULTS_FILE).is_file() or any(folder.glob(f'*/*/{RESULT_FILE}'))
 
 
-def read_grid(folder):
-    """Read the results of a grid.
-
-    Args:
-        folder (Path): With ``results.json``, or with results of single cells if the grid has not come to its end.
-
-    Returns:
-        Grid: What is known.
-
-    Raises:
-        ValueError: If the file holds something else.
-    """
+def read_grid(folder: Path) -> Grid:
+    """Read ``results.json`` of a grid, or the results of single cells if the grid has not come to its end."""
     file = folder / RESULTS_FILE
     if not file.is_file():
         results = [result for result in map(result_in, sorted(folder.glob(f'*/*/{RESULT_FILE}'))) if result]
         return Grid(folder, results, None, [])
     content = read_json(file)
     results = content.get('cells') if isinstance(content, dict) else None
-    if not isinstance(results, list) or not all(_is_result(result) for result in results):
+    formats = [result.get('format') if isinstance(result, dict) else None for result in listed(results)]
+    if not isinstance(results, list) or any(found != RESULT_FORMAT for found in formats):
         raise ValueError(
             f'{file} does not hold the results of a grid: expected a list "cells" of entries with the format '
             f'{RESULT_FORMAT!r}, as tools/fewshot_benchmark.py writes it'
@@ -73,23 +66,18 @@ def read_grid(folder):
     return Grid(folder, results, content.get('missing') or [], content.get('failed') or [])
 
 
-def grid_sections(grid):
-    """Make the sections of a grid.
-
-    Args:
-        grid (Grid): Of :func:`read_grid`.
-
-    Returns:
-        list[Section]: Tables, curves, comparison, separation, what was run, machines.
-    """
+def grid_sections(grid: Grid) -> list[Section]:
+    """Make the sections of a grid: tables, curves, comparison, separation, what was run, machines."""
     if not grid.results:
         return [_cells_section(grid)]
+    shots = max(result['shots'] for result in grid.results)
+    most = [result['metrics'] for result in grid.results if result['shots'] == shots]
     return [
         _cells_section(grid),
-        _tables_section(grid),
+        Section('accuracy', 'Accuracy', [EXPLANATION, *(Table(*table) for table in text_tables(grid.results))]),
         _curves_section(grid),
         _comparison_section(grid),
-        separability_section(*_at_most_shots(grid)),
+        separability_section(most, f'The runs with {shots} shots have no figures separability/...'),
         runs_section(grid.results),
         environment_section(grid.results),
     ]
@@ -98,16 +86,8 @@ def grid_sections(grid):
 def _cells_section(grid):
     done, failed = len(grid.results), {entry['cell'] for entry in grid.failed}
     if grid.missing is None:
-        return Section(
-            'cells',
-            'Cells',
-            [
-                f'{done} cells are done.',
-                Missing(
-                    f'There is no {RESULTS_FILE}: the grid has not come to its end, and which cells are missing is not known.'
-                ),
-            ],
-        )
+        text = f'There is no {RESULTS_FILE}: the grid has not come to its end, and which cells are missing is not known.'
+        return Section('cells', 'Cells', [f'{done} cells are done.', Missing(text)])
     missing = [name for name in grid.missing if name not in failed]
     parts = [f'{done} cells are done, {len(missing)} missing, {len(failed)} failed.']
     parts += [Missing(f'Missing: {name}.') for name in missing]
@@ -115,22 +95,22 @@ def _cells_section(grid):
     return Section('cells', 'Cells', parts)
 
 
-def _tables_section(grid):
-    return Section('accuracy', 'Accuracy', [EXPLANATION, *(Table(*table) for table in text_tables(grid.results))])
+def _panels(results):
+    """Yield the end of a plot's name, the data set or target, and a summary, of all that has a plot of its own."""
+    for targets, suffix in ((False, ''), (True, '-target')):
+        summary = summarise(results, targets)
+        for index, name in enumerate(summary.panels):
+            what = name if name != MEAN else f'mean of all {"targets" if targets else "data sets"}'
+            yield f'{suffix}-{index}', name, what, summary
 
 
 def _curves_section(grid):
     plots = []
-    for targets, prefix in ((False, 'curves'), (True, 'curves-target')):
-        summary = summarise(grid.results, targets)
-        panels = [*summary.datasets, *([MEAN] if len(summary.datasets) > 1 else [])]
+    for suffix, name, what, summary in _panels(grid.results):
         few = len(summary.methods) <= MOST_BANDS
         bands = ', with the 95 % interval of the mean as a band' if few else '; intervals stand in the tables'
-        for index, name in enumerate(panels):
-            what = name if name != MEAN else f'mean of all {"targets" if targets else "data sets"}'
-            caption = f'Accuracy over shots, {what}: mean over seeds{bands}.'
-            draw = functools.partial(_draw_curve, summary._replace(datasets=[name]), what)
-            plots.append(Plot(f'{prefix}-{index}', caption, draw))
+        caption = f'Accuracy over shots, {what}: mean over seeds{bands}.'
+        plots.append(Plot(f'curves{suffix}', caption, partial(_draw_curve, summary._replace(datasets=[name]), what)))
     return Section('curves', 'Accuracy over shots', plots)
 
 
@@ -142,25 +122,15 @@ def _draw_curve(summary, title):
 
 def _comparison_section(grid):
     plots = []
-    for targets, prefix in ((False, 'recipes'), (True, 'recipes-target')):
-        gains = summarise(list(map(_as_gain, grid.results)), targets)
-        panels = [*gains.datasets, *([MEAN] if len(gains.datasets) > 1 else [])]
-        for index, dataset in enumerate(panels):
-            own = {
-                (method, shots): spread
-                for (branch, method, name, shots), spread in gains.spreads.items()
-                if branch == 'fused' and name == dataset
-            }
-            if own:
-                what = dataset if dataset != MEAN else f'the mean of all {"targets" if targets else "data sets"}'
-                plots.append(
-                    Plot(
-                        f'{prefix}-{index}',
-                        f'What tuning adds to zero-shot CLIP on {what}: fused minus zero-shot accuracy of '
-                        'each run, mean over seeds with its 95 % interval. Intervals that leave the panel are cut.',
-                        functools.partial(_draw_gains, f'Gain on {what}', gains.methods, own),
-                    )
-                )
+    for suffix, name, what, gains in _panels(list(map(_as_gain, grid.results))):
+        own = {key[1::2]: spread for key, spread in gains.spreads.items() if (key[0], key[2]) == ('fused', name)}
+        if own:
+            what = f'the {what}' if name == MEAN else what
+            caption = (
+                f'What tuning adds to zero-shot CLIP on {what}: fused minus zero-shot accuracy of each run, mean over seeds '
+                'with its 95 % interval. Intervals that leave the panel are cut.'
+            )
+            plots.append(Plot(f'recipes{suffix}', caption, partial(_draw_gains, f'Gain on {what}', gains.methods, own)))
     if not plots:
         plots = [Missing('The results have no accuracies of fused and zero-shot predictions to compare.')]
     return Section('recipes', 'Comparison of recipes', plots)
@@ -177,46 +147,25 @@ def _as_gain(result):
 def _draw_gains(title, methods, gains):
     """Draw a group of bars per recipe, its name above it: names are long, and there is no room beside them."""
     shots = sorted({shots for _, shots in gains})
-    shown = [method for method in methods if any(name == method for name, _ in gains)]
+    shown = [method for method in methods if method in {name for name, _ in gains}]
     step = len(shots) + 1.6
     figure, axis = panel(title, 'percentage points', size=(4.8, 1.4 + BAR_INCHES * step * len(shown)))
     for index, number in enumerate(shots):
         rows = [(step * row + index, gains[method, number]) for row, method in enumerate(shown) if (method, number) in gains]
         colour = colormaps['cividis'](0.1 + 0.8 * index / max(1, len(shots) - 1))
         places, spreads = zip(*rows)
-        axis.barh(
-            places,
-            [spread.mean for spread in spreads],
-            height=0.8,
-            color=colour,
-            linewidth=0.5,
-            edgecolor=axis.xaxis.label.get_color(),
-            label=f'{number} shot{"s" if number > 1 else ""}',
-        )
-        whole = [(place, spread) for place, spread in rows if spread.half_width is not None]
-        if whole:
-            places, spreads = zip(*whole)
-            axis.errorbar(
-                [spread.mean for spread in spreads],
-                places,
-                xerr=[spread.half_width for spread in spreads],
-                linestyle='none',
-                color=colour_of(1),
-                capsize=3,
-                linewidth=1.4,
-            )
+        means, label = [spread.mean for spread in spreads], f'{number} shot{"s" if number > 1 else ""}'
+        looks = dict(height=0.8, color=colour, linewidth=0.5, edgecolor=axis.xaxis.label.get_color())
+        axis.barh(places, means, label=label, **looks)
+        for place, spread in rows:
+            if spread.half_width is not None:
+                looks = dict(color=colour_of(1), capsize=3, linewidth=1.4)
+                axis.errorbar(spread.mean, place, xerr=spread.half_width, linestyle='none', **looks)
     for row, method in enumerate(shown):
         # Beside the edge of the panel, and legible where the line of zero crosses it.
-        axis.annotate(
-            method,
-            (0, step * row - 0.65),
-            xycoords=('axes fraction', 'data'),
-            xytext=(4, 0),
-            textcoords='offset points',
-            fontsize=10.5,
-            va='bottom',
-            path_effects=[withStroke(linewidth=2.5, foreground=axis.get_facecolor())],
-        )
+        outline = [withStroke(linewidth=2.5, foreground=axis.get_facecolor())]
+        looks = dict(xytext=(4, 0), textcoords='offset points', fontsize=10.5, va='bottom', path_effects=outline)
+        axis.annotate(method, (0, step * row - 0.65), xycoords=('axes fraction', 'data'), **looks)
     axis.axvline(0, color=axis.xaxis.label.get_color(), linewidth=0.8)
     axis.set_yticks([])
     axis.set_ylim(step * len(shown) - 1.1, -1.8)
@@ -235,72 +184,25 @@ def _limits_of(spreads):
     return max(min([low, *wanted]), low - room) - 0.05 * room, min(max([high, *wanted]), high + room) + 0.05 * room
 
 
-def _at_most_shots(grid):
-    """Return the metrics of the runs with the most shots, and how a notice calls them."""
-    shots = max(result['shots'] for result in grid.results)
-    return [result['metrics'] for result in grid.results if result['shots'] == shots], (
-        f'The runs with {shots} shots have no figures separability/...'
-    )
-
-
-def runs_section(results):
-    """Tell what was run: config, recipe, shots, seeds, changes.
-
-    Args:
-        results (Sequence[dict]): Of cells.
-
-    Returns:
-        Section: One table, a row per recipe.
-    """
-    rows, seen = [], {}
+def runs_section(results: Sequence[dict]) -> Section:
+    """Tell what was run in a table, a row per recipe: config, recipe, shots, seeds, changes."""
+    groups, rows = {}, []
     for result in results:
-        seen.setdefault((result['dataset'], result['config'], result['recipe']), []).append(result)
-    for (dataset, config, recipe), runs in seen.items():
-        options = {name: value for name, value in runs[0].get('options', {}).items() if name not in ('num_shots', 'seed')}
-        rows.append(
-            [
-                dataset,
-                config,
-                recipe or '-',
-                _numbers(runs, 'shots'),
-                _numbers(runs, 'seed'),
-                _numbers(runs, 'epoch'),
-                _numbers(runs, 'test_pictures'),
-                ', '.join(f'{name}={value}' for name, value in options.items()) or '-',
-            ]
-        )
-    return Section(
-        'config',
-        'What was run',
-        [Table('Recipes', ['data set', 'config', 'recipe', 'shots', 'seeds', 'epochs', 'test pictures', 'options'], rows)],
-    )
+        groups.setdefault((result['dataset'], result['config'], result['recipe'] or '-'), []).append(result)
+    for group, runs in groups.items():
+        numbers = ({run[name] for run in runs} for name in ('shots', 'seed', 'epoch', 'test_pictures'))
+        options = [f'{name}={value}' for name, value in runs[0].get('options', {}).items() if name not in ('num_shots', 'seed')]
+        rows.append([*group, *(', '.join(map(str, sorted(values))) for values in numbers), ', '.join(options) or '-'])
+    headings = ['data set', 'config', 'recipe', 'shots', 'seeds', 'epochs', 'test pictures', 'options']
+    return Section('config', 'What was run', [Table('Recipes', headings, rows)])
 
 
-def environment_section(results):
-    """Tell machines and versions, those that differ between runs with all their values.
-
-    Args:
-        results (Sequence[dict]): Of cells.
-
-    Returns:
-        Section: One table, or a notice.
-    """
+def environment_section(results: Sequence[dict]) -> Section:
+    """Tell machines and versions, those that differ between runs with all their values."""
     entries = {}
     for result in results:
         for name, value in {**(result.get('machine') or {}), **(result.get('versions') or {})}.items():
             entries.setdefault(name, []).append(str(value))
     rows = [[name, ', '.join(sorted(set(values)))] for name, values in entries.items()]
-    parts = (
-        [Table('Machine and versions of the runs', ['entry', 'value'], rows)]
-        if rows
-        else [Missing('The results do not say on what they were made.')]
-    )
-    return Section('environment', 'Environment', parts)
-
-
-def _numbers(results, name):
-    return ', '.join(map(str, sorted({result[name] for result in results})))
-
-
-def _is_result(result):
-    return isinstance(result, dict) and result.get('format') == RESULT_FORMAT
+    table = Table('Machine and versions of the runs', ['entry', 'value'], rows)
+    return Section('environment', 'Environment', [table if rows else Missing('The results do not say on what they were made.')])

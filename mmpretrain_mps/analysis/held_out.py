@@ -1,13 +1,15 @@
 """Features and predictions of pictures that were not trained on, before and after tuning."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.utils import import_modules_from_strings
 from mmpretrain.registry import DATASETS, MODELS
+from scipy.special import softmax
 from torch.utils.data import DataLoader, Subset
 
 from ..engine.hooks.checkpoint_hooks import is_other_split, origin_of
@@ -15,7 +17,7 @@ from ..engine.preflight import check_inputs
 from ..evaluation.feature_metric import choose_pictures
 from ..models.classifiers import CLIPClassifier
 from ..models.classifiers.description import check_class_names
-from ..models.utils.test_features import TestFeatures
+from ..models.classifiers.test_features import TestFeatures
 from ..utils.checkpoint import read_checkpoint
 from ..utils.fitting import check_weights
 from ..utils.trust import check_names
@@ -41,15 +43,8 @@ class HeldOut(NamedTuple):
     logits: dict
     """``fused``, ``tuned`` and ``zero_shot``, each ``(N, C)``."""
 
-    def rows(self, indices):
-        """Return the same of some pictures.
-
-        Args:
-            indices (ndarray): Of pictures.
-
-        Returns:
-            HeldOut: Of these alone.
-        """
+    def rows(self, indices: np.ndarray) -> 'HeldOut':
+        """Return the same of some pictures."""
         return self._replace(
             labels=self.labels[indices],
             tuned=self.tuned[indices],
@@ -57,30 +52,20 @@ class HeldOut(NamedTuple):
             logits={branch: logits[indices] for branch, logits in self.logits.items()},
         )
 
-    def probabilities(self, branch):
+    def probabilities(self, branch: str) -> np.ndarray:
         """Return the softmax ``(N, C)`` of a branch."""
-        exponents = np.exp(self.logits[branch] - self.logits[branch].max(1, keepdims=True))
-        return exponents / exponents.sum(1, keepdims=True)
+        return softmax(self.logits[branch], axis=1)
 
-    def accuracy(self, branch):
+    def accuracy(self, branch: str) -> float:
         """Return the share of right predictions of a branch in percent."""
         return 100 * float((self.logits[branch].argmax(1) == self.labels).mean())
 
 
-def load_model(cfg, checkpoint):
-    """Build the model of a training and load its weights.
+def load_model(cfg: Config, checkpoint: Path) -> tuple[CLIPClassifier, dict[str, Any]]:
+    """Build the model of a training for evaluation, load its weights, and return what these say of the pictures they have seen.
 
-    Args:
-        cfg (Config): Of the training.
-        checkpoint (Path): Of the same.
-
-    Returns:
-        tuple[CLIPClassifier, dict]: In evaluation mode, and what the checkpoint says of the pictures it has seen.
-
-    Raises:
-        FileNotFoundError: If the weights of the base model or the checkpoint are missing.
-        ImportError: If the config's own modules are not to be found.
-        ValueError: If the model has no two branches, or the checkpoint does not belong to it.
+    Raises FileNotFoundError if the weights of the base model or the checkpoint are missing, ImportError if the config's own
+    modules are, and ValueError if the model has no two branches, or the checkpoint does not belong to it.
     """
     check_names(cfg.to_dict(), Path(cfg.filename).name if cfg.filename else 'the config')
     check_inputs(cfg, ())
@@ -105,19 +90,13 @@ def load_model(cfg, checkpoint):
 
 
 @torch.no_grad()
-def extract(cfg, model, origin, split='test', max_pictures=None, seed=0):
-    """Compute features and predictions of the pictures of a split.
+def extract(
+    cfg: Config, model: CLIPClassifier, origin: dict[str, Any], split: str = 'test', max_pictures: int | None = None
+) -> HeldOut:
+    """Compute features and predictions of the pictures of a split, in the order of classes.
 
-    Args:
-        cfg (Config): Of the training.
-        model (CLIPClassifier): With class prototypes.
-        origin (dict): What the checkpoint says of the pictures that the model has seen; may be empty.
-        split (str): ``'test'`` or ``'val'``.
-        max_pictures (int, optional): Bound; where there are more, equally many of each class as far as possible.
-        seed (int): Of that choice.
-
-    Returns:
-        HeldOut: In the order of classes, within a class of the data set.
+    ``origin`` is what the checkpoint says of the pictures that the model has seen. Where there are more than ``max_pictures``,
+    equally many of each class are taken as far as possible.
 
     Raises:
         FileNotFoundError: If pictures are missing.
@@ -131,52 +110,29 @@ def extract(cfg, model, origin, split='test', max_pictures=None, seed=0):
     metainfo = getattr(dataset, 'metainfo', {})
     here = origin_of(dataset)
     if is_other_split(origin, here):
+        splits = f'split_id {here["split_id"][:12]}, the checkpoint says {origin["split_id"][:12]}'
         raise ValueError(
-            f'{here["dataset_name"]} is split otherwise than it was for the training (split_id '
-            f'{here["split_id"][:12]}, the checkpoint says {origin["split_id"][:12]}): the pictures may have '
-            'been trained on'
+            f'{here["dataset_name"]} is split otherwise than it was for the training ({splits}): the pictures may have been '
+            'trained on'
         )
     check_class_names(metainfo.get('classes'), model.class_names, 'the data set', 'the checkpoint')
     labels = np.asarray(dataset.get_gt_labels())
-    indices = even_choice(np.arange(len(labels)), labels, max_pictures, seed)
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    model = model.to(device)
-    batches = DataLoader(
-        Subset(dataset, indices.tolist()),
-        batch_size=loader.get('batch_size', 1),
-        num_workers=loader.get('num_workers', 0),
-        collate_fn=default_collate,
-    )
+    indices = even_choice(np.arange(len(labels)), labels, max_pictures)
+    model = model.to('cuda' if torch.cuda.is_available() else 'cpu')
+    sizes = dict(batch_size=loader.get('batch_size', 1), num_workers=loader.get('num_workers', 0))
     found = []
-    for batch in batches:
+    for batch in DataLoader(Subset(dataset, indices.tolist()), collate_fn=default_collate, **sizes):
         pictures = model.data_preprocessor(batch, False)['inputs']
         logits, features = model.branch_logits(pictures, wanted=TestFeatures(cls=True), zero_shot=True)
         found.append([features.tuned[:, 0], features.zero_shot[:, 0], logits.fused, logits.tuned, logits.zero_shot])
     tuned, zero_shot, *logits = (torch.cat(parts).double().cpu().numpy() for parts in zip(*found))
-    return HeldOut(
-        dataset=metainfo.get('dataset_name', type(dataset).__name__),
-        total=len(labels),
-        class_names=tuple(model.class_names),
-        labels=labels[indices],
-        tuned=tuned,
-        zero_shot=zero_shot,
-        texts=model.kept_class_features().double().cpu().numpy(),
-        logits=dict(zip(('fused', 'tuned', 'zero_shot'), logits)),
-    )
+    name, texts = metainfo.get('dataset_name', type(dataset).__name__), model.kept_class_features().double().cpu().numpy()
+    features = dict(tuned=tuned, zero_shot=zero_shot, texts=texts, logits=dict(zip(('fused', 'tuned', 'zero_shot'), logits)))
+    return HeldOut(name, len(labels), tuple(model.class_names), labels[indices], **features)
 
 
-def even_choice(indices, labels, limit=None, seed=0):
-    """Choose pictures, equally many of each class as far as it has them, and sort them by class.
-
-    Args:
-        indices (ndarray): Of the pictures ``(N,)``.
-        labels (ndarray): Class of each ``(N,)``.
-        limit (int, optional): Most pictures to choose; None for all.
-        seed (int): Of the choice.
-
-    Returns:
-        ndarray: Of the indices; within a class ascending.
-    """
+def even_choice(indices: np.ndarray, labels: np.ndarray, limit: int | None = None, seed: int = 0) -> np.ndarray:
+    """Choose pictures ``(N,)``, equally many of each class as far as it has them, and sort them by class, then by index."""
     if limit is not None and len(indices) > limit:
         chosen = choose_pictures(indices, labels, limit, seed)
         indices, labels = indices[chosen], labels[chosen]

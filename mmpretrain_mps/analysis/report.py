@@ -1,61 +1,42 @@
 """From a folder to its report or its plots."""
 
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from ..benchmark.files import write_files
 from ..benchmark.study_results import is_study, read_study_results
-from ..engine.file_backend import AtomicLocalBackend
 from ..utils.quiet_log import quiet_log
 from ..utils.trust import add_trust_flag
-from .contents import plots_of
+from .contents import Section, plots_of
 from .grid import grid_sections, is_grid, read_grid
 from .page import make_page
 from .run import run_sections
 from .study import study_sections
-from .style import STYLES, render
+from .style import plot_files
 from .work_dir import read_work_dir
 
 REPORT_FILE = 'report.html'
 PLOT_FOLDER = 'plots'
 
 
-def add_flags(parser):
-    """Add the flags that say what is looked at.
-
-    Args:
-        parser (ArgumentParser): Changed in place.
-    """
-    parser.add_argument(
-        'folder',
-        help='work directory of tools/train.py, folder of tools/fewshot_benchmark.py, or of the '
-        'tables of tools/compare_methods.py',
-    )
+def add_flags(parser: ArgumentParser) -> None:
+    """Add the flags that say what is looked at."""
+    about = 'work directory of tools/train.py, folder of tools/fewshot_benchmark.py, or of the tables of tools/compare_methods.py'
+    parser.add_argument('folder', help=about)
     parser.add_argument('--checkpoint', help='of the training; by default the last one in the work directory')
     parser.add_argument('--split', choices=('test', 'val'), default='test', help='pictures for features and predictions')
-    parser.add_argument(
-        '--max-pictures',
-        type=int,
-        default=2000,
-        metavar='N',
-        help='look at so many of them at most, equally many of each class; by default 2000',
-    )
+    about = 'look at so many of them at most, equally many of each class; by default 2000'
+    parser.add_argument('--max-pictures', type=int, default=2000, metavar='N', help=about)
     parser.add_argument('--no-model', action='store_true', help='show only what is logged; run no model')
     add_trust_flag(parser)
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
 
 
-def sections_of(arguments):
-    """Look at a folder.
+def sections_of(arguments: Namespace) -> tuple[str, list[Section]]:
+    """Look at a folder, with the flags of :func:`add_flags`; return title and content of the report.
 
-    Args:
-        arguments (Namespace): With the flags of :func:`add_flags`.
-
-    Returns:
-        tuple[str, list[Section]]: Title and content of the report.
-
-    Raises:
-        FileNotFoundError: If the folder or the named checkpoint does not exist.
-        NotADirectoryError: If it is no folder.
-        ValueError: If it holds neither a training nor a grid nor a study, or a flag makes no sense for it.
+    Raises FileNotFoundError or NotADirectoryError if the folder or the named checkpoint is not there, and ValueError if it
+    holds neither a training nor a grid nor a study, or a flag makes no sense for it.
     """
     folder = Path(arguments.folder)
     if not folder.exists():
@@ -73,11 +54,10 @@ def sections_of(arguments):
         return study['study'], study_sections(study)
     if is_grid(folder):
         return f'Grid {name}', grid_sections(read_grid(folder))
-    if not any(True for pattern in ('*/vis_data', '*.pth', '*.py') for _ in folder.glob(pattern)):
+    if not any(any(folder.glob(pattern)) for pattern in ('*/vis_data', '*.pth', '*.py')):
         raise ValueError(
-            f'{folder} is neither the work directory of a training (no config *.py, no checkpoint *.pth, no '
-            'log */vis_data) nor the folder of a grid (no results.json, no */*/result.json) or study (no '
-            'study.json)'
+            f'{folder} is neither the work directory of a training (no config *.py, no checkpoint *.pth, no log */vis_data) nor '
+            'the folder of a grid (no results.json, no */*/result.json) or study (no study.json)'
         )
     work_dir = read_work_dir(folder, arguments.checkpoint)
     # What building models and data sets tells is no part of a report.
@@ -85,38 +65,19 @@ def sections_of(arguments):
         return f'Training {name}', run_sections(work_dir, arguments.split, arguments.max_pictures, not arguments.no_model)
 
 
-def write_report(arguments):
-    """Write the report of a folder.
-
-    Args:
-        arguments (Namespace): With the flags of :func:`add_flags` and ``out``, the file, or None.
-
-    Returns:
-        Path: The file, by default in the folder itself.
-
-    Raises:
-        ValueError: If ``out`` is a folder; that is said before anything is computed.
-    """
+def write_report(arguments: Namespace) -> Path:
+    """Write the report of a folder into ``out``, by default in the folder itself; return the file."""
     file = Path(arguments.out or Path(arguments.folder, REPORT_FILE))
     if file.is_dir():
         raise ValueError(f'--out {file} is a folder, expected a file to write')
-    AtomicLocalBackend().put_text(make_page(*sections_of(arguments)), file)
+    write_files('', {str(file): make_page(*sections_of(arguments))})
     return file
 
 
-def write_plots(arguments):
-    """Write every plot of a folder as PNG and SVG, for light and for dark pages.
+def write_plots(arguments: Namespace) -> list[Path]:
+    """Write plots of a folder as PNG and SVG, for light and for dark pages; return the files.
 
-    Args:
-        arguments (Namespace): With the flags of :func:`add_flags`, ``out``, the folder, or None, and ``only``, names of
-            plots, or None.
-
-    Returns:
-        list[Path]: The files, by default in ``plots`` of the folder.
-
-    Raises:
-        NotADirectoryError: If ``out`` is a file.
-        ValueError: If a name is none of the plots that the folder gives.
+    They are those that ``only`` names, or all; ``out`` is their folder, by default ``plots`` of the folder.
     """
     folder = Path(arguments.out or Path(arguments.folder, PLOT_FOLDER))
     if folder.is_file():
@@ -124,13 +85,6 @@ def write_plots(arguments):
     plots = {plot.name: plot for plot in plots_of(sections_of(arguments)[1])}
     unknown = [name for name in arguments.only or () if name not in plots]
     if unknown:
-        raise ValueError(
-            f'{arguments.folder} gives no plot {", ".join(map(repr, unknown))}; it gives {", ".join(plots) or "none"}'
-        )
-    files = []
-    for name in arguments.only or plots:
-        for style in STYLES:
-            for extension in ('png', 'svg'):
-                files.append(folder / f'{name}-{style}.{extension}')
-                AtomicLocalBackend().put(render(plots[name], style, extension), files[-1])
-    return files
+        names = ', '.join(map(repr, unknown))
+        raise ValueError(f'{arguments.folder} gives no plot {names}; it gives {", ".join(plots) or "none"}')
+    return write_files(folder, plot_files([plots[name] for name in arguments.only or plots]))

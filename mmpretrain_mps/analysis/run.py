@@ -3,6 +3,7 @@
 import torch
 
 from ..benchmark.cell_run import versions
+from ..benchmark.files import listed
 from ..models.backbones.dual_branch_vit import DualBranchViT
 from ..models.classifiers.description import DESCRIPTION_KEY, read_description
 from ..utils.checkpoint import read_checkpoint
@@ -15,32 +16,29 @@ from .predictions import prediction_section
 from .separability import separability_section
 from .style import BRANCHES
 from .training import gw_section, training_section
+from .work_dir import WorkDir
 
 FEATURE_SECTIONS = {'gram': 'Relations of pictures', 'maps': 'Maps of features', 'predictions': 'Predictions'}
 
 
-def run_sections(work_dir, split='test', max_pictures=None, with_model=True):
+def run_sections(
+    work_dir: WorkDir, split: str = 'test', max_pictures: int | None = None, with_model: bool = True
+) -> list[Section]:
     """Make the sections of a training. What cannot be shown is named, and stops nothing else.
 
-    Args:
-        work_dir (WorkDir): Of the training.
-        split (str): Which pictures to look at, ``'test'`` or ``'val'``.
-        max_pictures (int, optional): Most of them.
-        with_model (bool): Run the model; otherwise only what the log and the checkpoint say is shown.
-
-    Returns:
-        list[Section]: In the order of the report.
+    Pictures are those of the split ``'test'`` or ``'val'``, or so many of them; without the model, only what the log and the
+    checkpoint say is shown.
     """
     loaded, why = _attempt(_load, work_dir, with_model)
     model, origin = loaded or (None, {})
     held_out, why_not = _attempt(extract, work_dir.config, model, origin, split, max_pictures) if model else (None, why)
-    features = (
-        [gram_section(held_out), map_section(held_out), prediction_section(held_out, model.head.alpha, model.head.fusion)]
-        if held_out
-        else [Section(name, title, [Missing(f'Not shown: {why_not}')]) for name, title in FEATURE_SECTIONS.items()]
-    )
+    features = [Section(name, title, [Missing(f'Not shown: {why_not}')]) for name, title in FEATURE_SECTIONS.items()]
+    if held_out:
+        predictions = prediction_section(held_out, model.head.alpha, model.head.fusion)
+        features = [gram_section(held_out), map_section(held_out), predictions]
     drift = _drift_section(model, why)
-    figures = {**_last_of(work_dir.validation), **work_dir.test_metrics}
+    # The newest value of every figure.
+    figures = {name: value for record in [*work_dir.validation, work_dir.test_metrics] for name, value in record.items()}
     return [
         _accuracy_section(work_dir, held_out, split, why_not),
         training_section(work_dir),
@@ -81,51 +79,40 @@ def _attempt(function, *arguments):
 
 
 def _accuracy_section(work_dir, held_out, split, why_not):
-    parts = []
     if work_dir.domains:
-        parts.append(_table_of_domains(work_dir.domains))
-        parts += [
-            Missing(f'{name} was skipped in the test: {reason}')
-            for name, reason in (work_dir.domains.get('skipped') or {}).items()
-        ]
+        skipped = (work_dir.domains.get('skipped') or {}).items()
+        parts = [_table_of_domains(work_dir.domains)]
+        parts += [Missing(f'{name} was skipped in the test: {reason}') for name, reason in skipped]
     elif work_dir.test_metrics:
         rows = [[name, f'{value:.4g}'] for name, value in work_dir.test_metrics.items() if 'accuracy/' in name]
-        parts.append(Table('Newest test in this folder: accuracy in percent', ['figure', 'value'], rows))
+        parts = [Table('Newest test in this folder: accuracy in percent', ['figure', 'value'], rows)]
     else:
-        parts.append(Missing('No test has been run in this folder; tools/test.py with --work-dir leaves its figures here.'))
+        parts = [Missing('No test has been run in this folder; tools/test.py with --work-dir leaves its figures here.')]
     if held_out:
         few = '' if len(held_out.labels) == held_out.total else f' of {held_out.total}, equally many of each class'
-        parts.append(
-            Table(
-                f'Computed for this report from {work_dir.checkpoint.name}, in percent, on the {split} split of '
-                f'{held_out.dataset}: {len(held_out.labels)} pictures{few}',
-                ['prediction', 'accuracy'],
-                [[label, f'{held_out.accuracy(branch):.2f}'] for branch, label in BRANCHES.items()],
-            )
+        caption = (
+            f'Computed for this report from {work_dir.checkpoint.name}, in percent, on the {split} split of {held_out.dataset}: '
+            f'{len(held_out.labels)} pictures{few}'
         )
+        rows = [[label, f'{held_out.accuracy(branch):.2f}'] for branch, label in BRANCHES.items()]
+        parts.append(Table(caption, ['prediction', 'accuracy'], rows))
     else:
         parts.append(Missing(f'Nothing was computed for this report: {why_not}'))
     return Section('accuracy', 'Accuracy', parts)
 
 
 def _table_of_domains(domains):
-    headings = [
-        'set',
-        'pictures',
-        'classes',
-        *(f'{label}, accuracy' for label in BRANCHES.values()),
-        *(f'{label}, ECE' for label in BRANCHES.values()),
-    ]
+    figures = [(kind, branch) for kind in ('accuracy', 'ece') for branch in BRANCHES]
+    titles = {'accuracy': 'accuracy', 'ece': 'ECE'}
+    headings = ['set', 'pictures', 'classes', *(f'{BRANCHES[branch]}, {titles[kind]}' for kind, branch in figures)]
     rows = []
     for entry in domains['sets']:
-        figures = [entry[kind].get(branch) for kind in ('accuracy', 'ece') for branch in BRANCHES]
-        rows.append([entry['name'], str(entry['pictures']), str(entry['classes']), *map(_two_digits, figures)])
+        values = [entry[kind].get(branch) for kind, branch in figures]
+        rows.append([entry['name'], str(entry['pictures']), str(entry['classes']), *map(_two_digits, values)])
     for group, label in (('mean_of_targets', 'mean of targets'), ('mean_of_all', 'mean of all')):
-        figures = [
-            domains.get('means', {}).get(f'{group}/{kind}/{branch}') for kind in ('accuracy', 'ece') for branch in BRANCHES
-        ]
-        if any(figure is not None for figure in figures):
-            rows.append([label, '', '', *map(_two_digits, figures)])
+        values = [domains.get('means', {}).get(f'{group}/{kind}/{branch}') for kind, branch in figures]
+        if any(value is not None for value in values):
+            rows.append([label, '', '', *map(_two_digits, values)])
     return Table('Newest test in this folder, in percent. ECE: expected calibration error', headings, rows)
 
 
@@ -147,12 +134,11 @@ def _checkpoint_section(work_dir):
     rows += [[f'trained on: {name}', str(value)] for name, value in (meta.get('origin') or {}).items()]
     if DESCRIPTION_KEY in state:
         description, why = _attempt(read_description, state[DESCRIPTION_KEY])
-        rows += (
-            [['description', why]]
-            if why
-            else [[f'base: {name}', str(value)] for name, value in description.pop('base', {}).items()]
-        )
-        rows += [[name.replace('_', ' '), _as_text(value)] for name, value in (description or {}).items()]
+        if why:
+            rows.append(['description', why])
+        else:
+            rows += [[f'base: {name}', str(value)] for name, value in description.pop('base', {}).items()]
+            rows += [[name.replace('_', ' '), ', '.join(map(str, listed(value)))] for name, value in description.items()]
     return Section('checkpoint', title, [Table('What the checkpoint says of itself', ['entry', 'value'], rows)])
 
 
@@ -163,24 +149,13 @@ def _config_section(work_dir):
 
 
 def _environment_section(work_dir):
-    rows = [[name, value] for name, value in work_dir.environment.items()]
-    parts = (
-        [Table('Of the training, from its log', ['entry', 'value'], rows)]
-        if rows
-        else [Missing(f"Nothing is known of the training's machine: {work_dir.missing['environment']}.")]
-    )
-    here = [[name, value] for name, value in versions().items()]
-    return Section('environment', 'Environment', [*parts, Table('Versions that made this report', ['entry', 'value'], here)])
-
-
-def _last_of(records):
-    """Return the newest value of every figure."""
-    return {name: value for record in records for name, value in record.items()}
+    if work_dir.environment:
+        training = Table('Of the training, from its log', ['entry', 'value'], list(map(list, work_dir.environment.items())))
+    else:
+        training = Missing(f"Nothing is known of the training's machine: {work_dir.missing['environment']}.")
+    here = Table('Versions that made this report', ['entry', 'value'], list(map(list, versions().items())))
+    return Section('environment', 'Environment', [training, here])
 
 
 def _two_digits(value):
     return '-' if value is None else f'{value:.2f}'
-
-
-def _as_text(value):
-    return ', '.join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

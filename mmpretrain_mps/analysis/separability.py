@@ -1,11 +1,12 @@
 """Separation of classes, layer by layer, from the figures of the metric ``ClassSeparability``."""
 
-import functools
 import re
 import statistics
+from collections.abc import Sequence
+from functools import partial
 
 from .contents import Missing, Plot, Section
-from .style import BRANCH_COLOURS, BRANCHES, Line, draw_lines
+from .style import branch_line, draw_lines
 
 # separability/<branch>/<layer>/<figure>, of the set that was trained on: those of targets have its name in front.
 NAME = re.compile(r'separability/(tuned|zero_shot)/(output|before_end_(\d+))/(\w+)')
@@ -16,16 +17,8 @@ FIGURES = {
 }
 
 
-def separability_section(runs, nothing):
-    """Draw separation over layers, averaged over runs.
-
-    Args:
-        runs (Sequence[dict]): Names of figures to values.
-        nothing (str): What the notice says where there is nothing.
-
-    Returns:
-        Section: One plot per figure.
-    """
+def separability_section(runs: Sequence[dict[str, float]], nothing: str) -> Section:
+    """Draw separation over layers, averaged over the figures of runs, or say that there is ``nothing``."""
     title, found = 'Separation of classes', {}
     for run in runs:
         for name, value in run.items():
@@ -35,38 +28,23 @@ def separability_section(runs, nothing):
                 position = -int(match[3] or 0)
                 found.setdefault(match[4], {}).setdefault((match[1], position), []).append(value)
     if not found:
-        return Section(
-            'separability',
-            title,
-            [Missing(f'{nothing} To have them, add dict(type="ClassSeparability") to test_evaluator and test.')],
-        )
-    plots = [
-        Plot(f'separability-{figure.replace("_", "-")}', _caption(figure, len(runs)), functools.partial(_draw, figure, values))
-        for figure, values in found.items()
-    ]
+        notice = Missing(f'{nothing} To have them, add dict(type="ClassSeparability") to test_evaluator and test.')
+        return Section('separability', title, [notice])
+    plots, mean = [], f' Mean of {len(runs)} runs.' if len(runs) > 1 else ''
+    for figure, values in found.items():
+        *names, explanation = FIGURES.get(figure, (figure.replace('_', ' '), '', ''))
+        caption = f'{explanation} Layers are [CLS] at the input of a block, carried on by the pseudo-forward.{mean}'.strip()
+        plots.append(Plot(f'separability-{figure.replace("_", "-")}', caption, partial(_draw, *names, values)))
     return Section('separability', title, plots)
 
 
-def _caption(figure, runs):
-    explanation = FIGURES.get(figure, ('', '', ''))[2]
-    mean = f' Mean of {runs} runs.' if runs > 1 else ''
-    return f'{explanation} Layers are [CLS] at the input of a block, carried on by the pseudo-forward.{mean}'.strip()
-
-
-def _draw(figure, values):
-    title, label, _ = FIGURES.get(figure, (figure.replace('_', ' '), '', ''))
+def _draw(title, label, values):
     positions = sorted({position for _, position in values})
+    ticks = [str(-position) if position else 'output' for position in positions]
     lines = []
     for branch in ('tuned', 'zero_shot'):
-        points = [
-            (positions.index(position), statistics.fmean(values[branch, position]))
-            for position in positions
-            if (branch, position) in values
-        ]
-        if points:
-            lines.append(
-                Line(BRANCHES[branch], *map(list, zip(*points)), colour=BRANCH_COLOURS[branch], dashed=branch == 'zero_shot')
-            )
-    return draw_lines(
-        title, 'blocks before the end', label, lines, ticks=[str(-position) if position else 'output' for position in positions]
-    )
+        known = [index for index, position in enumerate(positions) if (branch, position) in values]
+        means = [statistics.fmean(values[branch, positions[index]]) for index in known]
+        if known:
+            lines.append(branch_line(branch, known, means))
+    return draw_lines(title, 'blocks before the end', label, lines, ticks)

@@ -1,12 +1,17 @@
 """How plots look: one panel each, legible at the width of a page and of a phone, for light and for dark pages."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from ..benchmark.curves import colour_of, figure_bytes
+from .contents import Plot
 
 # Three of them stand side by side on a wide page; text is then as large as the page's captions.
 PANEL_INCHES = (4.8, 3.7)
@@ -35,48 +40,32 @@ _PAGES = {'light': ('#ffffff', '#1a1a1a'), 'dark': ('#16191d', '#e6e6e6')}
 STYLES = tuple(_PAGES)
 
 
-def in_style(name):
-    """Draw for pages of one kind within this context.
-
-    Args:
-        name (str): ``'light'`` or ``'dark'``.
-
-    Returns:
-        ContextManager: Of matplotlib's settings.
-    """
+def in_style(name: str) -> AbstractContextManager:
+    """Draw for pages of one kind, ``'light'`` or ``'dark'``, within this context."""
     paper, ink = _PAGES[name]
     colours = dict.fromkeys(('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'), ink)
     papers = dict.fromkeys(('figure.facecolor', 'axes.facecolor'), paper)
     return matplotlib.rc_context({**_COMMON, **colours, **papers})
 
 
-def render(plot, style, extension):
-    """Draw a plot.
-
-    Args:
-        plot (Plot): What to draw.
-        style (str): ``'light'`` or ``'dark'``.
-        extension (str): ``'png'`` or ``'svg'``.
-
-    Returns:
-        bytes: Content of the file; the same for the same plot.
-    """
+def render(plot: Plot, style: str, extension: str) -> bytes:
+    """Draw a plot for pages of a style as the content of a file, ``'png'`` or ``'svg'``; the same for the same plot."""
     with in_style(style):
         return figure_bytes(plot.draw(), extension)
 
 
-def panel(title, x='', y='', size=PANEL_INCHES):
-    """Make a figure of one panel.
+def plot_files(plots: Sequence[Plot]) -> dict[str, bytes]:
+    """Render plots as PNG and SVG, for light and for dark pages; return contents by names of files."""
+    return {
+        f'{plot.name}-{style}.{extension}': render(plot, style, extension)
+        for plot in plots
+        for style in STYLES
+        for extension in ('png', 'svg')
+    }
 
-    Args:
-        title (str): Short.
-        x (str): Label of the axis.
-        y (str): Label of the axis.
-        size (tuple[float, float]): Width and height in inches.
 
-    Returns:
-        tuple[Figure, Axes]: Of matplotlib.
-    """
+def panel(title: str, x: str = '', y: str = '', size: tuple[float, float] = PANEL_INCHES) -> tuple[Figure, Axes]:
+    """Make a figure of one panel, with labels of its axes, in inches."""
     figure = Figure(figsize=size, layout='constrained')
     axis = figure.subplots()
     # Names in titles may be long: what would leave the figure is broken.
@@ -86,23 +75,29 @@ def panel(title, x='', y='', size=PANEL_INCHES):
     return figure, axis
 
 
-def legend_below(figure, axis, columns=2, **looks):
-    """Put the legend below the panel, where it covers nothing.
+def draw_matrix(
+    title: str, matrix: np.ndarray, ticks: Sequence[float], names: Sequence[str], labels: tuple[str, str] = ('', ''), **looks
+) -> tuple[Figure, Axes]:
+    """Draw a square matrix with names at its ticks, and labels of its axes, as matplotlib's ``imshow`` does."""
+    figure, axis = panel(title, *labels, size=SQUARE_INCHES)
+    axis.grid(False)
+    shown = axis.imshow(matrix, **looks)
+    axis.set_xticks(ticks, names, rotation=90)
+    axis.set_yticks(ticks, names)
+    axis.tick_params(length=0, labelsize=10)
+    figure.colorbar(shown, ax=axis, shrink=0.8, pad=0.02)
+    return figure, axis
 
-    Args:
-        figure (Figure): Of :func:`panel`.
-        axis (Axes): The same.
-        columns (int): Of the legend; fewer where names are long.
-        **looks: Of the legend, as matplotlib names them.
-    """
+
+def legend_below(figure: Figure, axis: Axes, columns: int = 2, **looks) -> None:
+    """Put the legend below the panel, where it covers nothing, in fewer columns where names are long."""
     handles, labels = axis.get_legend_handles_labels()
     # A single line is what the title says.
     if len(handles) < 2:
         return
+    looks = dict(loc='outside lower center', columnspacing=1.2, handletextpad=0.5) | looks
     for count in range(min(columns, len(handles)), 0, -1):
-        legend = figure.legend(
-            handles, labels, loc='outside lower center', ncols=count, columnspacing=1.2, handletextpad=0.5, **looks
-        )
+        legend = figure.legend(handles, labels, ncols=count, **looks)
         if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
         legend.remove()
@@ -112,28 +107,22 @@ class Line(NamedTuple):
     """One line of a panel."""
 
     label: str
-    x: list
-    y: list
+    x: list[float]
+    y: list[float]
     colour: int
     """Index for :func:`mmpretrain_mps.benchmark.curves.colour_of`."""
     dashed: bool = False
-    half_widths: list | None = None
+    half_widths: list[float] | None = None
     """Of intervals round the values."""
 
 
-def draw_lines(title, x, y, lines, ticks=None):
-    """Draw lines with a legend below.
+def branch_line(branch: str, x: Sequence[float], y: Sequence[float], label: str = '') -> Line:
+    """Return the line of a branch, named as it is unless told otherwise, and drawn as it is everywhere."""
+    return Line(label or BRANCHES[branch], list(x), list(y), BRANCH_COLOURS[branch], dashed=branch == 'zero_shot')
 
-    Args:
-        title (str): Short.
-        x (str): Label of the axis.
-        y (str): Label of the axis.
-        lines (Sequence[Line]): What to draw.
-        ticks (Sequence[str], optional): Names of the positions 0, 1, ... of the horizontal axis.
 
-    Returns:
-        Figure: Of matplotlib.
-    """
+def draw_lines(title: str, x: str, y: str, lines: Sequence[Line], ticks: Sequence[str] | None = None) -> Figure:
+    """Draw lines with a legend below; ticks name the positions 0, 1, ... of the horizontal axis."""
     figure, axis = panel(title, x, y)
     for line in lines:
         # Markers of a long course would hide it.

@@ -1,11 +1,13 @@
 """How a training went: losses, accuracies, temperature, learning rate, and the distance that alignment bounds."""
 
-import functools
 import re
+from functools import partial
 
 from .contents import Missing, Plot, Section
-from .style import BRANCH_COLOURS, BRANCHES, Line, draw_lines
+from .style import BRANCHES, Line, branch_line, draw_lines
+from .work_dir import WorkDir
 
+TEMPERATURE = 'Of the sculpting loss; a low one looks at the nearest pictures and texts alone.'
 LOSS_LABELS = {
     'loss': 'sum of all terms',
     'loss_ce': 'cross-entropy',
@@ -15,6 +17,13 @@ LOSS_LABELS = {
     'loss_point_patch': 'points held, patches',
     'loss_logit_kl': 'consistency of logits',
 }
+# Stem, title, label of the axis, names of figures, caption.
+CURVES = (
+    ('losses', 'Losses', 'weighted loss', 'loss', 'Every term with its weight, averaged over the last steps.'),
+    ('temperature', 'Temperature', 'temperature', 'temperature', TEMPERATURE),
+    ('learning-rate', 'Learning rate', 'learning rate', 'lr$', 'As the schedule set it.'),
+    ('gradient-norm', 'Gradient norm', 'norm', '^grad_norm$', 'Norm of the gradient of all tuned weights.'),
+)
 SCULPT_LAYER = re.compile(r'loss_sculpt_layer(\d+)')
 GW_LABELS = {
     'gw/bound': 'bound: identity as coupling',
@@ -23,126 +32,55 @@ GW_LABELS = {
 }
 
 
-def training_section(work_dir):
-    """Draw the curves of a training.
-
-    Args:
-        work_dir (WorkDir): Of the training.
-
-    Returns:
-        Section: With what is missing named.
-    """
+def training_section(work_dir: WorkDir) -> Section:
+    """Draw the curves of a training; what is missing is named."""
     if not work_dir.records:
         return Section('training', 'Training', [Missing(f'No curves: {work_dir.missing["records"]}.')])
-    parts = _progress(work_dir)
-    names = work_dir.names()
-    for stem, title, label, shown, caption in (
-        (
-            'losses',
-            'Losses',
-            'weighted loss',
-            [name for name in names if 'loss' in name],
-            'Every term with its weight, averaged over the last steps.',
-        ),
-        (
-            'temperature',
-            'Temperature',
-            'temperature',
-            [name for name in names if 'temperature' in name],
-            'Of the sculpting loss; a low one looks at the nearest pictures and texts alone.',
-        ),
-        (
-            'learning-rate',
-            'Learning rate',
-            'learning rate',
-            [name for name in names if name.endswith('lr')],
-            'As the schedule set it.',
-        ),
-        (
-            'gradient-norm',
-            'Gradient norm',
-            'norm',
-            [name for name in names if name == 'grad_norm'],
-            'Norm of the gradient of all tuned weights.',
-        ),
-    ):
-        lines = [Line(_label_of(name), *work_dir.course(name), colour=index) for index, name in enumerate(shown)]
-        if stem == 'losses':
-            # The sum is no term: it is drawn as text is, and dashed.
-            lines = [line._replace(colour=-1, dashed=True) if line.label == LOSS_LABELS['loss'] else line for line in lines]
-        if lines:
-            parts.append(_plot(stem, title, work_dir.unit, label, lines, caption))
+    parts, draw = _progress(work_dir), partial(_plot, work_dir.unit)
+    for stem, title, label, pattern, caption in CURVES:
+        names = [name for name in work_dir.names() if re.search(pattern, name)]
+        lines = [Line(_label_of(name), *work_dir.course(name), colour=index) for index, name in enumerate(names)]
+        # The sum is no term: it is drawn as text is, and dashed.
+        lines = [line._replace(colour=-1, dashed=True) if line.label == LOSS_LABELS['loss'] else line for line in lines]
+        parts += draw(stem, title, label, lines, caption)
     for stem, title, prefix, validation, caption in (
         ('training-accuracy', 'Accuracy in training', 'acc_', False, 'On augmented views of the pictures that are trained on.'),
         ('validation-accuracy', 'Accuracy in validation', 'accuracy/', True, 'On pictures that are not trained on.'),
     ):
-        lines = [
-            Line(
-                label, *work_dir.course(prefix + branch, validation), colour=BRANCH_COLOURS[branch], dashed=branch == 'zero_shot'
-            )
-            for branch, label in BRANCHES.items()
-            if prefix + branch in work_dir.names(validation)
-        ]
-        if lines:
-            parts.append(_plot(stem, title, work_dir.unit, 'accuracy (%)', lines, caption))
+        known = [branch for branch in BRANCHES if prefix + branch in work_dir.names(validation)]
+        lines = [branch_line(branch, *work_dir.course(prefix + branch, validation)) for branch in known]
+        parts += draw(stem, title, 'accuracy (%)', lines, caption)
     if not work_dir.validation:
         parts.append(Missing('No accuracy on validation pictures: no validation has been logged.'))
     return Section('training', 'Training', parts)
 
 
-def gw_section(work_dir):
-    """Draw the Gromov-Wasserstein distance and the bound on it over the validations.
-
-    Args:
-        work_dir (WorkDir): Of the training.
-
-    Returns:
-        Section: With what is missing named.
-    """
+def gw_section(work_dir: WorkDir) -> Section:
+    """Draw the Gromov-Wasserstein distance and the bound on it over the validations; what is missing is named."""
     title = 'Distance of the geometries and its bound'
     names = work_dir.names(validation=True)
     if 'gw/bound' not in names:
-        return Section(
-            'gromov-wasserstein',
-            title,
-            [
-                Missing(
-                    'No validation has logged gw/bound and gw/exact. To log them, add dict(type="GromovWassersteinDistance") to '
-                    'val_evaluator.'
-                )
-            ],
-        )
+        text = 'No validation has logged gw/bound and gw/exact. To log them, add dict(type="GromovWassersteinDistance") to '
+        return Section('gromov-wasserstein', title, [Missing(text + 'val_evaluator.')])
     # Dashed, so that the bound is seen where the distance is equal to it.
     lines = [
         Line(label, *work_dir.course(name, validation=True), colour=index, dashed=name == 'gw/exact')
         for index, (name, label) in enumerate(GW_LABELS.items())
         if name in names
     ]
-    parts = [
+    about = (
         'How far the relations of the pictures have moved from those before tuning, measured as the Gromov-Wasserstein '
-        'distance (squared). Alignment minimises its bound, in which every picture corresponds to itself.',
-        _plot(
-            'gw-bound',
-            'Distance and bound',
-            work_dir.unit,
-            'mean squared difference of cosines',
-            lines,
-            'Where the lines meet, nothing is given away by the bound. The distance is the smallest that was found; the '
-            'true minimum may be smaller still.',
-        ),
-    ]
+        'distance (squared). Alignment minimises its bound, in which every picture corresponds to itself.'
+    )
+    caption = (
+        'Where the lines meet, nothing is given away by the bound. The distance is the smallest that was found; the '
+        'true minimum may be smaller still.'
+    )
+    draw = partial(_plot, work_dir.unit)
+    parts = [about, *draw('gw-bound', 'Distance and bound', 'mean squared difference of cosines', lines, caption)]
     if 'gw/tightness' in names:
-        course = work_dir.course('gw/tightness', validation=True)
-        parts.append(
-            _plot(
-                'gw-tightness',
-                'Distance over bound',
-                work_dir.unit,
-                'share',
-                [Line('', *course, colour=0)],
-                '1: the bound is the distance.',
-            )
-        )
+        lines = [Line('', *work_dir.course('gw/tightness', validation=True), colour=0)]
+        parts += draw('gw-tightness', 'Distance over bound', 'share', lines, '1: the bound is the distance.')
     return Section('gromov-wasserstein', title, parts)
 
 
@@ -155,8 +93,9 @@ def _progress(work_dir):
     return []
 
 
-def _plot(stem, title, unit, label, lines, caption):
-    return Plot(stem, caption, functools.partial(draw_lines, title, unit, label, lines))
+def _plot(unit, stem, title, label, lines, caption):
+    """Return the plot of some lines; none without a line."""
+    return [Plot(stem, caption, partial(draw_lines, title, unit, label, lines))] if lines else []
 
 
 def _label_of(name):

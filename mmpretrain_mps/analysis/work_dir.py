@@ -7,7 +7,7 @@ from typing import NamedTuple
 from mmengine.config import Config
 
 from ..utils.config_files import read_config_text
-from ..utils.files import parse_json, read_text
+from ..utils.files import AnyPath, parse_json, read_text
 from ..utils.shape import count, fault_of, number
 
 # Blocks of mmengine's log that describe the machine, and one entry that fills a screen.
@@ -51,81 +51,63 @@ class WorkDir(NamedTuple):
     """Name of a field to the reason why it is not there."""
 
     @property
-    def training(self):
-        """list[dict]: Records of the training."""
+    def training(self) -> list[dict]:
+        """Records of the training."""
         return [record for record in self.records if is_of_training(record)]
 
     @property
-    def validation(self):
-        """list[dict]: Records of validations."""
+    def validation(self) -> list[dict]:
+        """Records of validations."""
         return [record for record in self.records if not is_of_training(record)]
 
     @property
-    def iterations_per_epoch(self):
-        """int | None: None if the training does not count epochs, or has not said anything yet."""
+    def iterations_per_epoch(self) -> int | None:
+        """None if the training does not count epochs, or has not said anything yet."""
         # Iterations (e - 1) n + 1 to e n belong to epoch e; the last one of an epoch is logged, and gives n itself.
-        found = [
-            math.ceil(record['iter'] / record['epoch']) for record in self.training if record.get('epoch') and record.get('iter')
-        ]
-        return max(found, default=None)
+        counted = [record for record in self.training if record.get('epoch') and record.get('iter')]
+        return max((math.ceil(record['iter'] / record['epoch']) for record in counted), default=None)
 
     @property
-    def unit(self):
-        """str: What the horizontal axis of a course counts."""
+    def unit(self) -> str:
+        """What the horizontal axis of a course counts."""
         return 'iteration' if self.iterations_per_epoch is None else 'epoch'
 
-    def course(self, name, validation=False):
-        """Return how a figure developed.
+    def course(self, name: str, validation: bool = False) -> tuple[list[float], list[float]]:
+        """Return how a figure of training steps or validations developed: positions in :attr:`unit`, and values.
 
-        Args:
-            name (str): As the log calls it.
-            validation (bool): Look at validations instead of training steps.
-
-        Returns:
-            tuple[list[float], list[float]]: Positions in :attr:`unit`, and values; figures that are no number are nan.
+        Figures that are no number are nan.
         """
         # Validation counts steps in what the training loop counts: epochs, or iterations.
         per_unit = 1 if validation else self.iterations_per_epoch or 1
-        points = [
-            (record['step'] / per_unit, _number(record[name]))
-            for record in (self.validation if validation else self.training)
-            if name in record
-        ]
-        return [x for x, _ in points], [y for _, y in points]
+        records = [record for record in (self.validation if validation else self.training) if name in record]
+        return [record['step'] / per_unit for record in records], [_number(record[name]) for record in records]
 
-    def names(self, validation=False):
+    def names(self, validation: bool = False) -> list[str]:
         """Return the names of all figures of training steps or validations, in the order of the log."""
         records = self.validation if validation else self.training
         return list(dict.fromkeys(name for record in records for name in record))
 
 
-def is_of_training(record):
+def is_of_training(record: dict) -> bool:
     """Whether a line of the log of scalars is about training steps."""
     return 'iter' in record or 'lr' in record
 
 
-def read_work_dir(folder, checkpoint=None):
-    """Look at everything that a training and its tests left in a folder.
+def read_work_dir(folder: AnyPath, checkpoint: AnyPath | None = None) -> WorkDir:
+    """Look at everything that a training and its tests left in a folder, and say why something is not there.
 
-    Args:
-        folder (str | Path): Work directory of ``tools/train.py``.
-        checkpoint (str | Path, optional): Take this one instead of the last one in the folder.
-
-    Returns:
-        WorkDir: Reasons for what is not there included.
-
-    Raises:
-        FileNotFoundError: If a checkpoint was named that does not exist.
+    A named checkpoint is taken instead of the last one in the folder; it must exist.
     """
     folder, missing = Path(folder), {}
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f'checkpoint {checkpoint} does not exist (looked from {Path.cwd()})')
+    domains = _parse(_text_of(folder / 'domain_generalization.json'))
     found = dict(
         config=_read_config(folder, missing),
         checkpoint=Path(checkpoint) if checkpoint is not None else _find_checkpoint(folder, missing),
         records=_read_records(folder, missing),
         test_metrics=_read_test_metrics(folder),
-        domains=_read_domains(folder),
+        domains={} if fault_of(domains, DOMAINS) else domains,
         environment=_read_environment(folder, missing),
     )
     return WorkDir(folder, missing=missing, **found)
@@ -174,15 +156,12 @@ def _read_records(folder, missing):
     for file in files:
         new = [record for record in map(_parse, _text_of(file).splitlines()) if not fault_of(record, RECORD)]
         # A resumed run goes on from a checkpoint, before the end of the one that was cut off; a fresh one starts over.
-        first = {
-            of_training: min((record['step'] for record in new if is_of_training(record) == of_training), default=math.inf)
-            for of_training in (True, False)
-        }
+        training = [record for record in new if is_of_training(record)]
+        first = {True: min((record['step'] for record in training), default=math.inf)}
         # Validations are counted in epochs where there are any, and what was validated after an epoch that is trained
         # again does not stand, whether the new run validates or not.
-        first[False] = min(
-            first[False], *(record.get('epoch', record['step']) for record in new if is_of_training(record)), math.inf
-        )
+        again = [record.get('epoch', record['step']) for record in training]
+        first[False] = min([*again, *(record['step'] for record in new if not is_of_training(record))], default=math.inf)
         records = [record for record in records if record['step'] < first[is_of_training(record)]] + new
     if not records:
         missing['records'] = f'{files[-1].relative_to(folder)} has no complete line yet'
@@ -198,30 +177,17 @@ def _read_test_metrics(folder):
     return {}
 
 
-def _read_domains(folder):
-    file = folder / 'domain_generalization.json'
-    content = _parse(_text_of(file))
-    return {} if fault_of(content, DOMAINS) else content
-
-
 def _read_environment(folder, missing):
     for file in sorted(folder.glob('*/*.log'), reverse=True):
-        environment = _environment_of(_text_of(file))
+        _, start, rest = _text_of(file).partition(_ENVIRONMENT_START)
+        lines = rest.partition(_ENVIRONMENT_END)[0].splitlines() if start else ()
+        # Four spaces exactly: lines of longer descriptions are set otherwise.
+        entries = [line.strip().partition(': ') for line in lines if line[:4].isspace() and not line[4:5].isspace()]
+        environment = {name: value for name, colon, value in entries if colon and name != _TOO_LONG}
         if environment:
             return environment
     missing['environment'] = f'there is no log (*/*.log) in {folder.name} that describes the machine'
     return {}
-
-
-def _environment_of(log):
-    _, start, rest = log.partition(_ENVIRONMENT_START)
-    entries = {}
-    for line in rest.partition(_ENVIRONMENT_END)[0].splitlines() if start else ():
-        name, colon, value = line.strip().partition(': ')
-        # Four spaces exactly: lines of longer descriptions are set otherwise.
-        if colon and line[:4].isspace() and not line[4:5].isspace() and name != _TOO_LONG:
-            entries[name] = value
-    return entries
 
 
 def _text_of(file):

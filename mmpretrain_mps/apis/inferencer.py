@@ -8,7 +8,7 @@ from mmengine.dataset import default_collate
 from mmpretrain.apis import ImageClassificationInferencer
 
 from ..datasets.picture_files import pictures_below
-from ..models.utils.precision import STRICT, check_float32_precision, float32_products
+from ..models.computation.precision import STRICT, check_float32_precision, float32_products
 from ..utils.checkpoint import read_checkpoint
 from ..utils.config_files import ENDINGS, read_config_file, read_config_in
 from ..utils.fetching import local_checkpoint

@@ -7,7 +7,7 @@ import torch
 from mmengine.dataset import default_collate
 from torch.utils.data import DataLoader, Dataset
 
-from ..models.utils.test_features import TestFeatures
+from ..models.classifiers.test_features import TestFeatures
 
 FEATURES = TestFeatures(cls=True)
 

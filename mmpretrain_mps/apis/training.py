@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from ..datasets import PictureFolder
 from ..engine import command_line
 from ..engine.resuming import find_checkpoint
-from ..models.utils.clip_loader import mini_folder
+from ..models.loading.clip_loader import mini_folder
 from ..utils.checkpoint import read_checkpoint
 from ..utils.config_files import read_config_file
 from ..utils.errors import USER_ERRORS, user_message

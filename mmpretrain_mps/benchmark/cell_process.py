@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +14,13 @@ import torch
 
 from ..engine.work_folder import check_writable
 from ..utils.errors import user_message
+from ..utils.files import AnyPath
 from ..utils.locking import leased, locked
 from .cell_run import LOG_FILE, RESULT_FILE, clear, result_in, run_cell
+from .grid import Cell
 
+# Takes lines for the user.
+Report = Callable[[str], None]
 TAIL_LINES = 15
 HEARTBEAT_SECONDS = 60
 
@@ -23,7 +28,7 @@ HEARTBEAT_SECONDS = 60
 class Failure(NamedTuple):
     """A cell that gave no result."""
 
-    cell: object
+    cell: Cell
     reason: str
     log_tail: str
 
@@ -32,21 +37,11 @@ class GridInterrupted(Exception):
     """The grid was told to stop; what is done is done."""
 
 
-def run_logged(folder, cell, threads, resume=True, keep_checkpoints=False):
+def run_logged(folder: AnyPath, cell: Cell, threads: int, resume: bool = True, keep_checkpoints: bool = False) -> None:
     """Run a cell; everything that this process prints from now on, and why the cell fails, goes to its log.
 
     No two processes run a cell at a time, on whichever machines that share the folder: the second one waits, and takes the
-    first one's result.
-
-    Args:
-        folder (str | Path): Of the grid.
-        cell (Cell): Of the grid.
-        threads (int): To compute with.
-        resume (bool): Go on from the checkpoint of a run that was cut off.
-        keep_checkpoints (bool): Keep the checkpoints of a finished cell.
-
-    Raises:
-        SystemExit: If the cell fails, or was told to end.
+    first one's result. A cell that fails, or is told to end, ends the process by SystemExit.
     """
     torch.set_num_threads(threads)
     work_dir = Path(folder, cell.folder)
@@ -74,17 +69,8 @@ def run_logged(folder, cell, threads, resume=True, keep_checkpoints=False):
             sys.exit(1)
 
 
-def log_tail(folder, cell, lines=TAIL_LINES):
-    """Return the last lines that a cell logged.
-
-    Args:
-        folder (str | Path): Of the grid.
-        cell (Cell): Of the grid.
-        lines (int): How many.
-
-    Returns:
-        str: '' if there is no log.
-    """
+def log_tail(folder: AnyPath, cell: Cell, lines: int = TAIL_LINES) -> str:
+    """Return the last lines that a cell logged, '' if there is no log."""
     try:
         text = Path(folder, cell.folder, LOG_FILE).read_text(encoding='utf-8', errors='replace')
     except OSError:
@@ -93,15 +79,10 @@ def log_tail(folder, cell, lines=TAIL_LINES):
 
 
 @contextlib.contextmanager
-def looked_after(folder, share=''):
-    """Hold a grid, or a share of it, as the only program that starts its cells; SIGTERM counts as Ctrl-C meanwhile.
+def looked_after(folder: AnyPath, share: str = '') -> Iterator[None]:
+    """Hold a grid, or the named share of it, as the only program that starts its cells; SIGTERM counts as Ctrl-C meanwhile.
 
-    Args:
-        folder (str | Path): Of the grid; made where it is missing.
-        share (str): Name of the share; '' for the whole grid.
-
-    Raises:
-        ValueError: If the folder cannot be written to, or another program starts the same cells.
+    Raises ValueError if the folder cannot be written to, or another program starts the same cells.
     """
     folder = Path(folder)
     check_writable(folder)
@@ -111,20 +92,8 @@ def looked_after(folder, share=''):
         except BlockingIOError:
             what = f'the share {share} of a grid' if share else 'another grid'
             raise ValueError(f'{what} runs in {folder}; wait for it or name another --work-dir') from None
-        stack.enter_context(_interruptible())
+        if threading.current_thread() is threading.main_thread():  # no other may ask for signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                stack.callback(signal.signal, number, signal.getsignal(number))
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         yield
-
-
-@contextlib.contextmanager
-def _interruptible():
-    """Treat SIGTERM as Ctrl-C; only the main thread may ask for it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import logging
 import math
 import os
@@ -12,6 +11,7 @@ import subprocess
 import time
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.hooks import CheckpointHook
@@ -20,13 +20,12 @@ from mmengine.runner import IterBasedTrainLoop
 
 from .. import __version__
 from ..engine import command_line
-from ..engine.file_backend import AtomicLocalBackend
-from ..engine.loops import StepBudgetTrainLoop
 from ..engine.resuming import find_checkpoint
 from ..utils.errors import PACKAGE_ROOT
-from ..utils.files import read_json
+from ..utils.files import AnyPath, read_json
 from ..utils.shape import count, fault_of, figure, number
-from .grid import config_key, read_cell_config
+from .files import json_text, write_files
+from .grid import Cell, config_key, read_cell_config
 from .selection import choice_pictures
 
 RESULT_FORMAT = 'mmpretrain_mps-benchmark-1'
@@ -34,35 +33,21 @@ RESULT_FILE = 'result.json'
 LOG_FILE = 'log.txt'
 # What the readers of results count on.
 RESULT = {
-    'format': str,
-    'hash': str,
-    'config': str,
-    'recipe': str,
-    'shots': count,
-    'seed': count,
-    'dataset': str,
+    **dict.fromkeys(('format', 'hash', 'config', 'recipe', 'dataset'), str),
+    **dict.fromkeys(('shots', 'seed', 'train_pictures?', 'test_pictures?'), count),
+    **dict.fromkeys(('machine?', 'versions?', 'options?'), dict),
+    'epoch?': number,
     'metrics': {'*': figure},
     'seconds?': {'training': number, 'testing': number},
-    'train_pictures?': count,
-    'test_pictures?': count,
-    'epoch?': number,
-    'machine?': dict,
-    'versions?': dict,
-    'options?': dict,
 }
 CHECKPOINTS_PER_RUN = 10
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmpretrain', 'mmcv', 'mmcv-lite', 'open_clip_torch', 'numpy')
 
 
-def read_result(folder, cell):
-    """Return the result of a cell, or of another one that runs the same config, whatever it is called.
+def read_result(folder: AnyPath, cell: Cell) -> dict[str, Any] | None:
+    """Return the result of a cell of a grid, or of another one that runs the same config, named as this cell is.
 
-    Args:
-        folder (str | Path): Of the grid.
-        cell (Cell): Of the grid.
-
-    Returns:
-        dict | None: Named as the cell is; None if there is none, or what lies there belongs to another config.
+    None if there is none, or what lies there belongs to another config.
     """
     places = [Path(folder, cell.folder)]
     places += sorted(set(Path(folder).glob(str(Path('*', cell.folder.name)))) - set(places))
@@ -73,34 +58,20 @@ def read_result(folder, cell):
     return None
 
 
-def result_in(file):
+def result_in(file: AnyPath) -> dict[str, Any] | None:
     """Return the result of a cell that a file holds, None if it holds none that is whole."""
     try:
         result = read_json(file)
     except (ValueError, FileNotFoundError):
         return None
-    return result if is_result(result) else None
+    return result if not fault_of(result, RESULT) and result['format'] == RESULT_FORMAT else None
 
 
-def is_result(content):
-    """Return whether content of a file is the result of a cell."""
-    return not fault_of(content, RESULT) and content['format'] == RESULT_FORMAT
+def run_cell(folder: AnyPath, cell: Cell, resume: bool = True, keep_checkpoints: bool = False) -> dict[str, Any]:
+    """Train and test a cell in this process, write its result, complete or not at all, and return it.
 
-
-def run_cell(folder, cell, resume=True, keep_checkpoints=False):
-    """Train and test a cell in this process and write its result, complete or not at all.
-
-    Args:
-        folder (str | Path): Of the grid.
-        cell (Cell): Of the grid.
-        resume (bool): Go on from the last checkpoint if there is one; otherwise start over.
-        keep_checkpoints (bool): Keep them once the result is written.
-
-    Returns:
-        dict: The result.
-
-    Raises:
-        ValueError: If the config file has changed since the grid was laid out.
+    It goes on from the last checkpoint if it may and there is one. Raises ValueError if the config file has changed since the
+    grid was laid out.
     """
     work_dir = Path(folder, cell.folder)
     cfg = read_cell_config(cell)
@@ -109,7 +80,6 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
     cfg.work_dir = str(work_dir)
     if (work_dir / RESULT_FILE).is_dir():
         raise ValueError(f'{work_dir / RESULT_FILE} is a folder, where the result is to be written; move it away')
-    _save_rarely(cfg.get('train_cfg') or {}, (cfg.get('default_hooks') or {}).get('checkpoint'))
     try:
         resumed = resume and find_checkpoint(cfg.work_dir) is not None
     except ValueError as error:  # its folder is the grid's own: nobody else would move them away
@@ -121,13 +91,15 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
     started = time.time()
     runner = command_line.build_runner(cfg, ('train_dataloader', 'val_dataloader', 'test_dataloader'))
     if cell.trains:
-        _save_rarely_of_steps(runner)
+        _save_rarely(runner)
         runner.train()
     trained = time.time()
-    epoch = load_best(runner) if cell.select == 'val' else runner.epoch if cell.trains else 0
+    epoch = runner.epoch if cell.trains else 0
+    if cell.select == 'val':
+        epoch = runner.load_checkpoint(runner.message_hub.get_info('best_ckpt'))['meta']['epoch']
     metrics = runner.test()
     result = dict(
-        **describe(cell, runner),
+        **_description(cell, runner),
         epoch=epoch,
         metrics=figures_of(metrics),
         seconds=dict(training=round(trained - started, 2), testing=round(time.time() - trained, 2)),
@@ -136,7 +108,7 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
         machine=machine(),
         versions=versions(),
     )
-    AtomicLocalBackend().put_text(json.dumps(result, indent=2, ensure_ascii=False) + '\n', work_dir / RESULT_FILE)
+    write_files(work_dir, {RESULT_FILE: json_text(result, indent=2)})
     if not keep_checkpoints:
         for file in work_dir.glob('*.pth'):
             file.unlink()
@@ -144,46 +116,18 @@ def run_cell(folder, cell, resume=True, keep_checkpoints=False):
     return result
 
 
-def figures_of(metrics):
-    """Keep the metrics that are finite numbers; a config may also ask for matrices, and some figure be undefined.
-
-    Args:
-        metrics (dict): As a test returns them.
-
-    Returns:
-        dict[str, float]: Those of one number.
-    """
-    figures = {
-        name: float(value)
-        for name, value in metrics.items()
-        if isinstance(value, (int, float)) or getattr(value, 'shape', None) == ()
-    }
-    return {name: value for name, value in figures.items() if math.isfinite(value)}
+def figures_of(metrics: dict[str, Any]) -> dict[str, float]:
+    """Keep the metrics that are finite numbers; a config may also ask for matrices, and some figure be undefined."""
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float)) or _is_scalar(value)}
+    return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
 
 
-def load_best(runner):
-    """Load the best checkpoint on the validation split into the model.
-
-    Args:
-        runner (Runner): After training with ``save_best``.
-
-    Returns:
-        int: The number of epochs that it was trained for.
-    """
-    checkpoint = runner.load_checkpoint(runner.message_hub.get_info('best_ckpt'))
-    return checkpoint['meta']['epoch']
+def _is_scalar(value):
+    return getattr(value, 'shape', None) == ()
 
 
-def describe(cell, runner):
-    """Return what a result is about: the cell, the data, the pictures.
-
-    Args:
-        cell (Cell): Of the grid.
-        runner (Runner): After testing.
-
-    Returns:
-        dict: Plain values.
-    """
+def _description(cell, runner):
+    """Return what a result is about: the cell, the data, the pictures."""
     test = getattr(runner.test_dataloader.dataset, 'metainfo', {})
     pictures = runner.train_dataloader.dataset if cell.trains else ()
     return dict(
@@ -213,30 +157,20 @@ def _pictures_seen(runner):
     """Count the pictures of a whole training, each as often as it was taken."""
     loader = runner.train_dataloader
     by_steps = runner.max_iters * loader.batch_size
-    # Epochs may end with an incomplete batch, and a number of steps with an incomplete epoch.
-    return (
-        by_steps if isinstance(runner.train_loop, IterBasedTrainLoop) else min(by_steps, runner.max_epochs * len(loader.dataset))
-    )
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        return by_steps  # the last epoch may be incomplete
+    return min(by_steps, runner.max_epochs * len(loader.dataset))  # the last batch of an epoch may be incomplete
 
 
-def machine():
-    """Return what a run ran on.
-
-    Returns:
-        dict: System, processor, cores, threads, GPU.
-    """
+def machine() -> dict[str, Any]:
+    """Return what a run ran on: system, processor, cores, threads, GPU."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return dict(
-        system=platform.platform(), processor=_processor(), cores=os.cpu_count(), threads=torch.get_num_threads(), gpu=gpu
-    )
+    cores, threads = os.cpu_count(), torch.get_num_threads()
+    return dict(system=platform.platform(), processor=_processor(), cores=cores, threads=threads, gpu=gpu)
 
 
-def versions():
-    """Return the versions of what a result depends on.
-
-    Returns:
-        dict[str, str]: Package to version, absent ones left out; in a checkout with git, ``commit`` as well.
-    """
+def versions() -> dict[str, str]:
+    """Return the versions of what a result depends on; in a checkout with git, the ``commit`` as well."""
     found = {'python': platform.python_version(), 'mmpretrain_mps': __version__, **_commit()}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -247,27 +181,21 @@ def versions():
 @functools.lru_cache(maxsize=1)
 def _commit():
     """Return the commit that the package's files are of, with a ``+`` where they were changed since."""
-    command = ['git', '-C', str(Path(__file__).parent)]
+
+    def git(*arguments):
+        command = ['git', '-C', str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        commit, changes = (
-            subprocess.run([*command, *arguments], capture_output=True, text=True, check=True).stdout.strip()
-            for arguments in (
-                ('rev-parse', '--short=12', 'HEAD'),
-                ('status', '--porcelain', '--untracked-files=no', '--', str(PACKAGE_ROOT)),
-            )
-        )
+        commit = git('rev-parse', '--short=12', 'HEAD')
+        changes = git('status', '--porcelain', '--untracked-files=no', '--', str(PACKAGE_ROOT))
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {'commit': f'{commit}{"+" if changes else ""}'}
 
 
-def clear(folder, cell):
-    """Remove what an unfinished run of a cell left behind, but its log, which this one may be writing to.
-
-    Args:
-        folder (str | Path): Of the grid.
-        cell (Cell): Of the grid.
-    """
+def clear(folder: AnyPath, cell: Cell) -> None:
+    """Remove what an unfinished run of a cell left behind, but its log, which this one may be writing to."""
     for path in Path(folder, cell.folder).glob('*'):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -275,19 +203,12 @@ def clear(folder, cell):
             path.unlink(missing_ok=True)
 
 
-def _save_rarely(train, hook):
+def _save_rarely(runner):
     """Save about ten times per run: for each checkpoint mmengine formats the whole config anew, slower than an epoch."""
-    length = train.get('max_epochs' if (hook or {}).get('by_epoch', True) else 'max_iters')
-    if hook and length:
-        hook.interval = max(hook.get('interval', 1), length // CHECKPOINTS_PER_RUN)
-
-
-def _save_rarely_of_steps(runner):
-    """The same where only the loop knows how many epochs its steps are."""
-    if isinstance(runner.train_loop, StepBudgetTrainLoop):
-        for hook in runner.hooks:
-            if isinstance(hook, CheckpointHook) and hook.by_epoch:
-                hook.interval = max(hook.interval, runner.max_epochs // CHECKPOINTS_PER_RUN)
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            length = runner.max_epochs if hook.by_epoch else runner.max_iters
+            hook.interval = max(hook.interval, length // CHECKPOINTS_PER_RUN)
 
 
 def _processor():

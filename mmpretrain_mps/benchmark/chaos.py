@@ -1,7 +1,6 @@
 """Trainings that are disturbed at random moments and resumed, compared with one that nobody disturbed."""
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -9,16 +8,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from ..engine.file_backend import AtomicLocalBackend
 from ..engine.resuming import find_checkpoint
 from ..engine.work_folder import LOCK
 from ..utils.checkpoint import read_checkpoint
+from ..utils.files import AnyPath
 from ..utils.locking import locked
+from .cell_process import Report
 from .cell_run import machine, versions
+from .files import json_text, write_files
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 FORMAT = 'mmpretrain_mps-chaos-1'
@@ -42,24 +43,14 @@ class Disturbance(NamedTuple):
     """The checkpoint that the next start goes on from; None if there is none yet."""
 
 
-def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, options: list[str], report, method: str = '') -> dict:
+def run(
+    config: str, work_dir: AnyPath, rounds: int, seed: int, processes: int, options: list[str], report: Report, method: str = ''
+) -> dict[str, Any]:
     """Disturb a training in every round, resume it until it ends, and compare what it comes to.
 
-    Args:
-        config (str): The config file.
-        work_dir (str): Folder of the runs.
-        rounds (int): Trainings that are disturbed.
-        seed (int): Of kinds and moments.
-        processes (int): Of each training; from 2 on, single ones of them are killed too.
-        options (Sequence[str]): ``NAME=VALUE`` for the config.
-        report (Callable[[str], None]): Gets lines for the user.
-        method (str): In the place of the config's own.
-
-    Returns:
-        dict: What was done and found, plain; ``equal`` tells whether all came to the same, bit for bit.
-
-    Raises:
-        RuntimeError: If the training fails although nobody disturbs it.
+    The seed is that of kinds and moments. A training has so many processes; from 2 on, single ones of them are killed too.
+    ``options`` (``NAME=VALUE``) and ``method`` change the config. What is returned is plain; ``equal`` tells whether all came to
+    the same, bit for bit. Raises RuntimeError if the training fails although nobody disturbs it.
     """
     folder, generator = Path(work_dir), random.Random(seed)
     whole, start = folder / 'whole', time.monotonic()
@@ -87,25 +78,13 @@ def run(config: str, work_dir: str, rounds: int, seed: int, processes: int, opti
             story.append(Disturbance('', 0, last.wait(), last.checkpoint()))
         differences = compare(whole, path) if story[-1].status == 0 else ['the last start failed']
         found.append(dict(round=number, starts=[entry._asdict() for entry in story], differences=differences))
-        report(
-            f'round {number}: {", ".join(entry.kind or "left alone" for entry in story)}: '
-            + ('equal' if not differences else f'DIFFERENT: {"; ".join(differences[:3])}')
-        )
+        verdict = f'DIFFERENT: {"; ".join(differences[:3])}' if differences else 'equal'
+        report(f'round {number}: {", ".join(entry.kind or "left alone" for entry in story)}: {verdict}')
     starts = [entry for result in found for entry in result['starts']]
-    return dict(
-        format=FORMAT,
-        config=Path(config).name,
-        method=method,
-        options=options,
-        processes=processes,
-        seed=seed,
-        seconds=round(seconds, 1),
-        disturbances={kind: sum(entry['kind'] == kind and entry['status'] != 0 for entry in starts) for kind in KINDS},
-        equal=all(not result['differences'] for result in found),
-        rounds=found,
-        machine=machine(),
-        versions=versions(),
-    )
+    disturbances = {kind: sum(entry['kind'] == kind and entry['status'] != 0 for entry in starts) for kind in KINDS}
+    given = dict(config=Path(config).name, method=method, options=options, processes=processes, seed=seed)
+    gave = dict(disturbances=disturbances, equal=not any(result['differences'] for result in found), rounds=found)
+    return dict(format=FORMAT, **given, seconds=round(seconds, 1), **gave, machine=machine(), versions=versions())
 
 
 class Training:
@@ -115,23 +94,14 @@ class Training:
         self.folder, self.log, self.processes = Path(folder), Path(folder).with_suffix('.log'), processes
         self.log.parent.mkdir(parents=True, exist_ok=True)
         launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
-        command = [
-            *(launcher if processes > 1 else [sys.executable]),
-            str(TOOLS / 'train.py'),
-            str(config),
-            '--work-dir',
-            str(folder),
-            '--resume',
-            '--no-validate',
-            *(['--launcher', 'pytorch'] if processes > 1 else []),
-            *arguments,
-        ]
+        command = launcher if processes > 1 else [sys.executable]
+        command += [str(TOOLS / 'train.py'), str(config), '--work-dir', str(folder), '--resume', '--no-validate']
+        command += [*(['--launcher', 'pytorch'] if processes > 1 else []), *arguments]
         self.started = time.time()
         search = os.pathsep.join(filter(None, [str(TOOLS.parent), os.environ.get('PYTHONPATH', '')]))
         with open(self.log, 'a') as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, env={**os.environ, 'PYTHONPATH': search}
-            )
+            looks = dict(stdout=log, stderr=log, start_new_session=True, env={**os.environ, 'PYTHONPATH': search})
+            self.process = subprocess.Popen(command, **looks)
 
     def wait(self, timeout=None):
         """Wait for the end, then end what is left of the session; return the exit status."""
@@ -144,11 +114,7 @@ class Training:
         return self.process.returncode
 
     def wait_for_ranks(self):
-        """Wait until the folder is free: processes whose launcher was killed save, and leave by themselves.
-
-        Raises:
-            RuntimeError: If they do not.
-        """
+        """Wait until the folder is free: processes whose launcher was killed save, and leave by themselves."""
         deadline = time.monotonic() + GRACE_SECONDS
         while self.folder.is_dir():
             try:
@@ -156,9 +122,8 @@ class Training:
                     return
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise RuntimeError(
-                        f'processes still train in {self.folder}, {GRACE_SECONDS} s after their launcher was killed'
-                    ) from None
+                    late = f'{GRACE_SECONDS} s after their launcher was killed'
+                    raise RuntimeError(f'processes still train in {self.folder}, {late}') from None
                 time.sleep(POLL_SECONDS)
 
     def checkpoint(self):
@@ -174,36 +139,22 @@ class Training:
 
     def ranks(self):
         """Return the numbers of the processes that the launcher has started."""
+        number = self.process.pid
         with contextlib.suppress(OSError, ValueError):
-            return [
-                int(number) for number in Path(f'/proc/{self.process.pid}/task/{self.process.pid}/children').read_text().split()
-            ]
+            return list(map(int, Path(f'/proc/{number}/task/{number}/children').read_text().split()))
         return []
 
 
 def disturb(training: Training, kind: str, moment: float) -> Disturbance:
-    """Disturb a training after so many seconds, unless it ends before.
+    """Disturb a training that was just started, ``moment`` seconds from now, unless it ends before.
 
-    Args:
-        training (Training): Just started.
-        kind (str): ``'SIGKILL'`` and ``'SIGTERM'`` end all of it; ``'writing'`` kills it while a checkpoint is half written,
-            the next one after the moment; ``'rank'`` kills one of its processes.
-        moment (float): Seconds from the start.
-
-    Returns:
-        Disturbance: What became of it.
+    ``'SIGKILL'`` and ``'SIGTERM'`` end all of it; ``'writing'`` kills it while a checkpoint is half written, the next one
+    after the moment; ``'rank'`` kills one of its processes.
     """
     start = time.monotonic()
-    while training.process.poll() is None:
-        if time.monotonic() - start >= moment:
-            if kind == 'writing' and not training.is_writing():
-                time.sleep(POLL_SECONDS / 10)
-                continue
-            if kind == 'rank' and not training.ranks():
-                time.sleep(POLL_SECONDS)
-                continue
-            break
-        time.sleep(POLL_SECONDS)
+    can_be_disturbed = dict(writing=training.is_writing, rank=training.ranks).get(kind, lambda: True)
+    while training.process.poll() is None and (time.monotonic() - start < moment or not can_be_disturbed()):
+        time.sleep(POLL_SECONDS / 10)  # small checkpoints are written fast
     after = time.monotonic() - start
     with contextlib.suppress(ProcessLookupError):
         if kind == 'rank':
@@ -222,15 +173,7 @@ def disturb(training: Training, kind: str, moment: float) -> Disturbance:
 
 
 def compare(first: Path, second: Path) -> list[str]:
-    """Compare the last checkpoints of two trainings bit for bit.
-
-    Args:
-        first (Path): Work folder of one.
-        second (Path): Work folder of the other.
-
-    Returns:
-        list[str]: Places that differ; empty if there are none.
-    """
+    """Compare the last checkpoints of two work folders bit for bit; return the places that differ."""
     paths = [find_checkpoint(folder) for folder in (first, second)]
     if None in paths:
         return ['there is no checkpoint']
@@ -239,27 +182,21 @@ def compare(first: Path, second: Path) -> list[str]:
     return same_name + [place for name in COMPARED for place in _differences(one.get(name), other.get(name), name)]
 
 
-def write(results: list[dict], path: str) -> None:
+def write(results: list[dict[str, Any]], path: AnyPath) -> None:
     """Write what :func:`run` returned, of every method, complete or not at all."""
-    content = (
-        results[0]
-        if len(results) == 1
-        else dict(format=FORMAT, equal=all(result['equal'] for result in results), methods=results)
-    )
-    AtomicLocalBackend().put_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', path)
+    equal = all(result['equal'] for result in results)
+    content = results[0] if len(results) == 1 else dict(format=FORMAT, equal=equal, methods=results)
+    write_files('', {str(path): json_text(content)})
 
 
 def _differences(one, other, place):
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         # Bits, not values: nan is no difference to itself, and -0 is one to 0.
-        equal = (
-            one.shape == other.shape
-            and one.dtype == other.dtype
-            and torch.equal(one.contiguous().view(-1).view(torch.uint8), other.contiguous().view(-1).view(torch.uint8))
-        )
+        bits = (tensor.contiguous().view(-1).view(torch.uint8) for tensor in (one, other))
+        equal = one.shape == other.shape and one.dtype == other.dtype and torch.equal(*bits)
         return [] if equal else [place]
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        one, other = dict(enumerate(one)), dict(enumerate(other))
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return [found for key in one for found in _differences(one[key], other[key], f'{place}.{key}')]
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
-        return [found for index, pair in enumerate(zip(one, other)) for found in _differences(*pair, f'{place}.{index}')]
     return [] if type(one) is type(other) and one == other else [place]

@@ -2,11 +2,15 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
+from ..utils.files import AnyPath
 from ..utils.option_values import OptionsAction
+from .cell_process import Failure, Report
+from .grid import Cell
 from .pool import available_cores, run_cells
 from .slurm import check_options, run_on_slurm
 
@@ -23,11 +27,11 @@ class Shard(NamedTuple):
     count: int = 1
 
     @property
-    def name(self):
-        """str: '' for the whole grid."""
+    def name(self) -> str:
+        """'' for the whole grid."""
         return f'{self.index}-of-{self.count}' if self.count > 1 else ''
 
-    def of(self, cells):
+    def of(self, cells: list[Cell]) -> list[Cell]:
         """Return the cells of this share; each cell is in exactly one share."""
         return cells[self.index - 1 :: self.count]
 
@@ -36,28 +40,19 @@ class Execution(NamedTuple):
     """How cells are run; :func:`execution_of` makes it from flags."""
 
     shard: Shard = Shard()
-    devices: tuple = ('cpu',)
-    jobs: int = 1
+    devices: Sequence[str] = ('cpu',)
+    jobs: int | None = 1
     """At a time; of Slurm, None for as many as it lets run."""
-    slurm: dict = None
+    slurm: dict[str, str] | None = None
     """Options of sbatch; None to run in processes of this machine."""
     resume: bool = True
     keep_checkpoints: bool = False
 
-    def run(self, folder, cells, report):
-        """Run cells that are not done.
+    def run(self, folder: AnyPath, cells: list[Cell], report: Report) -> list[Failure]:
+        """Run the cells of the share that are not done; return those without a result.
 
-        Args:
-            folder (str | Path): Of the grid.
-            cells (Sequence[Cell]): Of the share.
-            report (Callable[[str], None]): Gets lines of progress.
-
-        Returns:
-            list[Failure]: Cells without a result.
-
-        Raises:
-            GridInterrupted: After Ctrl-C or SIGTERM, when all that was started has ended.
-            ValueError: If the same cells are run in the folder by another call, or they cannot be run in this way.
+        Raises GridInterrupted after Ctrl-C or SIGTERM, when all that was started has ended, and ValueError if the same cells
+        are run in the folder by another call, or they cannot be run in this way.
         """
         if self.shard.name:
             report(f'share {self.shard.index} of {self.shard.count}')
@@ -66,84 +61,45 @@ class Execution(NamedTuple):
             return run_on_slurm(folder, cells, self.slurm, self.jobs, *more)
         return run_cells(folder, cells, self.devices, self.jobs, *more)
 
-    def is_complete(self, results, report):
-        """Return whether tables can be written: a share leaves them to the last one while results are missing.
-
-        Args:
-            results (Sequence[dict | None]): Of all cells of the grid.
-            report (Callable[[str], None]): Gets a line if they cannot.
-        """
+    def is_complete(self, results: list[dict | None], report: Report) -> bool:
+        """Return whether tables can be written: a share leaves them to the last one while results of the grid are missing."""
         left = sum(result is None for result in results) if self.shard.name else 0
         if left:
-            report(
-                f'{left} of {len(results)} cells have no result yet: the share that comes last goes on, or a call without --shard'
-            )
+            found = f'{left} of {len(results)} cells have no result yet'
+            report(f'{found}: the share that comes last goes on, or a call without --shard')
         return not left
 
 
-def add_flags(parser, with_shards=True):
-    """Add ``--executor`` and ``--slurm``, and what divides a grid among calls.
-
-    Args:
-        parser (ArgumentParser): Of a tool that runs cells.
-        with_shards (bool): Add ``--shard`` and ``--devices``, too.
-    """
-    parser.add_argument(
-        '--jobs', type=int, help='runs at a time; by default one per GPU, or up to 4 on the CPU; of Slurm, as many as it lets run'
-    )
-    parser.add_argument(
-        '--executor', choices=EXECUTORS, default=EXECUTORS[0], help='processes of this machine, or a job of Slurm for each run'
-    )
-    parser.add_argument(
-        '--slurm',
-        nargs='+',
-        action=OptionsAction,
-        metavar='NAME=VALUE',
-        help='with --executor slurm: long options of sbatch, such as partition=gpu time=2:00:00 gpus=1 mem=16G',
-    )
+def add_flags(parser: argparse.ArgumentParser, with_shards: bool = True) -> None:
+    """Add ``--executor`` and ``--slurm`` to a tool, and what divides a grid among calls, if it has shards."""
+    about = 'runs at a time; by default one per GPU, or up to 4 on the CPU; of Slurm, as many as it lets run'
+    parser.add_argument('--jobs', type=int, help=about)
+    about = 'processes of this machine, or a job of Slurm for each run'
+    parser.add_argument('--executor', choices=EXECUTORS, default=EXECUTORS[0], help=about)
+    about = 'with --executor slurm: long options of sbatch, such as partition=gpu time=2:00:00 gpus=1 mem=16G'
+    parser.add_argument('--slurm', nargs='+', action=OptionsAction, metavar='NAME=VALUE', help=about)
     if with_shards:
         parser.add_argument('--devices', nargs='+', metavar='DEVICE', help='GPU numbers, or cpu; by default all GPUs, else cpu')
-        parser.add_argument(
-            '--shard',
-            type=read_shard,
-            default=Shard(),
-            metavar='I/N',
-            help='run the I-th of N shares, 1 to N, which several machines run in one work folder; who comes '
-            'last, or a call without it, writes the tables',
+        about = (
+            'run the I-th of N shares, 1 to N, which several machines run in one work folder; who comes last, or a call '
+            'without it, writes the tables'
         )
+        parser.add_argument('--shard', type=read_shard, default=Shard(), metavar='I/N', help=about)
 
 
-def read_shard(text):
-    """Read ``I/N``.
-
-    Args:
-        text (str): As typed.
-
-    Returns:
-        Shard: The I-th of N.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is none.
-    """
+def read_shard(text: str) -> Shard:
+    """Read ``I/N``, the I-th of N shares."""
     found = SHARD.fullmatch(text)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise argparse.ArgumentTypeError(f'{text!r} is no share, expected I/N with I from 1 to N, such as 2/4')
     return Shard(int(found[1]), int(found[2]))
 
 
-def execution_of(arguments, resume=True):
-    """Return how the flags say that cells are run.
+def execution_of(arguments: argparse.Namespace, resume: bool = True) -> Execution:
+    """Return how the flags of :func:`add_flags` and ``keep_checkpoints`` say that cells are run.
 
-    Args:
-        arguments (Namespace): With ``jobs``, ``executor``, ``slurm``, ``devices``, ``shard`` and ``keep_checkpoints``.
-        resume (bool): Go on from the checkpoints of runs that were cut off.
-
-    Returns:
-        Execution: Checked.
-
-    Raises:
-        ImportError: If submitit is asked for and not installed.
-        ValueError: If flags do not go together, or jobs of Slurm cannot be asked for in this way.
+    Raises ValueError if flags do not go together, or jobs of Slurm cannot be asked for in this way, and ImportError if
+    submitit is asked for and not installed.
     """
     if arguments.executor == 'local':
         if arguments.slurm:
@@ -159,6 +115,6 @@ def execution_of(arguments, resume=True):
     return Execution(arguments.shard, (), arguments.jobs, arguments.slurm, resume, arguments.keep_checkpoints)
 
 
-def default_jobs(devices):
+def default_jobs(devices: list[str]) -> int:
     """Return how many runs there are at a time unless told: one per GPU, a few on the CPU, whose memory they share."""
     return min(MOST_CPU_JOBS, available_cores()) if list(devices) == ['cpu'] else len(devices)

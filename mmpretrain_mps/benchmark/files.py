@@ -1,26 +1,24 @@
-"""Files that describe what to run: YAML, JSON or Python, each a mapping."""
+"""Files that describe what to run, each a mapping in YAML, JSON or Python, and files of what came of it."""
 
+import csv
+import io
+import json
 import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from ..engine.file_backend import AtomicLocalBackend
 from ..utils.config_files import ENDINGS, read_data, read_program
+from ..utils.files import AnyPath
 from ..utils.trust import check_program
 
 
-def read_mapping(path, what, keys):
-    """Read a file that describes something, and the files that it builds on.
+def read_mapping(path: AnyPath, what: str, keys: Collection[str]) -> dict[str, Any]:
+    """Read a file of some of these keys, and the files that it builds on by ``_base_``, as configs do.
 
-    Args:
-        path (str | Path): ``.yaml``, ``.yml``, ``.json`` or ``.py``; ``_base_`` names files to build on, as in configs.
-        what (str): What the file is, for messages, such as ``'grid file'``.
-        keys (Sequence[str]): What it may hold.
-
-    Returns:
-        dict: What it holds.
-
-    Raises:
-        FileNotFoundError: If it, or a file that it builds on, does not exist.
-        ValueError: If one of them is no YAML, no JSON or no mapping, holds anything else, or names code from elsewhere.
+    Raises FileNotFoundError if one does not exist, and ValueError if one is no YAML, no JSON or no mapping, holds anything
+    else, or names code from elsewhere; messages say ``what`` it is, such as ``'grid file'``.
     """
     path = Path(path)
     if not os.path.isfile(path):  # False for names that no system takes, too
@@ -31,21 +29,45 @@ def read_mapping(path, what, keys):
         content = read_program(path).to_dict()
     else:
         content = read_data(path, f'a mapping with some of {", ".join(keys)}')
-    unknown = [key for key in content if key not in keys]
-    if unknown:
-        raise ValueError(f'{path} holds {", ".join(map(repr, unknown))}; expected {", ".join(keys)}')
+    check_keys(path, content, keys)
     return content
 
 
-def check_named_config(config, path):
-    """Refuse a config in Python that a file of plain data names, unless it is one of this project or trusted.
+def check_keys(owner: Any, section: Collection, known: Collection, needed: Collection = (), some: str = '') -> None:
+    """Refuse a section that holds other keys than the known ones, or lacks one that is needed; ``owner`` opens the message."""
+    unknown = [repr(key) for key in section if key not in known]
+    missing = [repr(key) for key in needed if key not in section]
+    found = [f'{verb} {", ".join(names)}' for verb, names in (('holds', unknown), ('lacks', missing)) if names]
+    if found:
+        raise ValueError(f'{owner} {" and ".join(found)}; expected {some}{", ".join(map(str, known)) or "nothing"}')
 
-    Args:
-        config (str): The config.
-        path (str | Path): The file that names it; one in Python is the user's program already.
 
-    Raises:
-        ValueError: With both.
-    """
+def listed(value: Any) -> Sequence:
+    """Return a value that may stand alone as a list."""
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def check_named_config(config: str, path: AnyPath) -> None:
+    """Refuse a config in Python that a file of plain data names, unless it is one of this project or trusted."""
+    # A file in Python is the user's program already.
     if Path(path).suffix != '.py' and Path(config).suffix == '.py' and os.path.isfile(config):
         check_program(config, path)
+
+
+def json_text(content: Any, indent: int = 1) -> str:
+    """Return content as the text of a JSON file."""
+    return json.dumps(content, indent=indent, ensure_ascii=False) + '\n'
+
+
+def csv_text(lines: Iterable[Iterable]) -> str:
+    """Return lines as the text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows(lines)
+    return text.getvalue()
+
+
+def write_files(folder: AnyPath, contents: Mapping[str, str | bytes]) -> list[Path]:
+    """Write files by their names below a folder, each complete or not at all; return their paths."""
+    for name, content in contents.items():
+        AtomicLocalBackend().put(content.encode() if isinstance(content, str) else content, Path(folder, name))
+    return [Path(folder, name) for name in contents]

@@ -5,12 +5,16 @@ import copy
 import hashlib
 import itertools
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
 
 from ..engine import command_line
 from ..utils.config import OPTIONAL_KEYS, RUNNER_KEYS
 from ..utils.config_files import read_config_file
+from ..utils.files import AnyPath
 from ..utils.methods import read_method
 from ..utils.option_values import with_values
 from .files import check_named_config, read_mapping
@@ -18,28 +22,9 @@ from .selection import apply_selection
 
 # What neither changes a result nor belongs to it: where it is written, what it looks like, how many processes load, hooks
 # that only say what happens.
-UNRELATED_KEYS = frozenset(
-    {
-        'runtime_info',
-        'timer',
-        'logger',
-        'visualization',
-        'work_dir',
-        'load_from',
-        'resume',
-        'launcher',
-        'log_level',
-        'log_processor',
-        'visualizer',
-        'env_cfg',
-        'num_workers',
-        'persistent_workers',
-        'pin_memory',
-        'prefetch_factor',
-        'cache_images',
-        'cache_limit_mb',
-    }
-)
+UNRELATED_KEYS = {'work_dir', 'load_from', 'resume', 'launcher', 'env_cfg'}
+UNRELATED_KEYS |= {'log_level', 'log_processor', 'logger', 'visualizer', 'visualization', 'runtime_info', 'timer'}
+UNRELATED_KEYS |= {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb'}
 # What runs did before there was a hook for it: cells of then are those of today.
 AS_EVER = (
     dict(type='PrecisionHook', float32_precision='strict'),
@@ -51,19 +36,8 @@ AS_EVER = (
 KEPT_CHECKPOINTS = {2: 1}
 LIST = (list, tuple)
 # What a grid file may hold, and of which kinds.
-GRID_KEYS = dict(
-    configs=LIST,
-    datasets=LIST,
-    setting=str,
-    methods=LIST,
-    shots=LIST,
-    seeds=LIST,
-    recipes=(*LIST, dict),
-    definitions=dict,
-    cfg_options=dict,
-    targets=bool,
-    published=dict,
-)
+GRID_KEYS = dict(configs=LIST, datasets=LIST, setting=str, methods=LIST, shots=LIST, seeds=LIST, recipes=(*LIST, dict))
+GRID_KEYS |= dict(definitions=dict, cfg_options=dict, targets=bool, published=dict)
 # The method that changes of a grid are changes of; the configs that grids name are of it.
 OWN_METHOD = 'mps'
 
@@ -77,7 +51,7 @@ class Treatment(NamedTuple):
     """Name of the method in the place of the config's; '' for the config's own."""
     recipe: str = 'default'
     """Of the method."""
-    changes: dict = {}
+    changes: dict[str, Any] = {}
     """Further changes of the config."""
 
 
@@ -90,7 +64,7 @@ class Cell(NamedTuple):
     """Name of the variant; '' for the config as it is."""
     shots: int
     seed: int
-    options: dict
+    options: dict[str, Any]
     """Every change to the config, shots and seed included."""
     select: str
     """``'last'`` or ``'val'``: which checkpoint is reported."""
@@ -103,38 +77,45 @@ class Cell(NamedTuple):
     method_recipe: str = 'default'
 
     @property
-    def trains(self):
-        """bool: False where the method is one that trains nothing; such a cell has no shots."""
+    def trains(self) -> bool:
+        """False where the method is one that trains nothing; such a cell has no shots."""
         return self.shots > 0
 
     @property
-    def name(self):
-        """str: As progress lines call the cell."""
-        recipe = f' {self.recipe}' if self.recipe else ''
-        return f'{Path(self.config).stem}{recipe}' + (f', {self.shots} shots, seed {self.seed}' if self.trains else '')
+    def name(self) -> str:
+        """As progress lines call the cell."""
+        name = f'{Path(self.config).stem} {self.recipe}'.strip()
+        return f'{name}, {self.shots} shots, seed {self.seed}' if self.trains else name
 
     @property
-    def folder(self):
-        """Path: Below the folder of the grid. Another config gets another folder, therefore nothing stale is found."""
-        group = Path(self.config).stem + (f'-{self.recipe}' if self.recipe else '')
-        return Path(group, f'{self.shots}shots_seed{self.seed}-{self.key[:10]}')
+    def folder(self) -> Path:
+        """Below the folder of the grid. Another config gets another folder, therefore nothing stale is found."""
+        return Path(label_of(Path(self.config).stem, self.recipe), f'{self.shots}shots_seed{self.seed}-{self.key[:10]}')
 
 
-def make_cells(configs, shots, seeds, recipes=None, options=None, select='last', with_targets=False, treatments=None):
-    """Lay out a grid and check every cell before anything runs.
+def make_cells(
+    configs: Sequence[str | tuple[str, str]],
+    shots: Sequence[int],
+    seeds: Sequence[int],
+    recipes: dict[str, dict] | None = None,
+    options: dict[str, Any] | None = None,
+    select: str = 'last',
+    with_targets: bool = False,
+    treatments: Sequence[Treatment] | None = None,
+) -> list[Cell]:
+    """Lay out a grid, config by config, recipe by recipe, few shots first, and check every cell before anything runs.
+
+    A method that trains nothing is one cell.
 
     Args:
-        configs (Sequence[str | tuple[str, str]]): Config files, or pairs of the name of a recipe and its config file.
-        shots (Sequence[int]): Pictures per class.
-        seeds (Sequence[int]): Seeds of picks, order, augmentation and weights.
-        recipes (dict[str, dict], optional): Name to changes of the config, each run in its own right.
-        options (dict, optional): Changes to every config.
-        select (str): ``'last'`` reports the last epoch, ``'val'`` the best one on the validation split.
-        with_targets (bool): Test on the config's targets, too.
-        treatments (Sequence[Treatment], optional): Methods, in the place of ``recipes``.
-
-    Returns:
-        list[Cell]: Config by config, recipe by recipe; few shots first. A method that trains nothing is one cell.
+        configs: Config files, or pairs of the name of a recipe and its config file.
+        shots: Pictures per class.
+        seeds: Of picks, order, augmentation and weights.
+        recipes: Name to changes of the config, each run in its own right.
+        options: Changes to every config.
+        select: ``'last'`` reports the last epoch, ``'val'`` the best one on the validation split.
+        with_targets: Test on the config's targets, too.
+        treatments: Methods, in the place of ``recipes``.
 
     Raises:
         FileNotFoundError: If a config does not exist.
@@ -148,7 +129,8 @@ def make_cells(configs, shots, seeds, recipes=None, options=None, select='last',
         raise ValueError('the grid has no config and no data set')
     if treatments is None:
         treatments = [Treatment(name, changes=changes) for name, changes in (recipes or {'': {}}).items()]
-    cells, contents = [], {}
+    cells: dict[Path, Cell] = {}
+    contents = {}
     for (variant, config), treatment, num_shots, seed in itertools.product(configs, treatments, shots, seeds):
         # Shots and seed go first: a recipe may have the last word on anything but these.
         changed = {**(options or {}), **treatment.changes, 'num_shots': num_shots, 'seed': seed}
@@ -157,56 +139,37 @@ def make_cells(configs, shots, seeds, recipes=None, options=None, select='last',
             contents[config] = read_config_file(config)
         if not treatment.method:  # which puts other values in their place
             changed = with_values(contents.get(config, {}), changed)
-        chosen_by = select
+        chosen_by, label = select, label_of(variant, treatment.label)
         if treatment.method and not is_trained(treatment.method):
             if (num_shots, seed) != (shots[0], seeds[0]):
                 continue
             num_shots, chosen_by = 0, 'last'
             changed.pop('num_shots')
-        cell = Cell(
-            str(config),
-            label_of(variant, treatment.label),
-            num_shots,
-            seed,
-            changed,
-            chosen_by,
-            with_targets,
-            method=treatment.method,
-            method_recipe=treatment.recipe,
-        )
+        method = dict(method=treatment.method, method_recipe=treatment.recipe)
+        cell = Cell(str(config), label, num_shots, seed, changed, chosen_by, with_targets, **method)
         cfg = read_cell_config(cell, copy.deepcopy(contents.get(config)))
-        cells.append(cell._replace(key=config_key(cfg, chosen_by)))
-    _check_folders(cells)
-    return cells
+        cell = cell._replace(key=config_key(cfg, chosen_by))
+        other = cells.setdefault(cell.folder, cell)
+        if other is not cell:
+            raise ValueError(f'two cells of the grid are the same: {other.name} ({other.config}) and {cell.name} ({cell.config})')
+    return list(cells.values())
 
 
-def label_of(*parts):
+def label_of(*parts: str) -> str:
     """Name a recipe of a config file, or a method, and changes to it: what of them there is, joined by ``-``."""
-    return '-'.join(part for part in parts if part)
+    return '-'.join(filter(None, parts))
 
 
-def is_trained(method):
-    """Say whether a method trains anything.
-
-    Args:
-        method (str): Its name, or the path of its base file.
-    """
+def is_trained(method: str) -> bool:
+    """Say whether a method, by its name or the path of its base file, trains anything."""
     return read_method(method).train_cfg is not None
 
 
-def read_cell_config(cell, content=None):
-    """Read and complete the config of a cell, as ``tools/train.py`` would.
+def read_cell_config(cell: Cell, content: Config | None = None) -> Config:
+    """Read and complete the config of a cell, without ``work_dir``, as ``tools/train.py`` would.
 
-    Args:
-        cell (Cell): Its ``key`` is not used.
-        content (Config, optional): What the config file holds; changed in place.
-
-    Returns:
-        Config: Without ``work_dir``.
-
-    Raises:
-        FileNotFoundError: If the config file does not exist.
-        ValueError: If an option is unknown or selection would be on test pictures.
+    ``content`` is what the config file holds, where it was read before; it is changed in place. Raises FileNotFoundError if
+    the config file does not exist, and ValueError if an option is unknown or selection would be on test pictures.
     """
     parser = argparse.ArgumentParser()
     command_line.add_common_flags(parser)
@@ -222,15 +185,21 @@ def read_cell_config(cell, content=None):
     return cfg
 
 
-def config_key(cfg, select):
-    """Hash what a config says about the result.
+def configs_of(cells: Iterable[Cell]) -> dict[tuple[str, str], Config]:
+    """Read the configs of cells by config file and recipe, with the shots and the seed of the first cell of each."""
+    contents, configs = {}, {}
+    for cell in cells:
+        if (cell.config, cell.recipe) not in configs:
+            if cell.config not in contents:
+                contents[cell.config] = read_config_file(cell.config)
+            configs[cell.config, cell.recipe] = read_cell_config(cell, copy.deepcopy(contents[cell.config]))
+    return configs
 
-    Args:
-        cfg (Config): Complete.
-        select (str): Which checkpoint is reported.
 
-    Returns:
-        str: 64 hexadecimal digits; the same for the same content, whatever file, folder or commit it comes from.
+def config_key(cfg: Config, select: str) -> str:
+    """Hash what a complete config, and which checkpoint is reported, say about the result.
+
+    The key is the same for the same content, whatever file, folder or commit it comes from.
     """
     # Other top-level entries are short cuts; what they stand for is in the places that use them.
     known = {key: value for key, value in cfg.to_dict().items() if key in RUNNER_KEYS | OPTIONAL_KEYS}
@@ -238,26 +207,16 @@ def config_key(cfg, select):
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=_name).encode()).hexdigest()
 
 
-def find_config(dataset, recipe, folder, setting=''):
-    """Find the config of a data set.
+def find_config(dataset: str, recipe: str, folder: AnyPath, setting: str = '') -> str:
+    """Find the config ``<method>_<model>_<n>shot_<data set>[_<setting>][_<recipe>].py`` of a data set in a folder.
 
-    Args:
-        dataset (str): Its name; case, ``-`` and ``_`` do not matter.
-        recipe (str): ``'paper'``, or what the file's name ends with, such as ``'official'``.
-        folder (str | Path): With files named ``<method>_<model>_<n>shot_<data set>[_<setting>][_<recipe>].py``.
-        setting (str): Such as ``'base2new'``; '' for few shots of all classes.
-
-    Returns:
-        str: Path of the file.
-
-    Raises:
-        ValueError: If there is none, or more than one; lists what there is.
+    Case, ``-`` and ``_`` of its name do not matter. A setting is such as ``'base2new'``, a recipe such as ``'official'``;
+    ``'paper'`` is in no name. Raises ValueError, which lists what there is, if there is none, or more than one.
     """
-    found = {}
+    found: dict[str, list[Path]] = {}
     for path in sorted(Path(folder).glob('*shot_*.py')):
         found.setdefault(_plain(path.stem.split('shot_', 1)[1]), []).append(path)
-    wanted = _plain(dataset + setting + ('' if recipe in ('', 'paper') else recipe))
-    paths = found.get(wanted, [])
+    paths = found.get(_plain(dataset + setting + ('' if recipe in ('', 'paper') else recipe)), [])
     if len(paths) != 1:
         what = 'no config' if not paths else f'several configs ({", ".join(path.name for path in paths)})'
         with_setting = f' and setting {setting!r}' if setting else ''
@@ -268,22 +227,13 @@ def find_config(dataset, recipe, folder, setting=''):
     return str(paths[0])
 
 
-def read_grid_file(path):
+def read_grid_file(path: AnyPath) -> dict[str, Any]:
     """Read a grid from a file.
 
-    Args:
-        path (str): ``.yaml``, ``.json`` or ``.py`` with any of ``configs``, ``datasets``, ``setting`` (what the names of
-            their configs end with, such as ``base2new``), ``methods``, ``shots``, ``seeds``, ``recipes`` (names, or
-            names with changes to the config), ``definitions`` (names with changes, of which ``recipes`` takes those
-            that it names), ``cfg_options``, ``targets`` (whether to test on those of the configs) and ``published``
-            (see :mod:`.published`). As in configs, ``_base_`` names files to build on.
-
-    Returns:
-        dict: What it holds.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it holds anything else, or a value of another kind.
+    It has any of ``configs``, ``datasets``, ``setting`` (what the names of their configs end with, such as ``base2new``),
+    ``methods``, ``shots``, ``seeds``, ``recipes`` (names, or names with changes to the config), ``definitions`` (names with
+    changes, of which ``recipes`` takes those that it names), ``cfg_options``, ``targets`` (whether to test on those of the
+    configs) and ``published`` (see :mod:`.published`). Raises ValueError if it holds anything else, or a value of another kind.
     """
     grid = read_mapping(path, 'grid file', GRID_KEYS)
     for key, value in grid.items():
@@ -299,10 +249,8 @@ def read_grid_file(path):
 
 
 def _in_words(kinds):
-    if kinds is bool:
-        return 'true or false'
-    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-    return ' or '.join(['a list'] * (list in kinds) + ['a mapping'] * (dict in kinds) + ['a text'] * (str in kinds))
+    names = {bool: 'true or false', list: 'a list', dict: 'a mapping', str: 'a text'}
+    return ' or '.join(names[kind] for kind in names if kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
 
 
 def _related(value):
@@ -328,14 +276,6 @@ def _check_axis(name, values, least):
         raise ValueError(f'{name} are {list(values)!r}; expected whole numbers from {least} on')
     if len(set(values)) < len(values):
         raise ValueError(f'{name} are {list(values)!r}; expected each number once')
-
-
-def _check_folders(cells):
-    seen = {}
-    for cell in cells:
-        other = seen.setdefault(cell.folder, cell)
-        if other is not cell:
-            raise ValueError(f'two cells of the grid are the same: {other.name} ({other.config}) and {cell.name} ({cell.config})')
 
 
 def _plain(name):

@@ -1,11 +1,7 @@
 """All methods compared on a folder of one's own pictures: the study, and what its figures say."""
 
-import csv
-import io
-import json
 import statistics
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +10,13 @@ from mmpretrain.registry import MODELS
 from ..apis.training import base_config, make_config, typed_values
 from ..datasets.pictures import PictureFolder, divide_class
 from ..datasets.split import Split
-from ..engine.file_backend import AtomicLocalBackend
 from ..engine.loops.domain_report import markdown_table
 from ..utils.methods import RECIPES, method_names, value_of
+from .files import csv_text, json_text, write_files
 from .grid import is_trained
 from .study import is_certain, paired_difference, values_of
-from .study_results import read_study_results, spread_at, with_half_width, zero_shot_of
+from .study_results import plus_minus, read_study_results, with_half_width, zero_shot_of
+from .summary import spread_of
 
 METRIC, COLUMN = 'accuracy/fused', dict(metric='accuracy/fused', title='accuracy', zero_shot='accuracy/zero_shot', digits=2)
 # Of the training pictures, where none are given for validation.
@@ -35,27 +32,15 @@ OWN_SEARCH = ('tip_adapter', 'tip_adapter_f', 'amu_tuning')
 
 
 def write_study(folder: Path, pictures: str, clip: dict[str, Any], arguments: Any) -> tuple[Path, list[str]]:
-    """Write the study of a folder of pictures, as ``tools/compare_methods.py`` takes it.
+    """Write the study of a folder of pictures, as ``tools/compare_methods.py`` takes it, and why methods were left out.
 
-    Args:
-        folder (Path): Where to; the division of the pictures and the names of the classes are beside it.
-        pictures (str): Folder as :class:`PictureFolder` takes it.
-        clip (dict): ``architecture`` and ``pretrained``.
-        arguments (Namespace): ``methods``, ``shots``, ``seeds``, ``candidates`` and ``cfg_options`` of the command line.
-
-    Returns:
-        tuple[Path, list[str]]: The file; why methods were left out, one line each.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If there is no such method, or there are no pictures to test on.
+    Beside it are the division of the pictures and the names of the classes. ``clip`` has ``architecture`` and ``pretrained``;
+    the command line ``methods``, ``shots``, ``seeds``, ``candidates`` and ``cfg_options``. Raises ValueError if there is no such
+    method, or there are no pictures to test on.
     """
     split, where = divided(pictures)
-    files = AtomicLocalBackend()
     folder = folder.resolve()
-    files.put_text(_table(split), folder / 'pictures.csv')
     names = dict(classes={name: name for name in split.classes}, templates=list(split.templates))
-    files.put_text(json.dumps(names, ensure_ascii=False, indent=1), folder / 'classes.yaml')
     smallest = min(Counter(label for _, label in split.train).values())
     shots = arguments.shots or min(MOST_SHOTS, smallest)
     options = {**clip, **_options_of(where, folder), **typed_values(clip['architecture'], arguments.cfg_options)}
@@ -64,8 +49,8 @@ def write_study(folder: Path, pictures: str, clip: dict[str, Any], arguments: An
     asked = [name for name in arguments.methods or () if name != 'zero_shot']
     if arguments.methods and not asked:
         raise ValueError(
-            '--methods names zero_shot alone, which is in every comparison; expected at least one method that is '
-            'trained. For its accuracy alone: mps-clip zero-shot'
+            '--methods names zero_shot alone, which is in every comparison; expected at least one method that is trained. '
+            'For its accuracy alone: mps-clip zero-shot'
         )
     for name in asked or [name for name in method_names() if is_trained(name)]:
         try:
@@ -84,24 +69,16 @@ def write_study(folder: Path, pictures: str, clip: dict[str, Any], arguments: An
         methods=methods,
         columns=[COLUMN],
     )
-    path = folder / 'study.yaml'  # JSON is YAML, too
-    files.put_text(json.dumps(study, ensure_ascii=False, indent=1), path)
-    return path, left_out
+    # JSON is YAML, too.
+    files = {'study.yaml': json_text(study), 'classes.yaml': json_text(names), 'pictures.csv': _table(split)}
+    return write_files(folder, files)[0], left_out
 
 
 def divided(pictures: str) -> tuple[Split, str]:
-    """Divide pictures into those to train on, to choose settings by and to test on.
+    """Divide a folder of pictures into those to train on, to choose settings by and to test on; return its path, too.
 
-    Args:
-        pictures (str): Folder as :class:`PictureFolder` takes it; where it has none for validation, a quarter of the training
-            pictures of each class is.
-
-    Returns:
-        tuple[Split, str]: The division, with paths relative to the folder; the folder.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If there is nothing to test on, a class has too few pictures, or two classes have one name.
+    Where it has none for validation, a quarter of the training pictures of each class is. Raises ValueError if there is
+    nothing to test on, a class has too few pictures, or two classes have one name.
     """
     dataset = PictureFolder(data_root=str(pictures), subset='train', pipeline=[])
     split = dataset.read_split()
@@ -114,10 +91,8 @@ def divided(pictures: str) -> tuple[Split, str]:
         for label, name in enumerate(split.classes):
             paths = [path for path, other in split.train if other == label]
             if len(paths) < 2:
-                raise ValueError(
-                    f'the class {name!r} of {pictures} has {len(paths)} pictures to train on, expected 2 or more: '
-                    'settings are chosen by a part of them'
-                )
+                found = f'the class {name!r} of {pictures} has {len(paths)} pictures to train on'
+                raise ValueError(f'{found}, expected 2 or more: settings are chosen by a part of them')
             kept, _, chosen_by = divide_class(paths, VAL_FRACTION, 0.0, f'{VAL_SEED}/{name}')
             train += [(path, label) for path in kept]
             val += [(path, label) for path in chosen_by]
@@ -126,43 +101,31 @@ def divided(pictures: str) -> tuple[Split, str]:
 
 
 def verdict(folder: Path) -> tuple[str, str]:
-    """Say which method to take, and whether the difference to the others can be told from noise.
+    """Say which method of a study with results to take, and whether the difference to the others can be told from noise.
 
-    Args:
-        folder (Path): That the study was written to, with its results.
-
-    Returns:
-        tuple[str, str]: A table in Markdown, the best method first; what it says, in words.
-
-    Raises:
-        FileNotFoundError: If there are no results.
+    Returns a table in Markdown, the best method first, and what it says, in words.
     """
     study = read_study_results(folder)
     shots = study['cells'][0]['shots']
     figures = {name: values_of(study['cells'], name, shots, METRIC) for name in study['choices']}
-    means = {name: spread_at(study, name, shots, COLUMN).mean for name in figures}
-    seconds = {
-        name: statistics.fmean(cell['seconds']['training'] for cell in study['cells'] if cell['recipe'] == name)
-        for name in figures
-    }
+    spreads = {name: spread_of(values.values()) for name, values in figures.items()}
+    runs = {name: [cell['seconds']['training'] for cell in study['cells'] if cell['recipe'] == name] for name in figures}
+    seconds = {name: statistics.fmean(times) for name, times in runs.items()}
     zero_shot = zero_shot_of(study, COLUMN)
     if zero_shot is not None:
         figures['zero_shot'] = {seed: zero_shot for values in figures.values() for seed in values}
-        means['zero_shot'], seconds['zero_shot'] = zero_shot, 0.0
+        spreads['zero_shot'], seconds['zero_shot'] = spread_of([zero_shot]), 0.0
+    means = {name: spread.mean for name, spread in spreads.items()}
     ranked = sorted(figures, key=lambda name: (-means[name], seconds[name]))
     best = ranked[0]
     behind = {name: paired_difference(figures[name], figures[best]) for name in ranked[1:]}
     equal = [name for name in ranked[1:] if not is_certain(behind[name])]
-    rows = [
-        [
-            name,
-            _with_std(study, name, shots, means[name]),
-            '-' if name == best else with_half_width(behind[name], COLUMN),
-            'best' if name == best else 'cannot be told' if name in equal else 'worse',
-            f'{seconds[name]:.0f} s',
-        ]
-        for name in ranked
-    ]
+    rows = []
+    for name in ranked:
+        difference = '-' if name == best else with_half_width(behind[name], COLUMN)
+        place = 'best' if name == best else 'cannot be told' if name in equal else 'worse'
+        accuracy = plus_minus(means[name], spreads[name].std, COLUMN)
+        rows.append([name, accuracy, difference, place, f'{seconds[name]:.0f} s'])
     table = markdown_table(['method', 'accuracy', 'difference to the best [95 %]', '', 'training'], rows)
     return table, _in_words(best, equal, means, seconds, len(figures[best]), study['cells'][0]['test_pictures'])
 
@@ -183,22 +146,12 @@ def _in_words(best, equal, means, seconds, seeds, pictures):
     return '\n'.join(lines)
 
 
-def _with_std(study, name, shots, mean):
-    spread = None if name == 'zero_shot' else spread_at(study, name, shots, COLUMN)
-    return f'{mean:.2f}' if spread is None or spread.std is None else f'{mean:.2f} ± {spread.std:.2f}'
-
-
 def _options_of(where, folder):
     """Return the options that let both data sets of a config read the table."""
-    options = dict(data_root=where, **{'default_hooks.checkpoint.interval': 10**6})
+    options = {'data_root': where, 'default_hooks.checkpoint.interval': 10**6}
+    table = dict(type='PictureTable', table=str(folder / 'pictures.csv'), class_file=str(folder / 'classes.yaml'))
     for name in ('train_dataloader.dataset.dataset', 'test_dataloader.dataset'):
-        options.update(
-            {
-                f'{name}.type': 'PictureTable',
-                f'{name}.table': str(folder / 'pictures.csv'),
-                f'{name}.class_file': str(folder / 'classes.yaml'),
-            }
-        )
+        options |= {f'{name}.{key}': value for key, value in table.items()}
     return options
 
 
@@ -214,10 +167,7 @@ def _method(name, options, shots, classes, budget):
 
 
 def _table(split: Split) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['path', 'label', 'split'])
+    lines = [['path', 'label', 'split']]
     for subset in ('train', 'val', 'test'):
-        rows: Sequence = getattr(split, subset)
-        writer.writerows([path, split.classes[label], subset] for path, label in rows)
-    return text.getvalue()
+        lines += [[path, split.classes[label], subset] for path, label in getattr(split, subset)]
+    return csv_text(lines)

@@ -5,6 +5,7 @@ import json
 import os.path as osp
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import (
     DATA_SAMPLERS,
@@ -20,10 +21,12 @@ from mmpretrain.registry import (
     TRANSFORMS,
 )
 
+from ..datasets.catalog import DatasetSpec
 from ..datasets.transforms import with_views
 from ..models.classifiers import CLIPClassifier
 from ..models.classifiers.linear_probe_classifier import refuse_losses
-from ..models.utils.clip_loader import vision_tower_without_weights
+from ..models.loading.clip_loader import vision_tower_without_weights
+from .files import listed
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 CLASSIFIER = 'MPSCLIPClassifier'
@@ -41,27 +44,22 @@ class PartsCheck:
     def __init__(self):
         self._faults = {}
 
-    def faults_of(self, cfg):
-        """Build what a config describes: model parts, data pipelines, optimizer, schedules, hooks, metrics.
+    def faults_of(self, cfg: Config) -> list[str]:
+        """Build what a complete config describes; return a text per part that cannot be built, with the place in the config.
 
-        The backbone is built on a vision tower without numbers. Data sets, samplers, loops and the hooks of libraries,
-        which need data or a runner, are looked up, and the names of their arguments compared.
-
-        Args:
-            cfg (Config): Complete.
-
-        Returns:
-            list[str]: One text per part that cannot be built, with the place in the config.
+        These are model parts, on a vision tower without numbers, data pipelines, optimizer, schedules, hooks and metrics. Data
+        sets, samplers, loops and the hooks of libraries, which need data or a runner, are looked up, and the names of their
+        arguments compared.
         """
         with DefaultScope.overwrite_default_scope('mmpretrain'):
-            found = [(where, self._fault(build, section)) for where, build, section in _parts_of(cfg)]
+            found = [(where, self._fault(*part)) for where, *part in _parts_of(cfg.to_dict())]
         return [f'{where}: {fault}' for where, fault in found if fault]
 
-    def _fault(self, build, section):
-        key = build, json.dumps(section, sort_keys=True, default=repr)
+    def _fault(self, build, section, *more):
+        key = build, json.dumps(section, sort_keys=True, default=repr), more
         if key not in self._faults:
             try:
-                build(section)
+                build(section, *more)
                 self._faults[key] = None
             except Exception as error:  # a part may refuse its arguments in any way
                 self._faults[key] = f'{type(error).__name__}: {error}'
@@ -69,63 +67,50 @@ class PartsCheck:
 
 
 def _parts_of(cfg):
-    """Yield the place, the function that builds it, and the section, of every part of a config."""
-    cfg = cfg.to_dict()
+    """Yield the place, the function that builds it, and its arguments, of every part of a config."""
     yield 'model', _build_model_parts, cfg['model']
     for name in LOADERS:
         if cfg.get(name):
-            yield f'{name}.sampler', _look_up_sampler, cfg[name].get('sampler') or dict(type='DefaultSampler')
+            sampler = cfg[name].get('sampler') or dict(type='DefaultSampler')
+            yield f'{name}.sampler', _check_arguments, sampler, DATA_SAMPLERS, 'dataset'
             for dataset in datasets_of(cfg[name]['dataset']):
-                yield f'{name}.dataset', _look_up_dataset, dataset
+                yield f'{name}.dataset', _check_arguments, dataset, DATASETS
                 if dataset.get('views'):
                     yield f'{name}.dataset.views', _build_views, dataset
                 for index, transform in enumerate(dataset.get('pipeline') or ()):
                     yield f'{name}.dataset.pipeline.{index}', TRANSFORMS.build, transform
     for name, target in ((cfg.get('test_cfg') or {}).get('targets') or {}).items():
         for dataset in datasets_of((target or {}).get('dataset', target)):
-            yield f'test_cfg.targets.{name}', _look_up_dataset, dataset
+            yield f'test_cfg.targets.{name}', _check_arguments, dataset, DATASETS
     if cfg.get('optim_wrapper'):
         yield 'optim_wrapper', _build_optimizer, cfg['optim_wrapper']
-    schedules = cfg.get('param_scheduler') or []
-    for index, schedule in enumerate(schedules if isinstance(schedules, list) else [schedules]):
+    for index, schedule in enumerate(listed(cfg.get('param_scheduler') or [])):
         yield f'param_scheduler.{index}', _build_schedule, schedule
     if cfg.get('train_cfg'):
-        yield 'train_cfg', _look_up_train_loop, cfg['train_cfg']
-    for name, loop in DEFAULT_LOOPS.items():
+        loop = {**cfg['train_cfg']}
+        default = 'EpochBasedTrainLoop' if loop.pop('by_epoch', True) else 'IterBasedTrainLoop'
+        yield 'train_cfg', _check_arguments, {'type': default, **loop}, LOOPS, 'runner', 'dataloader'
+    for name, default in DEFAULT_LOOPS.items():
         if cfg.get(name) is not None:
-            yield name, _look_up_test_loop, {'type': loop, **cfg[name]}
+            loop = {'type': default, **cfg[name]}
+            yield name, _check_arguments, loop, LOOPS, 'runner', 'dataloader', 'evaluator'
     for name, hook in (cfg.get('default_hooks') or {}).items():
         if hook is not None:
             yield f'default_hooks.{name}', _build_hook, hook
     for index, hook in enumerate(cfg.get('custom_hooks') or ()):
         yield f'custom_hooks.{index}', _build_hook, hook
     for name in ('val_evaluator', 'test_evaluator'):
-        metrics = cfg.get(name) or []
-        for metric in metrics if isinstance(metrics, list) else [metrics]:
+        for metric in listed(cfg.get(name) or []):
             yield name, METRICS.build, metric
 
 
-def datasets_of(dataset):
-    """Return a data set's config and those that it wraps.
-
-    Args:
-        dataset (dict | None): Config of a data set.
-
-    Returns:
-        list[dict]: The outermost first.
-    """
+def datasets_of(dataset: dict | None) -> list[dict]:
+    """Return a data set's config and those that it wraps, the outermost first."""
     return [] if dataset is None else [dataset, *datasets_of(dataset.get('dataset'))]
 
 
-def described_data(dataset):
-    """Return what is known of a data set before its files are read.
-
-    Args:
-        dataset (dict): Config of a data set, which may wrap another.
-
-    Returns:
-        tuple[DatasetSpec | None, str]: Its entry in the catalog, if it has one, and its data root.
-    """
+def described_data(dataset: dict) -> tuple[DatasetSpec | None, str]:
+    """Return what is known before files are read of a data set, which may wrap another: entry in the catalog, and data root."""
     innermost = datasets_of(dataset)[-1]
     kind = innermost.get('type')
     found = DATASETS.get(kind) if isinstance(kind, str) else kind
@@ -134,7 +119,7 @@ def described_data(dataset):
 
 def _build_model_parts(model):
     kind = _look_up(MODELS, model['type'])
-    _check_arguments(MODELS, model)
+    _check_arguments(model, MODELS)
     if model['type'] == PROBE:
         refuse_losses(model)  # whose message says more
     is_ours = isinstance(kind, type) and issubclass(kind, CLIPClassifier)
@@ -155,32 +140,14 @@ def _build_model_parts(model):
             raise ValueError(f'sculpt_loss starts {deepest} blocks before the end, but only {depth} blocks are tuned')
 
 
-def _look_up_sampler(sampler):
-    _check_arguments(DATA_SAMPLERS, sampler, 'dataset')
-
-
-def _look_up_dataset(dataset):
-    _check_arguments(DATASETS, dataset)
-
-
 def _build_views(dataset):
     for transform in with_views(dataset['dataset'].get('pipeline') or (), **dataset['views']):
         TRANSFORMS.build(transform)
 
 
-def _look_up_train_loop(loop):
-    default = 'EpochBasedTrainLoop' if loop.get('by_epoch', True) else 'IterBasedTrainLoop'
-    loop = {name: value for name, value in loop.items() if name != 'by_epoch'}
-    _check_arguments(LOOPS, {'type': default, **loop}, 'runner', 'dataloader')
-
-
-def _look_up_test_loop(loop):
-    _check_arguments(LOOPS, loop, 'runner', 'dataloader', 'evaluator')
-
-
 def _build_hook(hook):
     """Build a hook of this package, for what its values are worth; others may want a runner's logger or visualizer."""
-    _check_arguments(HOOKS, hook)
+    _check_arguments(hook, HOOKS)
     if _look_up(HOOKS, hook['type']).__module__.startswith(f'{__package__.partition(".")[0]}.'):
         HOOKS.build(hook)
 
@@ -192,10 +159,8 @@ def _build_optimizer(wrapper):
 
 
 def _build_schedule(schedule):
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    return PARAM_SCHEDULERS.build(
-        {'end': EPOCH_LENGTH, **schedule}, default_args=dict(optimizer=optimizer, epoch_length=EPOCH_LENGTH)
-    )
+    given = dict(optimizer=torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0), epoch_length=EPOCH_LENGTH)
+    return PARAM_SCHEDULERS.build({'end': EPOCH_LENGTH, **schedule}, default_args=given)
 
 
 def _look_up(registry, kind):
@@ -205,7 +170,7 @@ def _look_up(registry, kind):
     return found
 
 
-def _check_arguments(registry, section, *given):
+def _check_arguments(section, registry, *given):
     """Look a class up and compare the names of its arguments, of which the runner gives some by itself."""
     arguments = {name: None for name in (*section, *given) if name != 'type'}
     inspect.signature(_look_up(registry, section['type'])).bind(**arguments)

@@ -1,43 +1,51 @@
 """Processes for the cells of a grid: as many at a time as asked for, each on its own, none able to harm another."""
 
-import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from multiprocessing import connection
 
 import torch
 
-from .cell_process import HEARTBEAT_SECONDS, Failure, GridInterrupted, log_tail, looked_after, run_logged
+from ..utils.files import AnyPath
+from .cell_process import HEARTBEAT_SECONDS, Failure, GridInterrupted, Report, log_tail, looked_after, run_logged
 from .cell_run import read_result
+from .grid import Cell
 from .progress import Progress
 
 PRELOADED = ['mmpretrain_mps.benchmark.pool', 'sklearn.datasets']  # the latter brings the digits, and is slow to import
 GRACE_SECONDS = 5
 
 
-def run_cells(folder, cells, devices=('cpu',), jobs=1, resume=True, keep_checkpoints=False, report=None, share=''):
-    """Run all cells that are not done yet.
+def run_cells(
+    folder: AnyPath,
+    cells: list[Cell],
+    devices: Sequence[str] = ('cpu',),
+    jobs: int = 1,
+    resume: bool = True,
+    keep_checkpoints: bool = False,
+    report: Report = lambda line: None,
+    share: str = '',
+) -> list[Failure]:
+    """Run all cells that are not done yet, and return those without a result.
 
     Each runs in a process of its own that ends with this one, however this one ends. On the CPU the processes are
     forked from one that has imported everything, which takes seconds; on GPUs each starts afresh, for a device that was
     touched before a fork is lost.
 
     Args:
-        folder (str | Path): Of the grid.
-        cells (Sequence[Cell]): From :func:`make_cells`.
-        devices (Sequence[str]): GPU numbers, or ``'cpu'``; given to the processes in turn.
-        jobs (int): Processes at a time.
-        resume (bool): Go on from the checkpoint of a run that was cut off.
-        keep_checkpoints (bool): Keep the checkpoints of finished cells.
-        report (Callable[[str], None], optional): Gets lines of progress.
-        share (str): Name of the share of a grid that the cells are; '' if they are all.
-
-    Returns:
-        list[Failure]: Cells without a result.
+        folder: Of the grid.
+        cells: Of the grid, or of its share of this name.
+        devices: GPU numbers, or ``'cpu'``; given to the processes in turn.
+        jobs: Processes at a time.
+        resume: Go on from the checkpoint of a run that was cut off.
+        keep_checkpoints: Keep the checkpoints of finished cells.
+        report: Gets lines of progress.
+        share: '' if the cells are all.
 
     Raises:
         GridInterrupted: After Ctrl-C or SIGTERM, when all processes have ended.
@@ -46,7 +54,7 @@ def run_cells(folder, cells, devices=('cpu',), jobs=1, resume=True, keep_checkpo
     slots = deque(make_slots(devices, jobs))
     results = [read_result(folder, cell) for cell in cells]
     todo = deque(cell for cell, result in zip(cells, results) if result is None)
-    progress = Progress(cells, results, len(slots), report or (lambda line: None))
+    progress = Progress(cells, results, len(slots), report)
     threads = threads_per_process(len(slots))
     running, failures = {}, []
     with looked_after(folder, share):
@@ -71,25 +79,13 @@ def run_cells(folder, cells, devices=('cpu',), jobs=1, resume=True, keep_checkpo
             # A second Ctrl-C must not cut this short.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             _stop([process for process, *_ in running.values()])
-            raise GridInterrupted(
-                f'{len(running)} running cells were stopped, {len(todo)} were not started; the same command goes on'
-            ) from None
+            left = f'{len(running)} running cells were stopped, {len(todo)} were not started'
+            raise GridInterrupted(f'{left}; the same command goes on') from None
     return failures
 
 
-def make_slots(devices, jobs):
-    """Assign devices to processes.
-
-    Args:
-        devices (Sequence[str]): GPU numbers, or ``'cpu'``.
-        jobs (int): Processes at a time.
-
-    Returns:
-        list[str]: Of length ``jobs``: ``''`` for the CPU, else what ``CUDA_VISIBLE_DEVICES`` calls the GPU.
-
-    Raises:
-        ValueError: If a device is not there, or jobs is not positive.
-    """
+def make_slots(devices: Sequence[str], jobs: int) -> list[str]:
+    """Give each of so many processes a device in turn: ``''`` for the CPU, else what ``CUDA_VISIBLE_DEVICES`` calls the GPU."""
     if jobs < 1:
         raise ValueError(f'jobs is {jobs}, expected 1 or more')
     if not devices:
@@ -104,28 +100,22 @@ def make_slots(devices, jobs):
         elif device.isdigit() and int(device) < count:
             names.append(visible[int(device)])
         else:
-            raise ValueError(
-                f"device {device!r} is not there: expected 'cpu'"
-                + (f' or a number below {count}' if count else '; no GPU is visible')
-            )
+            others = f' or a number below {count}' if count else '; no GPU is visible'
+            raise ValueError(f"device {device!r} is not there: expected 'cpu'{others}")
     return [names[index % len(names)] for index in range(jobs)]
 
 
-def available_cores():
+def available_cores() -> int:
     """Return the number of cores that this process may use: of a job of Slurm, which need not bind it to them, its own."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     of_job = os.environ.get('SLURM_CPUS_ON_NODE', '')
     return min(cores, int(of_job)) if of_job.isdigit() else cores
 
 
-def threads_per_process(jobs):
-    """Return how many threads each process computes with: what OMP_NUM_THREADS says, else its share of the cores.
+def threads_per_process(jobs: int) -> int:
+    """Return how many threads each of so many processes computes with: what OMP_NUM_THREADS says, else its share of the cores.
 
-    Args:
-        jobs (int): Processes at a time.
-
-    Returns:
-        int: At least 1. More threads in all than cores would wait for each other most of the time.
+    More threads in all than cores would wait for each other most of the time.
     """
     asked = os.environ.get('OMP_NUM_THREADS', '')
     return int(asked) if asked.isdigit() and int(asked) else max(1, available_cores() // jobs)
@@ -137,31 +127,30 @@ def _start(folder, cell, device, threads, resume, keep_checkpoints):
     if context.get_start_method() == 'forkserver':
         context.set_forkserver_preload(PRELOADED)
     # Libraries read these once, at import: they must be right before the process exists.
-    variables = dict(
-        CUDA_VISIBLE_DEVICES=device,
-        **{name: str(threads) for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')},
-    )
+    variables = dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), str(threads))
+    variables['CUDA_VISIBLE_DEVICES'] = device
     process = context.Process(target=_run_in_child, args=(str(folder), cell, variables, threads, resume, keep_checkpoints))
-    with _environment(variables):
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
         process.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
     return process
 
 
 def _run_in_child(folder, cell, variables, threads, resume, keep_checkpoints):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _die_with_parent()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(variables)
     run_logged(folder, cell, threads, resume, keep_checkpoints)
 
 
-def _die_with_parent():
-    def watch():
-        """End this process when its parent has ended."""
-        connection.wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _end_with_parent():
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _failure(folder, cell, exit_code):
@@ -180,17 +169,3 @@ def _stop(processes):
         if process.is_alive():
             process.kill()
             process.join()
-
-
-@contextlib.contextmanager
-def _environment(variables):
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

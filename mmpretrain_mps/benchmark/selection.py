@@ -1,38 +1,33 @@
 """Which checkpoint of a run is reported, and the refusal to choose it on test pictures."""
 
+from mmengine.config import Config
+
 from ..engine import command_line
 from ..engine.test_pictures import shows_test_pictures
 
 MONITORED = 'accuracy/fused'
 EARLY_STOPPING = 'EarlyStoppingHook'
+REFUSED = 'selection on the test split is refused: '
 IN_TRAINING = 'train_cfg'
 
 
-def apply_selection(cfg, select):
-    """Make a config train for the checkpoint that is to be reported.
+def apply_selection(cfg: Config, select: str) -> None:
+    """Make a config train for the checkpoint that is to be reported, by changing it in place.
 
-    Args:
-        cfg (Config): Changed in place. For ``'last'`` validation is dropped, for nobody looks at it, unless it can end
-            the training or the training itself chooses something by it. For ``'val'`` every epoch is validated, unless
-            the config says how often, and the best one is kept.
-        select (str): ``'last'`` or ``'val'``.
-
-    Raises:
-        ValueError: If selection is on test pictures, asked for or through the config; if there is no validation split;
-            or if ``select`` is unknown.
+    For ``'last'`` validation is dropped, for nobody looks at it, unless it can end the training or the training itself
+    chooses something by it. For ``'val'`` every epoch is validated, unless the config says how often, and the best one is
+    kept. Raises ValueError if selection is on test pictures, asked for or through the config, if there is no validation
+    split, or for any other selection.
     """
     if select == 'test':
-        raise ValueError(
-            "selection on the test split is refused: it reports what it was chosen by. Use 'last', or 'val' "
-            'with a validation split'
-        )
+        raise ValueError(f"{REFUSED}it reports what it was chosen by. Use 'last', or 'val' with a validation split")
     if select not in ('last', 'val'):
         raise ValueError(f"select is {select!r}, expected 'last' or 'val'")
     chooser = _chooser(cfg)
     if (chooser or select == 'val') and shows_test_pictures(cfg.get('val_dataloader'), cfg.get('test_dataloader')):
         raise ValueError(
-            f'selection on the test split is refused: {chooser or "select=val"} chooses by val_dataloader, '
-            'which shows the test pictures. Give it a validation split, or report the last epoch'
+            f'{REFUSED}{chooser or "select=val"} chooses by val_dataloader, which shows the test pictures. '
+            'Give it a validation split, or report the last epoch'
         )
     if select == 'last':
         _checkpoint_hook(cfg).pop('save_best', None)
@@ -40,23 +35,18 @@ def apply_selection(cfg, select):
             command_line.without_validation(cfg)
         return
     if not cfg.get('val_dataloader'):
-        raise ValueError(
-            'select=val needs val_dataloader, val_cfg and val_evaluator in the config; this one has no validation split'
-        )
+        needed = 'val_dataloader, val_cfg and val_evaluator'
+        raise ValueError(f'select=val needs {needed} in the config; this one has no validation split')
     _checkpoint_hook(cfg).update(save_best=MONITORED, rule='greater')
     if cfg.train_cfg.get('val_interval', 1) >= cfg.train_cfg.get('max_epochs', float('inf')):
         cfg.train_cfg.val_interval = 1
 
 
-def choice_pictures(cfg):
+def choice_pictures(cfg: Config) -> set[str]:
     """Return the pictures by which a training chooses something of its own, such as Tip-Adapter its two numbers.
 
-    Args:
-        cfg (Config): Of a run.
-
-    Returns:
-        set[str]: Of ``'val'``, ``'whole_val'`` and ``'test'``. Released codes choose by the latter, and the recipes called
-        official do as they do.
+    They are of ``'val'``, ``'whole_val'`` and ``'test'``. Released codes choose by the latter, and the recipes called official
+    do as they do.
     """
     train = cfg.get('train_cfg') or {}
     search = train.get('search') or {}

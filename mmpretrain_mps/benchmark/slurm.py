@@ -10,8 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from .cell_process import HEARTBEAT_SECONDS, Failure, GridInterrupted, log_tail, looked_after, run_logged
+from ..utils.files import AnyPath
+from .cell_process import HEARTBEAT_SECONDS, Failure, GridInterrupted, Report, log_tail, looked_after, run_logged
 from .cell_run import read_result
+from .grid import Cell
 from .pool import threads_per_process
 from .progress import Progress
 
@@ -39,12 +41,6 @@ class CellJob:
 
     submitit's own handler would end the process wherever it is, which no training expects, and would do so in the processes
     that load pictures, too. So it is called with another signal, once the training has saved.
-
-    Args:
-        folder (str): Of the grid.
-        cell (Cell): Of the grid.
-        resume (bool): Go on from the checkpoint of a run that was cut off.
-        keep_checkpoints (bool): Keep the checkpoints of a finished cell.
     """
 
     def __init__(self, folder, cell, resume=True, keep_checkpoints=False):
@@ -74,26 +70,19 @@ def _return_to_queue(job, *_):
         signal.raise_signal(signal.SIGUSR2)
 
 
-def check_options(options):
-    """Look whether jobs can be asked for in this way, and on this machine.
+def check_options(options: dict[str, str]) -> None:
+    """Look whether jobs can be asked for by long options of sbatch, without dashes, and on this machine.
 
-    Args:
-        options (dict[str, str]): Long options of sbatch without dashes, such as ``partition``, ``time``, ``gpus``, ``mem``.
-
-    Raises:
-        ImportError: If submitit is not installed.
-        ValueError: If this machine submits no jobs, or an option is none of sbatch, not for the user to give, or missing.
+    Raises ImportError if submitit is not installed, and ValueError if this machine submits no jobs, or an option is none of
+    sbatch, not for the user to give, or missing.
     """
     if importlib.util.find_spec('submitit') is None:
-        raise ImportError(
-            "--executor slurm needs the package submitit, which is not installed; install it with `pip install -e '.[slurm]'`"
-        )
+        install = "install it with `pip install -e '.[slurm]'`"
+        raise ImportError(f'--executor slurm needs the package submitit, which is not installed; {install}')
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
-        raise ValueError(
-            f'--executor slurm needs {", ".join(missing)} of Slurm, not found in PATH; call it where jobs are '
-            'submitted from, or run shares of the grid by --shard'
-        )
+        hint = 'call it where jobs are submitted from, or run shares of the grid by --shard'
+        raise ValueError(f'--executor slurm needs {", ".join(missing)} of Slurm, not found in PATH; {hint}')
     for name in options:
         if not OPTION.fullmatch(name) or name in RESERVED:
             raise ValueError(
@@ -104,35 +93,30 @@ def check_options(options):
         raise ValueError('--slurm has no time; expected the longest time that one run may take, such as --slurm time=2:00:00')
 
 
-def run_on_slurm(folder, cells, options, jobs=None, resume=True, keep_checkpoints=False, report=None, share=''):
-    """Run all cells that are not done yet, each as a job, and wait for them.
+def run_on_slurm(
+    folder: AnyPath,
+    cells: list[Cell],
+    options: dict[str, str],
+    jobs: int | None = None,
+    resume: bool = True,
+    keep_checkpoints: bool = False,
+    report: Report = lambda line: None,
+    share: str = '',
+) -> list[Failure]:
+    """Run all cells that are not done yet, each as a job, and wait for them; return those without a result.
 
     A job whose time is over or that is preempted goes back into the queue, and goes on from its checkpoint. If this
     program is killed, its jobs go on; those of the next call wait for them and take their results.
 
-    Args:
-        folder (str | Path): Of the grid; the same one on all nodes.
-        cells (Sequence[Cell]): From :func:`.grid.make_cells`.
-        options (dict[str, str]): Of sbatch, as :func:`check_options` takes them; ``true`` for those without a value.
-        jobs (int, optional): At a time; by default as many as Slurm lets run.
-        resume (bool): Go on from the checkpoint of a run that was cut off.
-        keep_checkpoints (bool): Keep the checkpoints of finished cells.
-        report (Callable[[str], None], optional): Gets lines of progress.
-        share (str): Name of the share of a grid that the cells are; '' if they are all.
-
-    Returns:
-        list[Failure]: Cells without a result.
-
-    Raises:
-        GridInterrupted: After Ctrl-C or SIGTERM, when all jobs are cancelled.
-        ImportError: If submitit is not installed.
-        ValueError: If sbatch refuses the jobs, or the same cells are run in the folder by another call.
+    Arguments and errors are those of :func:`.pool.run_cells` and of :func:`check_options`; the folder is the same one on all
+    nodes, options without a value are ``true``, and without a number of jobs Slurm lets run as many as it likes. It is a
+    ValueError, too, if sbatch refuses the jobs.
     """
     check_options(options)
     folder = Path(folder).resolve()
     results = [read_result(folder, cell) for cell in cells]
     todo = [cell for cell, result in zip(cells, results) if result is None]
-    progress = Progress(cells, results, jobs or max(1, len(todo)), report or (lambda line: None))
+    progress = Progress(cells, results, jobs or max(1, len(todo)), report)
     failures, running = [], []
     with looked_after(folder, share):
         try:
@@ -142,18 +126,15 @@ def run_on_slurm(folder, cells, options, jobs=None, resume=True, keep_checkpoint
             while running:
                 time.sleep(POLL_SECONDS)
                 states = _states()
-                ended = [] if states is None else [entry for entry in running if _has_ended(states.get(entry[0].job_id))]
+                # Slurm forgets what has ended.
+                ended = [entry for entry in running if states is not None and states.get(entry[0].job_id) in (None, *ENDED)]
                 for job, cell in ended:
                     running.remove((job, cell))
                     result = _late_result(folder, cell)
                     if result is None:
                         failures.append(_failure(folder, cell, job, states.get(job.job_id, 'ended')))
-                    progress.ended(
-                        cell,
-                        result,
-                        sum(result['seconds'].values()) if result else time.time() - started,
-                        None if result else failures[-1].reason,
-                    )
+                    seconds = sum(result['seconds'].values()) if result else time.time() - started
+                    progress.ended(cell, result, seconds, None if result else failures[-1].reason)
                 if states and running and time.time() - told > HEARTBEAT_SECONDS:
                     computing = sum(states[job.job_id] == 'RUNNING' for job, _ in running)
                     progress.alive(computing, len(running) - computing)
@@ -171,19 +152,12 @@ def _submit(folder, cells, options, jobs, resume, keep_checkpoints):
 
     executor = submitit.SlurmExecutor(folder / JOB_FOLDER, max_num_timeout=MOST_RETURNS)
     # To submitit, a time of 0 makes every return count; the real one is among the options, which have the last word.
-    executor.update_parameters(
-        job_name='mmpretrain_mps',
-        time=0,
-        wckey=None,
-        array_parallelism=jobs or MOST_JOBS,
-        use_srun=True,
-        additional_parameters={
-            'signal': f'{SIGNAL.name[3:]}@{SIGNAL_SECONDS}',
-            **{name: True if value == 'true' else str(value) for name, value in options.items()},
-        },
-        # Since Slurm 22.05 srun does not take it over from sbatch.
-        srun_args=[f'--cpus-per-task={options["cpus-per-task"]}'] if 'cpus-per-task' in options else [],
-    )
+    given = {name: True if value == 'true' else str(value) for name, value in options.items()}
+    given['signal'] = f'{SIGNAL.name[3:]}@{SIGNAL_SECONDS}'
+    # Since Slurm 22.05 srun does not take it over from sbatch.
+    cores = [f'--cpus-per-task={options["cpus-per-task"]}'] if 'cpus-per-task' in options else []
+    parameters = dict(time=0, wckey=None, array_parallelism=jobs or MOST_JOBS, use_srun=True, srun_args=cores)
+    executor.update_parameters(job_name='mmpretrain_mps', additional_parameters=given, **parameters)
     try:
         with executor.batch():
             submitted = [executor.submit(CellJob(str(folder), cell, resume, keep_checkpoints)) for cell in cells]
@@ -197,23 +171,16 @@ def _states():
 
     Its accounting would know more, but not every cluster has it.
     """
-    answer = subprocess.run(
-        ['squeue', '--me', '--array', '--noheader', '--states=all', '--format=%i %T'], capture_output=True, text=True
-    )
+    command = ['squeue', '--me', '--array', '--noheader', '--states=all', '--format=%i %T']
+    answer = subprocess.run(command, capture_output=True, text=True)
     return None if answer.returncode else dict(line.split() for line in answer.stdout.splitlines())
-
-
-def _has_ended(state):
-    return state is None or state in ENDED
 
 
 def _late_result(folder, cell):
     deadline = time.time() + LATE_SECONDS
-    while True:
-        result = read_result(folder, cell)
-        if result is not None or time.time() > deadline:
-            return result
+    while (result := read_result(folder, cell)) is None and time.time() < deadline:
         time.sleep(1)
+    return result
 
 
 def _failure(folder, cell, job, state):

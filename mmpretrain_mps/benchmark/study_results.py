@@ -1,9 +1,10 @@
 """What a study wrote into ``study.json``: to read, to look figures up in, to lay out as rows of tables, to compare."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..utils.files import read_json
+from ..utils.files import AnyPath, read_json
 from ..utils.shape import check_shape, count, number, or_none
 from .cell_run import RESULT
 from .study import is_certain, paired_difference, values_of
@@ -36,24 +37,13 @@ STUDY = {
 ROUNDING = 1e-6
 
 
-def is_study(folder):
+def is_study(folder: AnyPath) -> bool:
     """Return whether a folder holds the tables of ``tools/compare_methods.py``."""
     return Path(folder, STUDY_FILE).is_file()
 
 
-def read_study_results(folder):
-    """Read the tables of a study.
-
-    Args:
-        folder (str | Path): That ``tools/compare_methods.py`` wrote.
-
-    Returns:
-        dict: Content of ``study.json``.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is not readable or none of a study.
-    """
+def read_study_results(folder: AnyPath) -> dict[str, Any]:
+    """Read ``study.json`` of a folder that ``tools/compare_methods.py`` wrote, and check that it is whole."""
     file = Path(folder, STUDY_FILE)
     if not file.is_file():
         raise FileNotFoundError(f'{file} does not exist (looked from {Path.cwd()}); tools/compare_methods.py writes it')
@@ -71,101 +61,81 @@ def read_study_results(folder):
     ):
         strangers = sorted(set(named) - known)
         if strangers:
-            raise ValueError(
-                f'{file}: {what} names {", ".join(map(repr, strangers))}, which is none of {", ".join(sorted(known)) or "none"}'
-            )
+            names, others = ', '.join(map(repr, strangers)), ', '.join(sorted(known)) or 'none'
+            raise ValueError(f'{file}: {what} names {names}, which is none of {others}')
     if not content['columns'] or not content['summary']:
         raise ValueError(f'{file} has no {"columns" if not content["columns"] else "summary"}; the study has no figures')
     return content
 
 
-def label_of(study, method):
+def label_of(study: dict, method: str) -> str:
     """Return how a method is called in tables."""
     return study['choices'][method]['label']
 
 
-def column_of(study, metric):
+def column_of(study: dict, metric: str) -> dict:
     """Return the column that shows a metric."""
     return next(column for column in study['columns'] if column['metric'] == metric)
 
 
-def shots_of(study):
+def shots_of(study: dict) -> list[int]:
     """Return the numbers of shots that are reported, few first."""
     return sorted({row['shots'] for row in study['summary']})
 
 
-def spread_at(study, method, shots, column):
+def spread_at(study: dict, method: str, shots: int, column: dict) -> Spread | None:
     """Return mean and spread over seeds, or None where a method has no such figure."""
     values = values_of(study['cells'], method, shots, column['metric'])
-    return spread_of(list(values.values())) if values else None
+    return spread_of(values.values()) if values else None
 
 
-def difference_at(study, method, shots, column):
+def difference_at(study: dict, method: str, shots: int, column: dict) -> Spread | None:
     """Return the difference to the baseline, paired by seed, or None where there is none."""
     return paired_difference(*(values_of(study['cells'], name, shots, column['metric']) for name in (method, study['baseline'])))
 
 
-def zero_shot_of(study, column):
+def zero_shot_of(study: dict, column: dict) -> float | None:
     """Return the figure of the zero-shot model, or None."""
     values = [cell['metrics'][column['zero_shot']] for cell in study['cells'] if column['zero_shot'] in cell['metrics']]
     return sum(values) / len(values) if values else None
 
 
-def claimed_difference(claim):
-    """Return the difference (Spread | None) that a claim of ``study.json`` was judged by."""
+def claimed_difference(claim: dict) -> Spread | None:
+    """Return the difference that a claim of ``study.json`` was judged by."""
     return None if claim['difference'] is None else Spread(0, claim['difference'], None, claim['half_width'])
 
 
-def figures_rows(study, shots):
-    """Lay out mean and standard deviation of every method, zero-shot first.
-
-    Args:
-        study (dict): From :func:`read_study_results`.
-        shots (int): Pictures per class.
-
-    Returns:
-        tuple[list[str], list[list[str]]]: Headings and rows.
-    """
+def figures_rows(study: dict, shots: int) -> tuple[list[str], list[list[str]]]:
+    """Lay out headings and rows: mean and standard deviation of every method, zero-shot first."""
     columns = study['columns']
     rows = [['zero-shot', *(_number(zero_shot_of(study, column), column) for column in columns)]]
     for method in study['choices']:
-        rows.append(
-            [label_of(study, method), *(_with_spread(spread_at(study, method, shots, column), column) for column in columns)]
-        )
+        spreads = [(spread_at(study, method, shots, column), column) for column in columns]
+        figures = ['-' if spread is None else plus_minus(spread.mean, spread.std, column) for spread, column in spreads]
+        rows.append([label_of(study, method), *figures])
     return ['method', *(column['title'] for column in columns)], rows
 
 
-def differences_rows(study, shots, write):
-    """Lay out the differences of every method to the baseline, paired by seed.
+def differences_rows(study: dict, shots: int, write: Callable[[Spread | None, dict], str]) -> tuple[list[str], list[list[str]]]:
+    """Lay out headings and rows: the differences of every method to the baseline, paired by seed.
 
-    Args:
-        study (dict): From :func:`read_study_results`.
-        shots (int): Pictures per class.
-        write (Callable[[Spread | None, dict], str]): Writes a difference of a column: :func:`with_half_width` or
-            :func:`with_interval`.
-
-    Returns:
-        tuple[list[str], list[list[str]]]: Headings and rows.
+    :func:`with_half_width` or :func:`with_interval` writes a difference of a column.
     """
-    columns = study['columns']
+    columns, others = study['columns'], [method for method in study['choices'] if method != study['baseline']]
     rows = [
         [label_of(study, method), *(write(difference_at(study, method, shots, column), column) for column in columns)]
-        for method in study['choices']
-        if method != study['baseline']
+        for method in others
     ]
     return ['method', *(column['title'] for column in columns)], rows
 
 
-def with_half_width(difference, column):
-    """Write a difference (Spread | None) with half of its 95 % interval."""
-    if difference is None:
-        return '-'
-    text = _number(difference.mean, column, '+')
-    return text if difference.half_width is None else f'{text} ± {_number(difference.half_width, column)}'
+def with_half_width(difference: Spread | None, column: dict) -> str:
+    """Write a difference with half of its 95 % interval."""
+    return '-' if difference is None else plus_minus(difference.mean, difference.half_width, column, '+')
 
 
-def with_interval(difference, column):
-    """Write a difference (Spread | None) with its 95 % interval, bold where that leaves out 0."""
+def with_interval(difference: Spread | None, column: dict) -> str:
+    """Write a difference with its 95 % interval, bold where that leaves out 0."""
     if difference is None:
         return '-'
     text = _number(difference.mean, column, '+')
@@ -184,54 +154,39 @@ class Agreement(NamedTuple):
     """Those whose runs, seed by seed, gave the same up to rounding."""
     inside: int
     """Those whose mean lies within the 95 % interval of the earlier mean."""
-    outside: list
+    outside: list[tuple]
     """(method's label, shots, column's title, earlier mean, half width, mean) of the others."""
-    choices: list
+    choices: list[str]
     """Labels of methods for which validation chose other settings."""
     alone: int
     """Means that only one of the two has."""
 
     @property
-    def is_whole(self):
-        """bool: Whether all of it agrees: the same choices, and every mean within its interval."""
+    def is_whole(self) -> bool:
+        """Whether all of it agrees: the same choices, and every mean within its interval."""
         return not self.outside and not self.choices
 
 
-def agreement_of(study, earlier):
-    """Compare a study with an earlier run of the same one.
-
-    Args:
-        study (dict): From :func:`read_study_results`.
-        earlier (dict): The same of the other one.
-
-    Returns:
-        Agreement: Of means over seeds with the intervals of the earlier means.
-
-    Raises:
-        ValueError: If they have no figure in common.
-    """
-    names = [
-        {tuple(row[key] for key in ('method', 'shots', 'metric')) for row in content['summary']} for content in (study, earlier)
-    ]
-    equal, outside, shared = 0, [], names[0] & names[1]
+def agreement_of(study: dict, earlier: dict) -> Agreement:
+    """Compare the means of a study over seeds with the intervals of the means of an earlier run of the same one."""
+    here, there = ({(row['method'], row['shots'], row['metric']) for row in one['summary']} for one in (study, earlier))
+    equal, outside, shared = 0, [], here & there
     if not shared:
         raise ValueError(f'{study["study"]!r} and {earlier["study"]!r} have no figure in common to compare')
     for method, shots, metric in sorted(shared):
         ours, theirs = (values_of(content['cells'], method, shots, metric) for content in (study, earlier))
         equal += ours.keys() == theirs.keys() and all(abs(ours[seed] - theirs[seed]) <= ROUNDING for seed in ours)
-        mean, before = spread_of(list(ours.values())).mean, spread_of(list(theirs.values()))
+        mean, before = spread_of(ours.values()).mean, spread_of(theirs.values())
         half_width = before.half_width or 0
         if abs(mean - before.mean) > half_width + ROUNDING:
             outside.append((label_of(study, method), shots, column_of(study, metric)['title'], before.mean, half_width, mean))
-    others = [
-        label_of(study, method)
-        for method in study['choices']
-        if method in earlier['choices'] and study['choices'][method]['chosen'] != earlier['choices'][method]['chosen']
-    ]
-    return Agreement(len(shared), equal, len(shared) - len(outside), outside, others, len(names[0] ^ names[1]))
+    both = [name for name in study['choices'] if name in earlier['choices']]
+    others = [name for name in both if study['choices'][name]['chosen'] != earlier['choices'][name]['chosen']]
+    others = [label_of(study, name) for name in others]
+    return Agreement(len(shared), equal, len(shared) - len(outside), outside, others, len(here ^ there))
 
 
-def agreement_text(agreement, folder):
+def agreement_text(agreement: Agreement, folder: AnyPath) -> str:
     """Return an agreement in words: what is equal, what lies within the intervals, what does not."""
     lines = [
         f'compared with {folder}: {agreement.inside} of {agreement.figures} means lie within the 95 % interval of the '
@@ -250,8 +205,7 @@ def _number(value, column, sign=''):
     return '-' if value is None else f'{value:{sign}.{column["digits"]}f}'
 
 
-def _with_spread(spread, column):
-    if spread is None:
-        return '-'
-    text = _number(spread.mean, column)
-    return text if spread.std is None else f'{text} ± {_number(spread.std, column)}'
+def plus_minus(mean: float, width: float | None, column: dict, sign: str = '') -> str:
+    """Write a figure of a column with its standard deviation, or half of its interval."""
+    text = _number(mean, column, sign)
+    return text if width is None else f'{text} ± {_number(width, column)}'

@@ -1,12 +1,15 @@
 """What a study found, as JSON, CSV and Markdown."""
 
-import json
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ..engine.file_backend import AtomicLocalBackend
 from ..engine.loops.domain_report import markdown_table
-from .claims import judge, read_claims
-from .study import edges_of, paired_difference, values_of
+from ..utils.files import AnyPath
+from .claims import Verdict, judge, read_claims
+from .files import json_text, write_files
+from .study import Choice, Study, edges_of, paired_difference, values_of
 from .study_results import (
     STUDY_FILE,
     STUDY_FORMAT,
@@ -28,17 +31,23 @@ DIFFERENCE_NOTE = (
 ARROWS = {'higher': ' ↑', 'lower': ' ↓', '': ''}
 
 
-def study_content(study, choices, results):
-    """Gather what a study found.
-
-    Args:
-        study (Study): What was compared.
-        choices (dict[str, Choice]): What validation chose.
-        results (Sequence[dict]): Of the report.
-
-    Returns:
-        dict: Content of ``study.json``.
-    """
+def study_content(study: Study, choices: Mapping[str, Choice], results: Sequence[dict]) -> dict[str, Any]:
+    """Gather the content of ``study.json`` from what validation chose, and the results of the report."""
+    chosen = {}
+    for method in study.methods:
+        choice = choices[method.name]
+        scores = zip(method.candidates, choice.scores)
+        chosen[method.name] = dict(
+            label=method.label,
+            **({'method': method.method, 'recipe': method.recipe} if method.method else {}),
+            chosen=choice.options,
+            options=method.options,
+            candidates=[dict(options=candidate, mean=score.mean, std=score.std) for candidate, score in scores],
+        )
+    claims = []
+    for claim, shots, difference, verdict in verdicts_of(study, results):
+        figures = dict(difference=difference and difference.mean, half_width=difference and difference.half_width)
+        claims.append(dict(**claim._asdict(), shots=shots, verdict=verdict, **figures))
     return dict(
         format=STUDY_FORMAT,
         study=study.title,
@@ -46,89 +55,49 @@ def study_content(study, choices, results):
         selected=selection_text(study),
         trade_off=study.trade_off,
         columns=[column._asdict() for column in study.columns],
-        choices=_choices(study, choices),
+        choices=chosen,
         summary=study_rows(study, results),
-        claims=_claims(study, results),
+        claims=claims,
         cells=results,
     )
 
 
-def write_study(folder, study, content, selection):
+def write_study(folder: AnyPath, study: Study, content: dict[str, Any], selection: Sequence[dict]) -> list[Path]:
     """Write ``selection.json``, ``study.json``, ``study.csv`` and ``study.md``, each in one step.
 
-    Args:
-        folder (str | Path): Where to.
-        study (Study): What was compared.
-        content (dict): From :func:`study_content`.
-        selection (Sequence[dict]): Results that settings were chosen by.
-
-    Returns:
-        list[Path]: The files.
+    ``content`` is from :func:`study_content`, ``selection`` the results that settings were chosen by.
     """
+    chosen = dict(study=study.title, metric=study.selection['metric'], choices=content['choices'], cells=selection)
     texts = {
-        'selection.json': _json(
-            dict(study=study.title, metric=study.selection['metric'], choices=content['choices'], cells=selection)
-        ),
-        STUDY_FILE: _json(content),
+        'selection.json': json_text(chosen),
+        STUDY_FILE: json_text(content),
         'study.csv': results_csv(content['cells']),
         'study.md': study_markdown(content),
     }
-    files, folder = AtomicLocalBackend(), Path(folder)
-    for name, text in texts.items():
-        files.put_text(text, folder / name)
-    return [folder / name for name in texts]
+    return write_files(folder, texts)
 
 
-def study_rows(study, results):
-    """Lay all figures out flat.
+def study_rows(study: Study, results: Sequence[dict]) -> list[dict[str, Any]]:
+    """Lay the figures of the report out flat, per method, number of shots and column.
 
-    Args:
-        study (Study): What was compared.
-        results (Sequence[dict]): Of the report.
-
-    Returns:
-        list[dict]: Per method, number of shots and column: mean and standard deviation, and the paired difference to the
-        baseline with its interval (None where there is none).
+    There are mean and standard deviation, and the paired difference to the baseline with its interval, None where there is none.
     """
     rows = []
-    for shots in study.report['shots']:
-        for method in study.methods:
-            for column in study.columns:
-                values = values_of(results, method.name, shots, column.metric)
-                if not values:
-                    continue
-                spread = spread_of(list(values.values()))
-                difference = (
-                    None
-                    if method.name == study.baseline
-                    else paired_difference(values, values_of(results, study.baseline, shots, column.metric))
-                )
-                low, high = (difference and difference.interval) or (None, None)
-                rows.append(
-                    dict(
-                        method=method.name,
-                        shots=shots,
-                        metric=column.metric,
-                        seeds=spread.count,
-                        mean=spread.mean,
-                        std=spread.std,
-                        difference=difference and difference.mean,
-                        difference_low=low,
-                        difference_high=high,
-                    )
-                )
+    for shots, method, column in itertools.product(study.report['shots'], study.methods, study.columns):
+        values, base = (values_of(results, name, shots, column.metric) for name in (method.name, study.baseline))
+        if not values:
+            continue
+        spread = spread_of(values.values())
+        difference = None if method.name == study.baseline else paired_difference(values, base)
+        low, high = (difference and difference.interval) or (None, None)
+        row = dict(method=method.name, shots=shots, metric=column.metric, seeds=spread.count, mean=spread.mean, std=spread.std)
+        row |= dict(difference=difference and difference.mean, difference_low=low, difference_high=high)
+        rows.append(row)
     return rows
 
 
-def study_markdown(content):
-    """Return the tables as Markdown text.
-
-    Args:
-        content (dict): From :func:`study_content`.
-
-    Returns:
-        str: How settings were chosen; for every number of shots, the figures and the paired differences; the claims.
-    """
+def study_markdown(content: dict[str, Any]) -> str:
+    """Return Markdown: how settings were chosen; for every number of shots, figures and paired differences; the claims."""
     parts = [f'# {content["study"]}', content['selected'], selection_table(content)]
     note = DIFFERENCE_NOTE.format(baseline=label_of(content, content['baseline']))
     arrows = [ARROWS[column['better']] for column in content['columns']]
@@ -145,7 +114,7 @@ def study_markdown(content):
     return '\n\n'.join(parts) + '\n'
 
 
-def selection_text(study):
+def selection_text(study: Study) -> str:
     """Return a sentence on how settings were chosen."""
     seeds = study.selection['seeds']
     return (
@@ -155,36 +124,25 @@ def selection_text(study):
     )
 
 
-def selection_table(content):
+def selection_table(content: dict[str, Any]) -> str:
     """Return what was chosen, by what figures, and which values lie at the edge of what was tried."""
     rows = []
     for choice in content['choices'].values():
         edges = edges_of([candidate['options'] for candidate in choice['candidates']], choice['chosen'])
-        scores = ', '.join(
-            f'**{candidate["mean"]:.1f}**' if candidate['options'] == choice['chosen'] else f'{candidate["mean"]:.1f}'
-            for candidate in choice['candidates']
-        )
-        rows.append([choice['label'], _settings(choice['chosen']), scores, _settings(edges) or '-'])
+        marks = ['**' * (candidate['options'] == choice['chosen']) for candidate in choice['candidates']]
+        scores = [f'{mark}{candidate["mean"]:.1f}{mark}' for mark, candidate in zip(marks, choice['candidates'])]
+        rows.append([choice['label'], _settings(choice['chosen']), ', '.join(scores), _settings(edges) or '-'])
     return markdown_table(['method', 'chosen', 'validation figure of every candidate', 'of it at the edge'], rows)
 
 
-def verdicts_of(study, results):
-    """Judge every claim of a study.
-
-    Args:
-        study (Study): What was compared.
-        results (Sequence[dict]): Of the report.
-
-    Returns:
-        list[Verdict]: Claim by claim, few shots first.
-    """
-    claims = read_claims(
-        study.path, study.claims, [method.name for method in study.methods], [column.metric for column in study.columns]
-    )
+def verdicts_of(study: Study, results: Sequence[dict]) -> list[Verdict]:
+    """Judge every claim of a study by the results of the report; few shots first."""
+    methods, metrics = [method.name for method in study.methods], [column.metric for column in study.columns]
+    claims = read_claims(study.path, study.claims, methods, metrics)
     return [verdict for claim in claims for verdict in judge(claim, results, study.report['shots'])]
 
 
-def claims_table(content):
+def claims_table(content: dict[str, Any]) -> str:
     """Return every claim with what the figures say of it, as Markdown text."""
     by_claim = {}
     for verdict in content['claims']:
@@ -197,41 +155,6 @@ def claims_table(content):
     return markdown_table(['claim', 'measured as', 'shots: paired difference [95 % interval], verdict'], rows)
 
 
-def _choices(study, choices):
-    return {
-        method.name: dict(
-            label=method.label,
-            **({'method': method.method, 'recipe': method.recipe} if method.method else {}),
-            chosen=choices[method.name].options,
-            options=method.options,
-            candidates=[
-                dict(options=candidate, mean=score.mean, std=score.std)
-                for candidate, score in zip(method.candidates, choices[method.name].scores)
-            ],
-        )
-        for method in study.methods
-    }
-
-
-def _claims(study, results):
-    return [
-        dict(
-            **verdict.claim._asdict(),
-            shots=verdict.shots,
-            verdict=verdict.verdict,
-            difference=verdict.difference and verdict.difference.mean,
-            half_width=verdict.difference and verdict.difference.half_width,
-        )
-        for verdict in verdicts_of(study, results)
-    ]
-
-
 def _settings(options):
-    return ', '.join(
-        f'{name.rsplit(".", 2)[-1] if name.count(".") < 2 else ".".join(name.split(".")[-2:])} {value}'
-        for name, value in options.items()
-    )
-
-
-def _json(content):
-    return json.dumps(content, indent=1, ensure_ascii=False) + '\n'
+    """Write settings by the ends of their names."""
+    return ', '.join(f'{".".join(name.split(".")[1:][-2:]) or name} {value}' for name, value in options.items())

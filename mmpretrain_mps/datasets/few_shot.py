@@ -2,11 +2,8 @@
 
 import copy
 import logging
-import os
-import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +16,7 @@ from torch.utils.data import Dataset
 
 from . import index_file as index_files
 from .base import SplitDataset
+from .few_shot_source import build_dataset, describe, describe_foreign, item_of, pipeline_of
 from .image_cache import ImageCache
 from .pre_drawn_views import PreDrawnViews
 from .sampling import MAX_VAL_SHOTS, few_shot_picks
@@ -26,28 +24,6 @@ from .seeding import seeded
 from .split import check_templates, hash_rows, shorten
 from .split_readers import readable_name
 from .transforms import LoadRGBImage, with_views
-
-DEFAULT_TEMPLATES = ('a photo of a {}.',)
-
-
-class _Source(NamedTuple):
-    """What is drawn from.
-
-    Attributes:
-        name (str): Name of the data set.
-        split_id (str): Identity of its split.
-        classes (Sequence[str]): Names of all its classes.
-        labels (dict): 'train' and 'val' -> label of every picture, all classes counted.
-        used_labels (range): Labels that the data set shows.
-        templates (Sequence[str]): Prompt templates.
-    """
-
-    name: str
-    split_id: str
-    classes: Sequence[str]
-    labels: dict[str, Sequence[int]]
-    used_labels: range
-    templates: Sequence[str]
 
 
 @DATASETS.register_module()
@@ -134,11 +110,11 @@ class FewShotDataset(Dataset):
         """Build the data set, draw, and let go of the pictures that were not drawn."""
         if self._fully_initialized:
             return
-        dataset = _build(self._dataset)
+        dataset = build_dataset(self._dataset)
         if isinstance(dataset, SplitDataset):
-            source = _describe(dataset, self.subset)
+            source = describe(dataset, self.subset)
         else:
-            source = _describe_foreign(dataset, self._train_dataset, self.subset)
+            source = describe_foreign(dataset, self._train_dataset, self.subset)
         indices = self._read_picks(dataset, source) if self.index_file else self._draw_picks(source)
         if not indices:
             raise ValueError(
@@ -148,8 +124,8 @@ class FewShotDataset(Dataset):
         if self.augment_seed is None:
             self.augment_seed = self.seed
         self._entries = [dict(dataset.get_data_info(index), sample_idx=i) for i, index in enumerate(indices)]
-        self.pipeline = _pipeline_of(dataset)
-        picks = [(_item(entry, index, dataset), int(entry['gt_label'])) for index, entry in zip(indices, self._entries)]
+        self.pipeline = pipeline_of(dataset)
+        picks = [(item_of(entry, index, dataset), int(entry['gt_label'])) for index, entry in zip(indices, self._entries)]
         self._metainfo = dict(
             dataset.metainfo,
             classes=tuple(source.classes[label] for label in source.used_labels),
@@ -280,7 +256,7 @@ class FewShotDataset(Dataset):
         self.num_shots, self.seed = index.num_shots, index.seed
         self._compare_names(index, source)
         rows = [
-            (_item(entry, i, dataset), int(entry['gt_label']) + source.used_labels.start)
+            (item_of(entry, i, dataset), int(entry['gt_label']) + source.used_labels.start)
             for i, entry in enumerate(map(dataset.get_data_info, range(len(dataset))))
         ]
         index = index._replace(rows=[row for row in index.rows if row[1] in source.used_labels])
@@ -318,91 +294,3 @@ class FewShotDataset(Dataset):
                 logger='current',
                 level=logging.WARNING,
             )
-
-
-def _build(dataset):
-    """Build a data set from its config if need be, and have it read its annotations."""
-    if isinstance(dataset, dict):
-        dataset = dict(dataset)
-        kind = DATASETS.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
-        if isinstance(kind, type) and issubclass(kind, SplitDataset):
-            dataset.setdefault('serialize_data', False)  # few entries are kept, and not for long
-        dataset = DATASETS.build(dataset)
-    if hasattr(dataset, 'full_init'):
-        dataset.full_init()
-    return dataset
-
-
-def _describe(dataset, subset):
-    """Describe a data set of this package, which knows its whole split."""
-    name = dataset.dataset_name
-    if dataset.subset != subset:
-        raise ValueError(f'FewShotDataset: subset is "{subset}", but {name} shows "{dataset.subset}", expected the same.')
-    if len(dataset) != sum(label in dataset.label_range for label in dataset.split_labels[subset].tolist()):
-        raise ValueError(
-            f'FewShotDataset: {name} shows {len(dataset)} pictures, which is not its whole subset '
-            f'"{subset}"; expected no "indices".'
-        )
-    labels = {name: values.tolist() for name, values in dataset.split_labels.items()}
-    return _Source(
-        name, dataset.metainfo['split_id'], dataset.split_classes, labels, dataset.label_range, dataset.metainfo['templates']
-    )
-
-
-def _describe_foreign(dataset, train_dataset, subset):
-    """Describe a data set from elsewhere by its entries; all its pictures are one subset."""
-    name = type(dataset).__name__
-    classes = dataset.metainfo.get('classes')
-    if not classes:
-        raise ValueError(f'FewShotDataset: {name} has no class names in metainfo["classes"], expected one per label.')
-    if subset == 'val' and train_dataset is None:
-        raise ValueError(f'FewShotDataset: subset "val" of {name} needs train_dataset, whose picks come first.')
-    train_rows = _foreign_rows(dataset if subset == 'train' else _build(train_dataset), classes)
-    val_rows = _foreign_rows(dataset, classes) if subset == 'val' else []
-    labels = dict(train=[row[1] for row in train_rows], val=[row[1] for row in val_rows])
-    return _Source(
-        name,
-        hash_rows(train_rows),
-        tuple(classes),
-        labels,
-        range(len(classes)),
-        dataset.metainfo.get('templates', DEFAULT_TEMPLATES),
-    )
-
-
-def _foreign_rows(dataset, classes):
-    rows = []
-    for index in range(len(dataset)):
-        entry = dataset.get_data_info(index)
-        label = entry.get('gt_label')
-        if not isinstance(label, (int, np.integer)) or not 0 <= label < len(classes):
-            raise ValueError(
-                f'{type(dataset).__name__}: picture {index} has the label {label!r}, expected '
-                f'0..{len(classes) - 1} for {len(classes)} class names.'
-            )
-        rows.append((_item(entry, index, dataset), int(label)))
-    return rows
-
-
-def _pipeline_of(dataset):
-    """Return what a data set does to its pictures, or what all parts of a concatenated one do."""
-    parts = getattr(dataset, 'datasets', None) or [dataset]
-    pipelines = [part.pipeline for part in parts if hasattr(part, 'pipeline')]
-    if len(pipelines) < len(parts) or len({repr(pipeline) for pipeline in pipelines}) > 1:
-        raise ValueError(
-            f'FewShotDataset: {type(dataset).__name__} has no one pipeline for all its pictures; expected a '
-            'data set of mmpretrain, or a ConcatDataset of such with equal pipelines. Wrappers go around '
-            'FewShotDataset, not into it.'
-        )
-    return pipelines[0]
-
-
-def _item(entry, index, dataset):
-    """Name a picture by its path below the image folder, or by its place in the data set."""
-    if 'item' in entry:
-        return entry['item']
-    path = entry.get('img_path')
-    if path is None:
-        return index
-    prefix = getattr(dataset, 'data_prefix', {}).get('img_path') or getattr(dataset, 'data_root', '')
-    return osp.relpath(path, prefix).replace(os.sep, '/') if prefix else path

@@ -15,7 +15,7 @@ from PIL import Image
 
 from .base import SplitDataset
 from .picture_files import MAX_PIXELS, pictures_below
-from .pictures import DEFAULT_TEMPLATES
+from .picture_lists import DEFAULT_TEMPLATES
 from .split import Split, hash_rows
 from .transforms import LoadRGBImage
 from .transforms.loading import decoding_fault

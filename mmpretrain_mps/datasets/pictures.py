@@ -1,26 +1,23 @@
 """One's own pictures: a tree of folders, or a table."""
 
-import csv
-import io
 import os.path as osp
 import random
 import re
-import unicodedata
 from collections import defaultdict
 from logging import WARNING
 
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
-from ..utils.files import list_folder, read_text, read_yaml
+from ..utils.files import list_folder
 from .base import SplitDataset
 from .folder_listing import is_picture_name
 from .picture_checks import find_copies, look_at_pictures
 from .picture_files import MAX_PIXELS, check_max_pixels
-from .split import SUBSETS, Split, is_below, outside_error, plain_path, shorten
+from .picture_lists import DEFAULT_TEMPLATES, composed, read_class_file, read_table
+from .split import SUBSETS, Split, is_below, outside_error, shorten
 from .split_readers import readable_name
 
-DEFAULT_TEMPLATES = ('a photo of a {}.',)
 CLASS_FILES = ('classes.yaml', 'classes.yml')
 _CLUTTER = ('thumbs.db', 'desktop.ini', '__macosx')  # what file managers leave behind
 
@@ -181,7 +178,7 @@ class OwnPictures(SplitDataset):
             found = [name for name in CLASS_FILES if osp.lexists(osp.join(self.data_root, name))]
             path = found[0] if found else None
         if path is None:
-            return [readable_name(_composed(key)) for key in keys], DEFAULT_TEMPLATES
+            return [readable_name(composed(key)) for key in keys], DEFAULT_TEMPLATES
         return read_class_file(osp.join(self.data_root, osp.expanduser(path)), keys, source)
 
 
@@ -318,87 +315,6 @@ def divide_class(paths, test_fraction, val_fraction, seed):
     )
 
 
-def read_class_file(path, keys, source):
-    """Read readable names and templates.
-
-    Args:
-        path (str): YAML file with ``classes: {folder or label: readable name}`` and ``templates: [...]``; either may
-            be left out.
-        keys (list[str]): Folders or labels, in label order.
-        source (str): What named ``keys``.
-
-    Returns:
-        tuple[list[str], Sequence[str]]: Names in label order, and templates.
-
-    Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If it is no YAML, has other keys or one twice, or does not name exactly the classes found.
-    """
-    # Every scalar as text: `no: no entry` and `1: one` are folders called "no" and "1".
-    content = read_yaml(path, as_text=True) or {}
-    if not isinstance(content, dict) or not set(content) <= {'classes', 'templates'}:
-        found = shorten(list(content)) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"{path} holds {found}, expected 'classes' and 'templates'.")
-    names = content.get('classes', {key: readable_name(_composed(key)) for key in keys})
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        raise ValueError(f"{path}: 'classes' is {names!r}, expected a mapping of folder or label to readable name.")
-    if len({_composed(key) for key in names}) < len(names):
-        raise ValueError(f"{path}: 'classes' has a key twice, once with composed accents; expected every key once.")
-    names = {_composed(key): name for key, name in names.items()}
-    unnamed = [key for key in keys if _composed(key) not in names]
-    unknown = sorted(set(names) - {_composed(key) for key in keys})
-    if unnamed or unknown:
-        faults = [f'does not name {shorten(unnamed)}'] * bool(unnamed) + [
-            f'names {shorten(unknown)}, which is no class there'
-        ] * bool(unknown)
-        raise ValueError(f'{path} does not fit the classes of {source}: it {" and ".join(faults)}.')
-    return [names[_composed(key)] for key in keys], content.get('templates', DEFAULT_TEMPLATES)
-
-
-def read_table(path, allow_outside=False):
-    """Read a CSV file of pictures.
-
-    Args:
-        path (str): The file.
-        allow_outside (bool): Let paths be absolute, or lead out of the folder of the pictures.
-
-    Returns:
-        list[tuple[str, str, str | None]]: Path, label and subset of every row; None where no subset is given.
-
-    Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If it has no header, no row, or a row with an empty or unknown value.
-    """
-    try:
-        lines = _read_csv(path)
-    except csv.Error as error:
-        raise ValueError(f'{path} is no CSV: {error}') from None
-    header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
-    if not {'path', 'label'} <= set(header) or len(set(header)) != len(header):
-        raise ValueError(f"{path} begins with '{','.join(header)}', expected the header path,label or path,label,split.")
-    columns = [header.index(name) for name in ('path', 'label', 'split') if name in header]
-    rows = []
-    for number, cells in lines[1:]:
-        where = f'{path}, line {number}'
-        if len(cells) != len(header):
-            raise ValueError(f'{where} has {len(cells)} values, expected {len(header)}: {",".join(header)}.')
-        values = [cells[column].strip() for column in columns]
-        if not values[0] or not values[1]:
-            raise ValueError(f'{where} is {cells!r}, expected a path and a label.')
-        if len(values) == 3 and values[2] not in SUBSETS:
-            raise ValueError(f'{where} has the split {values[2]!r}, expected one of {", ".join(SUBSETS)}.')
-        rows.append((plain_path(values[0], where, allow_outside), values[1], values[2] if len(values) == 3 else None))
-    if not rows:
-        raise ValueError(f'{path} has a header but no rows.')
-    return rows
-
-
-def _read_csv(path):
-    """Return the number and the cells of every line that is not blank."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=''))
-    return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-
-
 def _class_folders(root):
     return [
         name for name in list_folder(root) if _is_visible(name) and name not in CLASS_FILES and osp.isdir(osp.join(root, name))
@@ -422,8 +338,3 @@ def _walk(folder, prefix, above):
             yield from _walk(path, osp.join(prefix, name), above + (real,))
         else:
             yield osp.join(prefix, name)
-
-
-def _composed(text):
-    """Return text with composed accents: file systems disagree about how to write them."""
-    return unicodedata.normalize('NFC', text)

@@ -12,7 +12,7 @@ from ..datasets import FewShotDataset
 from ..datasets.base import SplitDataset
 from ..models.classifiers.description import check_class_names
 from ..models.classifiers.frozen_image_classifier import ImageFeatures
-from ..models.utils.fusion_search import choose_best, search_grid
+from ..models.fusion.fusion_search import choose_best, search_grid
 from .extraction import extract_share
 from .hooks.loops import unwrapped
 from .test_pictures import shows_test_pictures

@@ -5,7 +5,7 @@ from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
-from ..models.utils.precision import amp_dtype
+from ..models.computation.precision import amp_dtype
 from .sharding import shard_optimizer_state
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..models.backbones.cuda_graph import GraphedForward
 from ..models.backbones.frozen_weights import nothing_remembered
-from ..models.utils.precision import AMP_DTYPES
+from ..models.computation.precision import AMP_DTYPES
 
 try:
     from torch.distributed.device_mesh import init_device_mesh

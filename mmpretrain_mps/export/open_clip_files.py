@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from ..models.utils.clip_loader import model_config
+from ..models.loading.clip_loader import model_config
 
 
 def write_open_clip(classifier: Any, about: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -124,6 +124,6 @@ def _own_folder():
 
 def _folder():
     """Return the folder of fetched files; without a cache, one of this process alone."""
-    from ..models.utils.tensor_cache import cache_folder  # which brings the models along
+    from ..models.caches.tensor_cache import cache_folder  # which brings the models along
 
     return cache_folder('checkpoints') or _own_folder()

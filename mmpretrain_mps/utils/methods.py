@@ -178,7 +178,9 @@ def situation_of(cfg: Config, recipe: str) -> Situation:
 
 def _architecture_of(cfg):
     """Return the architecture, of which all mini CLIPs, embedded or one's own, are the same."""
-    from ..models.utils.clip_loader import EMBEDDED_ARCHITECTURE, mini_folder  # which brings the models along
+    # Which bring the models along.
+    from ..models.loading.clip_loader import mini_folder
+    from ..models.loading.names import EMBEDDED_ARCHITECTURE
 
     architecture = str(cfg.model.get('architecture'))
     return EMBEDDED_ARCHITECTURE if mini_folder(architecture) else architecture

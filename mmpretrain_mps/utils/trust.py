@@ -21,7 +21,7 @@ from mmengine.registry import Registry
 from .places import config_folder
 
 VARIABLE = 'MMPRETRAIN_MPS_TRUST'
-# Before the name of a file of weights that is a program, see :func:`..models.utils.clip_loader.load_clip`.
+# Before the name of a file of weights that is a program, see :func:`..models.loading.clip_loader.load_clip`.
 PROGRAM = 'torchscript:'
 REMEDY = f'If you trust it, say so with --trust, or {VARIABLE}=1'
 SCOPES = ('mmengine', 'mmpretrain', 'mmcv')

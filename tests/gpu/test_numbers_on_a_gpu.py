@@ -7,7 +7,7 @@ from tiny_run import ROOT
 from tiny_steps import build_shaken, pictures
 
 from mmpretrain_mps.evaluation.parity import METHODS, compare
-from mmpretrain_mps.models.utils.precision import float32_products
+from mmpretrain_mps.models.computation.precision import float32_products
 
 GOLDEN = ROOT / 'tests' / 'data' / 'golden.npz'
 

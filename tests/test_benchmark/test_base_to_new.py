@@ -3,11 +3,10 @@
 import json
 
 import pytest
-from test_summary_and_tables import cells_of, result
+from made_up_results import cells_of, result
 
 from mmpretrain_mps.benchmark.base_to_new import base_to_new_lines
-from mmpretrain_mps.benchmark.published import Published
-from mmpretrain_mps.benchmark.summary import Spread, summarise
+from mmpretrain_mps.benchmark.summary import Published, Spread, summarise
 from mmpretrain_mps.benchmark.tables import results_json, results_latex, results_markdown
 from mmpretrain_mps.engine.loops.domain_report import DomainReport, SetResult, harmonic_mean
 

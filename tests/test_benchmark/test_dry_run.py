@@ -7,7 +7,7 @@ from tiny_digits import CONFIG_FOLDER, write_config
 from mmpretrain_mps.benchmark.dry_run import Needs, dry_run, steps_of, without_inputs
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config
 from mmpretrain_mps.benchmark.parts import PartsCheck
-from mmpretrain_mps.models.utils import clip_loader
+from mmpretrain_mps.models.loading import clip_loader
 from mmpretrain_mps.utils.methods import read_method
 
 

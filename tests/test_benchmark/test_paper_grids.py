@@ -1,28 +1,21 @@
 """The grids of the paper's tables and figures: they expand, recipes do what they are called, figures are right."""
 
-import argparse
-import copy
-import functools
 import math
 import re
-from unittest import mock
 
 import pytest
 import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+from paper_grids import ALIASES, GRIDS, files_read_once, flags_of
 from tiny_clip import save_tiny_clip
 from tiny_digits import CONFIG_FOLDER, ROOT
 
-from mmpretrain_mps.benchmark import grid as grid_module
 from mmpretrain_mps.benchmark.command import cells_of, quotable_labels, run
 from mmpretrain_mps.benchmark.execution import Shard
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
 from mmpretrain_mps.benchmark.parts import PartsCheck
-from mmpretrain_mps.benchmark.published import published_of
-from mmpretrain_mps.utils.config_files import read_config_file
 
-GRIDS = {path.stem: path for path in sorted((CONFIG_FOLDER / 'grids').glob('*/*.yaml')) if path.parent.name != '_base_'}
 RUNS = dict(
     main=165,
     domain_generalization=3,
@@ -45,35 +38,18 @@ RUNS_OF_METHODS = dict(
 )
 DEFINITIONS = read_grid_file(str(GRIDS['main']))['definitions']
 VARIANTS = ('paper', 'official')
-# In recipe "paper" these are the method itself, written out.
-ALIASES = ('lambda1_0.5', 'sculpt_two')
 
 
 @pytest.fixture(scope='module', autouse=True)
-def files_read_once():
-    """Twenty-two config files, a dozen grids: to read each file anew for each grid would take most of the time."""
-    read = functools.lru_cache(None)(read_config_file)
-    with mock.patch.object(grid_module, 'read_config_file', lambda path: copy.deepcopy(read(path))):
+def read_once():
+    with files_read_once():
         yield
-
-
-def flags_of(**flags):
-    defaults = dict(
-        configs=[], datasets=[], methods=[], shots=None, seeds=None, recipes=None, cfg_options=None, select='last', targets=False
-    )
-    return argparse.Namespace(**{**defaults, **flags})
 
 
 def lay_out(name, **flags):
     """Return the cells of a grid; of one that compares methods, those of MPS-Tuning unless told."""
     methods = flags.pop('methods', ['mps'] if name in RUNS_OF_METHODS else [])
     return cells_of(flags_of(methods=methods, **flags), CONFIG_FOLDER, read_grid_file(str(GRIDS[name])))
-
-
-def quoted(name, methods=()):
-    grid, flags = read_grid_file(str(GRIDS[name])), dict(seeds=[1], methods=list(methods))
-    cells = cells_of(flags_of(**flags), CONFIG_FOLDER, grid)
-    return published_of(grid, str(GRIDS[name]), quotable_labels(flags_of(**flags), grid), cells)
 
 
 def test_every_grid_of_the_paper_is_known_here_and_in_the_documentation():
@@ -321,82 +297,3 @@ def test_equal_names_are_equal_runs_so_that_grids_can_share_them():
     # As a method it has another name; read_result finds what has the same config.
     keys = {cell.folder.name for cell in lay_out('main', datasets=['DTD'], shots=[16])}
     assert keys == {folder.name for folder in folders[0]}
-
-
-def test_quoted_figures_are_those_of_the_paper():
-    values = quoted('domain_generalization').values
-    column = 'mean of source, V2, Sketch'
-    assert [values['mps', name, 16] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)] == [
-        75.60,
-        50.10,
-        67.53,
-        64.41,
-    ]
-    assert [values['mps', name, 0] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)] == [
-        66.73,
-        46.15,
-        60.83,
-        57.90,
-    ]
-    assert {
-        other: [values[other, name, 16] for name in ('ImageNet', 'imagenet_sketch', 'imagenet_v2', column)]
-        for other in ('promptsrc', 'amu_tuning', 'tac')
-    } == dict(promptsrc=[73.17, 49.10, 65.70, 62.66], amu_tuning=[74.93, 50.37, 65.42, 63.57], tac=[73.67, 48.93, 66.23, 62.94])
-    components = quoted('components').values
-    assert {
-        recipe: [components[recipe, name, 16] for name in ('ImageNet', 'StanfordCars', 'SUN397', 'mean')]
-        for recipe in ('ce', 'ce_mar', 'ce_hms', 'full')
-    } == dict(
-        ce=[72.93, 90.00, 76.30, 85.41],
-        ce_mar=[75.30, 90.80, 78.07, 86.44],
-        ce_hms=[74.77, 90.77, 77.80, 86.20],
-        full=[75.60, 91.13, 78.47, 86.85],
-    )
-    parts = quoted('alignment_parts').values
-    assert [parts[recipe, 'mean', 16] for recipe in ('ce_hms', 'mar_global', 'mar_local', 'full')] == [86.20, 86.57, 86.67, 86.85]
-    assert quoted('sculpted_layers').values == {('sculpt_two', 'mean', 16): 86.85}
-    assert quoted('speed').speed == dict(training=95.65, prediction=535)
-
-
-def test_what_several_grids_quote_is_the_same_everywhere():
-    seen = {}
-    for name in GRIDS:
-        for recipe, columns in (read_grid_file(str(GRIDS[name])).get('published') or {}).get('recipes', {}).items():
-            for column, figures in columns.items():
-                for shots, value in figures.items():
-                    same = 'full' if recipe in ALIASES else recipe
-                    assert seen.setdefault((same, column, shots), value) == value
-
-
-def test_the_harmonic_means_of_base_and_new_classes_are_those_of_the_two_and_have_a_source():
-    published = quoted('base_to_new')
-    assert (
-        set(published.base_to_new)
-        == {(name, 'mean') for name in ('zero_shot', 'coop', 'tcp', 'textrefiner', 'promptsrc', 'ivlp', 'tac', 'clip_lora')}
-        and not published.others
-    )
-    for (name, _), (base, new, harmonic) in published.base_to_new.items():
-        # Of the means; one paper prints the mean of the harmonic means.
-        assert harmonic == pytest.approx(2 * base * new / (base + new), abs=0.1 if name == 'tac' else 0.01)
-    assert 'for coop: CoCoOp (arXiv 2203.05557)' in published.source
-
-
-def test_means_over_the_ten_other_data_sets_are_theirs():
-    values, mean = quoted('cross_data_set').values, 'mean of the ten'
-    for method in ('coop', 'promptsrc', 'tac'):
-        ten = [value for (name, column, _), value in values.items() if name == method and column not in ('ImageNet', mean)]
-        assert len(ten) == 10 and sum(ten) / 10 == pytest.approx(values[method, mean, 16], abs=0.005)
-
-
-def test_methods_that_are_not_run_keep_their_lines_and_sources():
-    published = quoted('main', methods=['mps', 'tcp'])
-    assert published.others == ('promptsrc', 'amu_tuning', 'tac', 'clip_lora', 'clip_adapter', 'tip_adapter_f')
-    assert published.values['tcp', 'mean', 1] == 70.63 and published.values['promptsrc', 'ImageNet', 16] == 73.17
-    assert 'for tcp: runs of others' in published.source and 'for promptsrc' not in published.source
-
-
-def test_means_of_three_are_the_means_of_the_three():
-    values = quoted('domain_generalization').values
-    for method, shots in {(method, shots) for method, _, shots in values if method != 'coop'}:
-        three = [values[method, name, shots] for name in ('ImageNet', 'imagenet_v2', 'imagenet_sketch')]
-        assert sum(three) / 3 == pytest.approx(values[method, 'mean of source, V2, Sketch', shots], abs=0.005)

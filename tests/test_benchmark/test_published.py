@@ -4,11 +4,11 @@ import csv
 import json
 
 import pytest
-from test_summary_and_tables import cells_of, result
+from made_up_results import cells_of, result
 
 from mmpretrain_mps.benchmark.grid import Cell
-from mmpretrain_mps.benchmark.published import Published, published_of
-from mmpretrain_mps.benchmark.summary import speeds_of, summarise
+from mmpretrain_mps.benchmark.published import published_of
+from mmpretrain_mps.benchmark.summary import Published, speeds_of, summarise
 from mmpretrain_mps.benchmark.tables import results_json, results_latex, results_markdown, write_results
 
 CONFIG = """

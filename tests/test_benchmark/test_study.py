@@ -3,8 +3,8 @@ import re
 
 import pytest
 import yaml
+from made_up_results import result
 from mmengine.config import Config
-from test_summary_and_tables import result
 from tiny_digits import CONFIG_FOLDER
 
 from mmpretrain_mps.benchmark.grid import make_cells, read_cell_config, read_grid_file

@@ -5,42 +5,17 @@ import math
 import xml.etree.ElementTree
 
 import pytest
+from made_up_results import cells_of, result
 from PIL import Image
 
 from mmpretrain_mps.benchmark.cell_process import Failure
 from mmpretrain_mps.benchmark.curves import draw_curves, write_curves
-from mmpretrain_mps.benchmark.grid import Cell
 from mmpretrain_mps.benchmark.summary import speeds_of, spread_of, summarise
 from mmpretrain_mps.benchmark.tables import results_markdown, write_results
-
-
-def result(dataset, shots, seed, fused, tuned=50.0, zero_shot=40.0, recipe='', config=None, **more):
-    metrics = {'accuracy/fused': fused, 'accuracy/tuned': tuned, 'accuracy/zero_shot': zero_shot, **more}
-    return dict(
-        dataset=dataset,
-        config=config or f'mps_{dataset}.py',
-        recipe=recipe,
-        shots=shots,
-        seed=seed,
-        select='last',
-        epoch=50,
-        train_pictures=10 * shots,
-        test_pictures=100,
-        hash=f'{dataset}{recipe}{shots}{seed}',
-        metrics=metrics,
-        seconds=dict(training=10.0, testing=1.0),
-    )
-
 
 # Computed by hand: mean 80, deviations -2, 0, 2, std 2; Student's t for 2 degrees of freedom at 97.5 % is 4.302653,
 # so the interval is 80 -+ 4.302653 * 2 / sqrt(3) = 4.968275.
 THREE_SEEDS = [result('A', 4, seed, fused) for seed, fused in ((1, 78.0), (2, 80.0), (3, 82.0))]
-
-
-def cells_of(results):
-    return [
-        Cell(item['config'], item['recipe'], item['shots'], item['seed'], {}, 'last', False, item['hash']) for item in results
-    ]
 
 
 def test_a_figure_that_is_not_defined_leaves_no_spread():

@@ -9,7 +9,7 @@ from mmpretrain_mps.datasets.digit_targets import add_noise, blur_image
 from mmpretrain_mps.datasets.digits import DIGIT_NAMES
 from mmpretrain_mps.mini_clip import check_vocabulary
 from mmpretrain_mps.mini_clip.rendering import render_heldout_glyphs
-from mmpretrain_mps.models.utils.text_prototypes import fill_templates
+from mmpretrain_mps.models.text.prototypes import fill_templates
 
 
 def pixels(dataset):

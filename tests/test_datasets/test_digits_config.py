@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmpretrain_mps.models.utils import clip_loader
+from mmpretrain_mps.models.loading import clip_loader
 
 CONFIG = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets' / 'digits.py'
 

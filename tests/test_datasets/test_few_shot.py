@@ -3,103 +3,30 @@ import random
 import numpy as np
 import pytest
 import torch
+from few_shot_animals import (
+    NAMES,
+    TRAIN,
+    VAL,
+    Animals,
+    assert_same,
+    batches,
+    differ,
+    random_pipeline,
+    spoil_random_state,
+    write_folder,
+)
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
-from PIL import Image
-from torch.utils.data import DataLoader, default_collate
 
-from mmpretrain_mps.datasets import FewShotDataset, FewShotSampler, Split, SplitDataset, few_shot, few_shot_picks, index_file
+from mmpretrain_mps.datasets import FewShotDataset, FewShotSampler, few_shot, few_shot_picks, index_file
 from mmpretrain_mps.datasets.seeding import seeded
-
-NAMES = ('ant', 'bee', 'cat', 'dog', 'elk')
-# labels first appear in another order than that of the classes, and base and new ones mixed
-TRAIN = [(f'{label}/{i}.png', label) for i in range(7) for label in (3, 0, 4, 1, 2) if (i, label) != (6, 4)]
-VAL = [(f'val/{label}_{i}.png', label) for label in (4, 2, 0, 1, 3) for i in range(5)]
-
-
-class Animals(SplitDataset):
-    """Five classes with pictures in memory."""
-
-    def __init__(self, serialize_data=False, **arguments):
-        super().__init__(serialize_data=serialize_data, **arguments)  # which costs a garbage collection each time
-
-    def read_split(self):
-        items = {row: i for i, row in enumerate(TRAIN + VAL)}
-        train, val = ([(items[row], row[1]) for row in rows] for rows in (TRAIN, VAL))
-        return Split(NAMES, ('a {}.',), train, val, source='animals')
-
-    def read_image(self, index):
-        return np.random.default_rng(index).integers(0, 256, (12, 10, 3), dtype=np.uint8)
-
-
-def random_pipeline():
-    crop = dict(type='RandomResizedCrop', scale=6, backend='pillow')
-    views = dict(type='DualView', transforms=[crop, dict(type='RandomFlip', prob=0.5), jitter])
-    return [dict(type='LoadRGBImage'), views, dict(type='PackInputs')]
-
-
-def jitter(results):
-    """Use all three generators that transforms of other libraries draw from."""
-    shift = random.randrange(50) + np.random.randint(50) + torch.randint(50, ()).item()
-    return dict(results, img=results['img'] // 2 + np.uint8(shift))
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A tree of real files: ``<name>/<i>.png``."""
-    for label, name in enumerate(NAMES[:3]):
-        for i in range(6):
-            path = tmp_path / name / f'{i}.png'
-            path.parent.mkdir(exist_ok=True)
-            img = np.random.default_rng(10 * label + i).integers(0, 256, (9, 8, 3), dtype=np.uint8)
-            Image.fromarray(img).save(path)
-    return tmp_path
-
-
-def batches(dataset, epochs, num_workers=0, seed=3):
-    """All tensors and labels of the epochs, by a loader that is set up as the Runner does it."""
-    sampler = FewShotSampler(dataset, seed=seed)
-    loader = DataLoader(
-        dataset,
-        4,
-        sampler=sampler,
-        num_workers=num_workers,
-        collate_fn=default_collate_samples,
-        persistent_workers=num_workers > 0,
-        worker_init_fn=spoil_random_state,
-    )
-    found = {}
-    for epoch in epochs:
-        sampler.set_epoch(epoch)
-        found[epoch] = list(loader)
-    return found
-
-
-def default_collate_samples(samples):
-    return (
-        default_collate([sample['inputs'] for sample in samples]),
-        [(sample['data_samples'].sample_idx, sample['data_samples'].gt_label.item()) for sample in samples],
-    )
-
-
-def spoil_random_state(worker):
-    random.seed(worker)
-    np.random.seed(worker)
-    torch.manual_seed(worker)
-
-
-def assert_same(first, second):
-    assert len(first) == len(second) > 0
-    for (views, samples), (other_views, other_samples) in zip(first, second):
-        assert samples == other_samples
-        assert len(views) == len(other_views) == 2
-        assert all(torch.equal(view, other) for view, other in zip(views, other_views))
-
-
-def differ(first, second):
-    return any(not torch.equal(a[0][0], b[0][0]) for a, b in zip(first, second))
+    return write_folder(tmp_path)
 
 
 class TestPicks:
@@ -368,92 +295,6 @@ class TestFewShotSampler:
         assert [view.shape for view in batch['inputs']] == [(4, 3, 6, 6)] * 2
         assert batch['inputs'][0].dtype == torch.uint8
         assert len(batch['data_samples']) == 4
-
-
-class TestCache:
-    @pytest.fixture
-    def opened(self, monkeypatch):
-        opened = []
-        real = Image.open
-        monkeypatch.setattr(Image, 'open', lambda file, **formats: opened.append(file) or real(file, **formats))
-        return opened
-
-    def run(self, folder, epochs=range(2), **arguments):
-        config = dict(type='CustomDataset', data_root=str(folder), serialize_data=False, pipeline=random_pipeline())
-        return batches(FewShotDataset(config, 3, 1, **arguments), epochs)
-
-    @pytest.mark.parametrize('arguments, times', [
-        (dict(cache_images=False), [18]),
-        (dict(cache_images=True), [9]),
-        (dict(cache_images='auto'), [18]),  # 9 as a probe, 9 to keep them
-        (dict(cache_images='auto', cache_limit_mb=1e-3), [27]),  # the probe says that 1,944 bytes do not fit
-        # 4 of 9 pictures of 216 bytes fit into 1,048; how many the threads read ahead of the fifth is theirs.
-        (dict(cache_images=True, cache_limit_mb=1e-3), range(5 + 2 * 5, 9 + 2 * 5 + 1)),
-    ])  # yapf: disable
-    def test_pixels_are_the_same_and_pictures_are_decoded_less_often(self, folder, opened, arguments, times):
-        plain = self.run(folder, cache_images=False)
-        opened.clear()
-        cached = self.run(folder, **arguments)
-        assert len(opened) in times
-        for epoch in range(2):
-            assert_same(plain[epoch], cached[epoch])
-
-    def test_workers_that_live_on_share_what_the_main_process_decoded(self, folder, opened):
-        config = dict(type='CustomDataset', data_root=str(folder), serialize_data=False, pipeline=random_pipeline())
-        dataset = FewShotDataset(config, 3, 1, cache_images=True)
-        plain = self.run(folder, cache_images=False)
-        shared = batches(dataset, range(2), num_workers=2)
-        for epoch in range(2):
-            assert_same(plain[epoch], shared[epoch])
-        assert len(dataset._cache.samples) == 9
-
-    def test_a_transform_that_writes_into_the_picture_does_not_reach_the_kept_one(self, folder):
-
-        def darken(results):
-            results['img'] //= 2
-            return results
-
-        pipeline = [dict(type='LoadRGBImage'), darken, dict(type='PackInputs')]
-        source = CustomDataset(data_root=str(folder), serialize_data=False, pipeline=pipeline)
-        dataset = FewShotDataset(source, 3, 1, cache_images=True)
-        before = dataset[0]['inputs'].clone()
-        dataset.set_epoch(0)
-        for _ in range(2):
-            assert torch.equal(dataset[0]['inputs'], before)
-
-    def test_nothing_is_decoded_before_the_first_epoch_is_announced(self, folder, opened):
-        dataset = FewShotDataset(CustomDataset(data_root=str(folder), pipeline=random_pipeline()), 3, 1)
-        FewShotSampler(dataset)
-        assert not opened
-        dataset.set_epoch(0)
-        assert len(opened) == 18
-        dataset.set_epoch(1)
-        assert len(opened) == 18
-
-    def test_pictures_in_memory_are_not_kept_twice(self):
-        dataset = FewShotDataset(Animals(pipeline=random_pipeline()), 3, 1, cache_images=True)
-        dataset.set_epoch(0)
-        assert not dataset._cache.samples
-
-    def test_a_pipeline_that_a_tool_puts_in_is_run_whole(self, folder):
-        source = CustomDataset(data_root=str(folder), serialize_data=False, pipeline=random_pipeline())
-        dataset = FewShotDataset(source, 3, 1, cache_images=True)
-        dataset.set_epoch(0)
-
-        class Inspect:
-            transforms = dataset.pipeline.transforms
-
-            def __call__(self, results):
-                return results
-
-        dataset.pipeline = Inspect()
-        assert dataset[2]['img_path'].endswith('.png') and 'img' not in dataset[2]
-
-    def test_an_unreadable_picture_stops_the_filling_with_its_name(self, folder):
-        for file in folder.glob('bee/*.png'):
-            file.write_bytes(b'no picture')
-        with pytest.raises(ValueError, match=r'bee/\d.png cannot be read as a picture'):
-            self.run(folder, cache_images=True)
 
 
 class TestViews:

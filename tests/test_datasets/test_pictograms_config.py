@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 
-from mmpretrain_mps.models.utils import clip_loader
+from mmpretrain_mps.models.loading import clip_loader
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 

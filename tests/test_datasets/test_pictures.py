@@ -6,7 +6,8 @@ import pytest
 from benchmark_trees import JPEG, put
 
 from mmpretrain_mps.datasets import FewShotDataset, base, pictures
-from mmpretrain_mps.datasets.pictures import divide_class, read_class_file, read_table
+from mmpretrain_mps.datasets.picture_lists import read_class_file, read_table
+from mmpretrain_mps.datasets.pictures import divide_class
 
 # Serialized entries make no difference to these tests, but every serialization collects garbage.
 PictureFolder = partial(pictures.PictureFolder, serialize_data=False)

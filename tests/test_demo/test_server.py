@@ -81,6 +81,6 @@ def test_without_flask_it_says_what_to_install(monkeypatch, capsys):
 
 
 def test_missing_weights_are_named_before_there_is_a_page(monkeypatch, capsys):
-    monkeypatch.setattr('mmpretrain_mps.models.utils.clip_loader.reachable', lambda host: False)
+    monkeypatch.setattr('mmpretrain_mps.models.loading.clip_loader.reachable', lambda host: False)
     assert start_page('--architecture', 'ViT-B-32', '--pretrained', 'no/such.safetensors') == 2
     assert 'does not exist' in capsys.readouterr().err

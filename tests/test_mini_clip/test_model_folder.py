@@ -92,7 +92,7 @@ def test_a_model_of_the_same_form_is_used_with_its_own_words(tmp_path):
     import shutil
 
     from mmpretrain_mps.models import MPSCLIPClassifier
-    from mmpretrain_mps.models.utils.clip_loader import load_clip, mini_folder
+    from mmpretrain_mps.models.loading.clip_loader import load_clip, mini_folder
 
     for name in ('open_clip_config.json', 'open_clip_model.safetensors', 'bpe_merges.txt.gz', 'vocabulary.json'):
         shutil.copy(mini_clip.folder() / name, tmp_path / name)

@@ -13,7 +13,7 @@ from tiny_run import ROOT, call
 from mmpretrain_mps import mini_clip
 from mmpretrain_mps.mini_clip import self_supervision, zero_shot
 from mmpretrain_mps.mini_clip.batches import BatchMaker
-from mmpretrain_mps.models.utils.auxiliary import AuxiliaryNetwork, ChannelStatistics
+from mmpretrain_mps.models.loading.auxiliary import AuxiliaryNetwork, ChannelStatistics
 
 TOOL = ROOT / 'tools' / 'pretrain_mini_auxiliary.py'
 SMALL = self_supervision.RECIPE._replace(

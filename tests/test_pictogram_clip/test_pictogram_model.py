@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from mmpretrain_mps import mini_clip, pictogram_clip
-from mmpretrain_mps.models.utils.clip_loader import load_clip, mini_folder, model_config
+from mmpretrain_mps.models.loading.clip_loader import load_clip, mini_folder, model_config
 from mmpretrain_mps.pictogram_clip import scoring
 from mmpretrain_mps.pictograms import index
 from mmpretrain_mps.pictograms.packages import read_listing

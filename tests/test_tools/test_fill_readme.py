@@ -38,8 +38,10 @@ def test_an_unknown_block_is_an_error(tool):
 
 
 def test_spread_is_mean_and_sample_standard_deviation(tool):
-    assert tool['spread']([1.0, 2.0, 3.0]) == '2.00 ± 1.00'
-    assert tool['spread']([0.5, 0.5], '+') == '+0.50'
+    from _study_tables import spread
+
+    assert spread([1.0, 2.0, 3.0]) == '2.00 ± 1.00'
+    assert spread([0.5, 0.5], '+') == '+0.50'
 
 
 @pytest.mark.parametrize(

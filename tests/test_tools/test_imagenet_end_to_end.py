@@ -80,7 +80,7 @@ def test_trains_and_tests_end_to_end(folder, options):
 
 def test_without_data_and_weights_one_message_names_both(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
-    monkeypatch.setattr('mmpretrain_mps.models.utils.clip_loader.reachable', lambda host: False)
+    monkeypatch.setattr('mmpretrain_mps.models.loading.clip_loader.reachable', lambda host: False)
     assert call(TRAIN, CONFIG, '--work-dir', tmp_path / 'run', '--cfg-options', f'data_root={tmp_path / "nowhere"}') == 2
     error = capsys.readouterr().err
     assert "weights 'openai' of ViT-B-16 are missing" in error and 'pretrained=/path/to' in error

@@ -57,7 +57,7 @@ def test_a_method_without_its_search_is_saved_and_says_that_there_was_none(train
 
 def test_amu_tuning_of_the_embedded_clip_needs_no_download_and_gains_on_it(tmp_path):
     options = ('--cfg-options', 'train_cfg.max_epochs=4', 'num_shots=8', 'val_dataloader.dataset.indices=150')
-    with mock.patch('mmpretrain_mps.models.utils.clip_loader.reachable', lambda host: False):
+    with mock.patch('mmpretrain_mps.models.loading.clip_loader.reachable', lambda host: False):
         assert (
             call(TRAIN, CONFIG_FOLDER / 'mps_mini_16shot_digits.py', '--method', 'amu_tuning', '--work-dir', tmp_path, *options)
             == 0

@@ -21,7 +21,8 @@ from mmpretrain_mps.apis import FewShotClassifier
 from mmpretrain_mps.apis.training import make_config
 from mmpretrain_mps.export import export_classifier
 from mmpretrain_mps.export.graph import INPUT
-from mmpretrain_mps.models.utils.clip_loader import EMBEDDED_ARCHITECTURE, EMBEDDED_WEIGHTS, load_clip, model_config
+from mmpretrain_mps.models.loading.clip_loader import load_clip, model_config
+from mmpretrain_mps.models.loading.names import EMBEDDED_ARCHITECTURE, EMBEDDED_WEIGHTS
 from mmpretrain_mps.utils.errors import user_errors
 
 CLASSES = ('circle', 'square', 'triangle', 'star', 'cross')

@@ -1,6 +1,7 @@
 """Floating-point operations of the method: the least that it needs, and what a run multiplies."""
 
 import contextlib
+import math
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -78,3 +79,22 @@ def without_numbers():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def uncounted_operators():
+    """Return the operators of which PyTorch's counter of operations does not know, and how to count them."""
+    known = {torch.ops.aten._native_multi_head_attention: attention_flops}
+    if hasattr(torch.ops.mkldnn, '_linear_pointwise'):
+        known[torch.ops.mkldnn._linear_pointwise] = linear_flops
+    return known
+
+
+def linear_flops(inputs, weight, *args, out_shape=None, **kwargs):
+    """Return the operations of oneDNN's product of inputs ``(..., in)`` with a weight ``(out, in)``, of their shapes."""
+    return 2 * math.prod(inputs) * weight[0]
+
+
+def attention_flops(queries, *args, out_shape=None, **kwargs):
+    """Return the operations of a whole self-attention on tokens ``(N, L, W)``: four projections, scores and weighted sums."""
+    number, length, width = queries
+    return 2 * number * length * width * (4 * width + 2 * length)

@@ -22,12 +22,12 @@ import argparse
 import contextlib
 import json
 import logging
-import math
 import statistics
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from flops import uncounted_operators
 from machine import PeakMemory, describe_machine, seconds, write_results
 from mmengine.config import Config
 from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
@@ -42,8 +42,8 @@ from mmpretrain_mps.models.classifiers import CLIPClassifier, MPSCLIPClassifier
 from mmpretrain_mps.models.classifiers.frozen_image_classifier import ImageFeatures
 from mmpretrain_mps.models.classifiers.logit_bias_classifier import LogitBiasClassifier
 from mmpretrain_mps.models.classifiers.tip_adapter import TipAdapterClassifier
-from mmpretrain_mps.models.utils.clip_loader import EMBEDDED_ARCHITECTURE
-from mmpretrain_mps.models.utils.fusion_search import search_grid
+from mmpretrain_mps.models.fusion.fusion_search import search_grid
+from mmpretrain_mps.models.loading.names import EMBEDDED_ARCHITECTURE
 from mmpretrain_mps.utils.methods import method_names, replace_method
 
 TRAINED_BY_STEPS = (
@@ -202,25 +202,6 @@ def measure(run, args):
         peak_gb=None if memory.above is None else memory.above / 1e9,
         tflop=counter.get_total_flops() / 1e12,
     ), returned[0]
-
-
-def uncounted_operators():
-    """Return the operators of which PyTorch's counter of operations does not know, and how to count them."""
-    known = {torch.ops.aten._native_multi_head_attention: attention_flops}
-    if hasattr(torch.ops.mkldnn, '_linear_pointwise'):
-        known[torch.ops.mkldnn._linear_pointwise] = linear_flops
-    return known
-
-
-def linear_flops(inputs, weight, *args, out_shape=None, **kwargs):
-    """Return the operations of oneDNN's product of inputs ``(..., in)`` with a weight ``(out, in)``, of their shapes."""
-    return 2 * math.prod(inputs) * weight[0]
-
-
-def attention_flops(queries, *args, out_shape=None, **kwargs):
-    """Return the operations of a whole self-attention on tokens ``(N, L, W)``: four projections, scores and weighted sums."""
-    number, length, width = queries
-    return 2 * number * length * width * (4 * width + 2 * length)
 
 
 def plain_count_right(model, cls, labels, inners, alphas):

@@ -30,8 +30,8 @@ from reference import ReferenceFormulation
 
 from mmpretrain_mps.models import MPSCLIPClassifier
 from mmpretrain_mps.models.backbones.linear import force_onednn
-from mmpretrain_mps.models.utils.precision import FLOAT32_PRECISIONS, STRICT, TF32, float32_products
-from mmpretrain_mps.models.utils.view_bank import BankLayout, ViewBank
+from mmpretrain_mps.models.caches.view_bank import BankLayout, ViewBank
+from mmpretrain_mps.models.computation.precision import FLOAT32_PRECISIONS, STRICT, TF32, float32_products
 from mmpretrain_mps.utils.errors import user_errors
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}

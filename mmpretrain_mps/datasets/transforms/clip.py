@@ -139,7 +139,7 @@ class CLIPTrainTransform(BaseTransform):
 
 
 def _preprocess_of(architecture, pretrained):
-    from mmpretrain_mps.models.utils import clip_loader  # models are imported after data sets
+    from mmpretrain_mps.models.loading import clip_loader  # models are imported after data sets
 
     return clip_loader.clip_preprocess(architecture, pretrained)
 

@@ -7,7 +7,7 @@ from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-from ...models.utils.precision import STRICT, amp_dtype, check_float32_precision, set_float32_precision
+from ...models.computation.precision import STRICT, amp_dtype, check_float32_precision, set_float32_precision
 
 # What cuBLAS needs to add in the same order every time (its documentation, "Results reproducibility").
 _WORKSPACE = ('CUBLAS_WORKSPACE_CONFIG', ':4096:8')

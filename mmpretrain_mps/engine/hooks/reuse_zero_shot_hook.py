@@ -7,8 +7,8 @@ from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-from ...models.utils import tensor_cache
-from ...models.utils.identity import data_identity, zero_shot_key
+from ...models.caches import tensor_cache
+from ...models.caches.identity import data_identity, zero_shot_key
 from ..sharding import ShardedDataParallel
 from .loops import unwrapped
 

@@ -6,7 +6,7 @@ import operator
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-from ...models.utils.test_features import NO_FEATURES, TestFeatures
+from ...models.classifiers.test_features import NO_FEATURES, TestFeatures
 from .loops import unwrapped
 
 

@@ -10,9 +10,9 @@ from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader, Dataset
 
 from ...datasets import FewShotDataset
+from ...models.caches.view_bank import DTYPES, STORAGES, BankLayout, ViewBank, check_space, choose_storage, format_bytes
 from ...models.classifiers import CLIPClassifier
-from ...models.utils.data_preprocessor import CLIPDataPreprocessor
-from ...models.utils.view_bank import DTYPES, STORAGES, BankLayout, ViewBank, check_space, choose_storage, format_bytes
+from ...models.data_preprocessor import CLIPDataPreprocessor
 from ..sharding import NO_VIEW_BANK, ShardedDataParallel
 from .loops import is_training, unwrapped
 

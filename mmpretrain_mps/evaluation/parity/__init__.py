@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ...models.utils.precision import STRICT, TF32, float32_products
+from ...models.computation.precision import STRICT, TF32, float32_products
 from .golden import GoldenFile, Row, clip_folder, compared
 
 BF16 = 'bf16'

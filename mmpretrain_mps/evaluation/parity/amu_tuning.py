@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ...models import AMUTuningClassifier
-from ...models.utils.uncertainty import UNCERTAINTIES
+from ...models.fusion.uncertainty import UNCERTAINTIES
 from .frozen_images import BestOf, find_architecture, samples_of, steps_of, train, with_recorded_classes
 from .golden import TOLERANCE, compared
 from .recipes import recipe_optimizer

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import PARAM_SCHEDULERS
 from mmpretrain.structures import DataSample
 
-from ...models.utils.clip_loader import load_clip
+from ...models.loading.clip_loader import load_clip
 from ...utils.config import apply_options
 from ...utils.methods import read_method
 from .golden import GoldenFile, clip_folder, find_heads

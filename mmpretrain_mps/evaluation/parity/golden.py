@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from ...models.utils.precision import STRICT, float32_products
+from ...models.computation.precision import STRICT, float32_products
 
 TOLERANCE = 1e-5
 

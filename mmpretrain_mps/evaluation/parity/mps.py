@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from ...models import MPSCLIPClassifier
 from ...models.losses import sculpt_loss
-from ...models.utils.schedules import CosineValue
+from ...models.losses.schedules import CosineValue
 from .golden import GoldenFile, compared, find_heads
 
 SCULPT_WEIGHT = 0.1

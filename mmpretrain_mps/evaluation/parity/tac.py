@@ -15,8 +15,8 @@ from torch import nn
 
 from ...engine.hooks.epoch_average_hook import EpochAverage, epoch_weights
 from ...models import TACClassifier
+from ...models.text.clustering import cosine_kmeans
 from ...models.text.sentences import TokenizedSentences, mean_sentence_features
-from ...models.utils.clustering import cosine_kmeans
 from ...utils.methods import read_method
 from .golden import clip_folder, compared, find_heads
 from .recipes import recipe_optimizer, recipe_rates

@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 
 from ...models import TCPClassifier
 from ...models.text import insert_context
-from ...models.utils.text_prototypes import encode_prototypes
+from ...models.text.prototypes import encode_prototypes
 from .golden import clip_folder, compared
 from .recipes import recipe_optimizer, recipe_rates
 

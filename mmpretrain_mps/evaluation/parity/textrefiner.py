@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 
 from ...models import TextRefinerClassifier
-from ...models.utils.text_refiner import select_local
+from ...models.adapters.text_refiner import select_local
 from .golden import clip_folder, compared
 from .recipes import recipe_optimizer, recipe_rates
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 
 from ...models import TipAdapterClassifier
 from ...models.classifiers.frozen_image_classifier import ImageFeatures
-from ...models.utils.feature_cache import affinities, sort_by_class
-from ...models.utils.fusion_search import choose_best, search_grid
+from ...models.fusion.feature_cache import affinities, sort_by_class
+from ...models.fusion.fusion_search import choose_best, search_grid
 from .frozen_images import BestOf, find_architecture, steps_of, train, with_recorded_classes
 from .golden import TOLERANCE, Row, compared
 from .recipes import recipe_optimizer

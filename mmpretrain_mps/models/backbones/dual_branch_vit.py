@@ -10,7 +10,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..utils.layer_groups import check_partition, set_trainable, split_depth
+from .layer_groups import check_partition, set_trainable, split_depth
 from .linear import linear
 from .plain_vit import check_plain_vit, embed, embed_patches
 from .value_path import pseudo_forward, run_block, run_blocks

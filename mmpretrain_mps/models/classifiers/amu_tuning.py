@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
-from ..utils.auxiliary import IMAGENET_MEAN, IMAGENET_STD, MOCO_V3, AuxiliaryNetwork, ChannelStatistics, require_auxiliary
-from ..utils.clip_loader import clip_preprocess
-from ..utils.uncertainty import MOMENT_SCALE, UNCERTAINTIES, standardize, uncertainty
+from ..fusion.uncertainty import MOMENT_SCALE, UNCERTAINTIES, standardize, uncertainty
+from ..loading.auxiliary import IMAGENET_MEAN, IMAGENET_STD, MOCO_V3, AuxiliaryNetwork, ChannelStatistics, require_auxiliary
+from ..loading.clip_loader import clip_preprocess
 from .logit_bias_classifier import LogitBiasClassifier
 
 

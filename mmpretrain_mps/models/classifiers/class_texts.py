@@ -7,10 +7,10 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
+from ..caches.prototype_cache import cached_prototypes
+from ..loading.clip_loader import check_words, load_clip
 from ..text import check_prompts
-from ..utils.clip_loader import check_words, load_clip
-from ..utils.prototype_cache import cached_prototypes
-from ..utils.text_prototypes import encode_prototypes
+from ..text.prototypes import encode_prototypes
 from .description import check_class_names
 
 SHOWN_PROMPTS = 3

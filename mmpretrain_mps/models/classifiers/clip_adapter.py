@@ -3,10 +3,10 @@
 import torch
 from mmpretrain.registry import MODELS
 
-from ..utils.bottleneck_adapter import BottleneckAdapter
-from ..utils.test_features import NO_FEATURES
+from ..adapters.bottleneck_adapter import BottleneckAdapter
 from .clip_classifier import cls_features
 from .frozen_image_classifier import FrozenImageClassifier
+from .test_features import NO_FEATURES
 
 
 @MODELS.register_module()

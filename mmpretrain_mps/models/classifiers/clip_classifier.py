@@ -8,24 +8,25 @@ import torch.nn.functional as F
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.registry import MODELS
 
+from .. import data_preprocessor as _  # noqa: F401  (registers the preprocessor)
 from ..backbones import frozen_weights
 from ..backbones.block_functions import compile_blocks
 from ..backbones.cuda_graph import GraphedForward
 from ..backbones.dual_branch_vit import BranchFeatures
 from ..backbones.value_path import run_block, value_projection
+from ..computation.gathering import gather_batch
 from ..heads.logits_fusion_head import BranchLogits
-from ..utils import data_preprocessor as _  # noqa: F401  (registers the preprocessor)
-from ..utils.clip_loader import load_clip, require_weights
-from ..utils.gathering import gather_batch
-from ..utils.test_features import NO_FEATURES, TestFeatures, write_features
+from ..loading.clip_loader import load_clip, require_weights
 from .class_texts import ModelOfClasses
 from .description import DescribedModule
+from .test_features import NO_FEATURES, TestFeatures, write_features
+from .text_comparison import TextComparison
 
 # Where mmpretrain's classifiers can be asked for their features.
 STAGES = ('backbone', 'neck', 'pre_logits')
 
 
-class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
+class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassifier):
     """The house of all methods: a frozen CLIP of open_clip, class names, checkpoints, several processes, predictions.
 
     A method adds what is its own:
@@ -57,7 +58,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
             arguments. It costs some seconds at the start.
         cuda_graph (bool): On a GPU, replay the vision tower's part of a prediction as a CUDA graph; each size of a batch is
             captured when it comes first. See :class:`GraphedForward`.
-        cache_prototypes (bool): Keep class prototypes on disk; :mod:`..utils.prototype_cache` says where.
+        cache_prototypes (bool): Keep class prototypes on disk; :mod:`..caches.prototype_cache` says where.
         test_features (Sequence[str]): What predictions carry besides logits and scores, see :class:`TestFeatures`.
             Defaults to nothing; :class:`TestFeaturesHook` adds what metrics need while they are in use.
         data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
@@ -329,76 +330,6 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
             tuple[BranchLogits, BranchFeatures]: Logits ``(B, C)``; unit-norm features ``(B, L, D)``.
         """
         raise NotImplementedError
-
-    def class_features(self) -> torch.Tensor:
-        """Return the unit-norm texts ``(C, D)`` that pictures are compared with: the prototypes of the frozen model."""
-        return self.unit_prototypes()
-
-    def kept_class_features(self) -> torch.Tensor:
-        """Return :meth:`class_features` for predictions, computed again only if something has changed since.
-
-        Returns:
-            Tensor: ``(C, D)``, without gradient.
-        """
-        # A step of an optimizer counts the version up, a loaded or swapped tensor is another one. Buffers are what is made
-        # of the classes, and state that training writes without a gradient.
-        sources = [*(p for p in self.parameters() if p.requires_grad), *self.buffers()]
-        autocast = torch.is_autocast_enabled(self.text_prototypes.device.type)
-        state = (autocast, *((tensor.data_ptr(), tensor._version, tensor.shape) for tensor in sources))
-        if self._kept_class_features is None or self._kept_class_features[0] != state:
-            with torch.no_grad():
-                # With the sources, so that no other tensor can take their place in memory and be taken for them.
-                self._kept_class_features = state, self.class_features(), [tensor.detach() for tensor in sources]
-        return self._kept_class_features[1]
-
-    # As a plain CLIP.
-
-    def plain_tower(self) -> dict[str, torch.Tensor]:
-        """Return the weights of a plain vision tower of open_clip that computes the features of the tuned branch.
-
-        Returns:
-            dict[str, Tensor]: By their names in the tower. Here the frozen ones.
-
-        Raises:
-            ValueError: If no such tower does; says what the method computes besides.
-        """
-        return self.backbone.zero_shot.state_dict()
-
-    def plain_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the weight ``(C, D)`` and the bias ``(C,)`` that make tuned logits of unit-norm features.
-
-        Raises:
-            ValueError: If no linear layer does; says what the method computes.
-        """
-        texts = self.kept_class_features()
-        return self.logit_scale * texts.float(), texts.new_zeros(len(texts), dtype=torch.float32)
-
-    def plain_clip(self) -> dict[str, torch.Tensor]:
-        """Return the state of a whole CLIP of open_clip: :meth:`plain_tower` beside the text tower; copies.
-
-        Raises:
-            ValueError: As :meth:`plain_tower`.
-        """
-        tower = {f'visual.{name}': value for name, value in self.plain_tower().items()}
-        state = {**self._clip_of_texts().model.state_dict(), **tower}
-        return {name: value.detach().cpu().clone() for name, value in state.items()}
-
-    def unit_prototypes(self) -> torch.Tensor:
-        """Return the class prototypes of the frozen model ``(C, D)``, of unit norm."""
-        return F.normalize(self.text_prototypes, dim=-1)
-
-    def cosine_logits(self, features: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """Return scaled cosines in float32, also under autocast.
-
-        Args:
-            features (Tensor): Unit-norm features ``(..., D)``.
-            texts (Tensor): Unit-norm texts ``(C, D)``.
-
-        Returns:
-            Tensor: ``(..., C)``.
-        """
-        with torch.autocast(features.device.type, enabled=False):
-            return self.logit_scale * features.float() @ texts.float().mT
 
     def zero_shot_features(self, images, data_samples=None, compute=None) -> torch.Tensor:
         """Return unit-norm [CLS] features of the frozen model, kept ones where there are some.

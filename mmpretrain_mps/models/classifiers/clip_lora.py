@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
-from ..low_rank import LowRankUpdates
+from ..adapters.low_rank import LowRankUpdates
+from ..loading.clip_loader import check_words
 from ..text import tokenize_prompts
 from ..text.class_prompts import ClassPrompts
-from ..utils.clip_loader import check_words
 from .tuned_towers import TunedTowersClassifier
 
 TOWERS = ('text', 'vision')

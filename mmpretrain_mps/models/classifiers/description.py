@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from ...utils.files import parse_json
-from ..utils.fingerprint import fingerprint
+from ..caches.fingerprint import fingerprint
 
 CHECKPOINT_FORMAT = 'mmpretrain_mps-1'
 DESCRIPTION_KEY = '_extra_state'

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
 from ..heads.logits_fusion_head import BranchLogits
-from ..utils.test_features import NO_FEATURES
 from .clip_classifier import CLIPClassifier, cls_features
 from .description import read_description
+from .test_features import NO_FEATURES
 
 OF_LOSSES = ('gram_loss', 'sculpt_loss', 'point_loss', 'gather')
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from ..fusion.fusion_search import Bias, count_right
 from ..heads.logits_fusion_head import BranchLogits, check_alpha
-from ..utils.fusion_search import Bias, count_right
-from ..utils.test_features import NO_FEATURES
 from .clip_classifier import cls_features
 from .frozen_image_classifier import FrozenImageClassifier, ImageFeatures
+from .test_features import NO_FEATURES
 
 # Zero-shot logits are 100 times the cosine in the released codes, whatever scale CLIP learned.
 LOGIT_SCALE = 100.0

@@ -6,9 +6,9 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from ..utils.gathering import gather_batch
-from ..utils.test_features import NO_FEATURES
+from ..computation.gathering import gather_batch
 from .clip_classifier import CLIPClassifier, indices_of, is_frozen
+from .test_features import NO_FEATURES
 
 
 class LossInputs(NamedTuple):

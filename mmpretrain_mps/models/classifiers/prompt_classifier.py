@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from ..loading.clip_loader import check_words
 from ..text import context_template, tokenize_prompts
-from ..utils.clip_loader import check_words
-from ..utils.test_features import NO_FEATURES
 from .clip_classifier import cls_features
 from .frozen_image_classifier import FrozenImageClassifier
+from .test_features import NO_FEATURES
 
 
 class PromptClassifier(FrozenImageClassifier):

@@ -8,12 +8,12 @@ from mmpretrain.registry import MODELS
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import nn
 
+from ..caches.prototype_cache import cached_prototypes
+from ..loading.clip_loader import check_words
 from ..losses.point_losses import PointConstraint
 from ..text import context_template, tokenize_prompts, word_embeddings
 from ..text.class_prompts import ClassPrompts
-from ..utils.clip_loader import check_words
-from ..utils.prototype_cache import cached_prototypes
-from ..utils.text_prototypes import encode_prototypes
+from ..text.prototypes import encode_prototypes
 from .tuned_towers import TunedTowersClassifier
 
 PROMPT_STD = 0.02

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from ..loading.clip_loader import check_words
 from ..losses.point_losses import PointConstraint
 from ..text.class_prompts import ClassPrompts
+from ..text.clustering import cosine_kmeans, draw_starts
 from ..text.prompt_tokens import tokenize_prompts
 from ..text.sentences import ClassSentences
-from ..utils.clip_loader import check_words
-from ..utils.clustering import cosine_kmeans, draw_starts
 from .class_texts import DEFAULT_TEMPLATES
 from .promptsrc import TEACHER_TEMPLATES
 from .tuned_towers import PictureBatch, TunedTowersClassifier

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
+from ..adapters.text_refiner import TextRefiner, find_top_patches, select_local
+from ..computation.gathering import gather_batch
 from ..losses import PointConstraint
-from ..utils.gathering import gather_batch
-from ..utils.text_refiner import TextRefiner, find_top_patches, select_local
 from .coop import CoOpClassifier
 from .tcp import TCPClassifier
 

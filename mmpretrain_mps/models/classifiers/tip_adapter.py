@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
-from ..utils.feature_cache import affinities, cache_bias, cache_logits, sort_by_class
+from ..fusion.feature_cache import affinities, cache_bias, cache_logits, sort_by_class
 from .logit_bias_classifier import LogitBiasClassifier
 
 # Similarities that are held at once in a search: 16 MB in float32.

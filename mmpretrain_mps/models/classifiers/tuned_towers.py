@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from ..utils.test_features import NO_FEATURES
 from .clip_classifier import CLIPClassifier, cls_features
+from .test_features import NO_FEATURES
 
 
 class PictureBatch(NamedTuple):

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
-from ..utils.test_features import NO_FEATURES
 from .clip_classifier import CLIPClassifier, cls_features
+from .test_features import NO_FEATURES
 
 
 @MODELS.register_module()

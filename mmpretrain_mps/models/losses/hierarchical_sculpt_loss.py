@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 
-from ..utils.schedules import CosineValue
+from .schedules import CosineValue
 
 
 def sculpt_loss(features, labels, text=None, temperature=0.07):

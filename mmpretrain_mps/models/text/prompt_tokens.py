@@ -7,7 +7,7 @@ import torch
 from mmengine.logging import print_log
 from open_clip.tokenizer import SimpleTokenizer
 
-from ..utils.text_prototypes import check_texts, fill_templates
+from .prototypes import check_texts, fill_templates
 
 # Byte pairs are made within words, so that a filled template has as many tokens as name and template; a name that is
 # glued to a letter, as in '{}s', makes a few more or less.

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import MMLogger
 
-from ..utils.prototype_cache import cached_prototypes
-from ..utils.text_prototypes import encode_prototypes, fill_templates
+from ..caches.prototype_cache import cached_prototypes
 from .prompt_tokens import count_tokens
+from .prototypes import encode_prototypes, fill_templates
 
 _EXPECTED = 'expected a JSON object of the form {"class name": ["a sentence", "another"]}'
 

@@ -13,8 +13,8 @@ from tiny_clip import save_tiny_clip
 from torch.utils.data import Dataset
 
 from mmpretrain_mps.models import MPSCLIPClassifier
+from mmpretrain_mps.models.classifiers.test_features import NO_FEATURES
 from mmpretrain_mps.models.losses.gram_align_loss import gram_distances
-from mmpretrain_mps.models.utils.test_features import NO_FEATURES
 
 # Two classes of one name, as ImageNet has them.
 NAMES = ('cat', 'crane', 'dog', 'house', 'tree', 'crane')

@@ -11,7 +11,7 @@ from mmpretrain_mps.engine.sharding import ShardedDataParallel
 from mmpretrain_mps.models import MPSCLIPClassifier
 from mmpretrain_mps.models.backbones import cuda_graph
 from mmpretrain_mps.models.backbones.cuda_graph import MOST_GRAPHS, GraphedForward
-from mmpretrain_mps.models.utils.precision import float32_products
+from mmpretrain_mps.models.computation.precision import float32_products
 
 
 class Replayed:

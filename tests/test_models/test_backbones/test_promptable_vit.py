@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, VisionTransformer
 
 from mmpretrain_mps.models import DualBranchViT, PromptableViT
+from mmpretrain_mps.models.adapters.low_rank import LowRankUpdates
 from mmpretrain_mps.models.backbones import promptable_vit
-from mmpretrain_mps.models.low_rank import LowRankUpdates
 
 WIDTH, PATCHES, BLOCKS, HEADS = 16, 4, 6, 2
 PICTURES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(4)).double()

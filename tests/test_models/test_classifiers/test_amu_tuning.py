@@ -8,8 +8,8 @@ from tiny_clip import NAMES, save_tiny_clip
 
 from mmpretrain_mps.engine.preflight import check_inputs
 from mmpretrain_mps.models import AMUTuningClassifier
-from mmpretrain_mps.models.utils import clip_loader
-from mmpretrain_mps.models.utils.uncertainty import uncertainty
+from mmpretrain_mps.models.fusion.uncertainty import uncertainty
+from mmpretrain_mps.models.loading import clip_loader
 
 NETWORK = dict(type='ResNet', depth=50, base_channels=4, stem_channels=4)
 GENERATOR = torch.Generator().manual_seed(4)

@@ -6,7 +6,7 @@ from mmpretrain.structures import DataSample
 from tiny_clip import NAMES, save_tiny_clip, shake
 
 from mmpretrain_mps.models import CLIPAdapterClassifier
-from mmpretrain_mps.models.utils.test_features import TestFeatures
+from mmpretrain_mps.models.classifiers.test_features import TestFeatures
 
 PICTURES = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(4))
 SAMPLES = [DataSample().set_gt_label(index % 3) for index in range(6)]

@@ -10,7 +10,7 @@ from tiny_clip import NAMES
 
 from mmpretrain_mps.models import CLIPClassifier
 from mmpretrain_mps.models.classifiers.clip_classifier import cls_features
-from mmpretrain_mps.models.utils.test_features import NO_FEATURES
+from mmpretrain_mps.models.classifiers.test_features import NO_FEATURES
 
 PICTURES = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(4))
 SAMPLES = [DataSample(gt_label=torch.tensor([i % 3])) for i in range(6)]

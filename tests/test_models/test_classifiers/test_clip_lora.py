@@ -8,7 +8,7 @@ from tiny_batches import LABELS, PICTURES, averaged_gradients, gradients, sample
 from tiny_clip import NAMES, save_tiny_clip, shake
 
 from mmpretrain_mps.models import CLIPLoRAClassifier, PromptSRCClassifier
-from mmpretrain_mps.models.utils.clip_loader import load_clip
+from mmpretrain_mps.models.loading.clip_loader import load_clip
 
 CLASSES = ('cat', 'water lily', 'highway or road')
 PROMPTS = ['a photo of a cat.', 'a photo of a water lily.', 'a photo of a highway or road.']

@@ -3,7 +3,7 @@ import torch
 from tiny_clip import NAMES
 
 from mmpretrain_mps.models import CoOpClassifier
-from mmpretrain_mps.models.utils.text_prototypes import encode_prototypes
+from mmpretrain_mps.models.text.prototypes import encode_prototypes
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from tiny_clip import NAMES, save_tiny_clip, shake
 
 from mmpretrain_mps.engine.hooks.reuse_zero_shot_hook import KeptFeatures
 from mmpretrain_mps.models import MPSCLIPClassifier
-from mmpretrain_mps.models.utils.test_features import NO_FEATURES, TestFeatures
+from mmpretrain_mps.models.classifiers.test_features import NO_FEATURES, TestFeatures
 
 PICTURES = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 FIELDS = {'tuned_features', 'zero_shot_features', 'tuned_layers', 'zero_shot_layers', 'local_gram_distances'}

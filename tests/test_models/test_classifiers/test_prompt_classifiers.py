@@ -10,8 +10,8 @@ from recorded_operators import WAITING, RecordOperators
 from tiny_clip import NAMES, save_tiny_clip, shake
 
 from mmpretrain_mps.models import CoOpClassifier, TCPClassifier
-from mmpretrain_mps.models.utils.test_features import TestFeatures
-from mmpretrain_mps.models.utils.view_bank import BankLayout, ViewBank
+from mmpretrain_mps.models.caches.view_bank import BankLayout, ViewBank
+from mmpretrain_mps.models.classifiers.test_features import TestFeatures
 
 PICTURES = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(4))
 TOKENIZER = open_clip.SimpleTokenizer()

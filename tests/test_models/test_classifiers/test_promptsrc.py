@@ -8,7 +8,7 @@ from tiny_clip import NAMES, save_tiny_clip, shake
 from tiny_text import run_plainly
 
 from mmpretrain_mps.models import CoOpClassifier, PromptSRCClassifier
-from mmpretrain_mps.models.utils.clip_loader import load_clip
+from mmpretrain_mps.models.loading.clip_loader import load_clip
 
 CLASSES = ('cat', 'water lily', 'highway_or_road')
 IVLP = dict(text_weight=0.0, image_weight=0.0, logit_weight=0.0)

@@ -13,7 +13,7 @@ from tiny_clip import NAMES, save_tiny_clip, shake
 from tiny_steps import pictures
 
 from mmpretrain_mps.models import TACClassifier
-from mmpretrain_mps.models.utils.clustering import cosine_kmeans, draw_starts
+from mmpretrain_mps.models.text.clustering import cosine_kmeans, draw_starts
 
 PICTURES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
 SAMPLES = [DataSample().set_gt_label(label) for label in (0, 1, 1, 2)]

@@ -6,7 +6,7 @@ from tiny_clip import NAMES, save_tiny_clip, shake
 from tiny_text import run_plainly
 
 from mmpretrain_mps.models import TCPClassifier
-from mmpretrain_mps.models.utils.text_prototypes import encode_prototypes
+from mmpretrain_mps.models.text.prototypes import encode_prototypes
 
 PICTURES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(4))
 

@@ -10,8 +10,8 @@ from mmpretrain.structures import DataSample
 from tiny_clip import NAMES, save_tiny_clip
 
 from mmpretrain_mps.models import CoOpClassifier, TCPTextRefinerClassifier, TextRefinerClassifier
+from mmpretrain_mps.models.caches.view_bank import BankLayout, ViewBank
 from mmpretrain_mps.models.classifiers.textrefiner import LocalFeatures
-from mmpretrain_mps.models.utils.view_bank import BankLayout, ViewBank
 
 SMALL = dict(cache_size=6, num_patches=3)
 TRAINED = {

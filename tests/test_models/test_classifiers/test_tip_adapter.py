@@ -6,7 +6,7 @@ from recorded_operators import WAITING, RecordOperators
 from tiny_clip import NAMES, save_tiny_clip
 
 from mmpretrain_mps.models import TipAdapterClassifier
-from mmpretrain_mps.models.utils.fusion_search import choose_best, search_grid
+from mmpretrain_mps.models.fusion.fusion_search import choose_best, search_grid
 
 GENERATOR = torch.Generator().manual_seed(4)
 PICTURES = torch.randn(6, 3, 16, 16, generator=GENERATOR)

@@ -6,7 +6,7 @@ from mmpretrain.structures import DataSample
 from tiny_clip import NAMES
 
 from mmpretrain_mps.models import ZeroShotClassifier
-from mmpretrain_mps.models.utils.test_features import TestFeatures
+from mmpretrain_mps.models.classifiers.test_features import TestFeatures
 
 PICTURES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(4))
 

@@ -6,8 +6,8 @@ from tiny_clip import shake
 from tiny_text import PROMPT_WORDS, make_clip, run_plainly
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmpretrain_mps.models.adapters.low_rank import LowRankUpdates
 from mmpretrain_mps.models.backbones.linear import force_onednn
-from mmpretrain_mps.models.low_rank import LowRankUpdates
 from mmpretrain_mps.models.text import (
     POSITIONS,
     TextTower,
@@ -18,7 +18,7 @@ from mmpretrain_mps.models.text import (
     text_tower,
     tokenize_prompts,
 )
-from mmpretrain_mps.models.utils.text_prototypes import encode_prototypes
+from mmpretrain_mps.models.text.prototypes import encode_prototypes
 
 EXACT = dict(rtol=1e-10, atol=1e-10)
 tokenizer = open_clip.get_tokenizer('ViT-B-16')

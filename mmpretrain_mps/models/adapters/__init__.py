@@ -1,0 +1,1 @@
+"""Small modules that are trained beside a frozen model, or within it."""

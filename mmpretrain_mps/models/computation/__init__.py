@@ -1,0 +1,1 @@
+"""How batches are computed: over several processes, and in which precision."""

@@ -1,0 +1,1 @@
+"""Weights of CLIP and of networks beside it: what names stand for, where they are, how they are read."""

@@ -1,1 +1,0 @@
-"""Utils of mmpretrain_mps."""

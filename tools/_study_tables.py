@@ -1,0 +1,281 @@
+"""Tables of what was trained and compared with the mini CLIP, from the files in results/; see fill_readme.py."""
+
+import functools
+
+from _method_tables import RESULTS, read
+
+from mmpretrain_mps.benchmark.study import paired_difference, values_of
+from mmpretrain_mps.benchmark.study_results import differences_rows, figures_rows, read_study_results, with_half_width
+from mmpretrain_mps.benchmark.summary import spread_of
+from mmpretrain_mps.engine.loops.domain_report import markdown_table
+
+STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
+STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4)}
+NEITHER = 'neither alignment nor sculpting'
+PARTS = (
+    ('accuracy/fused', 'fused', 2),
+    ('accuracy/tuned', 'tuned', 2),
+    ('symbols/accuracy/fused', 'symbols, fused', 2),
+    ('symbols/accuracy/tuned', 'symbols, tuned', 2),
+    ('gram/global', 'Gram change global', 3),
+    ('gram/local', 'Gram change local', 3),
+    ('separability/tuned/output/silhouette', 'silhouette', 3),
+)
+BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
+
+
+def quickstart():
+    """Return the table with which the first command ends."""
+    accuracy = read('quickstart.json')
+    rows = [f'{label:<10} {accuracy[f"accuracy/{name}"]:6.2f}' for name, label in BRANCHES.items()]
+    return '\n'.join(['```', f'{"accuracy":<10}      %', *rows, '```'])
+
+
+def machine_of(cell):
+    """Describe in a sentence on what and with what a run was measured."""
+    machine, versions = cell['machine'], cell['versions']
+    return (
+        f'{machine["processor"]}, {machine["cores"]} cores, {machine["gpu"] or "no GPU"}; Python '
+        f'{versions["python"]}, torch {versions["torch"]}'
+    )
+
+
+def card():
+    """Return what the embedded model scores before any tuning."""
+    scores = read('mini_clip_card.json')['zero_shot_percent']['digits']
+    names = {
+        'digits_whole': "scikit-learn's digits (1,797)",
+        'mnist_5000': 'MNIST (5,000)',
+        'heldout_font_digits': 'digits of fonts kept out of pre-training (320)',
+    }
+    rows = [f'| {label} | {scores[name]["digits_4"]:.1f} |' for name, label in names.items()]
+    return '\n'.join(['| zero-shot accuracy of the embedded model | % |', '|---|---|', *rows])
+
+
+def digits():
+    """Return accuracy over shots, mean and standard deviation over seeds, with the gain over zero-shot."""
+    cells = read('mini_digits/results.json')['cells']
+    lines = ['| shots | zero-shot | tuned | fused | gain of fused |', '|---|---|---|---|---|']
+    for shots in sorted({cell['shots'] for cell in cells}):
+        runs = [cell['metrics'] for cell in cells if cell['shots'] == shots]
+        values = {name: [run[f'accuracy/{name}'] for run in runs] for name in BRANCHES}
+        gains = [fused - zero for fused, zero in zip(values['fused'], values['zero_shot'])]
+        shown = [f'{mean(values["zero_shot"]):.2f}'] + [spread(values[name]) for name in ('tuned', 'fused')]
+        lines.append(f'| {shots} | {" | ".join(shown)} | {spread(gains, "+")} |')
+    seeds = sorted({cell['seed'] for cell in cells})
+    return '\n'.join(
+        [
+            f'Accuracy in percent on the {cells[0]["test_pictures"]} held-out digits, mean ± standard deviation over the seeds '
+            f'{", ".join(map(str, seeds))} ({machine_of(cells[0])}):',
+            '',
+            *lines,
+        ]
+    )
+
+
+def targets():
+    """Return accuracy on the shifted test sets."""
+    rows = [row for row in read('mini_digits/results.json')['cells'] if row['shots'] == 16]
+    sets = list(
+        dict.fromkeys(
+            name.split('/')[0] for name in rows[0]['metrics'] if name.count('/') == 2 and not name.startswith('mean_of')
+        )
+    )
+    lines = [f'| 16 shots | {" | ".join(name.replace("_", " ") for name in sets)} |', '|---' * (len(sets) + 1) + '|']
+    for branch, label in BRANCHES.items():
+        values = [spread([row['metrics'][f'{name}/accuracy/{branch}'] for row in rows]) for name in sets]
+        lines.append(f'| {label} | {" | ".join(values)} |')
+    return '\n'.join(lines)
+
+
+def main_table():
+    """Return the comparison on the digits with 16 shots, fewer columns than the study has."""
+    wanted = (
+        'accuracy/fused',
+        'accuracy/tuned',
+        'mnist/accuracy/fused',
+        'symbols/accuracy/fused',
+        'symbols/accuracy/tuned',
+        'gram/global',
+        'separability/tuned/output/silhouette',
+    )
+    return study_table(figures_rows, 'digits', 16, wanted)
+
+
+def letters_table():
+    """Return the comparison on the letters with 4 shots, fewer columns than the study has."""
+    wanted = (
+        'accuracy/fused',
+        'accuracy/tuned',
+        'printed/accuracy/fused',
+        'symbols/accuracy/fused',
+        'symbols/accuracy/tuned',
+        'gram/global',
+        'separability/tuned/output/silhouette',
+    )
+    return study_table(figures_rows, 'letters', 4, wanted)
+
+
+def study_table(rows_of, name, shots, wanted=None):
+    """Return one table of a study as Markdown."""
+    study = read_study_results(RESULTS / STUDIES[name])
+    if wanted:
+        study = {**study, 'columns': [column for column in study['columns'] if column['metric'] in wanted]}
+    return markdown_table(*rows_of(study, shots))
+
+
+def differences(study, shots):
+    """Lay out differences to the baseline with half of their interval."""
+    return differences_rows(study, shots, with_half_width)
+
+
+def claims():
+    """Count, for every claim, benchmark and part of the model, in how many comparisons it holds."""
+    counts, columns = {}, [(name, part) for name in STUDIES for part in ('fused', 'tuned branch')]
+    for name, folder in STUDIES.items():
+        for claim in read_study_results(RESULTS / folder)['claims']:
+            # Gram matrices and scatter are of the tuned branch's features.
+            part = 'fused' if claim['metric'].endswith('/fused') else 'tuned branch'
+            counts.setdefault(claim['text'], {}).setdefault((name, part), []).append(claim['verdict'])
+    rows = [[text] + [_verdicts(found.get(column, [])) for column in columns] for text, found in counts.items()]
+    return markdown_table(['claim', *(f'{name}, {part}' for name, part in columns)], rows)
+
+
+def durations():
+    """Return how long the runs of every study took, two at a time."""
+    minutes = {
+        name: sum(
+            sum(cell['seconds'].values()) for file in ('selection', 'study') for cell in read(f'{folder}/{file}.json')['cells']
+        )
+        / 120
+        for name, folder in STUDIES.items()
+    }
+    machine = read(f'{STUDIES["digits"]}/study.json')['cells'][0]['machine']
+    return (
+        f'On {machine["cores"]} cores ({machine["processor"]}), two at a time and with other work beside them, the runs of '
+        f'selection and report took {", ".join(f"{value:.0f} minutes ({name})" for name, value in minutes.items())}.'
+    )
+
+
+def _verdicts(verdicts):
+    """Write verdicts as counts, what was not measured left out; '-' where a study does not ask."""
+    names = ('holds', 'the opposite holds', 'cannot be told')
+    counted = [f'{name} {verdicts.count(name)}' for name in names if name in verdicts]
+    return f'{", ".join(counted)} of {sum(map(verdicts.count, names))}' if counted else '-'
+
+
+def parts():
+    """Return what single changes of the config do: in the domain beside the config as it is, to what it knew beside CE."""
+    cells = read('mini_parts/results.json')['cells']
+    compared = (
+        ('accuracy/fused', 'chosen', 'fused'),
+        ('accuracy/tuned', 'chosen', 'tuned'),
+        ('symbols/accuracy/fused', NEITHER, 'symbols, fused'),
+    )
+    headings, rows = ['change', *(title for _, title, _ in PARTS)], []
+    headings += [f'{title}: difference to {"neither" if base == NEITHER else base}' for _, base, title in compared]
+    for recipe in dict.fromkeys(cell['recipe'] for cell in cells):
+        row = [recipe]
+        for metric, _, places in PARTS:
+            values = values_of(cells, recipe, 4, metric)
+            row.append(spread(list(values.values()), digits=places))
+        for metric, base, _ in compared:
+            difference = paired_difference(*(values_of(cells, name, 4, metric) for name in (recipe, base)))
+            row.append('' if recipe == base else f'{difference.mean:+.2f} ± {difference.half_width:.2f}')
+        rows.append(row)
+    return markdown_table(headings, rows)
+
+
+def bound():
+    """Return the Gromov-Wasserstein distance and its bound at the end of training, and how tight it ever was."""
+    content, rows = read('bound/bounds.json'), []
+    for method, seeds in content['courses'].items():
+        last = {
+            name: [course[name][-1] for course in seeds.values()]
+            for name in ('gw/exact', 'gw/bound', 'gw/tightness', 'gw/entropic', 'gw/diagonal')
+        }
+        rows.append(
+            [
+                content['labels'][method],
+                *(spread(values, digits=4) for values in last.values()),
+                f'{content["summary"][method]["tightness_least"]:.3f}',
+            ]
+        )
+    return markdown_table(
+        [
+            'method',
+            'distance, squared',
+            'bound',
+            'distance / bound',
+            'entropic solver',
+            'coupling on the identity',
+            'least distance / bound of any epoch',
+        ],
+        rows,
+    )
+
+
+def view_bank():
+    """Return accuracy with pre-drawn views."""
+    cells = read('mini_view_bank/results.json')['cells']
+    rows, plain = [], values_of(cells, 'new_views', 16, 'accuracy/fused')
+    for name in dict.fromkeys(cell['recipe'] for cell in cells):
+        values = {branch: values_of(cells, name, 16, f'accuracy/{branch}') for branch in ('tuned', 'fused')}
+        difference = paired_difference(values['fused'], plain)
+        rows.append(
+            [
+                name.replace('_', ' '),
+                *(spread(list(found.values())) for found in values.values()),
+                '' if name == 'new_views' else f'{difference.mean:+.2f} ± {difference.half_width:.2f}',
+            ]
+        )
+    return markdown_table(['views per picture', 'tuned', 'fused', 'difference of fused'], rows)
+
+
+def options():
+    """Return accuracy with the options that make training cheaper."""
+    rows = []
+    for name, figures in read('benchmark/options_accuracy.json')['options'].items():
+        difference = figures['fused']['difference']
+        rows.append(
+            [
+                name,
+                *(spread(figures[branch]['values']) for branch in ('tuned', 'fused')),
+                '' if difference is None else f'{difference:+.2f}',
+            ]
+        )
+    return markdown_table(['training', 'tuned', 'fused', 'difference of fused'], rows)
+
+
+def mean(values):
+    """Return the arithmetic mean."""
+    return sum(values) / len(values)
+
+
+def spread(values, sign='', digits=2):
+    """Write mean ± standard deviation (n - 1)."""
+    found = spread_of(values)
+    text = f'{found.mean:{sign}.{digits}f}'
+    return f'{text} ± {found.std:.{digits}f}' if found.std and found.std >= 0.5 * 10**-digits else text
+
+
+STUDY_BLOCKS = dict(
+    quickstart=quickstart,
+    card=card,
+    digits=digits,
+    targets=targets,
+    main_table=main_table,
+    letters_table=letters_table,
+    claims=claims,
+    durations=durations,
+    parts=parts,
+    bound=bound,
+    view_bank=view_bank,
+    options=options,
+    **{
+        f'{name}_{kind}_{shots}': functools.partial(study_table, rows_of, name, shots)
+        for name, numbers in STUDY_SHOTS.items()
+        for shots in numbers
+        for kind, rows_of in (('figures', figures_rows), ('differences', differences))
+    },
+)
