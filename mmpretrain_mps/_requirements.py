@@ -1,5 +1,6 @@
 """Check of the installed dependencies, before anything imports them."""
 
+from collections.abc import Callable, Sequence
 from importlib import metadata
 
 from packaging.specifiers import SpecifierSet
@@ -15,7 +16,9 @@ SUPPORTED = (
 )
 
 
-def check_requirements(supported=SUPPORTED, version_of=metadata.version):
+def check_requirements(
+    supported: Sequence[tuple[tuple[str, ...], str]] = SUPPORTED, version_of: Callable[[str], str] = metadata.version
+) -> None:
     """Raise one ImportError that lists every dependency that is missing or has a version that does not work.
 
     Args:

@@ -1,7 +1,11 @@
 """Classify single pictures, with the classes of the checkpoint or with any others."""
 
+from __future__ import annotations
+
 import copy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from mmengine.config import Config
 from mmengine.dataset import default_collate
@@ -13,6 +17,12 @@ from ..utils.config_files import ENDINGS, read_config_file, read_config_in
 from ..utils.fetching import local_checkpoint
 from ..utils.fitting import check_weights
 from ..utils.methods import RECIPES, replace_method
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
+    from ..models.classifiers.clip_classifier import CLIPClassifier
 
 
 class MPSInferencer(ImageClassificationInferencer):
@@ -43,7 +53,16 @@ class MPSInferencer(ImageClassificationInferencer):
             no config where none is named, or does not belong to the model.
     """
 
-    def __init__(self, model, pretrained=None, class_names=None, templates=None, method=None, recipe=RECIPES[0], **kwargs):
+    def __init__(
+        self,
+        model: str | Path | Config | CLIPClassifier,
+        pretrained: str | None = None,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        method: str | None = None,
+        recipe: str = RECIPES[0],
+        **kwargs: Any,
+    ):
         named = isinstance(model, (str, Path))
         if named and pretrained is None and Path(model).suffix not in ENDINGS:
             model, pretrained = None, model
@@ -51,11 +70,11 @@ class MPSInferencer(ImageClassificationInferencer):
         path = local_checkpoint(pretrained) if pretrained else None
         checkpoint = read_checkpoint(path) if path else None
         if model is None:
-            model = read_config_in(checkpoint, path)
+            model = read_config_in(cast(dict, checkpoint), path)
         elif named:
             model = read_config_file(model)
         elif not isinstance(model, Config) and not hasattr(model, '_config'):
-            model._config = _config_of_pipeline(model)
+            cast(Any, model)._config = _config_of_pipeline(model)
         if method is not None:
             model = copy.deepcopy(model)
             replace_method(model, method, recipe)
@@ -66,7 +85,7 @@ class MPSInferencer(ImageClassificationInferencer):
         if class_names is not None:
             self.set_classes(class_names, templates)
 
-    def set_classes(self, class_names, templates=None):
+    def set_classes(self, class_names: Sequence[str], templates: Sequence[str] | None = None) -> None:
         """Predict other classes from now on; both branches meet the new texts, the tuned weights stay.
 
         Args:
@@ -79,7 +98,9 @@ class MPSInferencer(ImageClassificationInferencer):
         self.model.set_classes(class_names, templates)
         self.classes = self.model.class_names
 
-    def preprocess(self, inputs, batch_size=1):
+    def preprocess(
+        self, inputs: Sequence[str | Path | bytes | PIL.Image.Image | np.ndarray], batch_size: int = 1
+    ) -> Iterator[dict[str, Any]]:
         """Read and prepare pictures by the config's test pipeline.
 
         Args:

@@ -4,6 +4,7 @@ import os.path as osp
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from logging import WARNING
+from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
@@ -68,7 +69,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
         files_checked: bool = True,
         allow_duplicates: bool = False,
         allow_outside: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         if subset not in SUBSETS:
             raise ValueError(f'{type(self).__name__}: subset is {subset!r}, expected one of {", ".join(SUBSETS)}.')
@@ -113,7 +114,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
             self.full_init()
         return super().metainfo
 
-    def load_data_list(self):
+    def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the split, and list the subset in use.
 
         Returns:
@@ -150,7 +151,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
         """Return the ``split_id``; for subclasses that know a cheaper canonical form of their rows."""
         return hash_split(split)
 
-    def extra_repr(self):
+    def extra_repr(self) -> list[str]:
         """Return further lines of the printed form."""
         return [f'Subset: \t{self.subset} ({self.class_subset} classes)', f'Prefix of images: \t{self.img_prefix}']
 

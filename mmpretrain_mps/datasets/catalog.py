@@ -49,7 +49,7 @@ class DatasetSpec(NamedTuple):
     note: str = ''
 
     @property
-    def subsets(self):
+    def subsets(self) -> tuple[str, ...]:
         """tuple[str]: The subsets that the data set has, in the order train, val, test."""
         return tuple(self.counts)
 
@@ -313,7 +313,7 @@ _SPECS = (
 CATALOG = {spec.name: spec for spec in _SPECS}
 
 
-def find_spec(name):
+def find_spec(name: str) -> DatasetSpec:
     """Return the entry of a data set.
 
     Args:
@@ -331,7 +331,7 @@ def find_spec(name):
     return plain[_plain(name)]
 
 
-def where_described(spec):
+def where_described(spec: DatasetSpec) -> str:
     """Return one sentence that says where the pictures and the split of a data set are published.
 
     Args:

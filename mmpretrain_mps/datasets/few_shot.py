@@ -6,7 +6,7 @@ import os
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -121,11 +121,12 @@ class FewShotDataset(Dataset):
                     f'a {type(dataset).__name__}.'
                 )
             dataset = {**dataset, 'pipeline': with_views(dataset.get('pipeline') or (), **views)}
-        self._dataset, self._train_dataset = dataset, train_dataset
+        self._dataset: dict | Dataset | None = dataset
+        self._train_dataset: dict | Dataset | None = train_dataset
         self._cache = ImageCache(cache_images, cache_limit_mb)
         # Workers that live on from epoch to epoch hold copies of this object, but not of shared memory.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._pre_drawn = None
+        self._pre_drawn: PreDrawnViews | None = None
         self._fully_initialized = False
         if not lazy_init:
             self.full_init()
@@ -177,7 +178,7 @@ class FewShotDataset(Dataset):
         return self._index
 
     @property
-    def CLASSES(self):
+    def CLASSES(self) -> tuple[str, ...]:
         """Tuple of the class names, under the name that mmpretrain's tools look for."""
         return self.metainfo['classes']
 
@@ -208,7 +209,7 @@ class FewShotDataset(Dataset):
         self.full_init()
         self._pre_drawn = None
         if size is not None:
-            self._pre_drawn = PreDrawnViews(self.pipeline, size, len(self), self.augment_seed)
+            self._pre_drawn = PreDrawnViews(self.pipeline, size, len(self), cast(int, self.augment_seed))
         return self._pre_drawn
 
     def get_data_info(self, index: int) -> dict:
@@ -239,7 +240,7 @@ class FewShotDataset(Dataset):
                 data_samples=sample,
             )
         loaded = self._cache.get(index) if self._loads_first() else None
-        with seeded(self.augment_seed, int(self._epoch), index):
+        with seeded(cast(int, self.augment_seed), int(self._epoch), index):
             if loaded is None:
                 return self.pipeline(entry)
             for transform in self.pipeline.transforms[1:]:

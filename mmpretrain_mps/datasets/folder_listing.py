@@ -36,18 +36,18 @@ CACHE_VERSION = 1
 _SETTLING_NS = 2_000_000_000
 
 
-def is_picture_name(name):
+def is_picture_name(name: str) -> bool:
     """Whether a file name has the ending of a picture (in any case) and is not hidden."""
     return not name.startswith('.') and name.lower().endswith(PICTURE_ENDINGS)
 
 
-def default_cache_dir():
+def default_cache_dir() -> str:
     """Return the folder for listings: below ``XDG_CACHE_HOME``, or ``~/.cache`` where that is not set."""
     home = os.environ.get('XDG_CACHE_HOME') or osp.join(osp.expanduser('~'), '.cache')
     return osp.join(home, 'mmpretrain_mps', 'listings')
 
 
-def list_class_folders(root, cache_dir=None):
+def list_class_folders(root: str, cache_dir: str | None = None) -> dict[str, list[str]]:
     """List the pictures of every folder directly below ``root``, in sorted order whatever the file system's.
 
     The first listing is written to a cache file outside the data tree; later calls look at the time stamps of the

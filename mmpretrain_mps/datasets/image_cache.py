@@ -33,7 +33,7 @@ class ImageCache:
             raise ValueError(f'cache_limit_mb is {limit_mb!r}, expected a number above 0.')
         self.mode = mode
         self.limit = limit_mb * _BYTES_PER_MB
-        self.samples = {}
+        self.samples: dict[int, dict] = {}
         self.filled = mode is False
 
     def fill(self, entries: Sequence[dict], load: Callable[[dict], dict]) -> None:

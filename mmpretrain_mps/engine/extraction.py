@@ -1,7 +1,10 @@
 """One look at every picture of a data set, shared by the processes."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.dataset import default_collate
@@ -10,6 +13,9 @@ from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..datasets.pre_drawn_views import START_STREAM, PreDrawnViews
+
+if TYPE_CHECKING:
+    from ..datasets.few_shot import FewShotDataset
 
 _REPORT_SECONDS = 20.0
 # Most views that go through a network together.
@@ -83,7 +89,7 @@ class DrawnViews(Dataset):
         ValueError: If the pipeline does not draw views, or more than ``num_views`` at once.
     """
 
-    def __init__(self, dataset, num_views: int):
+    def __init__(self, dataset: FewShotDataset, num_views: int):
         self.dataset, self.num_views = dataset, num_views
         self.views = PreDrawnViews(dataset.pipeline, num_views, len(dataset), dataset.augment_seed, START_STREAM, 'passes')
 
@@ -107,7 +113,7 @@ def mean_over_views(dataset: DrawnViews, compute: Callable, num_workers: int = 0
         tuple[Tensor, Tensor]: Means ``(N, A)`` and labels ``(N,)``, the same in every process.
     """
 
-    def compute_means(batch):
+    def compute_means(batch: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean features of the views of a batch."""
         views, labels = batch
         # A single picture can have more views than go through a network together.

@@ -1,14 +1,24 @@
 """Weights, gradients and optimizer state dealt out to processes, for trainings too large for one of them."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.registry import MODEL_WRAPPERS  # the Runner looks wrappers up here, and not in mmpretrain's
 from torch import nn
+
+if TYPE_CHECKING:
+    from mmengine.optim import OptimWrapper
+    from mmengine.runner import Runner
+    from mmpretrain.structures import DataSample
+    from torch.optim import Optimizer
 
 try:
     from torch.distributed.device_mesh import init_device_mesh
@@ -51,7 +61,7 @@ class ShardedDataParallel(nn.Module):
         ValueError: If the model does not say which blocks it has, or this torch cannot shard so.
     """
 
-    def __init__(self, module):
+    def __init__(self, module: nn.Module):
         super().__init__()
         _check_can_shard(module)
         # Hashes the frozen weights, which are complete for the last time.
@@ -69,29 +79,29 @@ class ShardedDataParallel(nn.Module):
         self.module.register_state_dict_post_hook(_put_model_together)
         self.module.register_load_state_dict_pre_hook(_deal_model_out)
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the classifier."""
         return self.module(*args, **kwargs)
 
-    def train_step(self, data, optim_wrapper):
+    def train_step(self, data: dict[str, Any] | tuple | list, optim_wrapper: OptimWrapper) -> dict[str, torch.Tensor]:
         """Run one training step; see mmengine's ``BaseModel``. Small steps are reduced and then accumulated."""
         return self.module.train_step(data, optim_wrapper)
 
-    def val_step(self, data):
+    def val_step(self, data: dict[str, Any] | tuple | list) -> list[DataSample]:
         """Predict a batch in validation."""
         return self.module.val_step(data)
 
-    def test_step(self, data):
+    def test_step(self, data: dict[str, Any] | tuple | list) -> list[DataSample]:
         """Predict a batch in a test."""
         return self.module.test_step(data)
 
 
-def is_sharded(tensor):
+def is_sharded(tensor: Any) -> bool:
     """Whether a tensor is one process's share of a larger one."""
     return DTensor is not None and isinstance(tensor, DTensor)
 
 
-def shard_optimizer_state(optimizer):
+def shard_optimizer_state(optimizer: Optimizer) -> None:
     """Let an optimizer of sharded parameters save a whole, plain state and take its share of one; others stay as is.
 
     Args:
@@ -103,7 +113,7 @@ def shard_optimizer_state(optimizer):
 
 
 @contextlib.contextmanager
-def whole_state(runner):
+def whole_state(runner: Runner) -> Iterator[None]:
     """Let the main process alone ask for the states of model and optimizer, which takes all processes otherwise.
 
     mmengine saves in the main process only. Within this context, which all processes enter, states are those of the

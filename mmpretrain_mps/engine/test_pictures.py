@@ -1,5 +1,7 @@
 """Whether pictures that something is chosen by are those that are reported on."""
 
+from typing import Any
+
 # Two configs of one data set may differ in these and still show the same pictures.
 PRESENTATION_KEYS = frozenset(
     {
@@ -16,7 +18,7 @@ PRESENTATION_KEYS = frozenset(
 )
 
 
-def shows_test_pictures(val_dataloader, test_dataloader):
+def shows_test_pictures(val_dataloader: dict[str, Any] | None, test_dataloader: dict[str, Any] | None) -> bool:
     """Tell from the configs whether validation would see the test pictures.
 
     Args:

@@ -76,7 +76,7 @@ def warp(masks: Tensor, strength: float, generator: torch.Generator) -> Tensor:
         Tensor: ``(B, 1, 32, 32)``.
     """
     count = len(masks)
-    grid = F.affine_grid(_random_affine(count, strength, generator), (count, 1, IMAGE_SIZE, IMAGE_SIZE), align_corners=False)
+    grid = F.affine_grid(_random_affine(count, strength, generator), [count, 1, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
     amplitude = strength * _uniform((count, 1, 1, 1), 0, 0.13, generator)
     field = amplitude * torch.randn(count, 2, 5, 5, generator=generator)
     field = F.interpolate(field, size=IMAGE_SIZE, mode='bicubic', align_corners=True)

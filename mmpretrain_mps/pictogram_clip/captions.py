@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 TEMPLATES = (
@@ -60,20 +60,20 @@ def describe(entry: dict) -> Described:
 
 def texts_of(described: Sequence[Described]) -> Counter:
     """Count all that a caption can speak of: names, keywords and kinds."""
-    found = Counter()
+    found: Counter[str] = Counter()
     for one in described:
         found.update([one.name, *one.keywords, *([one.kind] if one.kind else [])])
     return found
 
 
-def count_words(texts: dict[str, int], split) -> Counter:
+def count_words(texts: dict[str, int], split: Callable[[str], Sequence[str]]) -> Counter:
     """Count the words of all captions.
 
     Args:
         texts (dict): Text -> how often; those of the templates are added.
         split (callable): Text -> words, as the tokenizer splits it.
     """
-    words = Counter()
+    words: Counter[str] = Counter()
     for text, count in texts.items():
         for word in split(text):
             words[word] += count

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -52,7 +52,7 @@ def read_kinds(path: Path = FOLDER / 'kinds.yaml') -> Kinds:
     return Kinds(kinds, content.get('not_things', ()), content.get('excluded', {}))
 
 
-def build(packages: Path, out: Path, listing: dict, kinds: Kinds, pretraining: Path = None) -> dict:
+def build(packages: Path, out: Path, listing: dict, kinds: Kinds, pretraining: Path | None = None) -> dict:
     """Draw everything, and write what is tested on and what may be pre-trained on into two folders.
 
     Args:
@@ -119,12 +119,13 @@ def build(packages: Path, out: Path, listing: dict, kinds: Kinds, pretraining: P
 def roles_of(styles: dict) -> Roles:
     """Sort the styles of ``packages.yaml`` by what they are for."""
     named = {role: [style for style, content in styles.items() if content['role'] == role] for role in Roles._fields}
-    return Roles(**{role: tuple(found) if role == 'source' else found[0] for role, found in named.items()})
+    roles: dict[str, Any] = {role: tuple(found) if role == 'source' else found[0] for role, found in named.items()}
+    return Roles(**roles)
 
 
 def why_excluded(emoji: Sequence[Emoji], kinds: Kinds) -> dict[str, str]:
     """Return concept -> the first reason of ``kinds.yaml`` to exclude it; what is in a kind is not excluded."""
-    result = {}
+    result: dict[str, str] = {}
     for item in emoji:
         for reason, rule in kinds.excluded.items():
             fits = (

@@ -6,6 +6,7 @@ import tarfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def read_categories(path: Path) -> dict[str, list[str]]:
         names = {member.name for member in archive.getmembers()}
         if 'package/metadata.json' not in names:
             return {}
-        return json.load(archive.extractfile('package/metadata.json')).get('categories', {})
+        return json.load(cast(IO[bytes], archive.extractfile('package/metadata.json'))).get('categories', {})
 
 
 def like_any(drawings: dict[str, np.ndarray], tested: Sequence[np.ndarray]) -> list[str]:

@@ -7,7 +7,7 @@ import tarfile
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 import yaml
 
@@ -131,7 +131,7 @@ def read_package(path: Path, sha256: str, names: Sequence[str], optional: Sequen
         if missing:
             raise ValueError(f'{path} lacks {", ".join(missing)}, expected in the folder "package" of the archive')
         wanted = [name for name in (*names, *optional) if f'package/{name}' in members]
-        return {name: json.load(archive.extractfile(members[f'package/{name}'])) for name in wanted}
+        return {name: json.load(cast(IO[bytes], archive.extractfile(members[f'package/{name}']))) for name in wanted}
 
 
 def read_emoji(listing: dict, folder: Path) -> list[Emoji]:
@@ -163,7 +163,7 @@ def match_icons(emoji: Sequence[Emoji], sets: Sequence[IconSet]) -> dict[str, di
     Returns:
         dict[str, dict[str, str]]: Style -> concept -> icon; what a set does not have is left out.
     """
-    found = {icon_set.style: {} for icon_set in sets}
+    found: dict[str, dict[str, str]] = {icon_set.style: {} for icon_set in sets}
     for item in emoji:
         names = list(
             dict.fromkeys(icon_set.names_of_codes[item.code] for icon_set in sets if item.code in icon_set.names_of_codes)

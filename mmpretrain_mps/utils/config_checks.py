@@ -1,14 +1,19 @@
 """What can be seen to be wrong with a config before anything is built: numbers, and names that nothing would read."""
 
+from __future__ import annotations
+
 import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .trust import registered
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 _Check = tuple[Callable[[Any], bool], str]
 
@@ -44,7 +49,7 @@ SECTIONS = {
 _OF_BUILDERS = frozenset({'type', '_scope_', '_delete_', 'constructor', 'paramwise_cfg', 'convert_to_iter_based', 'init_cfg'})
 
 
-def check_values(cfg: Mapping) -> None:
+def check_values(cfg: Config | Mapping) -> None:
     """Refuse a config with numbers that nothing could be trained with, or with types that are not registered.
 
     Args:
@@ -63,7 +68,7 @@ def check_values(cfg: Mapping) -> None:
             raise ValueError(f'{place} is {value!r}, but nothing of that name is registered{did_you_mean(value, known)}')
 
 
-def check_new_keys(cfg: Mapping, options: Mapping) -> None:
+def check_new_keys(cfg: Config | Mapping, options: Mapping) -> None:
     """Refuse options that give a part of a config something that it does not take.
 
     What is built at the start of a run would refuse it itself, but what is built at the end, or never, would not.

@@ -35,8 +35,9 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
         raise ValueError(
             f'checkpoint {source} is of the method {theirs}, but the model is one of {ours}; the tools take --method {theirs}'
         )
-    if DESCRIPTION_KEY in state and hasattr(model, 'check_description'):
-        model.check_description(state[DESCRIPTION_KEY])  # which knows why the weights are others
+    module: Any = model  # may be one of this package, which has more than a module
+    if DESCRIPTION_KEY in state and hasattr(module, 'check_description'):
+        module.check_description(state[DESCRIPTION_KEY])  # which knows why the weights are others
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
     if missing and DESCRIPTION_KEY not in missing:  # without a description it is none of ours, which the model says
@@ -52,7 +53,7 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
         )
     classes = _number_of_classes(state) or 'classes'
     # Other axes that are still empty, such as that of TAC's clusters, are not those of the classes.
-    of_classes = {*model._class_buffers, *model._class_parameters} if hasattr(model, '_class_buffers') else expected
+    of_classes = {*module._class_buffers, *module._class_parameters} if hasattr(module, '_class_buffers') else expected
     for name, ours in expected.items():
         if name in state and isinstance(ours, torch.Tensor) and name != DESCRIPTION_KEY:
             fault = _fault_of(state[name], ours, classes if name in of_classes else 'any')
@@ -76,7 +77,7 @@ def check_training_state(
     Raises:
         ValueError: Says what is missing, or of another kind than mmengine writes.
     """
-    schedules = [('param_schedulers', (list, Mapping))] if num_schedules != 0 else []
+    schedules: list[tuple[str, Any]] = [('param_schedulers', (list, Mapping))] if num_schedules != 0 else []
     for name, kind in (('meta', Mapping), ('message_hub', Mapping), ('optimizer', Mapping), *schedules):
         if not isinstance(checkpoint.get(name), kind):
             raise ValueError(

@@ -25,7 +25,7 @@ def count(value: Any) -> bool:
 def or_none(shape: Shape) -> Callable[[Any], bool]:
     """Return the shape of what may also be null."""
 
-    def fits(value):
+    def fits(value: Any) -> bool:
         """or null"""
         return value is None or not fault_of(value, shape)
 

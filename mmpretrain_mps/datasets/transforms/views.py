@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from mmpretrain.datasets.transforms import MultiView
 from mmpretrain.registry import TRANSFORMS
@@ -46,7 +47,7 @@ class DualView(MultiView):
         return results
 
 
-def with_views(pipeline: Sequence[dict], num_views: int | None = None, reference: str | None = None, **changes) -> list:
+def with_views(pipeline: Sequence[dict], num_views: int | None = None, reference: str | None = None, **changes: Any) -> list:
     """Draw other views in a pipeline that has a :class:`DualView`.
 
     Args:
@@ -62,9 +63,9 @@ def with_views(pipeline: Sequence[dict], num_views: int | None = None, reference
     Raises:
         ValueError: If there is no ``DualView``, or no ``CLIPTrainTransform`` in it that could be changed.
     """
-    pipeline = copy.deepcopy(list(pipeline))
-    kinds = [step.get('type') for step in pipeline]
-    views = [step for step in pipeline if step.get('type') in ('DualView', DualView)]
+    changed = copy.deepcopy(list(pipeline))
+    kinds = [step.get('type') for step in changed]
+    views = [step for step in changed if step.get('type') in ('DualView', DualView)]
     augmentations = [step for view in views for step in view['transforms'] if step.get('type') == 'CLIPTrainTransform']
     of_clip = changes or reference is not None
     if not views or (of_clip and not augmentations):
@@ -80,4 +81,4 @@ def with_views(pipeline: Sequence[dict], num_views: int | None = None, reference
             view['reference'] = [dict(type='CLIPTestTransform', resize_mode=reference, **clip)]
     for augmentation in augmentations:
         augmentation.update(changes)
-    return pipeline
+    return changed

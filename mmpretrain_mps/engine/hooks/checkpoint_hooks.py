@@ -1,5 +1,9 @@
 """Checkpoints that survive a kill, that load as plain data, and that know what they were trained on."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from mmengine.dist import is_main_process
 from mmengine.fileio import get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
@@ -13,6 +17,10 @@ from ..resuming import changes_between, config_of, find_checkpoint
 from ..sharding import whole_state
 from ..work_folder import check_room
 from .loops import built_datasets, is_training, unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+    from torch.utils.data import Dataset
 
 # In the message hub: a file that was saved within an epoch, until the next one is there.
 WITHIN_EPOCH = 'within_epoch_ckpt'
@@ -33,13 +41,13 @@ class AtomicCheckpointHook(CheckpointHook):
         **kwargs: As in mmengine.
     """
 
-    def __init__(self, *args, backend_args=None, **kwargs):
+    def __init__(self, *args: Any, backend_args: dict[str, Any] | None = None, **kwargs: Any):
         # A remote back end brings its own guarantees.
         if backend_args is None and is_local(kwargs.get('out_dir') or ''):
             backend_args = dict(backend='atomic_local')
         super().__init__(*args, backend_args=backend_args, **kwargs)
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         """As mmengine's; also look whether there is room for a checkpoint.
 
         Args:
@@ -68,7 +76,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self._delete([self.filename_tmpl.format(step) for step in outdated] + [within_epoch] * bool(within_epoch))
         runner.message_hub.update_info(WITHIN_EPOCH, '')
 
-    def save_within_epoch(self, runner, steps):
+    def save_within_epoch(self, runner: Runner, steps: int) -> str:
         """Save a training in the middle of an epoch, for :class:`MidEpochHook` to go on from.
 
         The file is deleted when the next regular one is there.
@@ -139,7 +147,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 self.file_backend.remove(path)
 
 
-def save_within_epoch(runner, steps):
+def save_within_epoch(runner: Runner, steps: int) -> str | None:
     """Save by the checkpoint hook of a run.
 
     Args:
@@ -179,11 +187,11 @@ class PlainCheckpointHook(Hook):
     # After every hook that adds something to the checkpoint, such as the averaged weights of EMAHook.
     priority = 'LOWEST'
 
-    def __init__(self, allow_other_split=False, allow_changes=False):
+    def __init__(self, allow_other_split: bool = False, allow_changes: bool = False):
         self.allow_other_split = allow_other_split
         self.allow_changes = allow_changes
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """Choose, fetch and check the file that the runner is about to load.
 
         Args:
@@ -204,7 +212,7 @@ class PlainCheckpointHook(Hook):
             runner._load_from = local_checkpoint(path)
             check_checkpoint(runner._load_from)
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint plain and note its origin and, if the model tells, the base model.
 
         Args:
@@ -221,7 +229,7 @@ class PlainCheckpointHook(Hook):
         for key in list(checkpoint):
             checkpoint[key] = to_plain(checkpoint[key], key)
 
-    def after_load_checkpoint(self, runner, checkpoint):
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Rebuild the log history and compare the origin.
 
         Args:
@@ -306,7 +314,7 @@ def _number_of(schedulers):
     return sum(map(len, schedulers.values())) if isinstance(schedulers, dict) else len(schedulers or ())
 
 
-def origin_of(dataset):
+def origin_of(dataset: Dataset) -> dict[str, Any]:
     """Return what identifies the pictures of a data set: name, split, shots, seed and picks, as far as it tells.
 
     Args:
@@ -319,7 +327,7 @@ def origin_of(dataset):
     return {key: metainfo[key] for key in ORIGIN_KEYS if metainfo.get(key) is not None}
 
 
-def is_other_split(origin, here):
+def is_other_split(origin: dict[str, Any], here: dict[str, Any]) -> bool:
     """Whether the same data set is split otherwise, so that pictures to test on may have been trained on.
 
     Args:

@@ -1,7 +1,10 @@
 """The average of the trained weights over epochs."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.hooks import Hook
@@ -10,6 +13,9 @@ from mmpretrain.registry import HOOKS
 
 from ..sharding import ShardedDataParallel
 from .loops import is_training, unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 CHECKPOINT_KEY = 'epoch_average'
 UNIFORM = 'uniform'
@@ -95,7 +101,7 @@ class EpochAverageHook(Hook):
         self.weights = weights
         self._average = None
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """Start an empty average; resuming fills it.
 
         Args:
@@ -118,7 +124,7 @@ class EpochAverageHook(Hook):
             )
         self._average = EpochAverage(epoch_weights(self.weights, runner.max_epochs))
 
-    def after_load_checkpoint(self, runner, checkpoint):
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Take over the running sum of a training that goes on.
 
         Args:
@@ -145,7 +151,7 @@ class EpochAverageHook(Hook):
         self._average.epochs = state['epochs']
         self._average.sums = dict(state['sums'])
 
-    def after_train_epoch(self, runner):
+    def after_train_epoch(self, runner: Runner) -> None:
         """Add the weights; after the last epoch, replace them by the average.
 
         Args:
@@ -161,7 +167,7 @@ class EpochAverageHook(Hook):
                     parameter.copy_(self._average.sums[name])
             runner.logger.info(f'the weights are now their average over {self._average.epochs} epochs ({self._describe()})')
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Save the running sum.
 
         Args:
@@ -174,7 +180,7 @@ class EpochAverageHook(Hook):
                 weights=self.weights, max_epochs=len(self._average.weights), epochs=self._average.epochs, sums=sums
             )
 
-    def after_train(self, runner):
+    def after_train(self, runner: Runner) -> None:
         """Say so where a training was stopped before its last epoch."""
         if not self._average.complete:
             runner.logger.warning(

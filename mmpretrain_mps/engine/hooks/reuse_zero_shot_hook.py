@@ -1,6 +1,10 @@
 """Frozen features of validation and test pictures, computed once."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.dist import all_reduce, get_rank, get_world_size
@@ -11,6 +15,9 @@ from ...models.utils import tensor_cache
 from ...models.utils.identity import data_identity, zero_shot_key
 from ..sharding import ShardedDataParallel
 from .loops import unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 _BYTES_PER_MB = 2**20
 
@@ -25,7 +32,7 @@ class KeptFeatures:
         changed (bool): Whether something came in since it was last said otherwise.
     """
 
-    def __init__(self, limit_mb):
+    def __init__(self, limit_mb: float):
         self._left = limit_mb * _BYTES_PER_MB
         self._features = {}
         self.changed = False
@@ -33,13 +40,13 @@ class KeptFeatures:
     def __len__(self):
         return len(self._features)
 
-    def get(self, indices, device):
+    def get(self, indices: Sequence[int], device: torch.device) -> torch.Tensor | None:
         """Return the features ``(B, D)`` of samples, or None unless all of them are kept."""
         if any(index not in self._features for index in indices):
             return None
         return torch.stack([self._features[index] for index in indices]).to(device)
 
-    def put(self, indices, features):
+    def put(self, indices: Sequence[int], features: torch.Tensor) -> None:
         """Keep features ``(B, D)``, on the host, if those that are new fit; each sample counts once."""
         rows = {index: row for row, index in enumerate(indices) if index not in self._features}
         size = len(rows) * features[:1].nbytes
@@ -48,7 +55,7 @@ class KeptFeatures:
             self._features.update(zip(rows, features.cpu()[list(rows.values())]))
             self.changed = True
 
-    def tensors(self):
+    def tensors(self) -> dict[str, torch.Tensor]:
         """Return what is kept as tensors: ``indices`` ``(N,)``, int64, and ``features`` ``(N, D)``."""
         return dict(indices=torch.tensor(list(self._features)), features=torch.stack(list(self._features.values())))
 
@@ -79,7 +86,7 @@ class ReuseZeroShotHook(Hook):
         ValueError: If a limit is negative.
     """
 
-    def __init__(self, limit_mb=256, cache=False, cache_limit_mb=2048):
+    def __init__(self, limit_mb: float = 256, cache: bool | str = False, cache_limit_mb: float = 2048):
         if min(limit_mb, cache_limit_mb) < 0:
             raise ValueError(f'limit_mb and cache_limit_mb must not be negative, but are {limit_mb} and {cache_limit_mb}')
         self.limit_mb, self.cache_limit_mb = limit_mb, cache_limit_mb
@@ -87,13 +94,13 @@ class ReuseZeroShotHook(Hook):
         self._kept, self._data_ids, self._pipelines = {}, {}, {}
         self._current = None, None
 
-    def before_val_epoch(self, runner):
+    def before_val_epoch(self, runner: Runner) -> None:
         """Look the data set up anew: its pipeline may have changed."""
         self._current = None, None
 
     before_test_epoch = before_val_epoch
 
-    def before_val_iter(self, runner, batch_idx, data_batch=None):
+    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None) -> None:
         """Hand the model what is kept of the data set whose pictures it is about to see.
 
         Args:
@@ -103,19 +110,19 @@ class ReuseZeroShotHook(Hook):
         """
         self._lend(runner, runner.val_loop)
 
-    def before_test_iter(self, runner, batch_idx, data_batch=None):
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """As before a step of validation; a test that nothing was kept for keeps nothing but for the disk."""
         # Of processes that share weights, some may find the cache switched off, but all have to decide together.
         if self._kept or self._folder is not None or isinstance(runner.model, ShardedDataParallel):
             self._lend(runner, runner.test_loop)
 
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Take it back: other pictures have the same indices."""
         unwrapped(runner.model).kept_zero_shot = None
 
     after_test_iter = after_val_iter
 
-    def after_val_epoch(self, runner, metrics=None):
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write what is new to the disk, if it is to be kept there."""
         self._current = None, None
         for key, kept in self._kept.items():

@@ -1,7 +1,14 @@
 """A look at values that a config states twice."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 SHORT_CUTS = ('data_root', 'num_shots', 'seed', 'view_bank', 'float32_precision')
 PLACES = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'custom_hooks')
@@ -15,7 +22,7 @@ class ShortCutsHook(Hook):
     mmpretrain's own tools do not: there, such an option changes the top-level value and nothing else.
     """
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """Compare, before the run loads or computes anything.
 
         Args:

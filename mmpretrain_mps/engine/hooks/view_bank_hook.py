@@ -1,6 +1,9 @@
 """A few pre-drawn views per picture, whose frozen features are computed once per training."""
 
+from __future__ import annotations
+
 import time
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.dataset import DefaultSampler
@@ -15,6 +18,11 @@ from ...models.utils.data_preprocessor import CLIPDataPreprocessor
 from ...models.utils.view_bank import DTYPES, STORAGES, BankLayout, ViewBank, check_space, format_bytes
 from ..sharding import NO_VIEW_BANK, ShardedDataParallel
 from .loops import is_training, unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+
+    from ...datasets.pre_drawn_views import PreDrawnViews
 
 # Most views that go through the frozen part together while the bank is filled.
 _BATCH = 64
@@ -50,7 +58,7 @@ class ViewBankHook(Hook):
     # Before texts are encoded: what is too large is to be known before any work is done.
     priority = 'VERY_HIGH'
 
-    def __init__(self, view_bank=0, storage='ram', max_bytes=4e9, dtype=None):
+    def __init__(self, view_bank: int = 0, storage: str = 'ram', max_bytes: float = 4e9, dtype: str | None = None):
         if isinstance(view_bank, bool) or not isinstance(view_bank, int) or view_bank < 0:
             raise ValueError(f'view_bank is {view_bank!r}, expected a number of views per picture, or 0')
         if storage not in STORAGES:
@@ -60,7 +68,7 @@ class ViewBankHook(Hook):
         self.view_bank, self.storage, self.max_bytes, self.dtype = view_bank, storage, max_bytes, dtype
         self._layout, self._trained = None, False
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """Plan the bank, say its size, and refuse what cannot be.
 
         Args:
@@ -87,7 +95,7 @@ class ViewBankHook(Hook):
         check_space(self._layout, self.storage, runner.work_dir)
         runner.logger.info(f'view bank in {self.storage}: {self._layout.describe()} (max_bytes: {format_bytes(self.max_bytes)})')
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         """Fill the bank and lend it to the model.
 
         Args:
@@ -111,7 +119,7 @@ class ViewBankHook(Hook):
         unwrapped(runner.model).data_preprocessor.view_bank = bank
         runner.logger.info(f'view bank filled with {row} views in {time.perf_counter() - start:.1f} s')
 
-    def after_train(self, runner):
+    def after_train(self, runner: Runner) -> None:
         """Let the bank go; the data set shows pictures again."""
         if self._layout is not None:
             unwrapped(runner.model).data_preprocessor.view_bank = self._layout = None
@@ -150,7 +158,7 @@ class ViewBankHook(Hook):
         )
 
 
-def check_run(runner):
+def check_run(runner: Runner) -> None:
     """Refuse a run whose draws are not known beforehand, or whose model takes nothing but pictures.
 
     Args:
@@ -186,7 +194,7 @@ def check_run(runner):
         )
 
 
-def views_of_training(sampler, views, pictures, max_epochs):
+def views_of_training(sampler: DefaultSampler, views: PreDrawnViews, pictures: int, max_epochs: int) -> torch.Tensor:
     """List the views that a process is asked for during the whole training.
 
     Args:
@@ -211,7 +219,7 @@ def views_of_training(sampler, views, pictures, max_epochs):
 class _UsedViews(Dataset):
     """The views that are used ``(n, 3, H, W)`` of every picture that has some."""
 
-    def __init__(self, dataset, views, shown):
+    def __init__(self, dataset: FewShotDataset, views: PreDrawnViews, shown: torch.Tensor):
         self.dataset, self.views, self.shown = dataset, views, shown
         self.pictures = shown.any(1).nonzero().flatten().tolist()
 

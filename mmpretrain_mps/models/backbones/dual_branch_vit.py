@@ -1,8 +1,11 @@
 """CLIP's vision transformer with a frozen and a tuned branch on a shared trunk."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -14,6 +17,9 @@ from ..utils.layer_groups import check_partition, set_trainable, split_depth
 from .linear import linear
 from .plain_vit import check_plain_vit, embed, embed_patches
 from .value_path import pseudo_forward, run_block, run_blocks
+
+if TYPE_CHECKING:
+    from open_clip.transformer import VisionTransformer
 
 # What lies before the blocks of a tower of open_clip.
 STEM_PARAMETERS = ('class_embedding', 'positional_embedding')
@@ -83,7 +89,15 @@ class DualBranchViT(BaseModule):
             go with ``tune_stem``.
     """
 
-    def __init__(self, visual, group_depths=None, adapters=True, checkpointing=False, tune_stem=False, init_cfg=None):
+    def __init__(
+        self,
+        visual: VisionTransformer,
+        group_depths: Sequence[int] | None = None,
+        adapters: bool = True,
+        checkpointing: bool = False,
+        tune_stem: bool = False,
+        init_cfg: dict[str, Any] | None = None,
+    ):
         super().__init__(init_cfg=init_cfg)
         check_plain_vit(visual)
         blocks = visual.transformer.resblocks
@@ -102,21 +116,21 @@ class DualBranchViT(BaseModule):
         self.train(self.training)
 
     @property
-    def out_indices(self):
+    def out_indices(self) -> tuple[int]:
         """tuple[int]: Number of the block whose output becomes features, the last; mmpretrain's tools name files by it."""
         return (len(self.zero_shot.transformer.resblocks) - 1,)
 
     @property
-    def embed_dims(self):
+    def embed_dims(self) -> int:
         """int: Dimension of the joint image and text space."""
         return self.zero_shot.proj.shape[1]
 
     @property
-    def num_tuned_blocks(self):
+    def num_tuned_blocks(self) -> int:
         """int: Number of trainable blocks, the deepest start that the pseudo-forward can have."""
         return len(self.tuned.blocks)
 
-    def parameter_groups(self):
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Partition the parameters.
 
         Returns:
@@ -142,7 +156,7 @@ class DualBranchViT(BaseModule):
             ],
         )
 
-    def tuned_tower(self):
+    def tuned_tower(self) -> dict[str, torch.Tensor]:
         """Return the state of a plain tower of open_clip that computes what the tuned branch does.
 
         Returns:
@@ -169,7 +183,7 @@ class DualBranchViT(BaseModule):
             return f'transformer.resblocks.{first + int(index)}.{rest}'
         return rest if part == 'stem' else name
 
-    def frozen_counterparts(self):
+    def frozen_counterparts(self) -> dict[str, tuple[nn.Parameter, torch.Tensor]]:
         """Pair the tuned part with what it was copied from.
 
         Returns:
@@ -184,7 +198,7 @@ class DualBranchViT(BaseModule):
         return pairs
 
     @contextlib.contextmanager
-    def interpolated(self, share):
+    def interpolated(self, share: float) -> Iterator[dict[str, torch.Tensor]]:
         r"""Put the tuned weights between the frozen and the tuned ones for a while.
 
         .. math:: w = (1 - s)\, w_{frozen} + s\, w_{tuned}
@@ -210,17 +224,24 @@ class DualBranchViT(BaseModule):
                 for name, (parameter, _) in pairs.items():
                     parameter.copy_(own[name])
 
-    def all_blocks(self):
+    def all_blocks(self) -> list[nn.Module]:
         """list[nn.Module]: The transformer blocks of both branches, frozen ones first."""
         return [*self.zero_shot.transformer.resblocks, *self.tuned.blocks]
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> DualBranchViT:
         """Set the mode of the tuned part; the frozen part always stays in evaluation mode."""
         super().train(mode)
         self.zero_shot.eval()
         return self
 
-    def forward(self, images, patch_tokens=False, zero_shot=True, intermediate_starts=(), zero_shot_starts=()):
+    def forward(
+        self,
+        images: torch.Tensor | FrozenFeatures,
+        patch_tokens: bool = False,
+        zero_shot: bool = True,
+        intermediate_starts: Sequence[int] = (),
+        zero_shot_starts: Sequence[int] = (),
+    ) -> BranchFeatures:
         """Extract the features that the caller needs, and compute nothing else.
 
         Args:
@@ -269,7 +290,9 @@ class DualBranchViT(BaseModule):
         )
 
     @torch.no_grad()
-    def frozen_features(self, images, patch_tokens=False, zero_shot=True, zero_shot_starts=()):
+    def frozen_features(
+        self, images: torch.Tensor, patch_tokens: bool = False, zero_shot: bool = True, zero_shot_starts: Sequence[int] = ()
+    ) -> FrozenFeatures:
         """Run what both branches share, and the frozen branch.
 
         Args:
@@ -340,7 +363,7 @@ class DualBranchViT(BaseModule):
 class _TunedPart(nn.Module):
     """The trainable parameters: zero-initialised adapters, copies of last blocks, output layers, maybe of the stem."""
 
-    def __init__(self, visual, adapted_depth, tuned_depth, tune_stem):
+    def __init__(self, visual: VisionTransformer, adapted_depth: int, tuned_depth: int, tune_stem: bool):
         super().__init__()
         blocks = visual.transformer.resblocks
         width = visual.ln_post.normalized_shape[0]
@@ -356,7 +379,7 @@ class _TunedPart(nn.Module):
 class _TunedStem(nn.Module):
     """Trainable copies of what lies before the blocks, under the names that they have in open_clip's tower."""
 
-    def __init__(self, visual):
+    def __init__(self, visual: VisionTransformer):
         super().__init__()
         for name in STEM_PARAMETERS:
             setattr(self, name, nn.Parameter(getattr(visual, name).detach().clone()))

@@ -6,6 +6,8 @@ network and keeps its input, the sigmoid and, for the weights' gradient, the pro
 they cost nothing, one kernel is left. Of it only the input is kept; the activation is computed again on the way back.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import QuickGELU
@@ -17,7 +19,7 @@ from .linear import applies_to, linear, multiply, weight_gradient
 QUICK_GELU_FACTOR = 1.702
 
 
-def add_mlp(block, tokens):
+def add_mlp(block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Run the second half of a block: ``tokens + mlp(ln_2(tokens))``.
 
     Equal to the modules up to rounding. Activations other than QuickGELU and exact GELU, unusual norms, and compiled
@@ -57,7 +59,15 @@ class _LeanMlp(torch.autograd.Function):
     """``act(x W1^T + b1) W2^T + b2`` with silu or GELU, which keeps ``x`` and the input of the activation."""
 
     @staticmethod
-    def forward(ctx, quick, inputs, weight_in, bias_in, weight_out, bias_out):
+    def forward(
+        ctx: Any,
+        quick: bool,
+        inputs: torch.Tensor,
+        weight_in: torch.Tensor,
+        bias_in: torch.Tensor,
+        weight_out: torch.Tensor,
+        bias_out: torch.Tensor,
+    ) -> torch.Tensor:
         """Compute the outputs."""
         ctx.quick, ctx.onednn = quick, applies_to(inputs, weight_in)
         hidden = linear(inputs, weight_in, bias_in)
@@ -65,7 +75,7 @@ class _LeanMlp(torch.autograd.Function):
         return linear(_activate(hidden, quick), weight_out, bias_out)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Compute the gradients that are asked for; the activation is computed again."""
         inputs, hidden, weight_in, weight_out = ctx.saved_tensors
         _, for_inputs, for_weight_in, for_bias_in, for_weight_out, for_bias_out = ctx.needs_input_grad

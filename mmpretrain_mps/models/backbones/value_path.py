@@ -3,6 +3,11 @@
 The weights stay in open_clip's modules; these functions only decide what is computed of a block.
 """
 
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 
@@ -11,9 +16,14 @@ from .layer_norm import normalize
 from .lean_mlp import add_mlp
 from .linear import linear
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..low_rank import LowRankAttention
+
 
 @function_of_block
-def run_block(block, tokens, cls_only=False, mask=None):
+def run_block(block: nn.Module, tokens: torch.Tensor, cls_only: bool = False, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Run one residual attention block.
 
     Args:
@@ -36,7 +46,9 @@ def run_block(block, tokens, cls_only=False, mask=None):
     return add_mlp(block, tokens + block.ls_1(attended))
 
 
-def run_blocks(blocks, tokens, cls_only=False, positions=()):
+def run_blocks(
+    blocks: Sequence[nn.Module] | nn.ModuleList, tokens: torch.Tensor, cls_only: bool = False, positions: Container[int] = ()
+) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
     """Run consecutive blocks.
 
     Args:
@@ -60,7 +72,7 @@ def run_blocks(blocks, tokens, cls_only=False, positions=()):
 
 
 @function_of_block
-def value_projection(block, tokens):
+def value_projection(block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Run one block with attention replaced by its value path, each token on its own.
 
     .. math:: x' = x + W_o (W_v \\mathrm{ln}_1(x) + b_v) + b_o, \\qquad x'' = x' + \\mathrm{mlp}(\\mathrm{ln}_2(x'))
@@ -82,7 +94,7 @@ def value_projection(block, tokens):
     return add_mlp(block, tokens + block.ls_1(project_heads(attention, _update(attention, 'v', normed, values))))
 
 
-def pseudo_forward(blocks, inputs):
+def pseudo_forward(blocks: Sequence[nn.Module] | nn.ModuleList, inputs: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
     """Carry intermediate features to the output space through the value paths of all remaining blocks.
 
     The chains of several starting points share the blocks that lie behind the later start, so they are run together.
@@ -106,7 +118,7 @@ def pseudo_forward(blocks, inputs):
     return dict(zip(starts, running.chunk(len(starts)))) if starts else {}
 
 
-def project_qkv(attention, normed):
+def project_qkv(attention: nn.MultiheadAttention, normed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Compute queries, keys and values, with the low-rank updates that the attention has.
 
     :class:`LowRankAttention` hangs itself on ``attention.low_rank``.
@@ -123,7 +135,7 @@ def project_qkv(attention, normed):
 
 
 @function_of_block
-def cls_attention_row(block, tokens):
+def cls_attention_row(block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Compute how [CLS] attends to all tokens in a block.
 
     Args:
@@ -136,7 +148,7 @@ def cls_attention_row(block, tokens):
     return _cls_weights(block.attn, normalize(block.ln_1, tokens)).mean(1)
 
 
-def low_rank_of(attention, part):
+def low_rank_of(attention: nn.MultiheadAttention, part: str) -> LowRankAttention | None:
     """Return the low-rank update of a projection as far as one is in force, else None.
 
     Args:
@@ -202,7 +214,7 @@ def _attend(attention, queries, keys, values, mask=None):
     return project_heads(attention, attended.transpose(1, 2).flatten(2))
 
 
-def project_heads(attention, values):
+def project_heads(attention: nn.MultiheadAttention, values: torch.Tensor) -> torch.Tensor:
     """Compute the output projection of an attention, with the low-rank update that it has.
 
     Args:

@@ -1,7 +1,9 @@
 """What every method of few-shot adaptation of CLIP shares."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,9 @@ from ..utils.gathering import gather_batch
 from ..utils.test_features import NO_FEATURES, TestFeatures, write_features
 from .class_texts import ModelOfClasses
 from .description import DescribedModule
+
+if TYPE_CHECKING:
+    from mmpretrain.structures import DataSample
 
 # Where mmpretrain's classifiers can be asked for their features.
 STAGES = ('backbone', 'neck', 'pre_logits')
@@ -80,21 +85,21 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
 
     def __init__(
         self,
-        architecture,
-        pretrained,
-        backbone=None,
-        head=None,
-        templates=None,
-        normalize_templates=True,
-        quick_gelu=None,
-        logit_scale=None,
-        gather='all',
-        compile=None,
-        cache_prototypes=True,
-        test_features=(),
-        data_preprocessor=None,
-        allow_other_prediction=False,
-        init_cfg=None,
+        architecture: str,
+        pretrained: str | None,
+        backbone: dict[str, Any] | None = None,
+        head: dict[str, Any] | None = None,
+        templates: Sequence[str] | None = None,
+        normalize_templates: bool = True,
+        quick_gelu: bool | None = None,
+        logit_scale: float | None = None,
+        gather: str = 'all',
+        compile: bool | dict[str, Any] | None = None,
+        cache_prototypes: bool = True,
+        test_features: Sequence[str] = (),
+        data_preprocessor: dict[str, Any] | None = None,
+        allow_other_prediction: bool = False,
+        init_cfg: dict[str, Any] | None = None,
     ):
         if gather not in ('all', 'none'):
             raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
@@ -144,7 +149,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
             },
         }
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> CLIPClassifier:
         """Set the mode, as loops do when they start; kept texts are made again.
 
         What changes weights behind PyTorch's count of versions (mmengine's ``EMAHook`` through ``.data``) does so between
@@ -161,7 +166,12 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
             max_epochs (int): Epochs of the whole training.
         """
 
-    def forward(self, inputs, data_samples=None, mode='tensor'):
+    def forward(
+        self,
+        inputs: torch.Tensor | list[torch.Tensor] | NamedTuple,
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+    ) -> dict[str, torch.Tensor] | list[DataSample] | torch.Tensor:
         """Run the model.
 
         Args:
@@ -190,7 +200,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
 
     # Training.
 
-    def loss(self, views, data_samples) -> dict:
+    def loss(self, views: Sequence[torch.Tensor] | NamedTuple, data_samples: list[DataSample]) -> dict:
         """Compute the weighted losses and the accuracies of a batch, the one of all processes with ``gather='all'``.
 
         Args:
@@ -208,7 +218,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
             batch = self.gathered(batch)
         return self.losses(batch)
 
-    def picture_batch(self, views, labels: torch.Tensor) -> NamedTuple:
+    def picture_batch(self, views: Sequence[torch.Tensor] | NamedTuple, labels: torch.Tensor) -> NamedTuple:
         """Compute what the losses see of each picture.
 
         Args:
@@ -247,7 +257,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         """
         raise NotImplementedError
 
-    def frozen_of(self, views) -> NamedTuple:
+    def frozen_of(self, views: Sequence[torch.Tensor] | NamedTuple) -> NamedTuple:
         """Return the frozen features of views: those that were kept, or computed now.
 
         Args:
@@ -285,7 +295,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
             raise ValueError(f'stage must be one of {STAGES}, but is {stage!r}')
         return (self.picture_features(inputs),)
 
-    def predict(self, inputs, data_samples=None) -> list:
+    def predict(self, inputs: torch.Tensor, data_samples: list[DataSample] | None = None) -> list:
         """Classify pictures.
 
         Args:
@@ -306,7 +316,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         data_samples: Sequence | None = None,
         wanted: TestFeatures = NO_FEATURES,
         zero_shot: bool = False,
-    ):
+    ) -> tuple[BranchLogits, BranchFeatures]:
         """Compute the logits of both branches.
 
         Args:
@@ -391,7 +401,12 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         with torch.autocast(features.device.type, enabled=False):
             return self.logit_scale * features.float() @ texts.float().mT
 
-    def zero_shot_features(self, images, data_samples=None, compute=None) -> torch.Tensor:
+    def zero_shot_features(
+        self,
+        images: torch.Tensor,
+        data_samples: Sequence[DataSample] | None = None,
+        compute: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> torch.Tensor:
         """Return unit-norm [CLS] features of the frozen model, kept ones where there are some.
 
         Args:
@@ -428,7 +443,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
             )
 
 
-def is_frozen(views) -> bool:
+def is_frozen(views: Any) -> bool:
     """Whether something are frozen features, a named tuple of tensors, and no pictures."""
     return isinstance(views, tuple) and hasattr(views, '_fields')
 
@@ -438,7 +453,7 @@ def cls_features(tuned: torch.Tensor, zero_shot: torch.Tensor | None) -> BranchF
     return BranchFeatures(tuned=tuned[:, None], zero_shot=None if zero_shot is None else zero_shot[:, None], intermediate=())
 
 
-def indices_of(data_samples) -> list | None:
+def indices_of(data_samples: Sequence[DataSample] | None) -> list | None:
     """Return ``sample_idx`` of samples, None where one does not say; who lends features made sure that it is unique."""
     indices = [getattr(sample, 'sample_idx', None) for sample in data_samples or [None]]
     return None if None in indices else indices

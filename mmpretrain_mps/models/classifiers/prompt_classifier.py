@@ -1,6 +1,9 @@
 """What methods share that learn prompts of the text tower."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +13,16 @@ from ..utils.clip_loader import check_words
 from ..utils.test_features import NO_FEATURES
 from .clip_classifier import cls_features
 from .frozen_image_classifier import FrozenImageClassifier
+
+if TYPE_CHECKING:
+    from mmpretrain.structures import DataSample
+
+    from ..backbones.dual_branch_vit import BranchFeatures
+    from ..heads.logits_fusion_head import BranchLogits
+    from ..utils.clip_loader import ClipModel
+    from ..utils.test_features import TestFeatures
+    from .class_texts import ClassTexts
+    from .frozen_image_classifier import LabelledFeatures
 
 
 class PromptClassifier(FrozenImageClassifier):
@@ -37,14 +50,14 @@ class PromptClassifier(FrozenImageClassifier):
 
     def __init__(
         self,
-        architecture,
-        pretrained,
+        architecture: str,
+        pretrained: str | None,
         num_context: int = 16,
         prompt_template: str = '{}.',
         chunk_size: int | None = None,
         head: dict | None = None,
         templates: Sequence[str] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(architecture, pretrained, head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
         self.num_context, self.prompt_template = num_context, prompt_template
@@ -57,7 +70,7 @@ class PromptClassifier(FrozenImageClassifier):
         """Return what prompts are made of."""
         return dict(num_context=self.num_context, prompt_template=self.prompt_template)
 
-    def encode_class_texts(self, clip, class_names, templates):
+    def encode_class_texts(self, clip: ClipModel, class_names: Sequence[str], templates: Sequence[str]) -> ClassTexts:
         """Encode the prototypes, and tokenise the prompts in which the context has placeholders.
 
         Raises:
@@ -87,11 +100,11 @@ class PromptClassifier(FrozenImageClassifier):
         """
         raise NotImplementedError
 
-    def class_features(self):
+    def class_features(self) -> torch.Tensor:
         """Return the features of the learned prompts ``(C, D)``, unit-norm, float32."""
         return F.normalize(self.text_features().float(), dim=-1)
 
-    def losses(self, batch):
+    def losses(self, batch: LabelledFeatures) -> dict[str, torch.Tensor]:
         """Compute the cross-entropy of the learned prompts; see :meth:`text_losses` for what is added."""
         texts, features = self.class_features(), F.normalize(batch.cls, dim=-1)
         logits = self._logits(features, texts, self.head.uses_zero_shot)
@@ -108,7 +121,13 @@ class PromptClassifier(FrozenImageClassifier):
         """
         return {}
 
-    def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=False):
+    def branch_logits(
+        self,
+        images: torch.Tensor,
+        data_samples: Sequence[DataSample] | None = None,
+        wanted: TestFeatures = NO_FEATURES,
+        zero_shot: bool = False,
+    ) -> tuple[BranchLogits, BranchFeatures]:
         """Compute the logits of the learned and of the zero-shot texts; see :meth:`CLIPClassifier.branch_logits`."""
         self.refuse_layers(wanted)
         features = self.zero_shot_features(images, data_samples)

@@ -1,5 +1,7 @@
 """A second frozen network beside CLIP, for pictures that are prepared for CLIP."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,7 +75,7 @@ class AuxiliaryNetwork(nn.Module):
         self.dims = self(torch.zeros(1, 3, *image_size)).shape[1]
         self._fingerprint = None
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> AuxiliaryNetwork:
         """Stay in evaluation mode."""
         return super().train(False)
 

@@ -1,5 +1,7 @@
 """Normalisation of pictures on the device."""
 
+from typing import Any
+
 from mmpretrain.models.utils import SelfSupDataPreprocessor
 from mmpretrain.registry import MODELS
 
@@ -18,7 +20,7 @@ class CLIPDataPreprocessor(SelfSupDataPreprocessor):
 
     view_bank = None
 
-    def forward(self, data, training=False):
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Copy the pictures to the device and normalise them.
 
         Args:

@@ -6,6 +6,8 @@ import math
 import os
 import shutil
 import tempfile
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -26,7 +28,7 @@ class BankLayout:
         dtype (str, optional): Type to keep floats in. Defaults to the one that they are computed in.
     """
 
-    def __init__(self, sample, shown, dtype=None):
+    def __init__(self, sample: NamedTuple, shown: torch.Tensor, dtype: str | None = None):
         self.shown = shown
         self.num_views = int(shown.sum())
         self.kind = type(sample)
@@ -38,16 +40,16 @@ class BankLayout:
         }
 
     @property
-    def bytes_per_view(self):
+    def bytes_per_view(self) -> int:
         """int: Of one view."""
         return sum(math.prod(shape) * kept.itemsize for shape, _, kept in self.parts.values())
 
     @property
-    def num_bytes(self):
+    def num_bytes(self) -> int:
         """int: Of the whole bank."""
         return self.num_views * self.bytes_per_view
 
-    def describe(self):
+    def describe(self) -> str:
         """Return pictures, views, shapes and sizes as one line."""
         parts = ' + '.join(
             f'{name} {" x ".join(map(str, shape)) or 1} {str(kept).removeprefix("torch.")}'
@@ -72,7 +74,7 @@ class ViewBank:
         ValueError: If memory or disk have less space than the bank takes.
     """
 
-    def __init__(self, layout, storage='ram', folder='.'):
+    def __init__(self, layout: BankLayout, storage: str = 'ram', folder: str | Path = '.'):
         check_space(layout, storage, folder)
         self._rows = torch.full(layout.shown.shape, -1)
         self._rows[layout.shown] = torch.arange(layout.num_views)
@@ -88,7 +90,7 @@ class ViewBank:
                 raise
             raise _too_little_disk(layout, folder) from error
 
-    def write(self, start, features):
+    def write(self, start: int, features: NamedTuple) -> None:
         """Keep the features of views.
 
         Args:
@@ -99,7 +101,7 @@ class ViewBank:
             part = getattr(features, name)
             kept[start : start + len(part)] = part.to(kept.device, kept.dtype)
 
-    def read(self, pictures, views, device):
+    def read(self, pictures: torch.Tensor, views: torch.Tensor, device: torch.device | str) -> NamedTuple:
         """Look views up.
 
         Args:
@@ -124,7 +126,7 @@ class ViewBank:
         return self._kind(**found)
 
 
-def check_space(layout, storage, folder):
+def check_space(layout: BankLayout, storage: str, folder: str | Path) -> None:
     """Refuse a bank that does not fit.
 
     Args:
@@ -148,7 +150,7 @@ def check_space(layout, storage, folder):
         )
 
 
-def available_memory(meminfo='/proc/meminfo'):
+def available_memory(meminfo: str | Path = '/proc/meminfo') -> int | None:
     """Return the bytes of memory that a process can still take, or at most has, or None if the system does not say."""
     with contextlib.suppress(OSError, ValueError), open(meminfo) as file:
         for line in file:
@@ -159,7 +161,7 @@ def available_memory(meminfo='/proc/meminfo'):
     return None
 
 
-def format_bytes(number):
+def format_bytes(number: float) -> str:
     """Write a size with the unit that gives it one to three digits before the point."""
     for unit, size in (('GB', 1e9), ('MB', 1e6), ('kB', 1e3)):
         if number >= size:
