@@ -6,7 +6,7 @@ from importlib import metadata
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-# Each entry: distributions that provide the module (any one is enough) and the versions that work.
+# Each row: distributions that provide the module (any one is enough) and the versions that work.
 SUPPORTED = (
     (('torch',), '>=2.4'),
     (('mmengine', 'mmengine-lite'), '>=0.10.5,<0.11'),

@@ -160,7 +160,7 @@ def extract(cfg, model, origin, split='test', max_pictures=None, seed=0):
         labels=labels[indices],
         tuned=tuned,
         zero_shot=zero_shot,
-        texts=model.kept_class_features().double().cpu().numpy(),
+        texts=model.cached_class_features().double().cpu().numpy(),
         logits=dict(zip(('fused', 'tuned', 'zero_shot'), logits)),
     )
 

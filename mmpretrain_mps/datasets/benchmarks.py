@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class BenchmarkDataset(SplitDataset):
-    """A data set of :data:`mmpretrain_mps.datasets.catalog.CATALOG`; subclasses name their entry by ``SPEC``.
+    """A data set of :data:`mmpretrain_mps.datasets.catalog.CATALOG`; subclasses name their specification by ``SPEC``.
 
     Label order, class names and subsets come from the published split file; a missing split file is an error, never
     a reason to split anew. Numbers of classes and pictures that differ from the published ones are warned about.
@@ -104,7 +104,7 @@ def locate_folder(spec: DatasetSpec, data_root: str) -> str:
     """Find out whether ``data_root`` is the folder of all data sets or the data set's own.
 
     Args:
-        spec (DatasetSpec): Entry of the catalog.
+        spec (DatasetSpec): Of the catalog.
         data_root (str): What the user gave.
 
     Returns:

@@ -314,13 +314,13 @@ CATALOG = {spec.name: spec for spec in _SPECS}
 
 
 def find_spec(name: str) -> DatasetSpec:
-    """Return the entry of a data set.
+    """Return the specification of a data set.
 
     Args:
         name (str): A name of the table; case, ``-`` and ``_`` do not matter.
 
     Returns:
-        DatasetSpec: Its entry.
+        DatasetSpec: From the catalog.
 
     Raises:
         KeyError: If the table has no such data set; the message lists those it has.
@@ -335,7 +335,7 @@ def where_described(spec: DatasetSpec) -> str:
     """Return one sentence that says where the pictures and the split of a data set are published.
 
     Args:
-        spec (DatasetSpec): Entry of the table.
+        spec (DatasetSpec): Of the catalog.
 
     Returns:
         str: The sentence, with the home page and the page that describes the split files.

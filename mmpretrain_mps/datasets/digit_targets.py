@@ -67,15 +67,15 @@ class DigitTarget(SplitDataset):
         """List the pictures.
 
         Returns:
-            list[dict]: One entry per picture.
+            list[dict]: One record per picture.
         """
         try:
-            entries = super().load_data_list()
+            records = super().load_data_list()
         finally:
-            self._images = None  # the entries hold what is needed
+            self._images = None  # the records hold what is needed
         if self.of_digits:
             add_source_indices(self)
-        return entries
+        return records
 
 
 @DATASETS.register_module()
@@ -223,11 +223,11 @@ class CorruptedDigits(Digits):
         """List the pictures.
 
         Returns:
-            list[dict]: One entry per picture.
+            list[dict]: One record per picture.
         """
-        entries = super().load_data_list()
+        records = super().load_data_list()
         add_source_indices(self)
-        return entries
+        return records
 
 
 def add_noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:

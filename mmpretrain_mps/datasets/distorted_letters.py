@@ -95,8 +95,8 @@ def _place(glyph, rng):
     turned = Image.fromarray(glyph).rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC)
     turned = turned.resize((side, side), Image.Resampling.LANCZOS)
     canvas = Image.new('L', (IMAGE_SIZE, IMAGE_SIZE))
-    room = IMAGE_SIZE - side
-    canvas.paste(turned, (int(rng.integers(room + 1)), int(rng.integers(room + 1))))
+    margin = IMAGE_SIZE - side
+    canvas.paste(turned, (int(rng.integers(margin + 1)), int(rng.integers(margin + 1))))
     return np.asarray(canvas, np.float64)
 
 

@@ -148,9 +148,9 @@ class FewShotDataset(Dataset):
             )
         if self.augment_seed is None:
             self.augment_seed = self.seed
-        self._entries = [dict(dataset.get_data_info(index), sample_idx=i) for i, index in enumerate(indices)]
+        self._records = [dict(dataset.get_data_info(index), sample_idx=i) for i, index in enumerate(indices)]
         self.pipeline = _pipeline_of(dataset)
-        picks = [(_item(entry, index, dataset), int(entry['gt_label'])) for index, entry in zip(indices, self._entries)]
+        picks = [(_item(record, index, dataset), int(record['gt_label'])) for index, record in zip(indices, self._records)]
         self._metainfo = dict(
             dataset.metainfo,
             classes=tuple(source.classes[label] for label in source.used_labels),
@@ -188,8 +188,8 @@ class FewShotDataset(Dataset):
         self._epoch.fill_(epoch)
         if self._pre_drawn is not None:
             return  # every picture was read once, before
-        if self._loads_first() and 'img' not in self._entries[0]:  # what is in memory already needs no second place
-            self._cache.fill(self._entries, self.pipeline.transforms[0])
+        if self._loads_first() and 'img' not in self._records[0]:  # what is in memory already needs no second place
+            self._cache.fill(self._records, self.pipeline.transforms[0])
 
     def set_view_bank(self, size: int | None) -> PreDrawnViews | None:
         """Show numbers of pre-drawn views instead of pictures from now on, or pictures again.
@@ -215,12 +215,12 @@ class FewShotDataset(Dataset):
     def get_data_info(self, index: int) -> dict:
         """Return what the pipeline is given for sample ``index``."""
         self.full_init()
-        return copy.deepcopy(self._entries[index])
+        return copy.deepcopy(self._records[index])
 
     def get_gt_labels(self) -> np.ndarray:
         """Return all labels, int64 ``(N,)``."""
         self.full_init()
-        return np.array([entry['gt_label'] for entry in self._entries], np.int64)
+        return np.array([record['gt_label'] for record in self._records], np.int64)
 
     def get_cat_ids(self, index: int) -> list:
         """Return the label of sample ``index`` in a list, as mmengine's wrappers ask for it."""
@@ -228,13 +228,13 @@ class FewShotDataset(Dataset):
 
     def __len__(self) -> int:
         self.full_init()
-        return len(self._entries)
+        return len(self._records)
 
     def __getitem__(self, index: int) -> dict:
-        entry = self.get_data_info(index)
-        index = entry['sample_idx']  # of negative ones, too
+        record = self.get_data_info(index)
+        index = record['sample_idx']  # of negative ones, too
         if self._pre_drawn is not None:
-            sample = DataSample(metainfo=dict(sample_idx=index)).set_gt_label(entry['gt_label'])
+            sample = DataSample(metainfo=dict(sample_idx=index)).set_gt_label(record['gt_label'])
             return dict(
                 inputs=dict(pictures=torch.tensor(index), views=self._pre_drawn.shown(int(self._epoch))[index]),
                 data_samples=sample,
@@ -242,7 +242,7 @@ class FewShotDataset(Dataset):
         loaded = self._cache.get(index) if self._loads_first() else None
         with seeded(cast(int, self.augment_seed), int(self._epoch), index):
             if loaded is None:
-                return self.pipeline(entry)
+                return self.pipeline(record)
             for transform in self.pipeline.transforms[1:]:
                 loaded = transform(loaded)
             return loaded
@@ -281,8 +281,8 @@ class FewShotDataset(Dataset):
         self.num_shots, self.seed = index.num_shots, index.seed
         self._compare_names(index, source)
         rows = [
-            (_item(entry, i, dataset), int(entry['gt_label']) + source.used_labels.start)
-            for i, entry in enumerate(map(dataset.get_data_info, range(len(dataset))))
+            (_item(record, i, dataset), int(record['gt_label']) + source.used_labels.start)
+            for i, record in enumerate(map(dataset.get_data_info, range(len(dataset))))
         ]
         index = index._replace(rows=[row for row in index.rows if row[1] in source.used_labels])
         return index_files.locate(index, rows, source.name, self.subset, source.split_id, len(source.classes))
@@ -327,7 +327,7 @@ def _build(dataset):
         dataset = dict(dataset)
         kind = DATASETS.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
         if isinstance(kind, type) and issubclass(kind, SplitDataset):
-            dataset.setdefault('serialize_data', False)  # few entries are kept, and not for long
+            dataset.setdefault('serialize_data', False)  # few records are kept, and not for long
         dataset = DATASETS.build(dataset)
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
@@ -351,7 +351,7 @@ def _describe(dataset, subset):
 
 
 def _describe_foreign(dataset, train_dataset, subset):
-    """Describe a data set from elsewhere by its entries; all its pictures are one subset."""
+    """Describe a data set from elsewhere by its records; all its pictures are one subset."""
     name = type(dataset).__name__
     classes = dataset.metainfo.get('classes')
     if not classes:
@@ -374,14 +374,14 @@ def _describe_foreign(dataset, train_dataset, subset):
 def _foreign_rows(dataset, classes):
     rows = []
     for index in range(len(dataset)):
-        entry = dataset.get_data_info(index)
-        label = entry.get('gt_label')
+        record = dataset.get_data_info(index)
+        label = record.get('gt_label')
         if not isinstance(label, (int, np.integer)) or not 0 <= label < len(classes):
             raise ValueError(
                 f'{type(dataset).__name__}: picture {index} has the label {label!r}, expected '
                 f'0..{len(classes) - 1} for {len(classes)} class names.'
             )
-        rows.append((_item(entry, index, dataset), int(label)))
+        rows.append((_item(record, index, dataset), int(label)))
     return rows
 
 
@@ -398,11 +398,11 @@ def _pipeline_of(dataset):
     return pipelines[0]
 
 
-def _item(entry, index, dataset):
+def _item(record, index, dataset):
     """Name a picture by its path below the image folder, or by its place in the data set."""
-    if 'item' in entry:
-        return entry['item']
-    path = entry.get('img_path')
+    if 'item' in record:
+        return record['item']
+    path = record.get('img_path')
     if path is None:
         return index
     prefix = getattr(dataset, 'data_prefix', {}).get('img_path') or getattr(dataset, 'data_root', '')

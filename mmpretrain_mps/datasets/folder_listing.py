@@ -55,7 +55,7 @@ def list_class_folders(root: str, cache_dir: str | None = None) -> dict[str, lis
     be written is done without (both with a warning).
 
     Args:
-        root (str): Folder that holds one folder per class. Hidden entries are passed over.
+        root (str): Folder that holds one folder per class. Hidden ones are passed over.
         cache_dir (str, optional): Folder of the cache files. None: :func:`default_cache_dir`; '' turns the cache off.
 
     Returns:
@@ -127,9 +127,9 @@ def _are_names(names):
     )
 
 
-def _write_cache(cache_file, root, entries):
+def _write_cache(cache_file, root, listing):
     """Write a header line and a line with all names, in one step: two processes never read half a file."""
-    body = json.dumps(entries, ensure_ascii=False, separators=(',', ':'))
+    body = json.dumps(listing, ensure_ascii=False, separators=(',', ':'))
     header = dict(version=CACHE_VERSION, root=osp.realpath(root), sha256=_digest(body))
     temporary = None
     try:

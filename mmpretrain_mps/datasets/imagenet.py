@@ -35,12 +35,12 @@ class ImageNetFamily(BenchmarkDataset):
         """Read and check the split, and list the subset in use.
 
         Returns:
-            list[dict]: One entry per picture.
+            list[dict]: One record per picture.
         """
-        entries = super().load_data_list()
+        records = super().load_data_list()
         labels = class_range(self.class_subset, len(self.class_ids))
         self._metainfo['class_ids'] = tuple(self.class_ids[label] for label in labels)
-        return entries
+        return records
 
     def read_class_list(self) -> dict[str, str]:
         """Read ``classnames.txt`` of this data set, or ImageNet's own beside it: they are copies of one file.
@@ -139,11 +139,11 @@ class ShiftedImageNet(ImageNetFamily):
         """Read and check the split, and list the subset in use.
 
         Returns:
-            list[dict]: One entry per picture.
+            list[dict]: One record per picture.
         """
-        entries = super().load_data_list()
+        records = super().load_data_list()
         self._metainfo['source_indices'] = tuple(self.source_ids.index(item) for item in self._metainfo['class_ids'])
-        return entries
+        return records
 
     def read_published_split(self) -> Split:
         """List the pictures.

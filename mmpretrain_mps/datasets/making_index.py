@@ -93,7 +93,7 @@ def find_dataset(name: str) -> tuple[str, DatasetSpec | None]:
         name (str): Like 'OxfordPets', 'oxford_pets', 'CLIPOxfordPets' or 'Digits'.
 
     Returns:
-        tuple[str, DatasetSpec | None]: Registered name, and the entry of the catalog if there is one.
+        tuple[str, DatasetSpec | None]: Registered name, and the specification of the catalog if there is one.
 
     Raises:
         KeyError: If no data set of this package has the name.

@@ -104,12 +104,12 @@ class Pictograms(SplitDataset):
         """List the pictures.
 
         Returns:
-            list[dict]: One entry per picture.
+            list[dict]: One record per picture.
         """
-        entries = super().load_data_list()
+        records = super().load_data_list()
         if self.domain != 'source':
             self._metainfo['source_indices'] = tuple(class_range(self.class_subset, len(self.split_classes)))
-        return entries
+        return records
 
 
 @DATASETS.register_module()

@@ -60,17 +60,17 @@ class PreDrawnViews:
         self.size, self._pictures, self._seed, self._stream = size, pictures, seed, stream
         self._last: tuple[int | None, torch.Tensor] = None, torch.empty(0)
 
-    def load(self, entry: dict[str, Any]) -> torch.Tensor:
+    def load(self, record: dict[str, Any]) -> torch.Tensor:
         """Draw all views of a picture.
 
         Args:
-            entry (dict): What the pipeline is given.
+            record (dict): What the pipeline is given.
 
         Returns:
             Tensor: ``(V, 3, H, W)``, uint8.
         """
-        with seeded(self._seed, self._stream, entry['sample_idx']):
-            return torch.stack(self._pipeline(dict(entry))['inputs'])
+        with seeded(self._seed, self._stream, record['sample_idx']):
+            return torch.stack(self._pipeline(dict(record))['inputs'])
 
     def shown(self, epoch: int) -> torch.Tensor:
         """Say which views an epoch shows.

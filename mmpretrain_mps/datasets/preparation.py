@@ -66,7 +66,7 @@ def find_missing_parts(spec: DatasetSpec, root: str) -> list[str]:
     """Look for the folders and annotation files of a data set, not at what they hold.
 
     Args:
-        spec (DatasetSpec): Entry of the catalog.
+        spec (DatasetSpec): Of the catalog.
         root (str): ``data_root`` of the data set.
 
     Returns:
@@ -90,7 +90,7 @@ def look_for_other_layouts(spec: DatasetSpec, root: str) -> list[Finding]:
     """Look for what mirrors and unpacked archives are known to leave behind.
 
     Args:
-        spec (DatasetSpec): Entry of the catalog.
+        spec (DatasetSpec): Of the catalog.
         root (str): ``data_root`` of the data set.
 
     Returns:

@@ -97,8 +97,8 @@ class DrawnViews(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index):
-        entry = self.dataset.get_data_info(index)
-        return self.views.load(entry), int(entry['gt_label'])
+        record = self.dataset.get_data_info(index)
+        return self.views.load(record), int(record['gt_label'])
 
 
 def mean_over_views(dataset: DrawnViews, compute: Callable, num_workers: int = 0) -> tuple:

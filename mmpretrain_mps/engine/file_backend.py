@@ -29,7 +29,7 @@ class AtomicLocalBackend(LocalBackend):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, filepath)
-        except OSError:  # a disk that is full is in need of the room
+        except OSError:  # a full disk needs the space
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise

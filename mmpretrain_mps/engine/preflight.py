@@ -98,13 +98,13 @@ def fetch_weights(node: Config | dict[str, Any] | Sequence[Any]) -> None:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be fetched, or is no plain data.
     """
-    entries = list(node.values()) if hasattr(node, 'values') else node
+    values = list(node.values()) if hasattr(node, 'values') else node
     if hasattr(node, 'values') and node.get('type') == 'Pretrained' and isinstance(node.get('checkpoint'), str):
         node['checkpoint'] = local_checkpoint(node['checkpoint'])
         check_checkpoint(node['checkpoint'])
-    for entry in entries:
-        if isinstance(entry, (dict, list, tuple)):
-            fetch_weights(entry)
+    for value in values:
+        if isinstance(value, (dict, list, tuple)):
+            fetch_weights(value)
 
 
 def check_inputs(cfg: Config, loaders: Sequence[str]) -> None:

@@ -116,13 +116,13 @@ def shard_optimizer_state(optimizer: Optimizer) -> None:
 def whole_state(runner: Runner) -> Iterator[None]:
     """Let the main process alone ask for the states of model and optimizer, which takes all processes otherwise.
 
-    mmengine saves in the main process only. Within this context, which all processes enter, states are those of the
-    entry, whole and on the host. Within itself, it changes nothing.
+    mmengine saves in the main process only. Within this context, which all processes enter, states are those at its
+    beginning, whole and on the host. Within itself, it changes nothing.
 
     Args:
         runner (Runner): Of the training; nothing happens unless its model is sharded.
     """
-    # Within a context that has been entered already, states are those of its entry.
+    # Within a context that has been entered already, states are those at its beginning.
     if not isinstance(runner.model, ShardedDataParallel) or 'state_dict' in vars(runner.model.module):
         yield
         return
@@ -158,7 +158,7 @@ def _check_can_shard(module):
 
 
 def _whole_in_each_process(module):
-    """Return the arguments that leave out a kept text tower: it encodes classes outside of the forward pass, too."""
+    """Return the arguments that leave out a text tower that stays: it encodes classes outside of the forward pass, too."""
     tower = getattr(module, 'text_tower', None)
     if tower is None:
         return {}
@@ -192,12 +192,12 @@ def _deal_model_out(module, state, prefix, *_):
 
 
 def _put_optimizer_together(optimizer, state):
-    entries = {index: {key: _put_together(value) for key, value in entry.items()} for index, entry in state['state'].items()}
-    return {**state, 'state': entries}
+    moments = {index: {key: _put_together(value) for key, value in own.items()} for index, own in state['state'].items()}
+    return {**state, 'state': moments}
 
 
 def _deal_optimizer_out(optimizer):
-    for parameter, entry in optimizer.state.items():
-        for key, value in entry.items():
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
             if isinstance(value, torch.Tensor) and value.ndim:  # not the count of steps
-                entry[key] = _deal_out(value, parameter)
+                state[key] = _deal_out(value, parameter)

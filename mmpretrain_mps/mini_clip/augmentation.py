@@ -58,8 +58,8 @@ def _random_affine(count: int, strength: float, generator: torch.Generator) -> T
     theta[:, 0, 1] = scale * squeeze * (shear * cos - sin)
     theta[:, 1, 0] = scale * sin
     theta[:, 1, 1] = scale * (shear * sin + cos)
-    room = (1.04 - fill).clamp(min=0)[:, None] * scale[:, None]
-    theta[:, :, 2] = room * _uniform((count, 2), -0.8, 0.8, generator)
+    margin = (1.04 - fill).clamp(min=0)[:, None] * scale[:, None]
+    theta[:, :, 2] = margin * _uniform((count, 2), -0.8, 0.8, generator)
     return theta
 
 

@@ -310,9 +310,9 @@ def _place(glyph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     picture = picture.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC)
     side = int(round(IMAGE_SIZE * rng.uniform(0.7, 1.0)))
     picture = picture.resize((side, side), Image.Resampling.LANCZOS)
-    room = IMAGE_SIZE - side
+    margin = IMAGE_SIZE - side
     canvas = Image.new('L', (IMAGE_SIZE, IMAGE_SIZE))
-    canvas.paste(picture, (int(rng.integers(room + 1)), int(rng.integers(room + 1))))
+    canvas.paste(picture, (int(rng.integers(margin + 1)), int(rng.integers(margin + 1))))
     return np.asarray(canvas)
 
 

@@ -52,8 +52,8 @@ def move(drawings: Tensor, can_be_mirrored: Tensor, generator: torch.Generator) 
     theta[:, 0, 1] = scale * squeeze * mirror * (shear - sin)
     theta[:, 1, 0] = scale / squeeze * sin
     theta[:, 1, 1] = scale / squeeze * cos
-    room = (0.06 + (scale - 1).clamp(min=0))[:, None]
-    theta[:, :, 2] = room * _uniform((count, 2), -1, 1, generator)
+    margin = (0.06 + (scale - 1).clamp(min=0))[:, None]
+    theta[:, :, 2] = margin * _uniform((count, 2), -1, 1, generator)
     grid = F.affine_grid(theta, [count, 4, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
     field = _uniform((count, 1, 1, 1), 0, 0.05, generator) * torch.randn(count, 2, 4, 4, generator=generator)
     field = F.interpolate(field, size=IMAGE_SIZE, mode='bilinear', align_corners=True)

@@ -48,14 +48,14 @@ def plain(text: str) -> str:
     return ' '.join(re.findall(r'[a-z0-9]+', text.lower().replace("'", '').replace('’', '')))
 
 
-def describe(entry: dict) -> Described:
-    """Describe a drawing by its entry in ``pictograms.json``."""
-    name = plain(entry['name'])
-    groups = [entry['group'], entry['subgroup']] if entry['subgroup'] else [entry['group']]
-    keywords = [plain(word) for word in (*entry['keywords'], *groups)]
+def describe(emoji: dict) -> Described:
+    """Describe a drawing by what ``pictograms.json`` says of it."""
+    name = plain(emoji['name'])
+    groups = [emoji['group'], emoji['subgroup']] if emoji['subgroup'] else [emoji['group']]
+    keywords = [plain(word) for word in (*emoji['keywords'], *groups)]
     keywords = [word for word in dict.fromkeys(keywords) if word and word != name and len(word.split()) < 5]
-    one_way = bool(_ONE_WAY.search(name)) or entry['group'] == 'Symbols'
-    return Described(name, keywords, plain(entry['kind']), not one_way)
+    one_way = bool(_ONE_WAY.search(name)) or emoji['group'] == 'Symbols'
+    return Described(name, keywords, plain(emoji['kind']), not one_way)
 
 
 def texts_of(described: Sequence[Described]) -> Counter:

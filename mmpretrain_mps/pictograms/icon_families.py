@@ -92,7 +92,7 @@ def draw_family(family: str, content: dict, packages: Path) -> dict[str, np.ndar
     return drawn
 
 
-def icon_entries(family: str, concepts: Sequence[str], path: Path) -> list[Emoji]:
+def icons_as_emoji(family: str, concepts: Sequence[str], path: Path) -> list[Emoji]:
     """Describe icons as emoji are described: the category is the group, and the words of the name are the keywords.
 
     Args:
@@ -101,12 +101,12 @@ def icon_entries(family: str, concepts: Sequence[str], path: Path) -> list[Emoji
         path (Path): The package.
     """
     group_of = {icon: category for category, icons in read_categories(path).items() for icon in icons}
-    entries = []
+    icons = []
     for concept in concepts:
         name = plain_name(concept.split(':', 1)[1])
         words = name.split()
-        entries.append(Emoji(concept, name, '', group_of.get(concept.split(':', 1)[1], ''), '', words if len(words) > 1 else []))
-    return entries
+        icons.append(Emoji(concept, name, '', group_of.get(concept.split(':', 1)[1], ''), '', words if len(words) > 1 else []))
+    return icons
 
 
 def read_categories(path: Path) -> dict[str, list[str]]:

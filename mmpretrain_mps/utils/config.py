@@ -55,7 +55,7 @@ def apply_options(cfg: Config, options: dict[str, Any] | None) -> None:
 def stretch_schedule(cfg: Config, options: dict[str, Any]) -> None:
     """Let schedules and validation end with the training when ``train_cfg.max_epochs`` or ``.max_iters`` is overridden.
 
-    A schedule of 50 epochs that is cut after 10 would stop near its full rate. Entries that are options themselves, and
+    A schedule of 50 epochs that is cut after 10 would stop near its full rate. Settings that are options themselves, and
     those that do not end with the training, stay as they are; one that would start behind the end is left out. Call it
     before the options are merged.
 
@@ -104,10 +104,10 @@ def check_option_names(cfg: Config, options: dict[str, Any]) -> None:
 
 
 def propagate(cfg: Config, options: dict[str, Any]) -> None:
-    """Carry overridden top-level values to the nested entries that were written with them.
+    """Carry overridden top-level values to the nested settings that were written with them.
 
     A config says ``seed = 1`` once and uses it in several places (``randomness = dict(seed=seed)``); after the file has
-    been read these are separate copies. For every overridden top-level plain value, each nested entry of the same key
+    been read these are separate copies. For every overridden top-level plain value, each nested setting of the same key
     whose value equals the old one is replaced. Call it before the options are merged, while the old values are known.
 
     Args:

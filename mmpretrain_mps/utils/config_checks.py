@@ -92,7 +92,7 @@ def _fault_of(cfg, name, options):
             node = node[key]
         elif isinstance(node, (list, tuple)):
             if not key.isdigit() or int(key) >= len(node):
-                return f'{name}: {".".join(keys[:depth])} has the entries 0 to {len(node) - 1}, but not {key!r}'
+                return f'{name}: {".".join(keys[:depth])} has the items 0 to {len(node) - 1}, but not {key!r}'
             node = node[int(key)]
         else:
             return _fault_of_new(node, keys, depth, options) if hasattr(node, 'keys') and depth else None
@@ -144,7 +144,7 @@ def _name_of(kind):
 
 
 def _walk(node, place) -> Iterator[tuple[str, Any, Any]]:
-    """Yield place, key and value of every entry, at any depth."""
+    """Yield place, key and value of everything in a config, at any depth."""
     for key, value in node.items() if hasattr(node, 'items') else enumerate(node):
         here = f'{place}.{key}' if place else str(key)
         yield here, key, value

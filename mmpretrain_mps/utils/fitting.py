@@ -104,11 +104,11 @@ def check_training_state(
 
 
 def _check_optimizer(state, optimizer, source):
-    groups, entries = state.get('param_groups'), state.get('state')
+    groups, moments = state.get('param_groups'), state.get('state')
     where = f'checkpoint {source} cannot be resumed: its optimizer'
     if (
         not isinstance(groups, list)
-        or not isinstance(entries, Mapping)
+        or not isinstance(moments, Mapping)
         or not all(isinstance(group, Mapping) and isinstance(group.get('params'), list) for group in groups)
     ):
         raise ValueError(f'{where} is not of the form that torch writes')
@@ -117,7 +117,7 @@ def _check_optimizer(state, optimizer, source):
         raise ValueError(f'{where} has groups of {counts[0]} weights, but that of the run has groups of {counts[1]}')
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     for number, parameter in zip((number for group in groups for number in group['params']), parameters):
-        for name, value in (entries.get(number) or {}).items():
+        for name, value in (moments.get(number) or {}).items():
             if isinstance(value, torch.Tensor) and value.ndim and (fault := _fault_of(value, parameter)):
                 raise ValueError(f'{where}: {name} of weight {number} {fault}')
 
@@ -136,7 +136,7 @@ def _check_schedulers(schedulers, expected, source):
 
 
 def _fault_of(theirs, ours, classes='classes'):
-    """Return what is wrong with an entry of a checkpoint, or None."""
+    """Return what is wrong with a tensor of a checkpoint, or None."""
     if not isinstance(theirs, torch.Tensor):
         return f'is {_kind_of(theirs)}, expected a tensor'
     # What is empty still, such as the classes, comes with the checkpoint.

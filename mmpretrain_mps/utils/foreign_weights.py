@@ -59,7 +59,7 @@ def read_weights(path: str | Path) -> dict:
         path (str | Path): A local file that ``torch.save`` wrote, or one of safetensors by the end of its name.
 
     Returns:
-        dict[str, Tensor]: The entry ``state_dict``, or the tensors of the file itself; on the CPU.
+        dict[str, Tensor]: What stands under ``state_dict``, or the tensors of the file itself; on the CPU.
 
     Raises:
         ValueError: If it is no such file, or holds no tensors by name.

@@ -29,10 +29,10 @@ class OptionsAction(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         options = dict(getattr(namespace, self.dest) or {})
-        for entry in values:
-            name, equals, text = entry.partition('=')
+        for typed in values:
+            name, equals, text = typed.partition('=')
             if not equals or not name:
-                parser.error(f'{option_string} {entry!r}: expected NAME=VALUE')
+                parser.error(f'{option_string} {typed!r}: expected NAME=VALUE')
             if name in options:
                 parser.error(f'{option_string} names {name} twice, as {options[name]!r} and {text!r}; expected it once')
             options[name] = Typed(text)

@@ -14,7 +14,7 @@ class DualView(MultiView):
 
     Reading stands before this transform in the pipeline, so that a picture is decoded once. Afterwards ``img`` is a
     list of ``num_views`` arrays, which ``PackInputs`` and ``default_collate`` turn into a list of batches. With
-    ``reference`` the picture without augmentation follows as the last entry of that list.
+    ``reference`` the picture without augmentation follows as the last item of that list.
 
     Args:
         transforms (Sequence[dict | callable]): The augmentation, the same for all views but drawn anew for each.
@@ -37,7 +37,7 @@ class DualView(MultiView):
 
     @property
     def has_reference(self) -> bool:
-        """bool: Whether the last entry is the picture without augmentation."""
+        """bool: Whether the last view is the picture without augmentation."""
         return len(self.pipelines) > 1
 
     def transform(self, results: dict) -> dict:

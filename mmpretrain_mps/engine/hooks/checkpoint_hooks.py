@@ -15,7 +15,7 @@ from ...utils.fitting import check_training_state, check_weights
 from .. import file_backend  # noqa: F401  (registers the back end)
 from ..resuming import changes_between, config_of, find_checkpoint
 from ..sharding import whole_state
-from ..work_folder import check_room
+from ..work_folder import check_disk_space
 from .loops import built_datasets, is_training, unwrapped
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class AtomicCheckpointHook(CheckpointHook):
         super().__init__(*args, backend_args=backend_args, **kwargs)
 
     def before_train(self, runner: Runner) -> None:
-        """As mmengine's; also look whether there is room for a checkpoint.
+        """As mmengine's; also check that the disk has space for a checkpoint.
 
         Args:
             runner (Runner): The runner of the training.
@@ -58,7 +58,7 @@ class AtomicCheckpointHook(CheckpointHook):
         """
         super().before_train(runner)
         if is_main_process():
-            check_room(self.out_dir, unwrapped(runner.model), getattr(runner.optim_wrapper, 'optimizer', None))
+            check_disk_space(self.out_dir, unwrapped(runner.model), getattr(runner.optim_wrapper, 'optimizer', None))
 
     def _save_checkpoint_with_step(self, runner, step, meta):
         outdated = self._keep(step) if self.max_keep_ckpts > 0 else []
@@ -99,7 +99,7 @@ class AtomicCheckpointHook(CheckpointHook):
         """Write a checkpoint, then note its name.
 
         Raises:
-            ValueError: If there is no room for it, or it cannot be written for another reason; older ones are untouched.
+            ValueError: If the disk has no space for it, or it cannot be written for another reason; older ones are untouched.
         """
         runner.message_hub.update_info('saved_steps', runner.iter if by_epoch else (meta or {}).get('iter', runner.iter + 1))
         try:
@@ -225,7 +225,7 @@ class PlainCheckpointHook(Hook):
             checkpoint['meta']['base'] = model.describe()['base']
         hub = checkpoint.get('message_hub')
         if hub is not None:
-            hub['runtime_info'] = _plain_entries(hub['runtime_info'], runner)
+            hub['runtime_info'] = _plain_values(hub['runtime_info'], runner)
         for key in list(checkpoint):
             checkpoint[key] = to_plain(checkpoint[key], key)
 
@@ -355,10 +355,10 @@ def _describe_origin(origin):
     return ' '.join(f'{key}={value}' for key, value in short.items()) or 'a data set without a name'
 
 
-def _plain_entries(entries, runner):
-    """Return the entries that have a plain form; what hooks leave in the message hub is not needed to resume."""
+def _plain_values(values, runner):
+    """Return the values that have a plain form; what hooks leave in the message hub is not needed to resume."""
     plain = {}
-    for key, value in entries.items():
+    for key, value in values.items():
         try:
             plain[key] = to_plain(value, f'message_hub.{key}')
         except TypeError as error:

@@ -30,7 +30,7 @@ class ShortCutsHook(Hook):
         """
         for name in SHORT_CUTS:
             for place in PLACES:
-                for path, value in _entries(runner.cfg.get(place), name, place):
+                for path, value in _settings_named(runner.cfg.get(place), name, place):
                     if name in runner.cfg and value != runner.cfg[name]:
                         runner.logger.warning(
                             f'{name} is {runner.cfg[name]!r} at the top of the config, but '
@@ -38,14 +38,14 @@ class ShortCutsHook(Hook):
                         )
 
 
-def _entries(node, name, path):
-    """Yield dotted path and value of every entry of that name."""
+def _settings_named(node, name, path):
+    """Yield dotted path and value of every setting of that name."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key == name and not isinstance(value, dict):
                 yield f'{path}.{key}', value
             else:
-                yield from _entries(value, name, f'{path}.{key}')
+                yield from _settings_named(value, name, f'{path}.{key}')
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
-            yield from _entries(value, name, f'{path}.{index}')
+            yield from _settings_named(value, name, f'{path}.{index}')

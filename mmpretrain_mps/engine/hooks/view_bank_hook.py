@@ -96,7 +96,7 @@ class ViewBankHook(Hook):
         runner.logger.info(f'view bank in {self.storage}: {self._layout.describe()} (max_bytes: {format_bytes(self.max_bytes)})')
 
     def before_train(self, runner: Runner) -> None:
-        """Fill the bank and lend it to the model.
+        """Fill the bank and give it to the model.
 
         Args:
             runner (Runner): The runner of the training.
@@ -127,7 +127,7 @@ class ViewBankHook(Hook):
         self._trained = True
 
     def _check_drawing(self, runner, dataset):
-        """Refuse what would fill the memory before it is known how many views are kept: all views are drawn."""
+        """Refuse what would fill the memory before it is known how many views are cached: all views are drawn."""
         height, width = getattr(unwrapped(runner.model), 'image_size', (1, 1))
         # The order of all views of an epoch, 4 bytes of chance and 8 of places each; the pixels of one picture's views.
         needed = self.view_bank * max(12 * len(dataset), 3 * height * width)
@@ -179,7 +179,7 @@ def check_run(runner: Runner) -> None:
             raise ValueError(f'view_bank: {what} is {type(part).__name__}, expected {kind.__name__}')
     if getattr(runner.train_loop, 'takes_no_steps', False):
         raise ValueError(
-            f'view_bank: {type(runner.train_loop).__name__} takes no steps that views could be kept for; use view_bank=0'
+            f'view_bank: {type(runner.train_loop).__name__} takes no steps that views could be cached for; use view_bank=0'
         )
     if not isinstance(model, CLIPClassifier) or type(model).frozen_features is CLIPClassifier.frozen_features:
         raise ValueError(
@@ -187,7 +187,7 @@ def check_run(runner: Runner) -> None:
             'the first block or it trains nothing step by step; use view_bank=0'
         )
     if getattr(model.backbone, 'tune_stem', False):
-        raise ValueError('view_bank: with backbone.tune_stem nothing of the tuned branch is frozen that could be kept')
+        raise ValueError('view_bank: with backbone.tune_stem nothing of the tuned branch is frozen that could be cached')
     if runner.cfg.get('compile'):
         raise ValueError(
             'view_bank does not go with compile of the runner, which takes the look-up into its graph; use model.compile=True'

@@ -66,7 +66,7 @@ def compare(
         yield compared(golden, name, None)
 
 
-def unused_entries(path: str | Path, method: str | None = None) -> list[str]:
+def unused_arrays(path: str | Path, method: str | None = None) -> list[str]:
     """Name the recorded arrays that no part of the method uses and that are therefore not compared."""
     golden = GoldenFile(path)
     pattern = getattr(_module_of(golden, method), 'UNUSED', None)
@@ -108,4 +108,4 @@ def _results(golden, module):
     return [name for name in golden.arrays if not given.fullmatch(name)]
 
 
-__all__ = ['METHODS', 'GoldenFile', 'Row', 'clip_folder', 'compare', 'compared', 'method_of', 'method_of_file', 'unused_entries']
+__all__ = ['METHODS', 'GoldenFile', 'Row', 'clip_folder', 'compare', 'compared', 'method_of', 'method_of_file', 'unused_arrays']

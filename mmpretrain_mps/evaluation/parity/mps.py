@@ -243,7 +243,7 @@ def _compare_outputs(golden, model, views):
         for layer, feature in zip(golden.layers, features.intermediate):
             ours[f'out.cls_{layer}.v{view}'] = feature
         stem = model.backbone._run_trunk(images)
-        hidden = model.backbone._run_adapted(stem, model.backbone._run_block_of_entry(stem))
+        hidden = model.backbone._run_adapted(stem, model.backbone._run_first_adapted_block(stem))
         # The recorded states are the ends of the trunk and of the adapted blocks, whatever their numbers.
         ours.update({m[0]: stem for m in golden.matches(rf'mid\.frozen_block\d+\.v{view}')})
         ours.update({m[0]: hidden for m in golden.matches(rf'mid\.tuned_block\d+\.v{view}')})

@@ -175,7 +175,7 @@ def _compare_step(golden, model):
 @torch.no_grad()
 def _compare_predictions(golden, model):
     images = golden.tensor('in.images')
-    ours = {'out.test_text_refined': model.kept_class_features(), 'out.test_logits': model(images, mode='tensor')}
+    ours = {'out.test_text_refined': model.cached_class_features(), 'out.test_logits': model(images, mode='tensor')}
     with model.with_classes(*_classes(golden, model, 'new_')):
         ours['out.new_test_logits'] = model(images, mode='tensor')
     yield from _recorded(golden, ours)

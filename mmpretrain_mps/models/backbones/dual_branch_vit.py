@@ -34,7 +34,7 @@ class FrozenFeatures(NamedTuple):
 
     stem: torch.Tensor | None
     """Output of the trunk ``(N, L, W)``, which the first adapter reads; None without adapters."""
-    entry: torch.Tensor
+    shared: torch.Tensor
     """Where the branches part ``(N, L, W)``: output of the first adapted block, or of all shared ones."""
     zero_shot: torch.Tensor | None
     """Unit-norm ``(N, L, D)`` of the frozen branch, float32; ``L`` is 1 for [CLS] alone. None if not asked for."""
@@ -277,7 +277,7 @@ class DualBranchViT(BaseModule):
         if self.tune_stem:
             hidden = embed_patches(self.tuned.stem, images)
         else:
-            hidden = self._run_adapted(frozen.stem, frozen.entry)
+            hidden = self._run_adapted(frozen.stem, frozen.shared)
         tuned, inputs = self._run_tuned(hidden, cls_only, {depth - start for start in intermediate_starts})
         chains = pseudo_forward(self.tuned.blocks, inputs)
         return BranchFeatures(
@@ -305,9 +305,9 @@ class DualBranchViT(BaseModule):
             FrozenFeatures: For :meth:`forward`, now or later.
         """
         stem = self._run_trunk(images)
-        entry = self._run_block_of_entry(stem)
-        frozen, layers = self._run_zero_shot(entry, not patch_tokens, zero_shot_starts) if zero_shot else (None, None)
-        return FrozenFeatures(stem if self._adapted_depth else None, entry, frozen, layers or None)
+        shared = self._run_first_adapted_block(stem)
+        frozen, layers = self._run_zero_shot(shared, not patch_tokens, zero_shot_starts) if zero_shot else (None, None)
+        return FrozenFeatures(stem if self._adapted_depth else None, shared, frozen, layers or None)
 
     def _run_trunk(self, images):
         tokens = embed_patches(self.zero_shot, images)
@@ -315,29 +315,29 @@ class DualBranchViT(BaseModule):
             tokens = run_block(block, tokens)
         return tokens
 
-    def _run_block_of_entry(self, stem):
+    def _run_first_adapted_block(self, stem):
         """Run the first adapted block on the trunk's output, for both branches; without adapters there is none."""
         if not self._adapted_depth:
             return stem
         return run_block(self.zero_shot.transformer.resblocks[self._trunk_depth], stem)
 
-    def _run_zero_shot(self, entry, cls_only, starts=()):
+    def _run_zero_shot(self, shared, cls_only, starts=()):
         """Return the features of the frozen branch, and those of its intermediate layers."""
         visual = self.zero_shot
         blocks = visual.transformer.resblocks[self._trunk_depth + (1 if self._adapted_depth else 0) :]
         depth = len(blocks)
-        tokens, inputs = run_blocks(blocks, entry, cls_only, {depth - start for start in starts})
+        tokens, inputs = run_blocks(blocks, shared, cls_only, {depth - start for start in starts})
         chains = pseudo_forward(blocks, inputs)
         return embed(tokens, visual.ln_post, visual.proj), tuple(
             embed(chains[depth - start], visual.ln_post, visual.proj) for start in starts
         )
 
-    def _run_adapted(self, stem, entry):
+    def _run_adapted(self, stem, shared):
         if not self._adapted_depth:
-            return entry
+            return shared
         first = self._trunk_depth
         adapters = self.tuned.adapters
-        tokens = entry + linear(stem, adapters[0].weight)
+        tokens = shared + linear(stem, adapters[0].weight)
         for offset in range(1, self._adapted_depth):
             block = self.zero_shot.transformer.resblocks[first + offset]
             tokens = self._run_with_gradient(block, tokens) + linear(tokens, adapters[offset].weight)

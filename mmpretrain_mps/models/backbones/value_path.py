@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 from .block_functions import function_of_block
 from .layer_norm import normalize
-from .lean_mlp import add_mlp
 from .linear import linear
+from .mlp import add_mlp
 
 if TYPE_CHECKING:
     from torch import nn

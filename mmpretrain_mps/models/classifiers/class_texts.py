@@ -68,7 +68,7 @@ class ModelOfClasses(nn.Module):
         """Register a buffer with a leading class axis, which checkpoints hold.
 
         Args:
-            name (str): Of the attribute, and of the entry in :meth:`encode_class_texts`.
+            name (str): Of the attribute, and of the key in what :meth:`encode_class_texts` returns.
             empty (Tensor): ``(0, ...)``: type and trailing shape.
         """
         self.register_buffer(name, empty)
@@ -156,7 +156,7 @@ class ModelOfClasses(nn.Module):
             templates (Sequence[str], optional): What they were encoded with. Defaults to the model's.
 
         Raises:
-            ValueError: If an entry is missing or the numbers of rows and names differ.
+            ValueError: If a tensor is missing or the numbers of rows and names differ.
         """
         self._check_texts(texts, class_names)
         for name in self._class_buffers:
@@ -206,7 +206,7 @@ class ModelOfClasses(nn.Module):
             templates (Sequence[str]): ``T`` prompt templates.
 
         Returns:
-            ClassTexts: An entry for each buffer with a class axis.
+            ClassTexts: A tensor for each buffer with a class axis.
         """
         encode = cached_prototypes if self.cache_prototypes else encode_prototypes
         return dict(text_prototypes=encode(clip.model, clip.make_tokenizer(), class_names, templates, self.normalize_templates))
@@ -223,7 +223,7 @@ class ModelOfClasses(nn.Module):
             templates (Sequence[str], optional): What they were encoded with. Defaults to the model's.
 
         Raises:
-            ValueError: If the model predicts the classes alone that it was trained on, an entry is missing, or the numbers
+            ValueError: If the model predicts the classes alone that it was trained on, a tensor is missing, or the numbers
                 of rows and names differ.
         """
         if not self.predicts_any_classes:

@@ -91,9 +91,9 @@ class CLIPAdapterClassifier(FrozenImageClassifier):
     ) -> tuple[BranchLogits, BranchFeatures]:
         """Compute the logits of adapted and of frozen features; see :meth:`CLIPClassifier.branch_logits`."""
         self.refuse_layers(wanted)
-        # Kept features are of unit norm, but the adapter reads the norm as well.
+        # Cached features are of unit norm, but the adapter reads the norm as well.
         logits, *features = self._logits(
-            self.backbone(images).cls, self.kept_class_features(), zero_shot or self.head.uses_zero_shot
+            self.backbone(images).cls, self.cached_class_features(), zero_shot or self.head.uses_zero_shot
         )
         return logits, cls_features(*features)
 

@@ -68,8 +68,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
     Attributes:
         equal_batches (bool): Whether all processes are known to have equally many pictures in the batch at hand, which
             :class:`EqualBatchesHook` finds out. Otherwise they tell each other first.
-        kept_zero_shot (KeptFeatures | None): Frozen features of the pictures at hand, which :class:`ReuseZeroShotHook`
-            lends for the time of a validation, if ``sample_idx`` names one picture alone.
+        cached_zero_shot (CachedFeatures | None): Frozen features of the pictures at hand, which :class:`ReuseZeroShotHook`
+            gives to the model during a validation, if ``sample_idx`` names one picture alone.
 
     Raises:
         ValueError: If ``gather`` or one of ``test_features`` is unknown.
@@ -110,7 +110,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         self.image_size = clip.preprocess.image_size
         self.gather, self.equal_batches = gather, False
         self.allow_other_prediction = allow_other_prediction
-        self.kept_zero_shot, self._kept_class_features = None, None
+        self.cached_zero_shot, self._cached_class_features = None, None
         self.test_features = TestFeatures.of(test_features)
         self.logit_scale = clip.model.logit_scale.exp().item() if logit_scale is None else float(logit_scale)
         self.backbone = MODELS.build({'type': self.default_backbone, **(backbone or {}), 'visual': clip.model.visual})
@@ -150,12 +150,12 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         }
 
     def train(self, mode: bool = True) -> CLIPClassifier:
-        """Set the mode, as loops do when they start; kept texts are made again.
+        """Set the mode, as loops do when they start; cached texts are made again.
 
         What changes weights behind PyTorch's count of versions (mmengine's ``EMAHook`` through ``.data``) does so between
         loops.
         """
-        self._kept_class_features = None
+        self._cached_class_features = None
         return super().train(mode)
 
     def set_epoch(self, epoch: int, max_epochs: int) -> None:
@@ -258,7 +258,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         raise NotImplementedError
 
     def frozen_of(self, views: Sequence[torch.Tensor] | NamedTuple) -> NamedTuple:
-        """Return the frozen features of views: those that were kept, or computed now.
+        """Return the frozen features of views: those that were cached, or computed now.
 
         Args:
             views (Sequence[Tensor] | NamedTuple): As in :meth:`loss`.
@@ -321,7 +321,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
 
         Args:
             images (Tensor): Normalised pictures ``(B, 3, H, W)``.
-            data_samples (list[DataSample], optional): Of the same pictures, to find kept features by.
+            data_samples (list[DataSample], optional): Of the same pictures, to find cached features by.
             wanted (TestFeatures): What is to be returned besides [CLS].
             zero_shot (bool): Whether the logits of the frozen model are asked for even if the prediction does not depend on
                 them.
@@ -335,7 +335,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         """Return the unit-norm texts ``(C, D)`` that pictures are compared with: the prototypes of the frozen model."""
         return self.unit_prototypes()
 
-    def kept_class_features(self) -> torch.Tensor:
+    def cached_class_features(self) -> torch.Tensor:
         """Return :meth:`class_features` for predictions, computed again only if something has changed since.
 
         Returns:
@@ -346,11 +346,11 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         sources = [*(p for p in self.parameters() if p.requires_grad), *self.buffers()]
         autocast = torch.is_autocast_enabled(self.text_prototypes.device.type)
         state = (autocast, *((tensor.data_ptr(), tensor._version, tensor.shape) for tensor in sources))
-        if self._kept_class_features is None or self._kept_class_features[0] != state:
+        if self._cached_class_features is None or self._cached_class_features[0] != state:
             with torch.no_grad():
                 # With the sources, so that no other tensor can take their place in memory and be taken for them.
-                self._kept_class_features = state, self.class_features(), [tensor.detach() for tensor in sources]
-        return self._kept_class_features[1]
+                self._cached_class_features = state, self.class_features(), [tensor.detach() for tensor in sources]
+        return self._cached_class_features[1]
 
     # As a plain CLIP.
 
@@ -371,7 +371,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         Raises:
             ValueError: If no linear layer does; says what the method computes.
         """
-        texts = self.kept_class_features()
+        texts = self.cached_class_features()
         return self.logit_scale * texts.float(), texts.new_zeros(len(texts), dtype=torch.float32)
 
     def plain_clip(self) -> dict[str, torch.Tensor]:
@@ -407,7 +407,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         data_samples: Sequence[DataSample] | None = None,
         compute: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Return unit-norm [CLS] features of the frozen model, kept ones where there are some.
+        """Return unit-norm [CLS] features of the frozen model, cached ones where there are some.
 
         Args:
             images (Tensor): Normalised pictures ``(B, 3, H, W)``.
@@ -418,13 +418,13 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, BaseClassifier):
         Returns:
             Tensor: ``(B, D)``.
         """
-        indices = None if self.kept_zero_shot is None else indices_of(data_samples)
-        kept = None if indices is None else self.kept_zero_shot.get(indices, images.device)
-        if kept is not None:
-            return kept
+        indices = None if self.cached_zero_shot is None else indices_of(data_samples)
+        cached = None if indices is None else self.cached_zero_shot.get(indices, images.device)
+        if cached is not None:
+            return cached
         features = F.normalize(self.backbone(images).cls.float(), dim=-1) if compute is None else compute(images)
         if indices is not None:
-            self.kept_zero_shot.put(indices, features)
+            self.cached_zero_shot.put(indices, features)
         return features
 
     def refuse_layers(self, wanted: TestFeatures) -> None:
@@ -454,7 +454,7 @@ def cls_features(tuned: torch.Tensor, zero_shot: torch.Tensor | None) -> BranchF
 
 
 def indices_of(data_samples: Sequence[DataSample] | None) -> list | None:
-    """Return ``sample_idx`` of samples, None where one does not say; who lends features made sure that it is unique."""
+    """Return ``sample_idx`` of samples, None where one has none; whoever caches features makes sure that they are unique."""
     indices = [getattr(sample, 'sample_idx', None) for sample in data_samples or [None]]
     return None if None in indices else indices
 

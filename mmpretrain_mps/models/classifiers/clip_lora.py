@@ -159,9 +159,9 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
         shared = 0 if self.training and self.random_training else shared
         return F.normalize(self.text_tower(embeddings, ends, shared).float(), dim=-1)
 
-    def kept_class_features(self) -> torch.Tensor:
-        """Return :meth:`class_features` for predictions; those under dropout, in training mode, are not kept."""
-        return self.class_features() if self.training and self.random_training else super().kept_class_features()
+    def cached_class_features(self) -> torch.Tensor:
+        """Return :meth:`class_features` for predictions; those under dropout, in training mode, are not cached."""
+        return self.class_features() if self.training and self.random_training else super().cached_class_features()
 
     def picture_features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the unit-norm [CLS] features with the updates, ``(B, D)``."""

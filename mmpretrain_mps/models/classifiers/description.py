@@ -103,7 +103,7 @@ class DescribedModule(nn.Module):
         if key not in state_dict:
             raise ValueError(
                 'this checkpoint does not say which base model it belongs to, so it is none of '
-                f'{type(self).__name__}; entries: {list(state_dict)[:5]}'
+                f'{type(self).__name__}; keys: {list(state_dict)[:5]}'
             )
         self.check_description(state_dict[key])
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -171,7 +171,7 @@ class LogitBiasClassifier(FrozenImageClassifier):
         return self.fused(features), cls_features(unit, unit)
 
     def test_time_features(self, images: torch.Tensor, data_samples: Sequence | None = None) -> ImageFeatures:
-        """Return the features of pictures; those of CLIP may be kept ones, of unit norm."""
+        """Return the features of pictures; those of CLIP may be cached ones, of unit norm."""
         return ImageFeatures(self.zero_shot_features(images, data_samples))
 
     def check_started(self) -> None:

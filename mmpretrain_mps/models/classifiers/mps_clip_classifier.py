@@ -177,17 +177,17 @@ class MPSCLIPClassifier(CLIPClassifier):
         return self.head(features.tuned[:, 0], features.zero_shot[:, 0], self.unit_prototypes(), self.logit_scale), features
 
     def _predict_features(self, images, data_samples=None, wanted=NO_FEATURES):
-        """Run both branches, the frozen one only where its features are not kept or more than [CLS] is wanted of it."""
-        indices = None if self.kept_zero_shot is None or wanted.beyond_cls else indices_of(data_samples)
-        kept = None if indices is None else self.kept_zero_shot.get(indices, images.device)
+        """Run both branches, the frozen one only where its features are not cached or more than [CLS] is wanted of it."""
+        indices = None if self.cached_zero_shot is None or wanted.beyond_cls else indices_of(data_samples)
+        cached = None if indices is None else self.cached_zero_shot.get(indices, images.device)
         starts = tuple(range(1, self.backbone.num_tuned_blocks + 1)) if wanted.layers else ()
         features = self.backbone(
-            images, patch_tokens=bool(wanted.local), zero_shot=kept is None, intermediate_starts=starts, zero_shot_starts=starts
+            images, patch_tokens=bool(wanted.local), zero_shot=cached is None, intermediate_starts=starts, zero_shot_starts=starts
         )
-        if kept is not None:
-            return features._replace(zero_shot=kept[:, None])
+        if cached is not None:
+            return features._replace(zero_shot=cached[:, None])
         if indices is not None:
-            self.kept_zero_shot.put(indices, features.zero_shot[:, 0])
+            self.cached_zero_shot.put(indices, features.zero_shot[:, 0])
         return features
 
     def _needed_of_branches(self):
@@ -243,10 +243,10 @@ def _build_if_active(config, default_type):
 def _build_point_losses(config):
     """Build the point-wise losses that weigh something."""
     configs = [config] if isinstance(config, dict) else list(config or ())
-    types = [entry.get('type', 'PointAlignLoss') for entry in configs]
+    types = [config.get('type', 'PointAlignLoss') for config in configs]
     twice = sorted({str(kind) for kind in types if types.count(kind) > 1})
     if twice:
         # They would have the same names in the log, and one would take the other's place in the sum.
         raise ValueError(f'point_loss holds {" and ".join(twice)} more than once; expected each type once at most')
-    losses = [_build_if_active(entry, 'PointAlignLoss') for entry in configs]
+    losses = [_build_if_active(config, 'PointAlignLoss') for config in configs]
     return nn.ModuleList(loss for loss in losses if loss is not None)

@@ -64,7 +64,7 @@ class PromptClassifier(FrozenImageClassifier):
         self._learner_template = context_template(num_context, prompt_template)
         self.text_tower.chunk_size = chunk_size
         self.register_class_buffer('token_ids', torch.zeros(0, self.text_tower.context_length, dtype=torch.int32))
-        self._kept_ends = None
+        self._cached_ends = None
 
     def describe_method(self) -> dict:
         """Return what prompts are made of."""
@@ -82,11 +82,11 @@ class PromptClassifier(FrozenImageClassifier):
 
     def prompt_ends(self) -> tuple[int, ...]:
         """Return the position of each prompt's end token, known to the host; found anew only for other classes."""
-        kept = self._kept_ends
-        if kept is None or kept[0] is not self.token_ids or kept[1] != self.token_ids._version:
+        cached = self._cached_ends
+        if cached is None or cached[0] is not self.token_ids or cached[1] != self.token_ids._version:
             ends = tuple(self.text_tower.find_ends(self.token_ids).tolist())
-            self._kept_ends = self.token_ids, self.token_ids._version, ends
-        return self._kept_ends[2]
+            self._cached_ends = self.token_ids, self.token_ids._version, ends
+        return self._cached_ends[2]
 
     def prompt_embeddings(self) -> torch.Tensor:
         """Return the token embeddings of the prompts with placeholders, up to the last end token, ``(C, L, W)``."""
@@ -131,7 +131,7 @@ class PromptClassifier(FrozenImageClassifier):
         """Compute the logits of the learned and of the zero-shot texts; see :meth:`CLIPClassifier.branch_logits`."""
         self.refuse_layers(wanted)
         features = self.zero_shot_features(images, data_samples)
-        logits = self._logits(features, self.kept_class_features(), zero_shot or self.head.uses_zero_shot)
+        logits = self._logits(features, self.cached_class_features(), zero_shot or self.head.uses_zero_shot)
         return logits, cls_features(features, features)
 
     def _logits(self, features, texts, zero_shot):

@@ -103,7 +103,7 @@ class TunedTowersClassifier(CLIPClassifier):
         """Compute the tuned logits and, as far as asked for, the frozen ones; see :class:`CLIPClassifier`."""
         self.refuse_layers(wanted)
         tuned = self.picture_features(images)
-        tuned_logits = self.cosine_logits(tuned, self.kept_class_features())
+        tuned_logits = self.cosine_logits(tuned, self.cached_class_features())
         if not zero_shot and self.head.alpha == 1:
             return self.head.branches(tuned_logits, None), cls_features(tuned, None)
         frozen = self.zero_shot_features(images, data_samples, self.frozen_cls)

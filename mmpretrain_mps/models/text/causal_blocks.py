@@ -12,7 +12,7 @@ import torch
 
 from ..backbones.block_functions import function_of_block
 from ..backbones.layer_norm import normalize
-from ..backbones.lean_mlp import add_mlp
+from ..backbones.mlp import add_mlp
 from ..backbones.value_path import project_heads, project_qkv
 
 if TYPE_CHECKING:

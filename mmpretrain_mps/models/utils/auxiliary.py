@@ -44,7 +44,7 @@ class AuxiliaryNetwork(nn.Module):
     Args:
         network (dict): Config of a backbone of mmpretrain, such as ``dict(type='ResNet', depth=50)``.
         weights (dict | None): ``checkpoint``, a local file, a URL or ``'embedded'``, which are the weights of
-            :mod:`mmpretrain_mps.mini_clip.self_supervision`, and ``prefix`` of the backbone's entries in it; None for
+            :mod:`mmpretrain_mps.mini_clip.self_supervision`, and ``prefix`` of the backbone's keys in it; None for
             random weights.
         given (ChannelStatistics): How the pictures come.
         wanted (ChannelStatistics): How the network wants them.

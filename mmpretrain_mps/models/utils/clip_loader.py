@@ -43,7 +43,7 @@ EMBEDDED_ARCHITECTURE = 'mps-mini'
 EMBEDDED_MODELS = {EMBEDDED_ARCHITECTURE: mini_clip.folder, 'mps-mini-pictograms': pictogram_clip.folder}
 EMBEDDED_WEIGHTS = 'embedded'
 # What OpenAI's own archives hold beside the weights.
-OPENAI_ENTRIES = ('input_resolution', 'context_length', 'vocab_size')
+OPENAI_EXTRAS = ('input_resolution', 'context_length', 'vocab_size')
 REACH_SECONDS = 5.0
 UNREADABLE = (
     RuntimeError,
@@ -371,7 +371,7 @@ def _is_torchscript(path):
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any('/code/' in f'/{entry}' for entry in archive.namelist())
+        return any('/code/' in f'/{name}' for name in archive.namelist())
 
 
 def _refuse_programs(pretrained, path):
@@ -398,7 +398,7 @@ def _refuse_programs(pretrained, path):
 
 def _load_openai_archive(model, path):
     state = torch.jit.load(path, map_location='cpu').state_dict()
-    state = {name: value.float() for name, value in state.items() if name not in OPENAI_ENTRIES}
+    state = {name: value.float() for name, value in state.items() if name not in OPENAI_EXTRAS}
     model.load_state_dict(state, strict=True)
 
 

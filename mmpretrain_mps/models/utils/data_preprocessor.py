@@ -15,7 +15,7 @@ class CLIPDataPreprocessor(SelfSupDataPreprocessor):
 
     Attributes:
         view_bank (ViewBank | None): Where batches are looked up that name pre-drawn views instead of holding pictures;
-            :class:`ViewBankHook` lends it for the time of a training.
+            :class:`ViewBankHook` sets it during a training.
     """
 
     view_bank = None
@@ -29,7 +29,7 @@ class CLIPDataPreprocessor(SelfSupDataPreprocessor):
             training (bool): Makes no difference.
 
         Returns:
-            dict: With both entries; the inputs of pre-drawn views are their frozen features.
+            dict: With both keys; the inputs of pre-drawn views are their frozen features.
         """
         if isinstance(data['inputs'], dict):
             return dict(inputs=self.view_bank.read(**data['inputs'], device=self.device), data_samples=data['data_samples'])

@@ -117,10 +117,10 @@ def data_identity(dataset: Dataset) -> DataIdentity:
     digest, unknown = hashlib.sha256(), False
     try:
         for index in range(len(dataset)):
-            entry = dataset.get_data_info(index)
-            if entry['sample_idx'] != index:
+            record = dataset.get_data_info(index)
+            if record['sample_idx'] != index:
                 return DataIdentity(False, None)
-            facts = None if unknown else _entry_facts(entry)
+            facts = None if unknown else _record_facts(record)
             if facts is None:
                 unknown = True
             else:
@@ -130,13 +130,13 @@ def data_identity(dataset: Dataset) -> DataIdentity:
     return DataIdentity(True, None if unknown else digest.hexdigest())
 
 
-def _entry_facts(entry):
-    """Return entry and state of its file in their plain form, or None if there is none."""
-    if entry.get('img') is None and entry.get('img_path') is None:
+def _record_facts(record):
+    """Return record and state of its file in their plain form, or None if there is none."""
+    if record.get('img') is None and record.get('img_path') is None:
         return None
     try:
-        stat = os.stat(entry['img_path']) if entry.get('img_path') else None
-        return [plain(entry), None if stat is None else [stat.st_size, stat.st_mtime_ns]]
+        stat = os.stat(record['img_path']) if record.get('img_path') else None
+        return [plain(record), None if stat is None else [stat.st_size, stat.st_mtime_ns]]
     except (AttributeError, OSError, TypeError, RecursionError, pickle.PicklingError):
         return None
 

@@ -79,7 +79,7 @@ def computed_on(device: torch.device) -> list:
         device (torch.device): Where something is computed now.
 
     Returns:
-        list: Plain values, a part of the names of what is kept: kind of device, type that autocast casts to, and of a GPU
+        list: Plain values, a part of the names of what is cached: kind of device, type that autocast casts to, and of a GPU
         its name and whether products and convolutions are rounded.
     """
     kind = device.type

@@ -66,7 +66,7 @@ class ViewBank:
     """Frozen features of views in memory, or in a file that is gone when the process is.
 
     Args:
-        layout (BankLayout): What will be kept.
+        layout (BankLayout): What will be cached.
         storage (str): ``'ram'`` or ``'disk'``.
         folder (str | Path): Where the file of ``'disk'`` lies.
 
@@ -130,7 +130,7 @@ def check_space(layout: BankLayout, storage: str, folder: str | Path) -> None:
     """Refuse a bank that does not fit.
 
     Args:
-        layout (BankLayout): What will be kept.
+        layout (BankLayout): What will be cached.
         storage (str): ``'ram'`` or ``'disk'``.
         folder (str | Path): Where the file of ``'disk'`` will lie; made if need be.
 
