@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence, Sized
+from typing import TYPE_CHECKING, cast
 
 import torch
 from mmengine.dataset import default_collate
@@ -43,7 +43,7 @@ def extract_share(
     Returns:
         list[Tensor]: On the host, in the order of the data set; empty if there is no item for this process.
     """
-    share = Subset(dataset, range(get_rank(), len(dataset), get_world_size()))
+    share = Subset(dataset, range(get_rank(), len(cast(Sized, dataset)), get_world_size()))
     loader = DataLoader(share, batch_size, num_workers=num_workers, collate_fn=collate_fn or default_collate)
     rows, reported = [], time.monotonic()
     with torch.no_grad():
@@ -91,7 +91,9 @@ class DrawnViews(Dataset):
 
     def __init__(self, dataset: FewShotDataset, num_views: int):
         self.dataset, self.num_views = dataset, num_views
-        self.views = PreDrawnViews(dataset.pipeline, num_views, len(dataset), dataset.augment_seed, START_STREAM, 'passes')
+        self.views = PreDrawnViews(
+            dataset.pipeline, num_views, len(dataset), cast(int, dataset.augment_seed), START_STREAM, 'passes'
+        )
 
     def __len__(self):
         return len(self.dataset)

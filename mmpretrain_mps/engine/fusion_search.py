@@ -62,7 +62,8 @@ class ChoicePictures:
                 f'{setting} would choose by val_dataloader, which shows the test pictures; give it '
                 f"others, or say train_cfg.{setting}.pictures='test'"
             )
-        self.pictures, self._features, self._labels = pictures, None, None
+        self.pictures, self._features = pictures, None
+        self._labels: Any = None  # a tensor, once they are extracted
         self.dataset = _build(loader, pictures)
         if pictures == 'val':
             self.dataset = _few_of_each_class(self.dataset, runner._train_dataloader)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 1800
 _PR_SET_PDEATHSIG = 1
-_heartbeats = []
+_heartbeats: list[Heartbeat] = []
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 

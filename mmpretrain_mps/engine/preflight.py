@@ -98,10 +98,11 @@ def fetch_weights(node: Config | dict[str, Any] | Sequence[Any]) -> None:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be fetched, or is no plain data.
     """
-    values = list(node.values()) if hasattr(node, 'values') else node
-    if hasattr(node, 'values') and node.get('type') == 'Pretrained' and isinstance(node.get('checkpoint'), str):
-        node['checkpoint'] = local_checkpoint(node['checkpoint'])
-        check_checkpoint(node['checkpoint'])
+    part: Any = node
+    values = list(part.values()) if hasattr(part, 'values') else part
+    if hasattr(part, 'values') and part.get('type') == 'Pretrained' and isinstance(part.get('checkpoint'), str):
+        part['checkpoint'] = local_checkpoint(part['checkpoint'])
+        check_checkpoint(part['checkpoint'])
     for value in values:
         if isinstance(value, (dict, list, tuple)):
             fetch_weights(value)

@@ -56,4 +56,4 @@ class FirstEpochWarmupLR(LinearLR):
         Returns:
             FirstEpochWarmupLR: By iteration.
         """
-        return cls(*args, begin=0, end=epoch_length + 1, by_epoch=False, **kwargs)
+        return cls(*args, begin=0, end=epoch_length + 1, by_epoch=False, **kwargs)  # type: ignore[misc]

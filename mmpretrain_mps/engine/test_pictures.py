@@ -33,7 +33,7 @@ def shows_test_pictures(val_dataloader: dict[str, Any] | None, test_dataloader: 
     val = val_dataloader['dataset']
     if 'test' in _subsets(val):
         return True
-    return bool(test_dataloader) and _pictures(val) == _pictures(test_dataloader['dataset'])
+    return test_dataloader is not None and bool(test_dataloader) and _pictures(val) == _pictures(test_dataloader['dataset'])
 
 
 def _subsets(node):

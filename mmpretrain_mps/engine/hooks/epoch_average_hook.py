@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from mmengine.hooks import Hook
@@ -29,7 +29,8 @@ class EpochAverage:
     """
 
     def __init__(self, weights: list[float]):
-        self.weights, self.epochs, self.sums = list(weights), 0, {}
+        self.weights, self.epochs = list(weights), 0
+        self.sums: dict[str, torch.Tensor] = {}
 
     def add(self, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Add what tensors are after the next epoch.
@@ -65,7 +66,8 @@ def epoch_weights(weights: str | dict[str, float], epochs: int) -> list[float]:
     """
     if weights == UNIFORM:
         return [1 / epochs] * epochs
-    exponents = [-((epoch - weights['mean']) ** 2) / (2 * weights['std'] ** 2) for epoch in range(1, epochs + 1)]
+    gaussian = cast(dict[str, float], weights)
+    exponents = [-((epoch - gaussian['mean']) ** 2) / (2 * gaussian['std'] ** 2) for epoch in range(1, epochs + 1)]
     # Against the largest, so that a mean far outside of the training does not make all of them vanish.
     parts = [math.exp(exponent - max(exponents)) for exponent in exponents]
     return [part / sum(parts) for part in parts]
@@ -97,9 +99,9 @@ class EpochAverageHook(Hook):
                     f'weights of EpochAverageHook must be {UNIFORM!r} or dict(mean=..., std=...) with a '
                     f'positive standard deviation, but are {weights!r}'
                 )
-            weights = {key: float(value) for key, value in weights.items()}
+            weights = {key: float(value) for key, value in cast(dict, weights).items()}
         self.weights = weights
-        self._average = None
+        self._average: Any = None  # an EpochAverage, while there is a training
 
     def before_run(self, runner: Runner) -> None:
         """Start an empty average; resuming fills it.

@@ -43,7 +43,10 @@ class FiniteLossHook(Hook):
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
             raise ValueError(f'patience of FiniteLossHook is {patience!r}, expected a number of steps from 1')
         self.patience, self.interval = patience, interval
-        self._watched, self._steps, self._names, self._in_a_row = None, [], [], 0
+        self._watched: Any = None
+        self._steps: list = []
+        self._names: list = []
+        self._in_a_row = 0
 
     def before_train(self, runner: Runner) -> None:
         """Look at what the model's terms add up to, in every step.

@@ -45,7 +45,8 @@ class IntervalRuntimeInfoHook(RuntimeInfoHook):
                 'or None (that of the logger)'
             )
         self.interval = interval
-        self._steps, self._watched = [], None
+        self._steps: list = []
+        self._watched = None
 
     def before_run(self, runner: Runner) -> None:
         """As mmengine's; also see to it that an error in the training loses no value.
@@ -135,7 +136,8 @@ class _Step:
     """
 
     def __init__(self, outputs: Mapping[str, Any]):
-        self.values, tensors = {}, {}
+        self.values: dict[str, Any] = {}
+        tensors: dict[Any, dict[str, torch.Tensor]] = {}
         for name, value in outputs.items():
             # A place for what is read later: the tensor itself would keep the whole step in memory.
             self.values[name] = None if isinstance(value, torch.Tensor) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
@@ -41,7 +41,7 @@ def _has_pictures(loop):
     return isinstance(loop, BaseLoop) and not isinstance(loop.dataloader, list)
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> Any:
     """Return the model itself, where a wrapper for several processes stands round it.
 
     Args:

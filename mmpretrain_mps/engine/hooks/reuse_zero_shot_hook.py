@@ -34,7 +34,7 @@ class CachedFeatures:
 
     def __init__(self, limit_mb: float):
         self._left = limit_mb * _BYTES_PER_MB
-        self._features = {}
+        self._features: dict[int, torch.Tensor] = {}
         self.changed = False
 
     def __len__(self):
@@ -91,7 +91,9 @@ class ReuseZeroShotHook(Hook):
             raise ValueError(f'limit_mb and cache_limit_mb must not be negative, but are {limit_mb} and {cache_limit_mb}')
         self.limit_mb, self.cache_limit_mb = limit_mb, cache_limit_mb
         self._folder = tensor_cache.cache_folder('zero_shot') if cache is True else Path(cache) if cache else None
-        self._cached, self._data_ids, self._pipelines = {}, {}, {}
+        self._cached: dict[Any, CachedFeatures] = {}
+        self._data_ids: dict[int, tuple] = {}
+        self._pipelines: dict[int, Any] = {}
         self._current = None, None
 
     def before_val_epoch(self, runner: Runner) -> None:

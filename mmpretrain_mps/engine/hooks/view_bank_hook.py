@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.dataset import DefaultSampler
@@ -66,7 +66,8 @@ class ViewBankHook(Hook):
         if dtype is not None and dtype not in DTYPES:
             raise ValueError(f'dtype of ViewBankHook is {dtype!r}, expected one of {sorted(DTYPES)} or None')
         self.view_bank, self.storage, self.max_bytes, self.dtype = view_bank, storage, max_bytes, dtype
-        self._layout, self._trained = None, False
+        self._layout: Any = None  # a BankLayout, once the run is known
+        self._trained = False
 
     def before_run(self, runner: Runner) -> None:
         """Plan the bank, say its size, and refuse what cannot be.

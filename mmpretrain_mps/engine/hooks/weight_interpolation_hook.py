@@ -42,7 +42,7 @@ class WeightInterpolationHook(Hook):
         if not 0 <= share <= 1:
             raise ValueError(f'share must lie between 0 (frozen) and 1 (tuned), but is {share}')
         self.share, self.val = share, val
-        self._own = None
+        self._own: dict[str, Any] | None = None  # the tuned weights, while interpolated ones are in use
 
     def before_run(self, runner: Runner) -> None:
         """Put the interpolation round the loops. Hooks of a loop would not do: none is called after an error.

@@ -51,7 +51,7 @@ class DomainReport:
     def __init__(self, skipped: dict[str, str], checkpoint: str | None = None, alpha: float | None = None, num_bins: int = 15):
         self.skipped, self.checkpoint, self.alpha = skipped, checkpoint, alpha
         self.units = UNITS.format(bins=num_bins)
-        self.sets = []
+        self.sets: list[SetResult] = []
 
     def add(self, result: SetResult) -> None:
         """Add the results of one set.
@@ -103,7 +103,7 @@ class DomainReport:
     def csv(self) -> str:
         """Return one line per set, and the means, as CSV text."""
         columns = [f'{metric}_{branch}' for metric in ('accuracy', 'ece') for branch in BRANCHES]
-        lines = [['set', 'role', 'dataset', 'pictures', 'classes', 'head', *columns]]
+        lines: list[list[Any]] = [['set', 'role', 'dataset', 'pictures', 'classes', 'head', *columns]]
         for role, result in zip(self._roles(), self.sets):
             figures = [getattr(result, metric)[branch] for metric in ('accuracy', 'ece') for branch in BRANCHES]
             lines.append([result.name, role, result.dataset, result.pictures, result.classes, result.head, *figures])
@@ -115,7 +115,7 @@ class DomainReport:
 
     def alpha_csv(self) -> str:
         """Return the alpha sweep as CSV text; every line says what it must not be used for."""
-        lines = [['use', 'set', 'alpha', 'accuracy']]
+        lines: list[list[Any]] = [['use', 'set', 'alpha', 'accuracy']]
         lines += [
             [SELECTION_WARNING, result.name, alpha, accuracy]
             for result in self.sets

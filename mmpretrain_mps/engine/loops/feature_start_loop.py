@@ -17,12 +17,15 @@ from ..sharding import ShardedDataParallel
 from .training_free_loop import TrainingFreeLoop
 
 if TYPE_CHECKING:
+    from mmengine.runner import EpochBasedTrainLoop as _Loop
     from mmengine.runner import Runner
     from torch import nn
     from torch.utils.data import DataLoader
+else:
+    _Loop = object  # the loops that inherit from it are train loops
 
 
-class _StartsFromFeatures:
+class _StartsFromFeatures(_Loop):
     """What both loops have in common: the start before the first epoch, and the search after the last one."""
 
     def __init__(

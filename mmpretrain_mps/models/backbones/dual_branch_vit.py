@@ -34,8 +34,9 @@ class FrozenFeatures(NamedTuple):
 
     stem: torch.Tensor | None
     """Output of the trunk ``(N, L, W)``, which the first adapter reads; None without adapters."""
-    shared: torch.Tensor
-    """Where the branches part ``(N, L, W)``: output of the first adapted block, or of all shared ones."""
+    shared: torch.Tensor | None
+    """Where the branches part ``(N, L, W)``: output of the first adapted block, or of all shared ones; None where nothing is
+    shared."""
     zero_shot: torch.Tensor | None
     """Unit-norm ``(N, L, D)`` of the frozen branch, float32; ``L`` is 1 for [CLS] alone. None if not asked for."""
     zero_shot_intermediate: tuple | None = None

@@ -159,7 +159,7 @@ class AMUTuningClassifier(LogitBiasClassifier):
         """Refuse; see :meth:`CLIPClassifier.plain_tower`."""
         raise ValueError('it looks at every picture with a second network as well')
 
-    def zero_shot_and_bias(self, features: ImageFeatures) -> tuple[torch.Tensor, torch.Tensor]:
+    def zero_shot_and_bias(self, features: ImageFeatures | LabelledFeatures) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute zero-shot logits, and the auxiliary logits weighed by the uncertainty."""
         zero_shot = self.zero_shot_logits(features.cls)
         return zero_shot, self.factor(zero_shot, self.inner) * self.auxiliary_logits(features.auxiliary)

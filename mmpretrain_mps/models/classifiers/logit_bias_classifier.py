@@ -135,7 +135,7 @@ class LogitBiasClassifier(FrozenImageClassifier):
 
     # Logits.
 
-    def zero_shot_and_bias(self, features: ImageFeatures) -> tuple[torch.Tensor, torch.Tensor]:
+    def zero_shot_and_bias(self, features: ImageFeatures | LabelledFeatures) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute zero-shot logits and the bias, both ``(B, C)``, in float32."""
         raise NotImplementedError
 

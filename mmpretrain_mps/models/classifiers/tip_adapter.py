@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..utils.clip_loader import ClipModel
     from ..utils.fusion_search import Bias
     from .class_texts import ClassTexts
-    from .frozen_image_classifier import ImageFeatures
+    from .frozen_image_classifier import ImageFeatures, LabelledFeatures
 
 # Similarities that are held at once in a search: 16 MB in float32.
 _SIMILARITIES = 2**22
@@ -126,7 +126,7 @@ class TipAdapterClassifier(LogitBiasClassifier):
         """Refuse; see :meth:`CLIPClassifier.plain_layer`."""
         raise ValueError('its memory weighs the training pictures by an exponential of their distance')
 
-    def zero_shot_and_bias(self, features: ImageFeatures) -> tuple[torch.Tensor, torch.Tensor]:
+    def zero_shot_and_bias(self, features: ImageFeatures | LabelledFeatures) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute zero-shot logits and what the memory says."""
         return self.zero_shot_logits(features.cls), cache_logits(self._affinities(features), self.inner)
 

@@ -127,7 +127,8 @@ class LogitsFusionHead(ClsHead):
             dict[str, Tensor]: ``loss_ce``, and ``acc_fused``, ``acc_tuned``, ``acc_zero_shot`` in percent as far as
             the branches were computed.
         """
-        means = BranchLogits(*(branch if branch is None or branch.ndim == 2 else branch.mean(0) for branch in logits))
+        branches: list[Any] = [branch if branch is None or branch.ndim == 2 else branch.mean(0) for branch in logits]
+        means = BranchLogits(*branches)
         target = means.fused if self.supervise == 'fused' else means.tuned
         losses = dict(loss_ce=self.loss_module(target, labels))
         for name, branch in means._asdict().items():

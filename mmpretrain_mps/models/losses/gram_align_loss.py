@@ -1,5 +1,7 @@
 """Manifold alignment: keep the pairwise geometry of features while they are tuned."""
 
+from typing import cast
+
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
@@ -147,5 +149,5 @@ class GramAlignLoss(BaseModule):
             distance = gram_distance(tuned_cls, zero_shot_cls, self.p)
             losses['loss_gram_global'] = self.loss_weight * self.global_weight * distance
         if self.uses_patch_tokens:
-            losses['loss_gram_local'] = self.loss_weight * self.local_weight * local_distances.mean()
+            losses['loss_gram_local'] = self.loss_weight * self.local_weight * cast(torch.Tensor, local_distances).mean()
         return losses

@@ -8,7 +8,7 @@ over the dimensions or classes of the point (:data:`REDUCTIONS`). A weight ``w``
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -241,7 +241,7 @@ class PointAlignLoss(BaseModule):
             distances = point_distances(tuned, zero_shot, self.distance, self.reduction)
             losses['loss_point_cls'] = self.loss_weight * self.cls_weight * distances.mean(-1).sum()
         if self.uses_patch_tokens:
-            losses['loss_point_patch'] = self.loss_weight * self.patch_weight * patch_distances.mean()
+            losses['loss_point_patch'] = self.loss_weight * self.patch_weight * cast(torch.Tensor, patch_distances).mean()
         return losses
 
 
@@ -298,7 +298,7 @@ class LogitConsistencyLoss(BaseModule):
         Returns:
             dict[str, Tensor]: ``loss_logit_kl``, scalar, float32.
         """
-        divergences = logit_divergences(logits.tuned, logits.zero_shot, self.temperature, self.reduction)
+        divergences = logit_divergences(logits.tuned, cast(torch.Tensor, logits.zero_shot), self.temperature, self.reduction)
         return dict(loss_logit_kl=self.loss_weight * divergences.mean(-1).sum())
 
 
