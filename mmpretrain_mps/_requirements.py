@@ -1,11 +1,12 @@
 """Check of the installed dependencies, before anything imports them."""
 
+from collections.abc import Callable, Sequence
 from importlib import metadata
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-# Each entry: distributions that provide the module (any one is enough) and the versions that work.
+# Each row: distributions that provide the module (any one is enough) and the versions that work.
 SUPPORTED = (
     (('torch',), '>=2.4'),
     (('mmengine', 'mmengine-lite'), '>=0.10.5,<0.11'),
@@ -15,7 +16,9 @@ SUPPORTED = (
 )
 
 
-def check_requirements(supported=SUPPORTED, version_of=metadata.version):
+def check_requirements(
+    supported: Sequence[tuple[tuple[str, ...], str]] = SUPPORTED, version_of: Callable[[str], str] = metadata.version
+) -> None:
     """Raise one ImportError that lists every dependency that is missing or has a version that does not work.
 
     Args:

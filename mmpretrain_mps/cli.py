@@ -17,9 +17,10 @@ import json
 import os
 import signal
 import sys
-import types
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -36,7 +37,7 @@ from .utils.report import accuracy_table
 from .utils.trust import add_trust_flag
 
 
-def parse_arguments(arguments=None):
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Args:
@@ -193,7 +194,7 @@ def _add_table(command):
     command.add_argument('--batch-size', type=int, default=100)
 
 
-def clip_of(arguments):
+def clip_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return ``architecture`` and ``pretrained``; where no weights are named, OpenAI's, or those that come with the model."""
     default = (
         EMBEDDED_WEIGHTS if arguments.architecture in EMBEDDED_MODELS else (None if ':' in arguments.architecture else 'openai')
@@ -201,7 +202,7 @@ def clip_of(arguments):
     return dict(architecture=arguments.architecture, pretrained=arguments.pretrained or default)
 
 
-def train(arguments):
+def train(arguments: argparse.Namespace) -> None:
     """Tune, write the file, and test on what was kept for it."""
     out = Path(arguments.out)
     _check_free(out, arguments)
@@ -226,12 +227,12 @@ def train(arguments):
     print(f'written: {out}\nnext: mps-clip predict {out} FOLDER --out out.csv')
 
 
-def predict(arguments):
+def predict(arguments: argparse.Namespace) -> None:
     """Write a table of predictions."""
     _write_predictions(_load(arguments), arguments)
 
 
-def test(arguments):
+def test(arguments: argparse.Namespace) -> None:
     """Print accuracies."""
     classifier = _load(arguments)
     figures = classifier.report(arguments.pictures)
@@ -240,7 +241,7 @@ def test(arguments):
     print(f'{figures["pictures"]:.0f} pictures\n{accuracy_table(figures)}')
 
 
-def compare(arguments):
+def compare(arguments: argparse.Namespace) -> int:
     """Run a study of methods and print its verdict."""
     from .benchmark import own_pictures, study_command  # which bring plots along
 
@@ -262,7 +263,7 @@ def compare(arguments):
         keep_checkpoints=False,
         devices=None if arguments.device == 'auto' else [arguments.device.replace('cuda:', '')],
     )
-    status = study_command.run(types.SimpleNamespace(**flags), report)
+    status = study_command.run(argparse.Namespace(**flags), report)
     if status:
         return status
     table, words = own_pictures.verdict(folder)
@@ -271,7 +272,7 @@ def compare(arguments):
     return 0
 
 
-def zero_shot(arguments):
+def zero_shot(arguments: argparse.Namespace) -> None:
     """Test CLIP as it is, or classify with it."""
     classifier = FewShotClassifier(
         **clip_of(arguments), method='zero_shot', device=arguments.device, verbose=0 if arguments.quiet else 1
@@ -290,7 +291,7 @@ def zero_shot(arguments):
     )
 
 
-def demo(arguments):
+def demo(arguments: argparse.Namespace) -> None:
     """Answer the page until Ctrl-C."""
     from .demo import Server  # which needs an optional package
 
@@ -300,7 +301,7 @@ def demo(arguments):
     server.run()
 
 
-def export(arguments):
+def export(arguments: argparse.Namespace) -> None:
     """Write a file for other programs, with its description."""
     out = Path(arguments.out or Path(arguments.model).with_suffix(FORMATS[arguments.format].ending).name)
     _check_free(out, arguments)
@@ -374,9 +375,9 @@ def _standard_output():
     return os.fdopen(os.dup(sys.stdout.fileno()), 'w', encoding='utf-8', newline='')
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; 0 if all went well, 2 if an input was refused."""
-    arguments = parse_arguments(arguments)
-    with user_errors(arguments.traceback):
-        status = arguments.run(arguments)
+    parsed = parse_arguments(arguments)
+    with user_errors(parsed.traceback):
+        status = parsed.run(parsed)
     sys.exit(status or 0)

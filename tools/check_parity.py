@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from mmpretrain_mps.evaluation.parity import METHODS, PRECISIONS, compare, method_of_file, unused_entries
+from mmpretrain_mps.evaluation.parity import METHODS, PRECISIONS, compare, method_of_file, unused_arrays
 from mmpretrain_mps.models.computation.precision import STRICT
 
 
@@ -57,7 +57,7 @@ def check(path, method, options, device, precision):
     for row in compare(path, options, method, device, precision):
         rows.append(row)
         print(f'{row.name:<66} {row.difference:>11.2e} {row.tolerance:>10.1e} {"ok" if row.passed else "DIFFERS"}')
-    for name in unused_entries(path, method):
+    for name in unused_arrays(path, method):
         print(f'{name:<66} not compared: the released code computes it and does not use it')
     agreeing = sum(row.passed for row in rows)
     print(

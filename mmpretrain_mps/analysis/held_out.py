@@ -126,7 +126,7 @@ def extract(
         logits, features = model.branch_logits(pictures, wanted=TestFeatures(cls=True), zero_shot=True)
         found.append([features.tuned[:, 0], features.zero_shot[:, 0], logits.fused, logits.tuned, logits.zero_shot])
     tuned, zero_shot, *logits = (torch.cat(parts).double().cpu().numpy() for parts in zip(*found))
-    name, texts = metainfo.get('dataset_name', type(dataset).__name__), model.kept_class_features().double().cpu().numpy()
+    name, texts = metainfo.get('dataset_name', type(dataset).__name__), model.cached_class_features().double().cpu().numpy()
     features = dict(tuned=tuned, zero_shot=zero_shot, texts=texts, logits=dict(zip(('fused', 'tuned', 'zero_shot'), logits)))
     return HeldOut(name, len(labels), tuple(model.class_names), labels[indices], **features)
 

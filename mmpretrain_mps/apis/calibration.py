@@ -34,7 +34,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     targets = np.full((number, classes), rest / max(1, classes - 1))
     targets[np.arange(number), labels] = 1 - rest
 
-    def loss(log_temperature):
+    def loss(log_temperature: float) -> float:
         """Return the mean cross-entropy of the targets."""
         return -(targets * log_softmax(logits.astype(np.float64) / math.exp(log_temperature), axis=1)).sum(axis=1).mean()
 

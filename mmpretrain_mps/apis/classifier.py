@@ -68,7 +68,7 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         recipe: str = RECIPES[0],
         seed: int = 1,
         verbose: int = 1,
-        **settings,
+        **settings: Any,
     ):
         self.architecture, self.pretrained, self.method, self.shots = architecture, pretrained, method, shots
         self.device, self.recipe, self.seed, self.verbose = device, recipe, seed, verbose
@@ -80,7 +80,7 @@ class FewShotClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         """Return all arguments of the constructor, the settings among them."""
         return {**super().get_params(deep), **self.settings}
 
-    def set_params(self, **params) -> 'FewShotClassifier':
+    def set_params(self, **params: Any) -> 'FewShotClassifier':
         """Change arguments of the constructor; what is none of the others is a setting."""
         for name, value in params.items():
             if name in self._get_param_names():

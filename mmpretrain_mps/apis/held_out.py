@@ -27,7 +27,7 @@ class HeldOutMixin:
     predict_proba: Callable[..., np.ndarray]
     _fitted: Callable[[], Any]
 
-    def score(self, pictures: Pictures, labels: Sequence | None = None, sample_weight=None) -> float:
+    def score(self, pictures: Pictures, labels: Sequence | None = None, sample_weight: Sequence[Any] | None = None) -> float:
         """Return the share of right predictions, 0 to 1.
 
         Args:

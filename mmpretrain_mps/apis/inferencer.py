@@ -1,7 +1,11 @@
 """Classify single pictures, with the classes of the checkpoint or with any others."""
 
+from __future__ import annotations
+
 import copy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from mmengine.config import Config
 from mmengine.dataset import default_collate
@@ -14,6 +18,12 @@ from ..utils.config_files import ENDINGS, read_config_file, read_config_in
 from ..utils.fetching import local_checkpoint
 from ..utils.fitting import check_weights
 from ..utils.methods import RECIPES, replace_method
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
+    from ..models.classifiers.clip_classifier import CLIPClassifier
 
 
 class MPSInferencer(ImageClassificationInferencer):
@@ -48,14 +58,14 @@ class MPSInferencer(ImageClassificationInferencer):
 
     def __init__(
         self,
-        model,
-        pretrained=None,
-        class_names=None,
-        templates=None,
-        method=None,
-        recipe=RECIPES[0],
-        float32_precision=None,
-        **kwargs,
+        model: str | Path | Config | CLIPClassifier,
+        pretrained: str | None = None,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        method: str | None = None,
+        recipe: str = RECIPES[0],
+        float32_precision: str | None = None,
+        **kwargs: Any,
     ):
         if float32_precision is not None:
             check_float32_precision(float32_precision)
@@ -66,11 +76,11 @@ class MPSInferencer(ImageClassificationInferencer):
         path = local_checkpoint(pretrained) if pretrained else None
         checkpoint = read_checkpoint(path) if path else None
         if model is None:
-            model = read_config_in(checkpoint, path)
+            model = read_config_in(cast(dict, checkpoint), path)
         elif named:
             model = read_config_file(model)
         elif not isinstance(model, Config) and not hasattr(model, '_config'):
-            model._config = _config_of_pipeline(model)
+            cast(Any, model)._config = _config_of_pipeline(model)
         if method is not None:
             model = copy.deepcopy(model)
             replace_method(model, method, recipe)
@@ -82,7 +92,7 @@ class MPSInferencer(ImageClassificationInferencer):
         if class_names is not None:
             self.set_classes(class_names, templates)
 
-    def set_classes(self, class_names, templates=None):
+    def set_classes(self, class_names: Sequence[str], templates: Sequence[str] | None = None) -> None:
         """Predict other classes from now on; both branches meet the new texts, the tuned weights stay.
 
         Args:
@@ -95,7 +105,9 @@ class MPSInferencer(ImageClassificationInferencer):
         self.model.set_classes(class_names, templates)
         self.classes = self.model.class_names
 
-    def preprocess(self, inputs, batch_size=1):
+    def preprocess(
+        self, inputs: Sequence[str | Path | bytes | PIL.Image.Image | np.ndarray], batch_size: int = 1
+    ) -> Iterator[dict[str, Any]]:
         """Read and prepare pictures by the config's test pipeline.
 
         Args:
@@ -108,7 +120,7 @@ class MPSInferencer(ImageClassificationInferencer):
         prepared = map(self._prepare, inputs)
         yield from map(default_collate, self._get_chunk_data(prepared, batch_size))
 
-    def forward(self, inputs, **kwargs):
+    def forward(self, inputs: dict | tuple, **kwargs: Any) -> Any:
         """Predict a batch, as :meth:`preprocess` yields it."""
         with float32_products(self.float32_precision):
             return super().forward(inputs, **kwargs)

@@ -1,13 +1,18 @@
 """Logits and features of any number of pictures, read and prepared as in testing."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from mmengine.dataset import default_collate
 from torch.utils.data import DataLoader, Dataset
 
 from ..models.classifiers.test_features import TestFeatures
+
+if TYPE_CHECKING:
+    from mmengine.dataset import Compose
 
 FEATURES = TestFeatures(cls=True)
 
@@ -99,7 +104,7 @@ def _predict(model, batch):
 class _Prepared(Dataset):
     """Pictures as the pipeline prepares them, or why one cannot be read."""
 
-    def __init__(self, pipeline, sources):
+    def __init__(self, pipeline: Compose, sources: Sequence[Any]):
         self.pipeline, self.sources = pipeline, sources
 
     def __len__(self):

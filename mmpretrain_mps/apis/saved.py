@@ -14,7 +14,7 @@ from ..utils.checkpoint import to_plain
 from ..utils.shape import check_shape, number, or_none
 
 # In `meta` of checkpoints.
-ENTRY = 'few_shot_classifier'
+META_KEY = 'few_shot_classifier'
 SAVED = dict(params=dict, classes=[object], temperature=number, threshold=number, conformal_level=or_none(number))
 
 
@@ -31,7 +31,7 @@ def write_saved(path: str | Path, meta: dict[str, Any], about: dict[str, Any], s
         TypeError: If a setting has no plain form.
     """
     content = io.BytesIO()
-    torch.save(to_plain(dict(meta={**meta, ENTRY: about}, state_dict=state)), content)
+    torch.save(to_plain(dict(meta={**meta, META_KEY: about}, state_dict=state)), content)
     AtomicLocalBackend().put(content.getvalue(), path)
 
 
@@ -52,11 +52,11 @@ def read_saved(checkpoint: dict[str, Any], cfg: Config, path: Any) -> dict[str, 
     kind = MODELS.get(cfg.get('model', {}).get('type', ''))
     if not (isinstance(kind, type) and issubclass(kind, CLIPClassifier)) or 'test_dataloader' not in cfg:
         raise ValueError(f'checkpoint {path} is of no classifier of this project')
-    about = checkpoint['meta'].get(ENTRY)
+    about = checkpoint['meta'].get(META_KEY)
     if about is None:
         clip = {name: cfg.model.get(name) for name in ('architecture', 'pretrained')}
         return dict(params=dict(clip, method=cfg.get('method', {}).get('name', kind.method)))
-    check_shape(about, SAVED, f'checkpoint {path}: {ENTRY}')
+    check_shape(about, SAVED, f'checkpoint {path}: {META_KEY}')
     if not all(isinstance(name, str) for name in about['params']):
-        raise ValueError(f'checkpoint {path}: {ENTRY}.params names {list(about["params"])[:5]}, expected texts')
+        raise ValueError(f'checkpoint {path}: {META_KEY}.params names {list(about["params"])[:5]}, expected texts')
     return about

@@ -1,5 +1,7 @@
 """A training within a program: the config, the Runner and the checkpoint of the tools, but no folder and no log to read."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import functools
@@ -8,7 +10,7 @@ import random
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import mmengine.device.utils
 import numpy as np
@@ -33,6 +35,9 @@ from ..utils.methods import replace_method
 from ..utils.option_values import with_values
 from ..utils.places import find_config
 from ..utils.quiet_log import quiet_log
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 MINI_CONFIG, CONFIG = 'mps_mini_16shot_custom.py', 'mps_vitb16_16shot_custom.py'
 # Of a training that is never resumed: who interrupts a program wants it to stop.
@@ -138,7 +143,7 @@ def train(
             runner.register_hook(_Teller(progress), priority='VERY_LOW')
         runner.logger.addFilter(functools.partial(_is_news, all_pictures))
         runner.train()
-        checkpoint = read_checkpoint(find_checkpoint(folder))
+        checkpoint = read_checkpoint(cast(str, find_checkpoint(folder)))
     return dict(meta=checkpoint['meta'], state_dict=checkpoint['state_dict'])
 
 
@@ -227,19 +232,20 @@ class _ProgressBar(Hook):
     """Counts steps; without steps there is nothing to count."""
 
     def __init__(self, title: str):
-        self.title, self.bar = title, None
+        self.title = title
+        self.bar: Any = None  # of tqdm, once there is something to count
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         """Show the bar."""
         self.bar = tqdm(total=runner.max_iters, desc=self.title, unit='step')
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Count a step; the loss is read now and then, since a GPU has to be waited for."""
         self.bar.update()
         if outputs and 'loss' in outputs and runner.iter % 10 == 0:
             self.bar.set_postfix(loss=f'{outputs["loss"].item():.3f}', refresh=False)
 
-    def after_train(self, runner):
+    def after_train(self, runner: Runner) -> None:
         """Leave the bar as it is."""
         self.bar.update(self.bar.total - self.bar.n)
         self.bar.close()
@@ -251,7 +257,7 @@ class _Teller(Hook):
     def __init__(self, progress: Callable[[int, int], Any]):
         self.progress = progress
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Tell; ``runner.iter`` counts the steps before this one."""
         self.progress(runner.iter + 1, runner.max_iters)
 

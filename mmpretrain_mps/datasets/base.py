@@ -4,6 +4,7 @@ import os.path as osp
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from logging import WARNING
+from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
@@ -32,7 +33,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
     Everything is checked before the first picture is read: rows, labels, names, templates, and whether the files of
     the subset in use exist (those of all subsets where it is 'train', since what is trained is tested later).
     ``metainfo`` holds ``classes``, ``templates``, ``dataset_name`` and ``split_id``, the SHA-256 of the rows of all
-    subsets, equal for every subset. Entries of the data list have ``img_path`` (or ``img``, uint8 RGB ``(H, W, 3)``),
+    subsets, equal for every subset. Records of the data list have ``img_path`` (or ``img``, uint8 RGB ``(H, W, 3)``),
     ``gt_label``, ``sample_idx``, and ``item``, the path or index as the split gives it.
     ``split_labels`` (subset -> labels of its rows) and ``split_classes`` tell of all classes, ``label_range`` which of
     them are in use.
@@ -68,7 +69,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
         files_checked: bool = True,
         allow_duplicates: bool = False,
         allow_outside: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         if subset not in SUBSETS:
             raise ValueError(f'{type(self).__name__}: subset is {subset!r}, expected one of {", ".join(SUBSETS)}.')
@@ -113,11 +114,11 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
             self.full_init()
         return super().metainfo
 
-    def load_data_list(self):
+    def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the split, and list the subset in use.
 
         Returns:
-            list[dict]: One entry per picture.
+            list[dict]: One record per picture.
         """
         split = self._override(self.read_split())
         check_split(split, self.allow_duplicates, self.allow_outside)
@@ -144,13 +145,13 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
         self.split_labels = {name: np.array([row[1] for row in getattr(split, name)], np.int64) for name in SUBSETS}
         self.split_classes = tuple(split.classes)
         self.label_range = labels
-        return [self._entry(path, label - labels.start) for path, label in rows]
+        return [self._record(path, label - labels.start) for path, label in rows]
 
     def identify(self, split: Split) -> str:
         """Return the ``split_id``; for subclasses that know a cheaper canonical form of their rows."""
         return hash_split(split)
 
-    def extra_repr(self):
+    def extra_repr(self) -> list[str]:
         """Return further lines of the printed form."""
         return [f'Subset: \t{self.subset} ({self.class_subset} classes)', f'Prefix of images: \t{self.img_prefix}']
 
@@ -167,7 +168,7 @@ class SplitDataset(BaseDataset, metaclass=ABCMeta):
             doubts.append('there are pictures to train on but none to test on: a model can be trained, but not tested')
         return doubts
 
-    def _entry(self, path, label):
+    def _record(self, path, label):
         picture = dict(img=self.read_image(path)) if isinstance(path, int) else dict(img_path=osp.join(self.img_prefix, path))
         return dict(**picture, gt_label=label, item=path)
 

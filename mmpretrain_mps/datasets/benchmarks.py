@@ -1,7 +1,10 @@
 """The benchmark data sets of few-shot CLIP adaptation that publish a split file."""
 
+from __future__ import annotations
+
 import os.path as osp
 from logging import WARNING
+from typing import TYPE_CHECKING, Any
 
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
@@ -11,9 +14,13 @@ from .catalog import CATALOG, where_described
 from .split import SUBSETS
 from .split_readers import read_fgvc_split, read_json_split
 
+if TYPE_CHECKING:
+    from .catalog import DatasetSpec
+    from .split import Split
+
 
 class BenchmarkDataset(SplitDataset):
-    """A data set of :data:`mmpretrain_mps.datasets.catalog.CATALOG`; subclasses name their entry by ``SPEC``.
+    """A data set of :data:`mmpretrain_mps.datasets.catalog.CATALOG`; subclasses name their specification by ``SPEC``.
 
     Label order, class names and subsets come from the published split file; a missing split file is an error, never
     a reason to split anew. Numbers of classes and pictures that differ from the published ones are warned about.
@@ -29,9 +36,10 @@ class BenchmarkDataset(SplitDataset):
         FileNotFoundError: For missing files; the message says where the data set is published.
     """
 
-    SPEC = None
+    SPEC: DatasetSpec
+    """Set by the class of a data set."""
 
-    def __init__(self, data_root='', subset=None, **kwargs):
+    def __init__(self, data_root: str = '', subset: str | None = None, **kwargs: Any):
         subset = subset or self.SPEC.subsets[0]
         if subset in SUBSETS and subset not in self.SPEC.subsets:
             raise ValueError(
@@ -43,11 +51,11 @@ class BenchmarkDataset(SplitDataset):
         super().__init__(data_root=data_root, subset=subset, **kwargs)
 
     @property
-    def dataset_name(self):
+    def dataset_name(self) -> str:
         """str: Name in results and index files."""
         return self.SPEC.name
 
-    def read_split(self):
+    def read_split(self) -> Split:
         """Read the published split, and warn if it is not the published one after all.
 
         Returns:
@@ -59,7 +67,7 @@ class BenchmarkDataset(SplitDataset):
             print_log(f'{split.source} is not as published: {"; ".join(differences)}.', 'current', WARNING)
         return split
 
-    def read_published_split(self):
+    def read_published_split(self) -> Split:
         """Read the files that define the split.
 
         Returns:
@@ -68,7 +76,7 @@ class BenchmarkDataset(SplitDataset):
         path = osp.join(self.folder, self.SPEC.annotation_files[0])
         return read_json_split(path, self.SPEC.templates, where_described(self.SPEC))
 
-    def differences(self, split):
+    def differences(self, split: Split) -> list[str]:
         """Compare a split with what is published about it.
 
         Args:
@@ -92,11 +100,11 @@ class BenchmarkDataset(SplitDataset):
         return [] if self._class_names is None and split.test else super()._doubts(split)
 
 
-def locate_folder(spec, data_root):
+def locate_folder(spec: DatasetSpec, data_root: str) -> str:
     """Find out whether ``data_root`` is the folder of all data sets or the data set's own.
 
     Args:
-        spec (DatasetSpec): Entry of the catalog.
+        spec (DatasetSpec): Of the catalog.
         data_root (str): What the user gave.
 
     Returns:
@@ -189,7 +197,7 @@ class CLIPFGVCAircraft(BenchmarkDataset):
 
     SPEC = CATALOG['FGVCAircraft']
 
-    def read_published_split(self):
+    def read_published_split(self) -> Split:
         """Read the files that define the split.
 
         Returns:

@@ -49,7 +49,7 @@ class DatasetSpec(NamedTuple):
     note: str = ''
 
     @property
-    def subsets(self):
+    def subsets(self) -> tuple[str, ...]:
         """tuple[str]: The subsets that the data set has, in the order train, val, test."""
         return tuple(self.counts)
 
@@ -313,14 +313,14 @@ _SPECS = (
 CATALOG = {spec.name: spec for spec in _SPECS}
 
 
-def find_spec(name):
-    """Return the entry of a data set.
+def find_spec(name: str) -> DatasetSpec:
+    """Return the specification of a data set.
 
     Args:
         name (str): A name of the table; case, ``-`` and ``_`` do not matter.
 
     Returns:
-        DatasetSpec: Its entry.
+        DatasetSpec: From the catalog.
 
     Raises:
         KeyError: If the table has no such data set; the message lists those it has.
@@ -331,11 +331,11 @@ def find_spec(name):
     return plain[_plain(name)]
 
 
-def where_described(spec):
+def where_described(spec: DatasetSpec) -> str:
     """Return one sentence that says where the pictures and the split of a data set are published.
 
     Args:
-        spec (DatasetSpec): Entry of the table.
+        spec (DatasetSpec): Of the catalog.
 
     Returns:
         str: The sentence, with the home page and the page that describes the split files.

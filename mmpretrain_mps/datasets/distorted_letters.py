@@ -1,6 +1,7 @@
 """Letters in a domain that the embedded model does not know: harder than the digits, and made without a download."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import scipy
@@ -37,13 +38,13 @@ class DistortedLetters(SplitDataset):
         ValueError: If ``render_seed`` is no whole number from 0 on.
     """
 
-    def __init__(self, render_seed=0, **kwargs):
+    def __init__(self, render_seed: int = 0, **kwargs: Any):
         if not isinstance(render_seed, int) or isinstance(render_seed, bool) or render_seed < 0:
             raise ValueError(f'render_seed is {render_seed!r}, expected a whole number from 0 on.')
         self.render_seed = render_seed
         super().__init__(**kwargs)
 
-    def read_split(self):
+    def read_split(self) -> Split:
         """Return the split; rows hold the number of the picture."""
         rows, start = {}, 0
         for subset in SUBSETS:
@@ -52,22 +53,21 @@ class DistortedLetters(SplitDataset):
             start += count
         return Split(LETTER_NAMES, LETTER_TEMPLATES, **rows, source='DistortedLetters')
 
-    def read_image(self, index):
+    def read_image(self, index: int) -> np.ndarray:
         """Return picture ``index`` as uint8 RGB ``(32, 32, 3)``."""
         glyphs = _glyphs()[LETTERS[index % len(LETTERS)]]
         glyph = glyphs[index // len(LETTERS) % len(glyphs)]
         return distort(glyph, np.random.default_rng([self.render_seed, index]))
 
-    def identify(self, split):
+    def identify(self, split: Split) -> str:
         """Return the ``split_id``; other seeds make other pictures of the same labels."""
-        return super().identify(
-            split._replace(
-                **{name: [(f'{self.render_seed}/{i}', label) for i, label in getattr(split, name)] for name in SUBSETS}
-            )
-        )
+        rows: dict[str, Any] = {
+            name: [(f'{self.render_seed}/{i}', label) for i, label in getattr(split, name)] for name in SUBSETS
+        }
+        return super().identify(split._replace(**rows))
 
 
-def distort(glyph, rng):
+def distort(glyph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Make a picture of a glyph that is hard to read.
 
     Args:
@@ -95,8 +95,8 @@ def _place(glyph, rng):
     turned = Image.fromarray(glyph).rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC)
     turned = turned.resize((side, side), Image.Resampling.LANCZOS)
     canvas = Image.new('L', (IMAGE_SIZE, IMAGE_SIZE))
-    room = IMAGE_SIZE - side
-    canvas.paste(turned, (int(rng.integers(room + 1)), int(rng.integers(room + 1))))
+    margin = IMAGE_SIZE - side
+    canvas.paste(turned, (int(rng.integers(margin + 1)), int(rng.integers(margin + 1))))
     return np.asarray(canvas, np.float64)
 
 

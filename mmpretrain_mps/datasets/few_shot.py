@@ -4,6 +4,7 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -97,11 +98,12 @@ class FewShotDataset(Dataset):
                     f'a {type(dataset).__name__}.'
                 )
             dataset = {**dataset, 'pipeline': with_views(dataset.get('pipeline') or (), **views)}
-        self._dataset, self._train_dataset = dataset, train_dataset
+        self._dataset: dict | Dataset | None = dataset
+        self._train_dataset: dict | Dataset | None = train_dataset
         self._cache = ImageCache(cache_images, cache_limit_mb)
         # Workers that live on from epoch to epoch hold copies of this object, but not of shared memory.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._pre_drawn = None
+        self._pre_drawn: PreDrawnViews | None = None
         self._fully_initialized = False
         if not lazy_init:
             self.full_init()
@@ -123,9 +125,9 @@ class FewShotDataset(Dataset):
             )
         if self.augment_seed is None:
             self.augment_seed = self.seed
-        self._entries = [dict(dataset.get_data_info(index), sample_idx=i) for i, index in enumerate(indices)]
+        self._records = [dict(dataset.get_data_info(index), sample_idx=i) for i, index in enumerate(indices)]
         self.pipeline = pipeline_of(dataset)
-        picks = [(item_of(entry, index, dataset), int(entry['gt_label'])) for index, entry in zip(indices, self._entries)]
+        picks = [(item_of(record, index, dataset), int(record['gt_label'])) for index, record in zip(indices, self._records)]
         self._metainfo = dict(
             dataset.metainfo,
             classes=tuple(source.classes[label] for label in source.used_labels),
@@ -153,7 +155,7 @@ class FewShotDataset(Dataset):
         return self._index
 
     @property
-    def CLASSES(self):
+    def CLASSES(self) -> tuple[str, ...]:
         """Tuple of the class names, under the name that mmpretrain's tools look for."""
         return self.metainfo['classes']
 
@@ -163,8 +165,8 @@ class FewShotDataset(Dataset):
         self._epoch.fill_(epoch)
         if self._pre_drawn is not None:
             return  # every picture was read once, before
-        if self._loads_first() and 'img' not in self._entries[0]:  # what is in memory already needs no second place
-            self._cache.fill(self._entries, self.pipeline.transforms[0])
+        if self._loads_first() and 'img' not in self._records[0]:  # what is in memory already needs no second place
+            self._cache.fill(self._records, self.pipeline.transforms[0])
 
     def set_view_bank(self, size: int | None) -> PreDrawnViews | None:
         """Show numbers of pre-drawn views instead of pictures from now on, or pictures again.
@@ -184,18 +186,18 @@ class FewShotDataset(Dataset):
         self.full_init()
         self._pre_drawn = None
         if size is not None:
-            self._pre_drawn = PreDrawnViews(self.pipeline, size, len(self), self.augment_seed)
+            self._pre_drawn = PreDrawnViews(self.pipeline, size, len(self), cast(int, self.augment_seed))
         return self._pre_drawn
 
     def get_data_info(self, index: int) -> dict:
         """Return what the pipeline is given for sample ``index``."""
         self.full_init()
-        return copy.deepcopy(self._entries[index])
+        return copy.deepcopy(self._records[index])
 
     def get_gt_labels(self) -> np.ndarray:
         """Return all labels, int64 ``(N,)``."""
         self.full_init()
-        return np.array([entry['gt_label'] for entry in self._entries], np.int64)
+        return np.array([record['gt_label'] for record in self._records], np.int64)
 
     def get_cat_ids(self, index: int) -> list:
         """Return the label of sample ``index`` in a list, as mmengine's wrappers ask for it."""
@@ -203,21 +205,21 @@ class FewShotDataset(Dataset):
 
     def __len__(self) -> int:
         self.full_init()
-        return len(self._entries)
+        return len(self._records)
 
     def __getitem__(self, index: int) -> dict:
-        entry = self.get_data_info(index)
-        index = entry['sample_idx']  # of negative ones, too
+        record = self.get_data_info(index)
+        index = record['sample_idx']  # of negative ones, too
         if self._pre_drawn is not None:
-            sample = DataSample(metainfo=dict(sample_idx=index)).set_gt_label(entry['gt_label'])
+            sample = DataSample(metainfo=dict(sample_idx=index)).set_gt_label(record['gt_label'])
             return dict(
                 inputs=dict(pictures=torch.tensor(index), views=self._pre_drawn.shown(int(self._epoch))[index]),
                 data_samples=sample,
             )
         loaded = self._cache.get(index) if self._loads_first() else None
-        with seeded(self.augment_seed, int(self._epoch), index):
+        with seeded(cast(int, self.augment_seed), int(self._epoch), index):
             if loaded is None:
-                return self.pipeline(entry)
+                return self.pipeline(record)
             for transform in self.pipeline.transforms[1:]:
                 loaded = transform(loaded)
             return loaded

@@ -36,18 +36,18 @@ CACHE_VERSION = 1
 _SETTLING_NS = 2_000_000_000
 
 
-def is_picture_name(name):
+def is_picture_name(name: str) -> bool:
     """Whether a file name has the ending of a picture (in any case) and is not hidden."""
     return not name.startswith('.') and name.lower().endswith(PICTURE_ENDINGS)
 
 
-def default_cache_dir():
+def default_cache_dir() -> str:
     """Return the folder for listings: below ``XDG_CACHE_HOME``, or ``~/.cache`` where that is not set."""
     home = os.environ.get('XDG_CACHE_HOME') or osp.join(osp.expanduser('~'), '.cache')
     return osp.join(home, 'mmpretrain_mps', 'listings')
 
 
-def list_class_folders(root, cache_dir=None):
+def list_class_folders(root: str, cache_dir: str | None = None) -> dict[str, list[str]]:
     """List the pictures of every folder directly below ``root``, in sorted order whatever the file system's.
 
     The first listing is written to a cache file outside the data tree; later calls look at the time stamps of the
@@ -55,7 +55,7 @@ def list_class_folders(root, cache_dir=None):
     be written is done without (both with a warning).
 
     Args:
-        root (str): Folder that holds one folder per class. Hidden entries are passed over.
+        root (str): Folder that holds one folder per class. Hidden ones are passed over.
         cache_dir (str, optional): Folder of the cache files. None: :func:`default_cache_dir`; '' turns the cache off.
 
     Returns:
@@ -127,9 +127,9 @@ def _are_names(names):
     )
 
 
-def _write_cache(cache_file, root, entries):
+def _write_cache(cache_file, root, listing):
     """Write a header line and a line with all names, in one step: two processes never read half a file."""
-    body = json.dumps(entries, ensure_ascii=False, separators=(',', ':'))
+    body = json.dumps(listing, ensure_ascii=False, separators=(',', ':'))
     header = dict(version=CACHE_VERSION, root=osp.realpath(root), sha256=_digest(body))
     temporary = None
     try:

@@ -20,7 +20,8 @@ from .split import Split, hash_rows
 from .transforms import LoadRGBImage
 from .transforms.loading import decoding_fault
 
-_given, _numbers = {}, itertools.count()
+_given: dict[str, 'Given'] = {}
+_numbers = itertools.count()
 
 
 class Given(NamedTuple):
@@ -63,7 +64,7 @@ class GivenPictures(SplitDataset):
         ValueError: If nothing is given under that key.
     """
 
-    def __init__(self, key='', **kwargs):
+    def __init__(self, key: str = '', **kwargs: Any):
         if key not in _given:
             raise ValueError(
                 'the pictures of this training were given by a program, which has ended, and lie in no folder; name '
@@ -73,7 +74,7 @@ class GivenPictures(SplitDataset):
         # They are who they are: the same picture may be given twice, and from anywhere.
         super().__init__(allow_duplicates=True, allow_outside=True, files_checked=False, **kwargs)
 
-    def read_split(self):
+    def read_split(self) -> Split:
         """Return the pictures as the training subset, those in memory by their places."""
         rows = [
             (picture if isinstance(picture, str) else place, label)
@@ -81,11 +82,11 @@ class GivenPictures(SplitDataset):
         ]
         return Split(self._data.names, DEFAULT_TEMPLATES, train=rows, source='the given pictures')
 
-    def read_image(self, index):
+    def read_image(self, index: int) -> np.ndarray:
         """Return a picture that is in memory."""
         return self._data.pictures[index]
 
-    def identify(self, split):
+    def identify(self, split: Split) -> str:
         """Hash paths, and pixels where there is no path."""
         return hash_rows(
             [[path if isinstance(path, str) else _pixels_id(self._data.pictures[path]), label] for path, label in split.train]
@@ -139,7 +140,7 @@ def checked_pictures(sources: Sequence, max_pixels: int = MAX_PIXELS) -> list:
     """
     load = LoadRGBImage(max_pixels=max_pixels)
 
-    def look(place):
+    def look(place: int) -> tuple[Any, str]:
         """Return a picture as it is kept, and why it cannot be read."""
         source = sources[place]
         if isinstance(source, str):

@@ -33,30 +33,30 @@ class ImageCache:
             raise ValueError(f'cache_limit_mb is {limit_mb!r}, expected a number above 0.')
         self.mode = mode
         self.limit = limit_mb * _BYTES_PER_MB
-        self.samples = {}
+        self.samples: dict[int, dict] = {}
         self.filled = mode is False
 
-    def fill(self, entries: Sequence[dict], load: Callable[[dict], dict]) -> None:
-        """Load ``entries`` in their order until the limit; does nothing the second time.
+    def fill(self, records: Sequence[dict], load: Callable[[dict], dict]) -> None:
+        """Load ``records`` in their order until the limit; does nothing the second time.
 
         Args:
-            entries (Sequence[dict]): What the loading transform takes; not changed.
+            records (Sequence[dict]): What the loading transform takes; not changed.
             load (callable): The loading transform; deterministic, may be called from several threads.
         """
         if self.filled:
             return
         self.filled = True
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow lets other threads run as it decodes
-            if self.mode == 'auto' and self._estimate(entries, load, pool) > self.limit:
+            if self.mode == 'auto' and self._estimate(records, load, pool) > self.limit:
                 print_log(
-                    f'The {len(entries)} decoded pictures would take more than cache_limit_mb='
+                    f'The {len(records)} decoded pictures would take more than cache_limit_mb='
                     f'{self.limit / _BYTES_PER_MB:g}, so they are decoded anew every epoch.',
                     logger='current',
                 )
                 return
-            size = self._load_until_limit(entries, load, pool)
+            size = self._load_until_limit(records, load, pool)
         print_log(
-            f'{len(self.samples)} of {len(entries)} pictures are kept decoded in memory ({size / _BYTES_PER_MB:.1f} MiB).',
+            f'{len(self.samples)} of {len(records)} pictures are kept decoded in memory ({size / _BYTES_PER_MB:.1f} MiB).',
             logger='current',
         )
 
@@ -65,16 +65,16 @@ class ImageCache:
         sample = self.samples.get(index)
         return None if sample is None else dict(sample, img=sample['img'].copy())
 
-    def _estimate(self, entries, load, pool):
-        probes = entries[:: max(1, len(entries) // _NUM_PROBES)]
-        sizes = list(pool.map(lambda entry: load(dict(entry))['img'].nbytes, probes))
-        return sum(sizes) / len(sizes) * len(entries)
+    def _estimate(self, records, load, pool):
+        probes = records[:: max(1, len(records) // _NUM_PROBES)]
+        sizes = list(pool.map(lambda record: load(dict(record))['img'].nbytes, probes))
+        return sum(sizes) / len(sizes) * len(records)
 
-    def _load_until_limit(self, entries, load, pool):
+    def _load_until_limit(self, records, load, pool):
         size = 0
-        for start in range(0, len(entries), _CHUNK):
-            chunk = entries[start : start + _CHUNK]
-            for index, sample in enumerate(pool.map(lambda entry: load(dict(entry)), chunk), start):
+        for start in range(0, len(records), _CHUNK):
+            chunk = records[start : start + _CHUNK]
+            for index, sample in enumerate(pool.map(lambda record: load(dict(record)), chunk), start):
                 if size + sample['img'].nbytes > self.limit:
                     return size
                 self.samples[index] = sample

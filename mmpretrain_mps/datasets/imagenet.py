@@ -1,6 +1,8 @@
 """ImageNet and its four shifted test sets; classes are told apart by folder, because two pairs of names are equal."""
 
 import os.path as osp
+from collections.abc import Collection
+from typing import Any
 
 from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
 from mmpretrain.registry import DATASETS
@@ -23,24 +25,24 @@ class ImageNetFamily(BenchmarkDataset):
         **kwargs: See :class:`mmpretrain_mps.datasets.benchmarks.BenchmarkDataset`.
     """
 
-    def __init__(self, *args, cache_dir=None, **kwargs):
+    def __init__(self, *args: Any, cache_dir: str | None = None, **kwargs: Any):
         self.cache_dir = cache_dir
-        self.class_ids = ()
+        self.class_ids: tuple[str, ...] = ()
         kwargs.setdefault('files_checked', False)  # the rows are the listing of the files
         super().__init__(*args, **kwargs)
 
-    def load_data_list(self):
+    def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the split, and list the subset in use.
 
         Returns:
-            list[dict]: One entry per picture.
+            list[dict]: One record per picture.
         """
-        entries = super().load_data_list()
+        records = super().load_data_list()
         labels = class_range(self.class_subset, len(self.class_ids))
         self._metainfo['class_ids'] = tuple(self.class_ids[label] for label in labels)
-        return entries
+        return records
 
-    def read_class_list(self):
+    def read_class_list(self) -> dict[str, str]:
         """Read ``classnames.txt`` of this data set, or ImageNet's own beside it: they are copies of one file.
 
         Returns:
@@ -55,7 +57,7 @@ class ImageNetFamily(BenchmarkDataset):
         self._unusual_names = compare_class_names(names)
         return names
 
-    def differences(self, split):
+    def differences(self, split: Split) -> list[str]:
         """Compare a split with what is published about it.
 
         Args:
@@ -66,7 +68,7 @@ class ImageNetFamily(BenchmarkDataset):
         """
         return super().differences(split) + [self._unusual_names] * bool(self._unusual_names)
 
-    def list_folders(self, root):
+    def list_folders(self, root: str) -> dict[str, list[str]]:
         """List the class folders below ``root``, and refuse a missing or an empty one.
 
         Args:
@@ -102,7 +104,7 @@ class CLIPImageNet(ImageNetFamily):
 
     SPEC = CATALOG['ImageNet']
 
-    def read_published_split(self):
+    def read_published_split(self) -> Split:
         """List the pictures.
 
         Returns:
@@ -133,17 +135,17 @@ class ShiftedImageNet(ImageNetFamily):
         **kwargs: See :class:`ImageNetFamily`.
     """
 
-    def load_data_list(self):
+    def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the split, and list the subset in use.
 
         Returns:
-            list[dict]: One entry per picture.
+            list[dict]: One record per picture.
         """
-        entries = super().load_data_list()
+        records = super().load_data_list()
         self._metainfo['source_indices'] = tuple(self.source_ids.index(item) for item in self._metainfo['class_ids'])
-        return entries
+        return records
 
-    def read_published_split(self):
+    def read_published_split(self) -> Split:
         """List the pictures.
 
         Returns:
@@ -163,7 +165,7 @@ class ShiftedImageNet(ImageNetFamily):
         classes = [names[class_id] for class_id in folders]
         return Split(classes, self.SPEC.templates, test=rows, source=root)
 
-    def folders_of_classes(self, root, listing, names):
+    def folders_of_classes(self, root: str, listing: dict[str, list[str]], names: dict[str, str]) -> dict[str, str]:
         """Tell which folder below ``root`` holds which class.
 
         Args:
@@ -188,7 +190,7 @@ class CLIPImageNetV2(ShiftedImageNet):
 
     SPEC = CATALOG['ImageNet-V2']
 
-    def folders_of_classes(self, root, listing, names):
+    def folders_of_classes(self, root: str, listing: dict[str, list[str]], names: dict[str, str]) -> dict[str, str]:
         """Tell which folder below ``root`` holds which class: '10' comes after '9', not after '1'.
 
         Args:
@@ -225,7 +227,7 @@ class CLIPImageNetR(ShiftedImageNet):
     SPEC = CATALOG['ImageNet-R']
 
 
-def compare_class_names(names):
+def compare_class_names(names: dict[str, str]) -> str:
     """Compare a full list of ImageNet's class names with the one that the field uses.
 
     Args:
@@ -246,7 +248,7 @@ def compare_class_names(names):
     )
 
 
-def check_folders(root, listing, wanted, list_name):
+def check_folders(root: str, listing: Collection[str], wanted: Collection[str], list_name: str) -> None:
     """Refuse class folders that are not exactly those of the class list.
 
     Args:

@@ -133,7 +133,7 @@ def read(path: str) -> IndexFile:
     return IndexFile(**{key: content[key] for key in keys}, rows=rows, path=path)
 
 
-def locate(index: IndexFile, rows: Sequence[tuple], dataset: str, subset: str, split_id: str, num_classes: int):
+def locate(index: IndexFile, rows: Sequence[tuple], dataset: str, subset: str, split_id: str, num_classes: int) -> list[int]:
     """Find the picks of an index file among the rows of a data set.
 
     Args:

@@ -1,7 +1,10 @@
 """Making index files: of a split file alone, or of a data set on disk."""
 
+from __future__ import annotations
+
 import os.path as osp
 from logging import WARNING
+from typing import TYPE_CHECKING, Any
 
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
@@ -14,8 +17,11 @@ from .sampling import few_shot_picks
 from .split import SUBSETS, Split, check_split, hash_split, shorten
 from .split_readers import label_names, load_json_split
 
+if TYPE_CHECKING:
+    from .catalog import DatasetSpec
 
-def index_of_split_file(path, num_shots, seed, subset='train'):
+
+def index_of_split_file(path: str, num_shots: int, seed: int, subset: str = 'train') -> IndexFile:
     """Draw from a ``split_zhou_*.json`` file without looking at pictures.
 
     Args:
@@ -51,7 +57,7 @@ def index_of_split_file(path, num_shots, seed, subset='train'):
     return IndexFile(_name_of_split_file(path), subset, num_shots, seed, hash_split(split), names, drawn)
 
 
-def index_of_dataset(name, root, num_shots, seed, subset='train', **options):
+def index_of_dataset(name: str, root: str, num_shots: int, seed: int, subset: str = 'train', **options: Any) -> IndexFile:
     """Draw from a data set on disk; every file of the subset is looked for first.
 
     Args:
@@ -80,14 +86,14 @@ def index_of_dataset(name, root, num_shots, seed, subset='train', **options):
     return index
 
 
-def find_dataset(name):
+def find_dataset(name: str) -> tuple[str, DatasetSpec | None]:
     """Find a data set by its name in the catalog or in the registry.
 
     Args:
         name (str): Like 'OxfordPets', 'oxford_pets', 'CLIPOxfordPets' or 'Digits'.
 
     Returns:
-        tuple[str, DatasetSpec | None]: Registered name, and the entry of the catalog if there is one.
+        tuple[str, DatasetSpec | None]: Registered name, and the specification of the catalog if there is one.
 
     Raises:
         KeyError: If no data set of this package has the name.
@@ -102,7 +108,7 @@ def find_dataset(name):
     return registered_name(spec), spec
 
 
-def registered_name(spec):
+def registered_name(spec: DatasetSpec) -> str:
     """Return the name under which a data set of the catalog is registered: mmpretrain's own have the plain names."""
     return 'CLIP' + spec.name.replace('-', '')
 

@@ -1,6 +1,6 @@
 """Pictograms: drawings of things by several artists, with a source and shifted targets, held in memory without a download."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmpretrain.registry import DATASETS
@@ -24,7 +24,7 @@ class Shown(NamedTuple):
     view: int
 
     @property
-    def key(self):
+    def key(self) -> str:
         """str: Tells it from all others, whatever its place."""
         return f'{self.style}/{self.concept}/{self.view}'
 
@@ -46,9 +46,9 @@ class Pictograms(SplitDataset):
         ValueError: For an unknown domain, or another subset than 'test' of a target.
     """
 
-    domains = DOMAINS
+    domains: tuple[str, ...] = DOMAINS
 
-    def __init__(self, domain='source', subset='train', **kwargs):
+    def __init__(self, domain: str = 'source', subset: str = 'train', **kwargs: Any):
         if domain not in self.domains:
             raise ValueError(f'{type(self).__name__}: domain is {domain!r}, expected one of {", ".join(self.domains)}.')
         if domain != 'source' and subset in SUBSETS and subset != 'test':
@@ -56,11 +56,11 @@ class Pictograms(SplitDataset):
                 f"{type(self).__name__}: subset is {subset!r}, expected 'test': the domain '{domain}' is there to test on."
             )
         self.domain = domain
-        self._shown = []
+        self._shown: list[Shown] = []
         super().__init__(subset=subset, **kwargs)
 
     @property
-    def dataset_name(self):
+    def dataset_name(self) -> str:
         """str: Tells the domains apart, like ``PictogramKinds-sketch``."""
         return type(self).__name__ + ('' if self.domain == 'source' else f'-{self.domain}')
 
@@ -72,11 +72,11 @@ class Pictograms(SplitDataset):
         """Return a picture of the source or of another style, RGB ``(64, 64, 3)``, uint8."""
         raise NotImplementedError
 
-    def styles(self, role):
+    def styles(self, role: str) -> list[str]:
         """Return the styles of a role, as the index names it."""
         return [style for style, sheet in pictograms.index()['sheets'].items() if sheet['role'] == role]
 
-    def read_split(self):
+    def read_split(self) -> Split:
         """Return the split; rows hold the place of the picture."""
         classes = self.list_pictures()
         rows, self._shown = {}, []
@@ -87,7 +87,7 @@ class Pictograms(SplitDataset):
             self._shown += [shown for shown, _ in pictures]
         return Split(list(classes), PICTOGRAM_TEMPLATES, **rows, source=self.dataset_name)
 
-    def read_image(self, index):
+    def read_image(self, index: int) -> np.ndarray:
         """Return picture ``index`` as uint8 RGB ``(64, 64, 3)``."""
         shown = self._shown[index]
         drawing = pictograms.drawings(shown.style)[shown.concept]
@@ -95,21 +95,21 @@ class Pictograms(SplitDataset):
             return distorted_view(drawing, generator('distorted', shown.key))
         return self.show(shown, drawing)
 
-    def identify(self, split):
+    def identify(self, split: Split) -> str:
         """Return the ``split_id``, of what is shown instead of places: more drawings do not make other picks of the old ones."""
         rows = {subset: [(self._shown[place].key, label) for place, label in getattr(split, subset)] for subset in SUBSETS}
         return hash_rows([self.domain, len(split.classes), rows])
 
-    def load_data_list(self):
+    def load_data_list(self) -> list[dict[str, Any]]:
         """List the pictures.
 
         Returns:
-            list[dict]: One entry per picture.
+            list[dict]: One record per picture.
         """
-        entries = super().load_data_list()
+        records = super().load_data_list()
         if self.domain != 'source':
             self._metainfo['source_indices'] = tuple(class_range(self.class_subset, len(self.split_classes)))
-        return entries
+        return records
 
 
 @DATASETS.register_module()
@@ -123,7 +123,7 @@ class PictogramKinds(Pictograms):
         **kwargs: See :class:`Pictograms`.
     """
 
-    def list_pictures(self):
+    def list_pictures(self) -> dict[str, dict[str, list[Shown]]]:
         """Return class name -> subset -> pictures."""
         index = pictograms.index()
         if self.domain in ('source', 'distorted'):
@@ -140,7 +140,7 @@ class PictogramKinds(Pictograms):
             for kind, parts in index['kinds'].items()
         }
 
-    def show(self, shown, drawing):
+    def show(self, shown: Shown, drawing: np.ndarray) -> np.ndarray:
         """Return the drawing on white."""
         return on_paper(drawing)
 
@@ -159,7 +159,7 @@ class PictogramThings(Pictograms):
 
     domains = tuple(domain for domain in DOMAINS if domain != 'older')
 
-    def list_pictures(self):
+    def list_pictures(self) -> dict[str, dict[str, list[Shown]]]:
         """Return class name -> subset -> pictures."""
         index = pictograms.index()
         found = {}
@@ -172,6 +172,6 @@ class PictogramThings(Pictograms):
             }
         return found
 
-    def show(self, shown, drawing):
+    def show(self, shown: Shown, drawing: np.ndarray) -> np.ndarray:
         """Return the drawing as it lies on a desk, the same every time."""
         return desk_view(drawing, generator('desk', shown.key))

@@ -5,6 +5,7 @@ import random
 import re
 from collections import defaultdict
 from logging import WARNING
+from typing import Any
 
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
@@ -54,23 +55,23 @@ class OwnPictures(SplitDataset):
 
     def __init__(
         self,
-        data_root='',
-        subset='train',
-        class_file=None,
-        test_fraction=0.3,
-        val_fraction=0.0,
-        split_seed=0,
-        skip_invalid=False,
-        max_pixels=MAX_PIXELS,
-        pictures_decoded=True,
-        **kwargs,
+        data_root: str = '',
+        subset: str = 'train',
+        class_file: str | None = None,
+        test_fraction: float = 0.3,
+        val_fraction: float = 0.0,
+        split_seed: int = 0,
+        skip_invalid: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        pictures_decoded: bool = True,
+        **kwargs: Any,
     ):
         if not (0 < test_fraction < 1 and 0 <= val_fraction < 1 and test_fraction + val_fraction < 1):
             raise ValueError(
                 f'test_fraction is {test_fraction} and val_fraction {val_fraction}, expected shares from '
                 '0 to 1 that leave something to train on.'
             )
-        self._looks = {}  # of all subsets: a file may go by a name in each
+        self._looks: dict[str, Any] = {}  # of all subsets: a file may go by a name in each
         self.class_file = class_file
         self.test_fraction = test_fraction
         self.val_fraction = val_fraction
@@ -80,11 +81,11 @@ class OwnPictures(SplitDataset):
         self.pictures_decoded = pictures_decoded
         super().__init__(data_root=data_root, subset=subset, **kwargs)
 
-    def make_split(self, members, source):
+    def make_split(self, members: dict[str | None, dict[str, list[str]]], source: str) -> Split:
         """Turn pictures by class into a split.
 
         Args:
-            members (dict[str, dict[str, list[str]]]): Subset -> class -> paths relative to ``data_root``. The only
+            members (dict[str | None, dict[str, list[str]]]): Subset -> class -> paths relative to ``data_root``. The only
                 subset ``None`` stands for pictures that are still to be divided.
             source (str): What named the pictures.
 
@@ -107,7 +108,7 @@ class OwnPictures(SplitDataset):
         names, templates = self._names_and_templates(keys, source)
         return Split(names, templates, source=source, **rows)
 
-    def keep_pictures(self, paths, source):
+    def keep_pictures(self, paths: list[str], source: str) -> set[str]:
         """Separate pictures from other files by decoding them.
 
         Args:
@@ -194,7 +195,7 @@ class PictureFolder(OwnPictures):
         **kwargs: See :class:`OwnPictures`.
     """
 
-    def read_split(self):
+    def read_split(self) -> Split:
         """Walk the tree.
 
         Returns:
@@ -223,7 +224,9 @@ class PictureFolder(OwnPictures):
                 f'{root} holds {shorten(others)} beside train; expected no other folders than '
                 'train, val and test (skip_invalid=True passes over them).'
             )
-        members = {subset: self._read_classes(subset, osp.join(root, subset)) for subset in SUBSETS if subset in folders}
+        members: dict[str | None, dict[str, list[str]]] = {
+            subset: self._read_classes(subset, osp.join(root, subset)) for subset in SUBSETS if subset in folders
+        }
         return self.make_split(members, root)
 
     def _read_classes(self, prefix, root):
@@ -260,11 +263,11 @@ class PictureTable(OwnPictures):
         **kwargs: See :class:`OwnPictures`.
     """
 
-    def __init__(self, data_root='', table='pictures.csv', **kwargs):
+    def __init__(self, data_root: str = '', table: str = 'pictures.csv', **kwargs: Any):
         self.table = osp.join(osp.expanduser(data_root or ''), osp.expanduser(table))
         super().__init__(data_root=data_root or osp.dirname(self.table), **kwargs)
 
-    def read_split(self):
+    def read_split(self) -> Split:
         """Read the table.
 
         Returns:
@@ -281,7 +284,7 @@ class PictureTable(OwnPictures):
         paths = {path for path, _, _ in rows}
         present = sorted(path for path in paths if osp.exists(osp.join(self.data_root, path)))
         invalid = set(present) - self.keep_pictures(present, self.table)
-        members = {subset: defaultdict(list) for subset in subsets}
+        members: dict[str | None, dict[str, list[str]]] = {subset: defaultdict(list) for subset in subsets}
         for path, label, subset in rows:
             if path not in invalid:  # missing files stay in: they are reported as missing
                 members[subset][label].append(path)
@@ -291,7 +294,9 @@ class PictureTable(OwnPictures):
         return self.make_split(members, self.table)
 
 
-def divide_class(paths, test_fraction, val_fraction, seed):
+def divide_class(
+    paths: list[str], test_fraction: float, val_fraction: float, seed: str
+) -> tuple[list[str], list[str], list[str]]:
     """Divide the pictures of one class at random.
 
     Args:

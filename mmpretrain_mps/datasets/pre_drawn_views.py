@@ -1,5 +1,7 @@
 """A fixed number of pre-drawn views per picture, out of which every epoch takes some."""
 
+from typing import Any
+
 import torch
 from mmengine.dataset import Compose
 
@@ -31,7 +33,9 @@ class PreDrawnViews:
             ``size`` is below its number of views.
     """
 
-    def __init__(self, pipeline, size, pictures, seed, stream=_NO_EPOCH, setting='view_bank'):
+    def __init__(
+        self, pipeline: Compose, size: int, pictures: int, seed: int, stream: int = _NO_EPOCH, setting: str = 'view_bank'
+    ):
         transforms = list(getattr(pipeline, 'transforms', ()))
         positions = [position for position, transform in enumerate(transforms) if isinstance(transform, DualView)]
         if len(positions) != 1:
@@ -54,21 +58,21 @@ class PreDrawnViews:
         transforms[positions[0]] = DualView(views.transforms[:1], size)
         self._pipeline = Compose(transforms)
         self.size, self._pictures, self._seed, self._stream = size, pictures, seed, stream
-        self._last = None, None
+        self._last: tuple[int | None, torch.Tensor] = None, torch.empty(0)
 
-    def load(self, entry):
+    def load(self, record: dict[str, Any]) -> torch.Tensor:
         """Draw all views of a picture.
 
         Args:
-            entry (dict): What the pipeline is given.
+            record (dict): What the pipeline is given.
 
         Returns:
             Tensor: ``(V, 3, H, W)``, uint8.
         """
-        with seeded(self._seed, self._stream, entry['sample_idx']):
-            return torch.stack(self._pipeline(dict(entry))['inputs'])
+        with seeded(self._seed, self._stream, record['sample_idx']):
+            return torch.stack(self._pipeline(dict(record))['inputs'])
 
-    def shown(self, epoch):
+    def shown(self, epoch: int) -> torch.Tensor:
         """Say which views an epoch shows.
 
         Args:

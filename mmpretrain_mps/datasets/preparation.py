@@ -1,10 +1,13 @@
 """Checking a data set on disk before anything is trained on it; nothing is changed, split or deleted."""
 
+from __future__ import annotations
+
 import os
 import os.path as osp
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mmpretrain.registry import DATASETS
 
@@ -13,6 +16,9 @@ from .catalog import where_described
 from .making_index import find_dataset
 from .split import SUBSETS, check_files, check_split, shorten
 from .transforms import LoadRGBImage
+
+if TYPE_CHECKING:
+    from .catalog import DatasetSpec
 
 _DECODED_AT_ONCE = 4096
 
@@ -29,7 +35,7 @@ class Finding(NamedTuple):
     text: str
 
 
-def inspect_dataset(name, root, check_images=False):
+def inspect_dataset(name: str, root: str, check_images: bool = False) -> list[Finding]:
     """Check files, folders, counts, class names and, if wanted, every picture of a data set.
 
     Args:
@@ -56,11 +62,11 @@ def inspect_dataset(name, root, check_images=False):
     return findings
 
 
-def find_missing_parts(spec, root):
+def find_missing_parts(spec: DatasetSpec, root: str) -> list[str]:
     """Look for the folders and annotation files of a data set, not at what they hold.
 
     Args:
-        spec (DatasetSpec): Entry of the catalog.
+        spec (DatasetSpec): Of the catalog.
         root (str): ``data_root`` of the data set.
 
     Returns:
@@ -80,11 +86,11 @@ def find_missing_parts(spec, root):
     )
 
 
-def look_for_other_layouts(spec, root):
+def look_for_other_layouts(spec: DatasetSpec, root: str) -> list[Finding]:
     """Look for what mirrors and unpacked archives are known to leave behind.
 
     Args:
-        spec (DatasetSpec): Entry of the catalog.
+        spec (DatasetSpec): Of the catalog.
         root (str): ``data_root`` of the data set.
 
     Returns:
@@ -113,7 +119,7 @@ def look_for_other_layouts(spec, root):
     return findings
 
 
-def find_unreadable(paths, workers=8):
+def find_unreadable(paths: Sequence[str], workers: int = 8) -> list[str]:
     """Decode pictures as training does, and list those that cannot be.
 
     Args:
@@ -123,14 +129,14 @@ def find_unreadable(paths, workers=8):
     Returns:
         list[str]: What is wrong with each unreadable picture; names its path.
     """
-    faults = []
+    faults: list[str] = []
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(paths), _DECODED_AT_ONCE):  # the pool takes in all that it is given
             faults += filter(None, pool.map(_decoding_fault, paths[start : start + _DECODED_AT_ONCE]))
     return faults
 
 
-def find_renamed(paths, root, limit=3):
+def find_renamed(paths: Sequence[str], root: str, limit: int = 3) -> list[str]:
     """Look for missing files that are there with another ending or in another case.
 
     Args:

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 
 @contextmanager
-def seeded(*keys: int):
+def seeded(*keys: int) -> Iterator[None]:
     """Seed Python's, NumPy's and torch's global CPU generators from ``keys``, and put them back afterwards.
 
     Transforms of mmcv, mmpretrain and torchvision draw from these generators. Within the block their draws are a

@@ -10,7 +10,7 @@ import posixpath
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SUBSETS = ('train', 'val', 'test')
 CLASS_SUBSETS = ('all', 'base', 'new')
@@ -39,7 +39,7 @@ class Split(NamedTuple):
     source: str = 'split'
 
 
-def hash_rows(rows) -> str:
+def hash_rows(rows: list[Any] | tuple[Any, ...] | dict[str, Any]) -> str:
     """SHA-256 of anything made of plain lists, dicts, strings and numbers, in canonical JSON.
 
     Args:
@@ -82,7 +82,7 @@ def check_split(split: Split, allow_duplicates: bool = False, allow_outside: boo
     check_templates(split.templates, split.source)
     if not any(getattr(split, name) for name in SUBSETS):
         raise ValueError(f'{split.source} holds no pictures, expected at least one in one of {", ".join(SUBSETS)}.')
-    first_seen = {}
+    first_seen: dict[str | int, tuple[str, int]] = {}
     used_labels = set()
     for subset in SUBSETS:
         for position, row in enumerate(getattr(split, subset)):
@@ -194,7 +194,8 @@ def check_files(paths: Iterable[str], root: str, source: str, allow_outside: boo
         by_folder[folder].append(name)
     if by_folder and not osp.isdir(root):
         raise FileNotFoundError(f'{source} needs the image folder {root}, which does not exist.')
-    missing, outside = [], []
+    missing: list[str] = []
+    outside: list[str] = []
     for folder, names in by_folder.items():
         present, links = _list_folder(osp.join(root, folder))
         missing.extend(osp.join(folder, name) for name in names if name not in present)
@@ -252,7 +253,7 @@ def class_range(class_subset: str, num_classes: int) -> range:
 
 def shorten(values: Sequence, limit: int = 5) -> str:
     """Write the first values of a list and how many more there are."""
-    values: list = list(values)
+    values = list(values)
     text = ', '.join(str(value) for value in values[:limit])
     return text if len(values) <= limit else f'{text} and {len(values) - limit} more'
 

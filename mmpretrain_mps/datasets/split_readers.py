@@ -2,17 +2,18 @@
 
 import os.path as osp
 from collections import defaultdict
+from collections.abc import Sequence
 
 from ..utils.files import read_json, read_text
 from .split import SUBSETS, Split, plain_path, shorten
 
 
-def readable_name(name):
+def readable_name(name: str) -> str:
     """Turn a class name of a split file into the name for prompts: ``_`` becomes a space, nothing else changes."""
     return name.replace('_', ' ')
 
 
-def load_json_split(path, hint=''):
+def load_json_split(path: str, hint: str = '') -> dict[str, list[tuple[str, int, str]]]:
     """Load and check a ``split_zhou_*.json`` file.
 
     Args:
@@ -39,7 +40,7 @@ def load_json_split(path, hint=''):
     return rows
 
 
-def label_names(rows, path):
+def label_names(rows: dict[str, list[tuple[str, int, str]]], path: str) -> list[str]:
     """Return the class names in label order, as the file writes them.
 
     Args:
@@ -52,7 +53,7 @@ def label_names(rows, path):
     Raises:
         ValueError: If a label goes by two names, labels have a gap, or one to test on is missing in training.
     """
-    names = {}
+    names: dict[int, str] = {}
     labels_of = defaultdict(set)
     for subset in SUBSETS:
         for position, (_, label, name) in enumerate(rows[subset]):
@@ -76,7 +77,7 @@ def label_names(rows, path):
     return [names[label] for label in range(len(names))]
 
 
-def read_json_split(path, templates, hint=''):
+def read_json_split(path: str, templates: Sequence[str], hint: str = '') -> Split:
     """Read a ``split_zhou_*.json`` file; labels are in the file's own numbering.
 
     Args:
@@ -97,7 +98,7 @@ def read_json_split(path, templates, hint=''):
     return Split([readable_name(name) for name in names], templates, source=path, **short_rows)
 
 
-def read_fgvc_split(folder, templates, hint=''):
+def read_fgvc_split(folder: str, templates: Sequence[str], hint: str = '') -> Split:
     """Read the text files of FGVC-Aircraft: ``variants.txt`` and ``images_variant_{train,val,test}.txt``.
 
     The position of a variant in ``variants.txt`` is its label. Lines of the other files are ``1025794 707-320``.
@@ -127,7 +128,7 @@ def read_fgvc_split(folder, templates, hint=''):
     return Split([readable_name(name) for name in variants], templates, source=folder, **rows)
 
 
-def read_class_list(path, hint=''):
+def read_class_list(path: str, hint: str = '') -> dict[str, str]:
     """Read ImageNet's ``classnames.txt``: one class per line, folder name and class name, ``n01440764 tench``.
 
     Args:
@@ -155,7 +156,7 @@ def read_class_list(path, hint=''):
     return dict(sorted(names.items()))
 
 
-def read_lines(path, hint=''):
+def read_lines(path: str, hint: str = '') -> list[tuple[int, str]]:
     """Return the number (from 1) and the stripped text of every line that is not blank.
 
     Raises:

@@ -52,9 +52,10 @@ class Tab:
         self.clip, self.device = clip, device
         self.lock = threading.Lock()
         self._folder = Path(tempfile.mkdtemp(prefix='mmpretrain_mps-demo-'))
-        self._tuning = self._classifier = None
-        self._names = {}
-        self._rows = []
+        self._tuning: Tuning | None = None
+        self._classifier: Any = None
+        self._names: dict[str, str] = {}
+        self._rows: list[dict] = []
 
     @property
     def model(self) -> Path:
@@ -89,9 +90,9 @@ class Tab:
         if share and not any(pictures['test'].values()):
             parts = {name: divide_class(paths, share, 0, f'0/{name}') for name, paths in pictures['train'].items()}
             pictures = {subset: {name: part[place] for name, part in parts.items()} for subset, place in zip(SUBSETS, (0, 2))}
-        labelled = [[(path, name) for name, paths in pictures[subset].items() for path in paths] for subset in SUBSETS]
+        train, test = ([(path, name) for name, paths in pictures[subset].items() for path in paths] for subset in SUBSETS)
         settings = dict(self.clip, device=self.device, verbose=0, **settings)
-        self._tuning = Tuning(settings, *labelled, self._folder / 'new' / 'model.pth')
+        self._tuning = Tuning(settings, train, test, self._folder / 'new' / 'model.pth')
 
     def progress(self) -> dict[str, Any]:
         """Return how far the training is, and take the model once it is there.
@@ -232,7 +233,8 @@ class Tabs:
 
     def __init__(self, clip: dict, device: str):
         self.clip, self.device = clip, device
-        self._tabs, self._lock = OrderedDict(), threading.Lock()
+        self._tabs: OrderedDict[str, Tab] = OrderedDict()
+        self._lock = threading.Lock()
 
     def add(self) -> str:
         """Make a tab and return its word; the one that was not used for longest goes if there are too many."""

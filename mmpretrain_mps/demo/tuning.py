@@ -53,7 +53,7 @@ class Tuning:
         self._process = _PROCESSES.Process(target=_run, args=(settings, train, test, model, self._steps, theirs))
         self._process.start()
         theirs.close()  # or the end of the process would not be noticed
-        self._outcome = None
+        self._outcome: Outcome | None = None
 
     @property
     def steps(self) -> tuple[int, int]:
@@ -89,7 +89,7 @@ def _run(settings, train, test, model, steps, answers):
     # As in any program: those who load pictures start as the config says.
     multiprocessing.set_start_method(None, force=True)
 
-    def progress(done, total):
+    def progress(done: int, total: int) -> None:
         """Note how far the training is."""
         steps[:] = done, total
 

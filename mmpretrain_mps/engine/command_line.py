@@ -1,11 +1,15 @@
 """From the flags of tools/train.py and tools/test.py to a runner."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import importlib.util
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.dist import get_world_size
@@ -25,12 +29,17 @@ from .preflight import check_inputs, check_processes, fetch_weights
 from .resuming import find_checkpoint
 from .work_folder import claimed
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from mmengine.config import Config
+
 TENSORBOARD_BACKEND = 'TensorboardVisBackend'
 WORKER_TIMEOUT = 50  # seconds for a batch that is not there
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
-def add_common_flags(parser):
+def add_common_flags(parser: ArgumentParser) -> None:
     """Add the flags that training and testing share, named as mmpretrain names them.
 
     Args:
@@ -66,7 +75,7 @@ def add_common_flags(parser):
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
 
 
-def read_config(path, arguments, content=None):
+def read_config(path: str, arguments: Namespace, content: Config | None = None) -> Config:
     """Read a config file and apply the flags that training and testing share: ``--method`` first, ``--cfg-options`` last.
 
     Args:
@@ -133,7 +142,7 @@ def _complete_loader(loader, arguments):
         loader.persistent_workers = False
 
 
-def build_runner(cfg, loaders):
+def build_runner(cfg: Config, loaders: Sequence[str]) -> Runner:
     """Look at what the run needs, set the processes up and build the runner of a config.
 
     Args:
@@ -181,7 +190,7 @@ def _keep_the_only_batch(runner):
         )
 
 
-def require_training(cfg):
+def require_training(cfg: Config) -> None:
     """Refuse a config that trains nothing.
 
     Args:
@@ -195,7 +204,7 @@ def require_training(cfg):
         raise ValueError(f'{name} trains nothing: train_cfg is None; test it by tools/test.py CONFIG --zero-shot')
 
 
-def with_tensorboard(cfg):
+def with_tensorboard(cfg: Config) -> None:
     """Write event files for TensorBoard, besides what the config writes.
 
     Args:
@@ -216,7 +225,7 @@ def with_tensorboard(cfg):
     cfg.visualizer = dict(visualizer, vis_backends=backends)
 
 
-def without_validation(cfg):
+def without_validation(cfg: Config) -> None:
     """Drop validation from a config.
 
     Args:
@@ -229,7 +238,7 @@ def without_validation(cfg):
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
 
 
-def resume_from(cfg, checkpoint):
+def resume_from(cfg: Config, checkpoint: str) -> None:
     """Make the run go on from a checkpoint.
 
     Args:
@@ -248,7 +257,7 @@ def resume_from(cfg, checkpoint):
         cfg.resume, cfg.load_from = True, found
 
 
-def allow_changes(cfg):
+def allow_changes(cfg: Config) -> None:
     """Let a training go on under another config than it was started with.
 
     Args:
@@ -259,7 +268,7 @@ def allow_changes(cfg):
             hook.allow_changes = True
 
 
-def train(cfg, overwrite=False):
+def train(cfg: Config, overwrite: bool = False) -> None:
     """Train, alone in the work folder.
 
     Args:
@@ -279,7 +288,7 @@ def train(cfg, overwrite=False):
         leave_processes()
 
 
-def with_mixed_precision(cfg):
+def with_mixed_precision(cfg: Config) -> None:
     """Train in mixed precision, on whatever device there is.
 
     Args:
@@ -288,7 +297,7 @@ def with_mixed_precision(cfg):
     cfg.optim_wrapper.type = 'DeviceAmpOptimWrapper'
 
 
-def with_scaled_learning_rate(cfg):
+def with_scaled_learning_rate(cfg: Config) -> None:
     """Scale the learning rate by the ratio of the actual batch size to the one that the schedule was written for.
 
     Args:

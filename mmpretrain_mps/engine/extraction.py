@@ -1,7 +1,10 @@
 """One look at every picture of a data set, shared by the processes."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
+from typing import TYPE_CHECKING, cast
 
 import torch
 from mmengine.dataset import default_collate
@@ -10,6 +13,9 @@ from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..datasets.pre_drawn_views import START_STREAM, PreDrawnViews
+
+if TYPE_CHECKING:
+    from ..datasets.few_shot import FewShotDataset
 
 _REPORT_SECONDS = 20.0
 # Most views that go through a network together.
@@ -37,7 +43,7 @@ def extract_share(
     Returns:
         list[Tensor]: On the host, in the order of the data set; empty if there is no item for this process.
     """
-    share = Subset(dataset, range(get_rank(), len(dataset), get_world_size()))
+    share = Subset(dataset, range(get_rank(), len(cast(Sized, dataset)), get_world_size()))
     loader = DataLoader(share, batch_size, num_workers=num_workers, collate_fn=collate_fn or default_collate)
     rows, reported = [], time.monotonic()
     with torch.no_grad():
@@ -83,16 +89,18 @@ class DrawnViews(Dataset):
         ValueError: If the pipeline does not draw views, or more than ``num_views`` at once.
     """
 
-    def __init__(self, dataset, num_views: int):
+    def __init__(self, dataset: FewShotDataset, num_views: int):
         self.dataset, self.num_views = dataset, num_views
-        self.views = PreDrawnViews(dataset.pipeline, num_views, len(dataset), dataset.augment_seed, START_STREAM, 'passes')
+        self.views = PreDrawnViews(
+            dataset.pipeline, num_views, len(dataset), cast(int, dataset.augment_seed), START_STREAM, 'passes'
+        )
 
     def __len__(self):
         return len(self.dataset)
 
     def __getitem__(self, index):
-        entry = self.dataset.get_data_info(index)
-        return self.views.load(entry), int(entry['gt_label'])
+        record = self.dataset.get_data_info(index)
+        return self.views.load(record), int(record['gt_label'])
 
 
 def mean_over_views(dataset: DrawnViews, compute: Callable, num_workers: int = 0) -> tuple:
@@ -107,7 +115,7 @@ def mean_over_views(dataset: DrawnViews, compute: Callable, num_workers: int = 0
         tuple[Tensor, Tensor]: Means ``(N, A)`` and labels ``(N,)``, the same in every process.
     """
 
-    def compute_means(batch):
+    def compute_means(batch: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean features of the views of a batch."""
         views, labels = batch
         # A single picture can have more views than go through a network together.

@@ -13,7 +13,7 @@ class AtomicLocalBackend(LocalBackend):
     Registered with mmengine as ``atomic_local`` for ``backend_args=dict(backend='atomic_local')``.
     """
 
-    def put(self, obj, filepath):
+    def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes.
 
         Args:
@@ -29,12 +29,12 @@ class AtomicLocalBackend(LocalBackend):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, filepath)
-        except OSError:  # a disk that is full is in need of the room
+        except OSError:  # a full disk needs the space
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
 
-    def put_text(self, obj, filepath, encoding='utf-8'):
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write text.
 
         Args:

@@ -1,7 +1,10 @@
 """Pictures by which something of a trained model is chosen, and the search of how its bias is added."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.dist import all_reduce
@@ -16,6 +19,9 @@ from ..models.fusion.fusion_search import choose_best, search_grid
 from .extraction import extract_share
 from .hooks.loops import unwrapped
 from .test_pictures import shows_test_pictures
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 SETS = ('val', 'whole_val', 'test')
 ON_TEST_PICTURES = 'chosen on test pictures, as the released code does: figures of these pictures are too high'
@@ -36,7 +42,7 @@ class ChoicePictures:
         ValueError: If there are no such pictures, or those for validation are the test pictures.
     """
 
-    def __init__(self, runner, pictures: str = 'val', dataloader: dict | None = None, setting: str = 'search'):
+    def __init__(self, runner: Runner, pictures: str = 'val', dataloader: dict | None = None, setting: str = 'search'):
         if pictures not in SETS:
             raise ValueError(f'{setting}: pictures must be one of {SETS}, but is {pictures!r}')
         loader = dataloader or (runner._test_dataloader if pictures == 'test' else runner._val_dataloader)
@@ -56,7 +62,8 @@ class ChoicePictures:
                 f'{setting} would choose by val_dataloader, which shows the test pictures; give it '
                 f"others, or say train_cfg.{setting}.pictures='test'"
             )
-        self.pictures, self._features, self._labels = pictures, None, None
+        self.pictures, self._features = pictures, None
+        self._labels: Any = None  # a tensor, once they are extracted
         self.dataset = _build(loader, pictures)
         if pictures == 'val':
             self.dataset = _few_of_each_class(self.dataset, runner._train_dataloader)
@@ -71,7 +78,7 @@ class ChoicePictures:
         metainfo = getattr(self.dataset, 'metainfo', {})
         return f'{len(self)} {self.pictures} pictures of {metainfo.get("dataset_name", type(self.dataset).__name__)}'
 
-    def count_right(self, runner, inners: Sequence[float], alphas: Sequence[float]) -> torch.Tensor:
+    def count_right(self, runner: Runner, inners: Sequence[float], alphas: Sequence[float]) -> torch.Tensor:
         """Count right predictions of all pictures for every pair of numbers.
 
         Args:
@@ -94,7 +101,7 @@ class ChoicePictures:
     def _extract(self, model):
         check_class_names(getattr(self.dataset, 'metainfo', {}).get('classes'), model.class_names, self.describe(), 'the model')
 
-        def compute(batch):
+        def compute(batch: dict[str, Any]) -> list[torch.Tensor]:
             """Return labels and frozen features of a batch."""
             data = model.data_preprocessor(batch, training=False)
             features = model.frozen_features(data['inputs'])
@@ -124,13 +131,13 @@ class FusionSearch:
         ValueError: If the grid is not one, or there are no pictures.
     """
 
-    def __init__(self, runner, scale: Sequence[float], steps: Sequence[int] = (200, 20), **pictures):
+    def __init__(self, runner: Runner, scale: Sequence[float], steps: Sequence[int] = (200, 20), **pictures: Any):
         if len(scale) != 2 or len(steps) != 2 or min(scale) <= 0 or min(steps) < 1:
             raise ValueError(f'search needs two ends above 0 and two numbers of steps, but got {scale=}, {steps=}')
         self.scale, self.steps = tuple(scale), tuple(steps)
         self.pictures = ChoicePictures(runner, **pictures)
 
-    def run(self, runner) -> None:
+    def run(self, runner: Runner) -> None:
         """Search, and let the model predict with what was found.
 
         Args:
@@ -165,14 +172,14 @@ class BestEpoch:
 
     KEY = 'best_epoch_of_layer'
 
-    def __init__(self, runner, pictures: str):
+    def __init__(self, runner: Runner, pictures: str):
         self.pictures = ChoicePictures(runner, pictures, setting='best_epoch_on')
 
-    def forget(self, runner) -> None:
+    def forget(self, runner: Runner) -> None:
         """Start anew: runs of one name share their message hub."""
         runner.message_hub.runtime_info.pop(self.KEY, None)
 
-    def look(self, runner) -> None:
+    def look(self, runner: Runner) -> None:
         """Compare the epoch that has just ended with the best one so far."""
         model = unwrapped(runner.model)
         right = self.pictures.count_right(runner, [model.inner], [model.head.alpha]).item()
@@ -180,7 +187,7 @@ class BestEpoch:
             layer = getattr(model, model.layer_name).detach().cpu().clone()
             runner.message_hub.update_info(self.KEY, dict(right=right, epoch=runner.epoch + 1, layer=layer))
 
-    def take(self, runner) -> None:
+    def take(self, runner: Runner) -> None:
         """Give the model the layer of the best epoch."""
         best, model = runner.message_hub.get_info(self.KEY), unwrapped(runner.model)
         getattr(model, model.layer_name).data.copy_(best['layer'])

@@ -33,7 +33,8 @@ class Heartbeat:
     def __init__(self, store: dist.Store, rank: int, size: int, interval: float = INTERVAL, silence: float = SILENCE):
         self._store, self._rank, self._interval, self._silence = store, rank, interval, silence
         self._others = [other for other in range(size) if other != rank]
-        self._end, self._heard, self._answered = threading.Event(), {}, 0.0
+        self._end, self._answered = threading.Event(), 0.0
+        self._heard: dict[int, tuple[bytes | None, float]] = {}
         # Two threads, since a store that was stopped with its process lets whoever asks it wait.
         self._threads = [threading.Thread(target=part, daemon=True) for part in (self._exchange, self._watch)]
 
@@ -49,7 +50,7 @@ class Heartbeat:
         for thread in self._threads:
             thread.join(2 * self._interval)
         with contextlib.suppress(RuntimeError):
-            self._store.set(f'alive-{self._rank}', _LEFT)
+            self._store.set(f'alive-{self._rank}', _LEFT)  # type: ignore[arg-type]
 
     def _hear_all(self):
         self._answered = time.monotonic()

@@ -1,5 +1,7 @@
 """Start of runs, alone or as one of several processes, with or without GPUs."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import datetime
@@ -7,19 +9,24 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 
 from .heartbeat import Heartbeat, meet
 
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
 DEFAULT_TIMEOUT = 1800
 _PR_SET_PDEATHSIG = 1
-_heartbeats = []
+_heartbeats: list[Heartbeat] = []
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
-def set_up_processes(cfg):
+def set_up_processes(cfg: Config) -> None:
     """Join the process group that the launcher asks for and fit the config to it; nothing to do for 'none'.
 
     mmengine's own start calls ``torch.cuda.set_device`` and hands DDP a device id, both of which fail without a GPU. It
@@ -60,7 +67,7 @@ def set_up_processes(cfg):
         _heartbeats[-1].start()
 
 
-def end_with_launcher(launcher):
+def end_with_launcher(launcher: str) -> None:
     """Have the system send SIGTERM when the launcher dies, which would otherwise leave its processes training on.
 
     Args:
@@ -72,7 +79,7 @@ def end_with_launcher(launcher):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def is_first_process(launcher):
+def is_first_process(launcher: str) -> bool:
     """Whether this is the process that writes, before the process group is there.
 
     Args:
@@ -85,7 +92,7 @@ def is_first_process(launcher):
     return variable is None or os.environ.get(variable, '0') == '0'
 
 
-def leave_processes():
+def leave_processes() -> None:
     """Leave the process group, if there is one, after work that went well.
 
     Gloo's threads must have ended before the interpreter does: otherwise C++ ends the process with SIGABRT now and then,
@@ -98,7 +105,7 @@ def leave_processes():
         dist.destroy_process_group()
 
 
-def fit_wrapper(cfg, on_gpu=False):
+def fit_wrapper(cfg: Config, on_gpu: bool = False) -> None:
     """Say how mmengine wraps the model: gradients lie where they are sent from, without a copy in every step.
 
     Args:
@@ -118,7 +125,7 @@ def fit_wrapper(cfg, on_gpu=False):
     cfg.model_wrapper_cfg = wrapper
 
 
-def slurm_environment(environment):
+def slurm_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Translate Slurm's variables of one task per process into those of torch.
 
     Args:
@@ -158,7 +165,7 @@ def _first_slurm_host(environment):
         ) from None
 
 
-def port_of_job(job_id):
+def port_of_job(job_id: str) -> int:
     """Return a port that all tasks of a Slurm job agree on and that two jobs on one node do not share as a rule.
 
     Args:
@@ -170,7 +177,7 @@ def port_of_job(job_id):
     return 20000 + int(re.sub(r'\D', '', job_id) or 0) % 20000
 
 
-def mpi_environment(environment):
+def mpi_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Translate Open MPI's variables into those of torch.
 
     Args:

@@ -1,5 +1,7 @@
 """Optimizer wrappers: mixed precision on any device, and only the parameters that are trained."""
 
+from typing import Any
+
 import torch
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
@@ -25,7 +27,7 @@ class DeviceAmpOptimWrapper(AmpOptimWrapper):
         ValueError: If the device cannot autocast to ``dtype``, or either argument is unknown.
     """
 
-    def __init__(self, dtype=None, loss_scale='dynamic', **kwargs):
+    def __init__(self, dtype: str | None = None, loss_scale: str | float | dict[str, Any] = 'dynamic', **kwargs: Any):
         # Past AmpOptimWrapper.__init__, whose first statement asserts that there is a GPU.
         OptimWrapper.__init__(self, **kwargs)
         device = get_device()
@@ -35,7 +37,7 @@ class DeviceAmpOptimWrapper(AmpOptimWrapper):
         self._scale_update_param = loss_scale if isinstance(loss_scale, float) else None
         self.loss_scaler = torch.amp.GradScaler(device, enabled=self.cast_dtype is torch.float16, **_scaler_arguments(loss_scale))
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the optimizer and the loss scale.
 
         Args:

@@ -1,6 +1,10 @@
 """A look at what a run needs from outside, before anything is built."""
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS, MODELS
@@ -9,6 +13,9 @@ from ..models.classifiers import CLIPClassifier
 from ..utils.checkpoint import check_checkpoint
 from ..utils.fetching import local_checkpoint
 from .sharding import NO_VIEW_BANK
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 # Why mmengine's other ways to several processes do not fit, by the name in the config.
 UNFIT_WRAPPERS = {
@@ -22,7 +29,7 @@ WHAT_FITS = (
 )
 
 
-def check_processes(cfg):
+def check_processes(cfg: Config) -> None:
     """Refuse ways to train with several processes that cannot work, before anything is built.
 
     Args:
@@ -78,7 +85,7 @@ def _check_sharding(cfg):
         )
 
 
-def fetch_weights(node):
+def fetch_weights(node: Config | dict[str, Any] | Sequence[Any]) -> None:
     """Let every part of a config that starts from a checkpoint do so from a file here that is plain data.
 
     mmengine's ``init_cfg=dict(type='Pretrained', checkpoint=...)`` would unpickle what an address, or torch's defaults of
@@ -91,16 +98,17 @@ def fetch_weights(node):
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be fetched, or is no plain data.
     """
-    entries = list(node.values()) if hasattr(node, 'values') else node
-    if hasattr(node, 'values') and node.get('type') == 'Pretrained' and isinstance(node.get('checkpoint'), str):
-        node['checkpoint'] = local_checkpoint(node['checkpoint'])
-        check_checkpoint(node['checkpoint'])
-    for entry in entries:
-        if isinstance(entry, (dict, list, tuple)):
-            fetch_weights(entry)
+    part: Any = node
+    values = list(part.values()) if hasattr(part, 'values') else part
+    if hasattr(part, 'values') and part.get('type') == 'Pretrained' and isinstance(part.get('checkpoint'), str):
+        part['checkpoint'] = local_checkpoint(part['checkpoint'])
+        check_checkpoint(part['checkpoint'])
+    for value in values:
+        if isinstance(value, (dict, list, tuple)):
+            fetch_weights(value)
 
 
-def check_inputs(cfg, loaders):
+def check_inputs(cfg: Config, loaders: Sequence[str]) -> None:
     """Raise one error for missing weights and missing data together, so that nobody meets them one after the other.
 
     Data alone is not looked at here: the run builds its data sets soon enough, and ImageNet takes time to list.

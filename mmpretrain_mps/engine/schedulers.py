@@ -1,7 +1,14 @@
 """Learning-rate schedules that mmengine's own cannot express."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from mmengine.optim import LinearLR
 from mmpretrain.registry import PARAM_SCHEDULERS
+
+if TYPE_CHECKING:
+    from mmengine.optim import OptimWrapper
 
 
 @PARAM_SCHEDULERS.register_module()
@@ -29,13 +36,15 @@ class FirstEpochWarmupLR(LinearLR):
         ValueError: If it has not been converted to iterations.
     """
 
-    def __init__(self, optimizer, start_factor, by_epoch=True, **kwargs):
+    def __init__(self, optimizer: OptimWrapper, start_factor: float, by_epoch: bool = True, **kwargs: Any):
         if by_epoch:
             raise ValueError('FirstEpochWarmupLR works by iteration; add convert_to_iter_based=True to its config')
         super().__init__(optimizer, start_factor=start_factor, by_epoch=False, **kwargs)
 
     @classmethod
-    def build_iter_from_epoch(cls, *args, epoch_length, begin=0, end=None, by_epoch=True, **kwargs):
+    def build_iter_from_epoch(
+        cls, *args: Any, epoch_length: int, begin: int = 0, end: int | None = None, by_epoch: bool = True, **kwargs: Any
+    ) -> FirstEpochWarmupLR:
         """Build it for an epoch of known length; mmengine calls this for ``convert_to_iter_based=True``.
 
         Args:
@@ -47,4 +56,4 @@ class FirstEpochWarmupLR(LinearLR):
         Returns:
             FirstEpochWarmupLR: By iteration.
         """
-        return cls(*args, begin=0, end=epoch_length + 1, by_epoch=False, **kwargs)
+        return cls(*args, begin=0, end=epoch_length + 1, by_epoch=False, **kwargs)  # type: ignore[misc]

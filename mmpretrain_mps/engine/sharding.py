@@ -1,8 +1,12 @@
 """Weights, gradients and optimizer state dealt out to processes, for trainings too large for one of them."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.device import get_device
@@ -13,6 +17,12 @@ from torch import nn
 from ..models.backbones.cuda_graph import GraphedForward
 from ..models.backbones.frozen_weights import nothing_remembered
 from ..models.computation.precision import AMP_DTYPES
+
+if TYPE_CHECKING:
+    from mmengine.optim import OptimWrapper
+    from mmengine.runner import Runner
+    from mmpretrain.structures import DataSample
+    from torch.optim import Optimizer
 
 try:
     from torch.distributed.device_mesh import init_device_mesh
@@ -59,7 +69,7 @@ class ShardedDataParallel(nn.Module):
         ValueError: If the model does not say which blocks it has, this torch cannot shard so, or the type is another one.
     """
 
-    def __init__(self, module, param_dtype=None):
+    def __init__(self, module: nn.Module, param_dtype: str | None = None):
         super().__init__()
         if param_dtype is not None and param_dtype not in AMP_DTYPES:
             raise ValueError(
@@ -85,34 +95,34 @@ class ShardedDataParallel(nn.Module):
         self.module.register_state_dict_post_hook(_put_model_together)
         self.module.register_load_state_dict_pre_hook(_deal_model_out)
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the classifier."""
         with nothing_remembered():
             return self.module(*args, **kwargs)
 
-    def train_step(self, data, optim_wrapper):
+    def train_step(self, data: dict[str, Any] | tuple | list, optim_wrapper: OptimWrapper) -> dict[str, torch.Tensor]:
         """Run one training step; see mmengine's ``BaseModel``. Small steps are reduced and then accumulated."""
         # What is made of gathered weights must go when they go.
         with nothing_remembered():
             return self.module.train_step(data, optim_wrapper)
 
-    def val_step(self, data):
+    def val_step(self, data: dict[str, Any] | tuple | list) -> list[DataSample]:
         """Predict a batch in validation."""
         with nothing_remembered():
             return self.module.val_step(data)
 
-    def test_step(self, data):
+    def test_step(self, data: dict[str, Any] | tuple | list) -> list[DataSample]:
         """Predict a batch in a test."""
         with nothing_remembered():
             return self.module.test_step(data)
 
 
-def is_sharded(tensor):
+def is_sharded(tensor: Any) -> bool:
     """Whether a tensor is one process's share of a larger one."""
     return DTensor is not None and isinstance(tensor, DTensor)
 
 
-def shard_optimizer_state(optimizer):
+def shard_optimizer_state(optimizer: Optimizer) -> None:
     """Let an optimizer of sharded parameters save a whole, plain state and take its share of one; others stay as is.
 
     Args:
@@ -124,16 +134,16 @@ def shard_optimizer_state(optimizer):
 
 
 @contextlib.contextmanager
-def whole_state(runner):
+def whole_state(runner: Runner) -> Iterator[None]:
     """Let the main process alone ask for the states of model and optimizer, which takes all processes otherwise.
 
-    mmengine saves in the main process only. Within this context, which all processes enter, states are those of the
-    entry, whole and on the host. Within itself, it changes nothing.
+    mmengine saves in the main process only. Within this context, which all processes enter, states are those at its
+    beginning, whole and on the host. Within itself, it changes nothing.
 
     Args:
         runner (Runner): Of the training; nothing happens unless its model is sharded.
     """
-    # Within a context that has been entered already, states are those of its entry.
+    # Within a context that has been entered already, states are those at its beginning.
     if not isinstance(runner.model, ShardedDataParallel) or 'state_dict' in vars(runner.model.module):
         yield
         return
@@ -171,7 +181,7 @@ def _check_can_shard(module):
 
 
 def _whole_in_each_process(module):
-    """Return the arguments that leave out a kept text tower: it encodes classes outside of the forward pass, too."""
+    """Return the arguments that leave out a text tower that stays: it encodes classes outside of the forward pass, too."""
     tower = getattr(module, 'text_tower', None)
     if tower is None:
         return {}
@@ -205,12 +215,12 @@ def _deal_model_out(module, state, prefix, *_):
 
 
 def _put_optimizer_together(optimizer, state):
-    entries = {index: {key: _put_together(value) for key, value in entry.items()} for index, entry in state['state'].items()}
-    return {**state, 'state': entries}
+    moments = {index: {key: _put_together(value) for key, value in own.items()} for index, own in state['state'].items()}
+    return {**state, 'state': moments}
 
 
 def _deal_optimizer_out(optimizer):
-    for parameter, entry in optimizer.state.items():
-        for key, value in entry.items():
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
             if isinstance(value, torch.Tensor) and value.ndim:  # not the count of steps
-                entry[key] = _deal_out(value, parameter)
+                state[key] = _deal_out(value, parameter)

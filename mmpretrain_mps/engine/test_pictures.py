@@ -1,5 +1,7 @@
 """Whether pictures that something is chosen by are those that are reported on."""
 
+from typing import Any
+
 # Two configs of one data set may differ in these and still show the same pictures.
 PRESENTATION_KEYS = frozenset(
     {
@@ -16,7 +18,7 @@ PRESENTATION_KEYS = frozenset(
 )
 
 
-def shows_test_pictures(val_dataloader, test_dataloader):
+def shows_test_pictures(val_dataloader: dict[str, Any] | None, test_dataloader: dict[str, Any] | None) -> bool:
     """Tell from the configs whether validation would see the test pictures.
 
     Args:
@@ -31,7 +33,7 @@ def shows_test_pictures(val_dataloader, test_dataloader):
     val = val_dataloader['dataset']
     if 'test' in _subsets(val):
         return True
-    return bool(test_dataloader) and _pictures(val) == _pictures(test_dataloader['dataset'])
+    return test_dataloader is not None and bool(test_dataloader) and _pictures(val) == _pictures(test_dataloader['dataset'])
 
 
 def _subsets(node):

@@ -94,8 +94,8 @@ def check_writable(folder: Path, what: str = 'the work folder', remedy: str = 'a
         raise ValueError(_cannot_write(folder, error, what, remedy)) from None
 
 
-def check_room(folder: str | Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
-    """Look whether a checkpoint fits on the disk.
+def check_disk_space(folder: str | Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+    """Check that the disk has space for a checkpoint.
 
     Args:
         folder (str | Path): Where checkpoints are written.
@@ -103,7 +103,7 @@ def check_room(folder: str | Path, model: torch.nn.Module, optimizer: torch.opti
         optimizer (Optimizer, optional): Of the training; what it keeps for each weight is not there yet.
 
     Raises:
-        ValueError: If there is less room than one checkpoint takes.
+        ValueError: If there is less space than one checkpoint takes.
     """
     if not hasattr(os, 'statvfs') or not Path(folder).is_dir():
         return
@@ -115,7 +115,7 @@ def check_room(folder: str | Path, model: torch.nn.Module, optimizer: torch.opti
     if free < needed:
         raise ValueError(
             f'a checkpoint takes about {needed / 1e6:.0f} MB, but the disk of {folder} has {free / 1e6:.0f} MB left; '
-            'make room, or name another --work-dir'
+            'free some space, or name another --work-dir'
         )
 
 

@@ -1,5 +1,8 @@
 """Accuracy for every share or weight of the tuned branch, from one pass."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
@@ -36,13 +39,13 @@ class AlphaSweep(BaseMetric):
 
     default_prefix = 'alpha_sweep'
 
-    def __init__(self, alphas=None, collect_device='cpu', prefix=None):
+    def __init__(self, alphas: Sequence[float] | None = None, collect_device: str = 'cpu', prefix: str | None = None):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.alphas = None if alphas is None else tuple(float(alpha) for alpha in alphas)
         if self.alphas is not None and not (self.alphas and min(self.alphas) >= 0):
             raise ValueError(f'alphas must hold numbers of at least 0, but is {alphas!r}')
 
-    def process(self, data_batch, data_samples):
+    def process(self, data_batch: Sequence[dict[str, Any]], data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep which alphas predict a batch rightly.
 
         Args:
@@ -73,7 +76,7 @@ class AlphaSweep(BaseMetric):
         correct = [fuse_logits(tuned, zero_shot, alpha, fusion).argmax(1) == labels for alpha in self.alphas]
         self.results.extend(map(tuple, torch.stack(correct, dim=1).tolist()))
 
-    def compute_metrics(self, results):
+    def compute_metrics(self, results: list[tuple[bool, ...]]) -> dict[str, float]:
         """Compute the accuracies.
 
         Args:
@@ -82,6 +85,7 @@ class AlphaSweep(BaseMetric):
         Returns:
             dict[str, float]: Alpha to accuracy in percent.
         """
+        assert self.alphas is not None  # chosen with the first batch
         accuracies = 100 * torch.tensor(results, dtype=torch.float64).mean(0)
         return {
             f'{alpha:.12g}' if alpha % 1 else f'{alpha:.1f}': accuracy

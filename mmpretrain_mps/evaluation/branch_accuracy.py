@@ -1,5 +1,8 @@
 """Accuracy of the fused prediction and of each branch alone."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
@@ -45,13 +48,13 @@ class BranchAccuracy(BaseMetric):
 
     default_prefix = 'accuracy'
 
-    def __init__(self, topk=(1,), collect_device='cpu', prefix=None):
+    def __init__(self, topk: Sequence[int] = (1,), collect_device: str = 'cpu', prefix: str | None = None):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.topk = tuple(topk)
         if not self.topk or min(self.topk) < 1:
             raise ValueError(f'topk must hold numbers from 1 on, but is {topk!r}')
 
-    def process(self, data_batch, data_samples):
+    def process(self, data_batch: Sequence[dict[str, Any]], data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the ranks of the true classes of a batch.
 
         Args:
@@ -63,7 +66,7 @@ class BranchAccuracy(BaseMetric):
         ranks = [ranks_of_labels(values, labels.to(values.device)).tolist() for values in scores.values()]
         self.results.extend(dict(zip(SCORES, row)) for row in zip(*ranks))
 
-    def compute_metrics(self, results):
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Compute the accuracies.
 
         Args:

@@ -1,5 +1,8 @@
 """How far confidence is from accuracy."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
@@ -7,7 +10,7 @@ from mmpretrain.registry import METRICS
 from .branch_accuracy import SCORES
 
 
-def expected_calibration_error(confidences, correct, num_bins=15):
+def expected_calibration_error(confidences: torch.Tensor, correct: torch.Tensor, num_bins: int = 15) -> float:
     r"""Compute the expected calibration error.
 
     .. math:: \mathrm{ECE} = \sum_m \frac{|B_m|}{N}\,|\mathrm{acc}(B_m) - \mathrm{conf}(B_m)|
@@ -51,13 +54,13 @@ class CalibrationError(BaseMetric):
 
     default_prefix = 'ece'
 
-    def __init__(self, num_bins=15, collect_device='cpu', prefix=None):
+    def __init__(self, num_bins: int = 15, collect_device: str = 'cpu', prefix: str | None = None):
         super().__init__(collect_device=collect_device, prefix=prefix)
         if num_bins < 1:
             raise ValueError(f'num_bins must be 1 or more, but is {num_bins}')
         self.num_bins = num_bins
 
-    def process(self, data_batch, data_samples):
+    def process(self, data_batch: Sequence[dict[str, Any]], data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep confidence and correctness of a batch.
 
         Args:
@@ -72,7 +75,7 @@ class CalibrationError(BaseMetric):
             kept[name] = list(zip(confidences.tolist(), correct.tolist()))
         self.results.extend(dict(zip(kept, row)) for row in zip(*kept.values()))
 
-    def compute_metrics(self, results):
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Compute the errors.
 
         Args:

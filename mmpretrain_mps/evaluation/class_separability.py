@@ -1,12 +1,14 @@
 """How well classes lie apart, layer by layer, before and after tuning: what hierarchical sculpting is to improve."""
 
+from typing import Any
+
 import numpy as np
 from mmpretrain.registry import METRICS
 
 from .feature_metric import BRANCHES, FeatureMetric, own_array
 
 
-def scatter_ratio(features, labels):
+def scatter_ratio(features: np.ndarray, labels: np.ndarray) -> float:
     r"""Compute the ratio of the traces of within-class and between-class scatter.
 
     .. math:: \frac{\mathrm{tr}\, S_W}{\mathrm{tr}\, S_B} =
@@ -28,7 +30,7 @@ def scatter_ratio(features, labels):
         return float(np.divide(within, between))
 
 
-def centroid_accuracy(features, labels):
+def centroid_accuracy(features: np.ndarray, labels: np.ndarray) -> float:
     """Compute the accuracy of the nearest class mean by cosine, each picture left out of the mean of its own class.
 
     Args:
@@ -47,7 +49,7 @@ def centroid_accuracy(features, labels):
     return 100 * float(((sizes[own] > 1) & (towards_own > towards_others.max(1))).mean())
 
 
-def silhouette(features, labels):
+def silhouette(features: np.ndarray, labels: np.ndarray) -> float:
     """Compute the mean silhouette by cosine distance, of scikit-learn.
 
     Args:
@@ -97,18 +99,22 @@ class ClassSeparability(FeatureMetric):
     default_prefix = 'separability'
     balanced = True
 
-    def __init__(self, layers=True, max_pictures=2000, seed=0, collect_device='cpu', prefix=None):
+    def __init__(
+        self, layers: bool = True, max_pictures: int = 2000, seed: int = 0, collect_device: str = 'cpu', prefix: str | None = None
+    ):
         super().__init__(max_pictures, seed, collect_device, prefix)
         self.test_features = ('cls', 'layers') if layers else ('cls',)
 
-    def features_of(self, sample):
+    def features_of(self, sample: dict[str, Any]) -> dict[str, np.ndarray]:
         """Return the output ``(D,)`` and the layers ``(S, D)`` of both branches."""
         kept = super().features_of(sample)
         if 'layers' in self.test_features:
             kept.update({f'{branch}_layers': own_array(sample[f'{branch}_layers']) for branch in BRANCHES})
         return kept
 
-    def compute_figures(self, features, labels, figures):
+    def compute_figures(
+        self, features: dict[str, np.ndarray], labels: np.ndarray, figures: dict[str, np.ndarray]
+    ) -> dict[str, float]:
         """Compute the figures of each layer; see :class:`FeatureMetric`."""
         metrics = {}
         for branch in BRANCHES:

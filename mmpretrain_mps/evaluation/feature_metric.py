@@ -1,9 +1,16 @@
 """What metrics share that look at features of pictures."""
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+
+if TYPE_CHECKING:
+    import torch
 
 BRANCHES = ('tuned', 'zero_shot')
 
@@ -29,16 +36,16 @@ class FeatureMetric(BaseMetric):
         ValueError: If ``max_pictures`` is below 2.
     """
 
-    test_features = ('cls',)
+    test_features: tuple[str, ...] = ('cls',)
     balanced = False
 
-    def __init__(self, max_pictures=None, seed=0, collect_device='cpu', prefix=None):
+    def __init__(self, max_pictures: int | None = None, seed: int = 0, collect_device: str = 'cpu', prefix: str | None = None):
         super().__init__(collect_device=collect_device, prefix=prefix)
         if max_pictures is not None and max_pictures < 2:
             raise ValueError(f'max_pictures must be 2 or more, or None for all, but is {max_pictures}')
         self.max_pictures, self.seed = max_pictures, seed
 
-    def features_of(self, sample):
+    def features_of(self, sample: dict[str, Any]) -> dict[str, np.ndarray]:
         """Return the features of one picture that are kept.
 
         Args:
@@ -49,11 +56,13 @@ class FeatureMetric(BaseMetric):
         """
         return {branch: own_array(sample[f'{branch}_features']) for branch in BRANCHES}
 
-    def figures_of(self, sample):
+    def figures_of(self, sample: dict[str, Any]) -> dict[str, float]:
         """Return numbers that are kept of every picture, chosen or not; nothing by default."""
         return {}
 
-    def compute_figures(self, features, labels, figures):
+    def compute_figures(
+        self, features: dict[str, np.ndarray], labels: np.ndarray, figures: dict[str, np.ndarray]
+    ) -> dict[str, float]:
         """Compute the metrics.
 
         Args:
@@ -66,7 +75,7 @@ class FeatureMetric(BaseMetric):
         """
         raise NotImplementedError
 
-    def process(self, data_batch, data_samples):
+    def process(self, data_batch: Sequence[dict[str, Any]], data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the features of a batch.
 
         Args:
@@ -97,7 +106,7 @@ class FeatureMetric(BaseMetric):
         if self.max_pictures and sum(row['features'] is not None for row in self.results) > 2 * self.max_pictures:
             self._choose(self.results)
 
-    def compute_metrics(self, results):
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Compute the metrics of what all processes kept.
 
         Args:
@@ -126,7 +135,7 @@ class FeatureMetric(BaseMetric):
         return [held[position] for position in sorted(chosen)]
 
 
-def choose_pictures(indices, groups, limit, seed=0):
+def choose_pictures(indices: Sequence[int], groups: np.ndarray, limit: int, seed: int = 0) -> np.ndarray:
     """Choose pictures by a hash, equally many of each group as far as it has them.
 
     Pictures of a group are ordered by the SHA-256 of seed and index; the first of each group are taken, then the second
@@ -152,7 +161,7 @@ def choose_pictures(indices, groups, limit, seed=0):
     return np.lexsort((group_keys[groups], rounds))[:limit]
 
 
-def own_array(row):
+def own_array(row: torch.Tensor) -> np.ndarray:
     """Copy a row of a batch, which would otherwise keep, and send to other processes, the whole batch.
 
     Args:

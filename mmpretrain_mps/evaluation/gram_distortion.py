@@ -1,5 +1,7 @@
 """How much of the pairwise geometry tuning has changed: what manifold alignment is to keep."""
 
+from typing import Any
+
 import numpy as np
 from mmpretrain.registry import METRICS
 
@@ -8,7 +10,7 @@ from .feature_metric import BRANCHES, FeatureMetric
 _ROWS = 1024
 
 
-def gram_distortion(tuned, zero_shot, p=1.0):
+def gram_distortion(tuned: np.ndarray, zero_shot: np.ndarray, p: float = 1.0) -> float:
     r"""Compute the mean p-th power of the difference of two Gram matrices, a stripe of rows at a time.
 
     .. math:: \mathrm{mean}_{ij} |\langle u_i, u_j \rangle - \langle z_i, z_j \rangle|^p
@@ -55,23 +57,27 @@ class GramDistortion(FeatureMetric):
 
     default_prefix = 'gram'
 
-    def __init__(self, p=1, max_pictures=2000, seed=0, collect_device='cpu', prefix=None):
+    def __init__(
+        self, p: float = 1, max_pictures: int = 2000, seed: int = 0, collect_device: str = 'cpu', prefix: str | None = None
+    ):
         super().__init__(max_pictures, seed, collect_device, prefix)
         if not p >= 1:
             raise ValueError(f'p must be 1 or more, but is {p}')
         self.p = float(p)
 
     @property
-    def test_features(self):
+    def test_features(self) -> tuple[str, ...]:  # type: ignore[override]
         """tuple[str]: What the model is to compute."""
         return 'cls', f'local:{self.p!r}'
 
-    def figures_of(self, sample):
+    def figures_of(self, sample: dict[str, Any]) -> dict[str, float]:
         """Return local distance and drift of a picture."""
         tuned, zero_shot = (sample[f'{branch}_features'].double() for branch in BRANCHES)
         return dict(local=sample['local_gram_distances'][self.p], feature_cosine=(tuned @ zero_shot).item())
 
-    def compute_figures(self, features, labels, figures):
+    def compute_figures(
+        self, features: dict[str, np.ndarray], labels: np.ndarray, figures: dict[str, np.ndarray]
+    ) -> dict[str, float]:
         """Compute the global distance, and average the others; see :class:`FeatureMetric`."""
         return {
             'global': gram_distortion(features['tuned'], features['zero_shot'], self.p),

@@ -27,7 +27,9 @@ class GromovWasserstein(NamedTuple):
     """The best coupling ``(N, N)``, of total mass 1."""
 
 
-def gromov_wasserstein(tuned, zero_shot, epsilon=0.05, random_starts=4, seed=0):
+def gromov_wasserstein(
+    tuned: np.ndarray, zero_shot: np.ndarray, epsilon: float = 0.05, random_starts: int = 4, seed: int = 0
+) -> GromovWasserstein:
     r"""Compare two similarity matrices of N points with uniform weights, by POT.
 
     .. math:: \min_T \sum_{ijkl} |S_{ik} - S'_{jl}|^2\, T_{ij} T_{kl}
@@ -139,7 +141,15 @@ class GromovWassersteinDistance(FeatureMetric):
     default_prefix = 'gw'
     balanced = True
 
-    def __init__(self, max_pictures=200, epsilon=0.05, random_starts=4, seed=0, collect_device='cpu', prefix=None):
+    def __init__(
+        self,
+        max_pictures: int = 200,
+        epsilon: float = 0.05,
+        random_starts: int = 4,
+        seed: int = 0,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ):
         super().__init__(max_pictures, seed, collect_device, prefix)
         if not epsilon > 0 or random_starts < 0:
             raise ValueError(
@@ -148,7 +158,9 @@ class GromovWassersteinDistance(FeatureMetric):
         _import_solvers()  # a missing package is no surprise at the end of a training then
         self.epsilon, self.random_starts = epsilon, random_starts
 
-    def compute_figures(self, features, labels, figures):
+    def compute_figures(
+        self, features: dict[str, np.ndarray], labels: np.ndarray, figures: dict[str, np.ndarray]
+    ) -> dict[str, float]:
         """Compute the distance and its bound; see :class:`FeatureMetric`."""
         tuned, zero_shot = (x @ x.T for x in (features[branch].astype(np.float64) for branch in BRANCHES))
         result = gromov_wasserstein(tuned, zero_shot, self.epsilon, self.random_starts, self.seed)
@@ -166,7 +178,7 @@ class GromovWassersteinDistance(FeatureMetric):
 class _Objective:
     """The objective as a function of a coupling with uniform marginals, never negative."""
 
-    def __init__(self, tuned, zero_shot):
+    def __init__(self, tuned: np.ndarray, zero_shot: np.ndarray):
         self._matrices = tuned, zero_shot
         self._constant = np.square(tuned).mean() + np.square(zero_shot).mean()
 

@@ -44,7 +44,7 @@ class PredictionGraph(nn.Module):
 
 @contextlib.contextmanager
 def prediction_graph(classifier: Any) -> Iterator[PredictionGraph]:
-    """Lend the model of a classifier as a graph, on the CPU, with its texts computed and its text tower put aside.
+    """Give the model of a classifier as a graph, on the CPU, with its texts computed and its text tower put aside.
 
     Args:
         classifier (FewShotClassifier): Fitted; afterwards as it was.
@@ -57,14 +57,14 @@ def prediction_graph(classifier: Any) -> Iterator[PredictionGraph]:
     model.cpu()
     try:
         with torch.no_grad():
-            texts = model.kept_class_features()
+            texts = model.cached_class_features()
             # A tower that has done its work would go into the file all the same.
             text_tower = model._modules.pop('text_tower', None)
-            model.kept_class_features = lambda: texts
+            model.cached_class_features = lambda: texts
             try:
                 yield PredictionGraph(model, classifier.temperature_).eval()
             finally:
-                del model.kept_class_features
+                del model.cached_class_features
                 if text_tower is not None:
                     model.text_tower = text_tower
     finally:

@@ -20,7 +20,7 @@ ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
 
 def write_onnx(classifier: Any, about: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Write an ONNX file; each entry of the description is JSON in its metadata.
+    """Write an ONNX file; each value of the description is JSON in its metadata.
 
     Args:
         classifier (FewShotClassifier): Fitted.

@@ -12,10 +12,16 @@ made from and what it is not.
     >>> tokens = mini_clip.tokenizer()(['a photo of the number three.'])
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import open_clip
 
 __all__ = [
     'DIGIT_TEMPLATES',
@@ -129,7 +135,7 @@ def _spell(clean, spelling, text: str) -> str:
     return clean(text)
 
 
-def tokenizer(model_folder: Path | None = None):
+def tokenizer(model_folder: Path | None = None) -> open_clip.tokenizer.SimpleTokenizer:
     """open_clip tokenizer with the vocabulary and context of this model.
 
     Args:

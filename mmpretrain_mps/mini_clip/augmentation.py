@@ -58,8 +58,8 @@ def _random_affine(count: int, strength: float, generator: torch.Generator) -> T
     theta[:, 0, 1] = scale * squeeze * (shear * cos - sin)
     theta[:, 1, 0] = scale * sin
     theta[:, 1, 1] = scale * (shear * sin + cos)
-    room = (1.04 - fill).clamp(min=0)[:, None] * scale[:, None]
-    theta[:, :, 2] = room * _uniform((count, 2), -0.8, 0.8, generator)
+    margin = (1.04 - fill).clamp(min=0)[:, None] * scale[:, None]
+    theta[:, :, 2] = margin * _uniform((count, 2), -0.8, 0.8, generator)
     return theta
 
 
@@ -76,7 +76,7 @@ def warp(masks: Tensor, strength: float, generator: torch.Generator) -> Tensor:
         Tensor: ``(B, 1, 32, 32)``.
     """
     count = len(masks)
-    grid = F.affine_grid(_random_affine(count, strength, generator), (count, 1, IMAGE_SIZE, IMAGE_SIZE), align_corners=False)
+    grid = F.affine_grid(_random_affine(count, strength, generator), [count, 1, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
     amplitude = strength * _uniform((count, 1, 1, 1), 0, 0.13, generator)
     field = amplitude * torch.randn(count, 2, 5, 5, generator=generator)
     field = F.interpolate(field, size=IMAGE_SIZE, mode='bicubic', align_corners=True)

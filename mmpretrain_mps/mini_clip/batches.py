@@ -25,7 +25,7 @@ class Masks(NamedTuple):
     concept: np.ndarray
     names: list[str]
 
-    def draw(self, count: int, rng: np.random.Generator):
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
         """Positions of masks and their concepts, each concept equally likely.
 
         Args:
@@ -122,7 +122,8 @@ def font_masks(group: str, split: str = 'train') -> Masks:
         Masks: A few thousand at most.
     """
     faces = rendering.font_faces(split)
-    ink, concept, names = [], [], []
+    names: list[str] = []
+    ink, concept = [], []
     for name, characters in _concepts.glyph_characters(group).items():
         for face in faces:
             for character in characters:

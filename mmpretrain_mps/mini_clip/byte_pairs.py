@@ -68,10 +68,10 @@ def learn_merges(words: Iterable[str], limit: int | None = None) -> list[tuple[s
     for word in counts:
         letters = [symbols[byte] for byte in word.encode('utf-8')]
         spelled.append(letters[:-1] + [letters[-1] + '</w>'])
-    pairs = Counter()
+    pairs: Counter[tuple[str, str]] = Counter()
     for word, weight in zip(spelled, weights):
         _count(pairs, word, weight)
-    merges = []
+    merges: list[tuple[str, str]] = []
     while limit is None or len(merges) < limit:
         most = max(pairs.values(), default=0)
         if not most:

@@ -1,5 +1,7 @@
 """Contrastive pre-training of the mini CLIP on rendered pictures."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import logging
@@ -10,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,10 @@ from torch import Tensor
 
 from . import rendering
 from .batches import Batch, BatchMaker, Recipe
+
+if TYPE_CHECKING:
+    import open_clip
+    from torch import nn
 
 CONTEXT_LENGTH = 24
 
@@ -103,7 +109,7 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def build_optimizer(model, recipe: Recipe) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW that decays matrices but no gains, biases or embeddings.
 
     Args:
@@ -113,7 +119,8 @@ def build_optimizer(model, recipe: Recipe) -> torch.optim.Optimizer:
     Returns:
         torch.optim.Optimizer: Over all parameters.
     """
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         matrix = parameter.ndim > 1 and 'embedding' not in name
         (decayed if matrix else plain).append(parameter)
@@ -124,7 +131,7 @@ def build_optimizer(model, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def build_model(config: dict, seed: int):
+def build_model(config: dict, seed: int) -> open_clip.CLIP:
     """A fresh open_clip CLIP from a configuration.
 
     Args:
@@ -159,7 +166,7 @@ class Progress(NamedTuple):
     rejoined: list[list[int]] = []
 
 
-def save_checkpoint(path: Path, model, optimizer, progress: Progress) -> None:
+def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Write a resumable checkpoint; a crash leaves the old one whole.
 
     Args:
@@ -173,7 +180,7 @@ def save_checkpoint(path: Path, model, optimizer, progress: Progress) -> None:
     part.replace(path)
 
 
-def load_checkpoint(path: Path, model, optimizer, steps: int) -> Progress:
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Progress:
     """Restore a run.
 
     Args:
@@ -193,7 +200,7 @@ def load_checkpoint(path: Path, model, optimizer, steps: int) -> Progress:
 
 
 def train(
-    model,
+    model: open_clip.CLIP,
     tokenize: Callable,
     batches: BatchMaker,
     recipe: Recipe,
@@ -250,7 +257,7 @@ def _loss_of_blocks(image: Tensor, text: Tensor, logit_scale: Tensor, batch: Bat
     for part, positives in zip(text.split(sizes), batch.positives.split(sizes, 1)):
         rows = positives.any(1)
         losses.append(contrastive_loss(image[rows], part, logit_scale, positives[rows]))
-    return sum(losses) / len(losses)
+    return cast(Tensor, sum(losses)) / len(losses)
 
 
 def _step(model, encode, tokenize, optimizer, batch: Batch, rate: float) -> float:
@@ -270,7 +277,7 @@ def _step(model, encode, tokenize, optimizer, batch: Batch, rate: float) -> floa
     return float(loss.detach())
 
 
-def save_model(model, config: dict, folder: Path) -> None:
+def save_model(model: open_clip.CLIP, config: dict, folder: Path) -> None:
     """Write configuration and fp16 weights in open_clip's layout.
 
     Args:
@@ -285,7 +292,7 @@ def save_model(model, config: dict, folder: Path) -> None:
     (folder / 'open_clip_config.json').write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, default) -> None:
+def add_run_arguments(parser: argparse.ArgumentParser, default: Recipe) -> None:
     """Add what a tool of pre-training needs to know.
 
     Args:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -107,7 +107,7 @@ def _faces(table: dict) -> list[FontFace]:
                 'needed to pre-train the mini CLIP; install the extra: '
                 "pip install -e '.[pretrain]'"
             )
-        root = Path(next(iter(spec.submodule_search_locations))) / folder
+        root = Path(next(iter(cast(list, spec.submodule_search_locations)))) / folder
         for family, names, licence in families:
             for name in names:
                 if not (root / name).is_file():
@@ -310,9 +310,9 @@ def _place(glyph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     picture = picture.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC)
     side = int(round(IMAGE_SIZE * rng.uniform(0.7, 1.0)))
     picture = picture.resize((side, side), Image.Resampling.LANCZOS)
-    room = IMAGE_SIZE - side
+    margin = IMAGE_SIZE - side
     canvas = Image.new('L', (IMAGE_SIZE, IMAGE_SIZE))
-    canvas.paste(picture, (rng.integers(room + 1), rng.integers(room + 1)))
+    canvas.paste(picture, (int(rng.integers(margin + 1)), int(rng.integers(margin + 1))))
     return np.asarray(canvas)
 
 

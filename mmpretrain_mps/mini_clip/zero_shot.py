@@ -1,6 +1,7 @@
 """Zero-shot scores of the mini CLIP on small data sets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,9 @@ def preprocess(images: np.ndarray, size: int = IMAGE_SIZE) -> Tensor:
 
 
 @torch.no_grad()
-def text_prototypes(model, tokenize, names: Sequence[str], templates: Sequence[str]) -> Tensor:
+def text_prototypes(
+    model: Any, tokenize: Callable[[list[str]], Tensor], names: Sequence[str], templates: Sequence[str]
+) -> Tensor:
     """Unit-norm mean text feature of each class.
 
     Args:
@@ -54,7 +57,7 @@ def text_prototypes(model, tokenize, names: Sequence[str], templates: Sequence[s
 
 
 @torch.no_grad()
-def image_features(model, pictures: Tensor, batch_size: int = 512) -> Tensor:
+def image_features(model: Any, pictures: Tensor, batch_size: int = 512) -> Tensor:
     """Unit-norm image features.
 
     Args:

@@ -1,7 +1,10 @@
 """Normalisation of pictures on the device."""
 
+from typing import Any
+
 from mmpretrain.models.utils import SelfSupDataPreprocessor
 from mmpretrain.registry import MODELS
+from open_clip.transform import PreprocessCfg
 
 
 @MODELS.register_module()
@@ -13,12 +16,12 @@ class CLIPDataPreprocessor(SelfSupDataPreprocessor):
 
     Attributes:
         view_bank (ViewBank | None): Where batches are looked up that name pre-drawn views instead of holding pictures;
-            :class:`ViewBankHook` lends it for the time of a training.
+            :class:`ViewBankHook` sets it during a training.
     """
 
     view_bank = None
 
-    def forward(self, data, training=False):
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Copy the pictures to the device and normalise them.
 
         Args:
@@ -27,9 +30,19 @@ class CLIPDataPreprocessor(SelfSupDataPreprocessor):
             training (bool): Makes no difference.
 
         Returns:
-            dict: With both entries; the inputs of pre-drawn views are their frozen features.
+            dict: With both keys; the inputs of pre-drawn views are their frozen features.
         """
         if isinstance(data['inputs'], dict):
             return dict(inputs=self.view_bank.read(**data['inputs'], device=self.device), data_samples=data['data_samples'])
         pictures = super().forward(dict(inputs=data['inputs'], data_samples=None), training)
         return dict(pictures, data_samples=data.get('data_samples'))
+
+
+def normalisation_of(preprocess: PreprocessCfg) -> dict[str, Any]:
+    """Return the config of the preprocessor that normalises RGB pictures of 0-255 as a model of open_clip expects them."""
+    return dict(
+        type='CLIPDataPreprocessor',
+        non_blocking=True,
+        mean=[255 * value for value in preprocess.mean],
+        std=[255 * value for value in preprocess.std],
+    )

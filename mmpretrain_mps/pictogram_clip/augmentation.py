@@ -29,7 +29,7 @@ def augment(drawings: Tensor, can_be_mirrored: Tensor, changed: float, generator
     return torch.where(use, photograph(pictures, generator), plain).clamp(0, 1) * 2 - 1
 
 
-def move(drawings: Tensor, can_be_mirrored: Tensor, generator: torch.Generator):
+def move(drawings: Tensor, can_be_mirrored: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Turn, scale, squeeze, mirror and shift drawings.
 
     Returns:
@@ -52,9 +52,9 @@ def move(drawings: Tensor, can_be_mirrored: Tensor, generator: torch.Generator):
     theta[:, 0, 1] = scale * squeeze * mirror * (shear - sin)
     theta[:, 1, 0] = scale / squeeze * sin
     theta[:, 1, 1] = scale / squeeze * cos
-    room = (0.06 + (scale - 1).clamp(min=0))[:, None]
-    theta[:, :, 2] = room * _uniform((count, 2), -1, 1, generator)
-    grid = F.affine_grid(theta, (count, 4, IMAGE_SIZE, IMAGE_SIZE), align_corners=False)
+    margin = (0.06 + (scale - 1).clamp(min=0))[:, None]
+    theta[:, :, 2] = margin * _uniform((count, 2), -1, 1, generator)
+    grid = F.affine_grid(theta, [count, 4, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
     field = _uniform((count, 1, 1, 1), 0, 0.05, generator) * torch.randn(count, 2, 4, 4, generator=generator)
     field = F.interpolate(field, size=IMAGE_SIZE, mode='bilinear', align_corners=True)
     moved = F.grid_sample(pixels, grid + field.permute(0, 2, 3, 1), align_corners=False)
@@ -62,7 +62,7 @@ def move(drawings: Tensor, can_be_mirrored: Tensor, generator: torch.Generator):
     return (moved[:, :3] / alpha.clamp(min=1e-3)).clamp(0, 1), alpha
 
 
-def redraw(colour: Tensor, alpha: Tensor, generator: torch.Generator):
+def redraw(colour: Tensor, alpha: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw some of them with another pen: their lines alone, in two levels, or as a silhouette with its bright parts cut out.
 
     Args:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 TEMPLATES = (
@@ -48,32 +48,32 @@ def plain(text: str) -> str:
     return ' '.join(re.findall(r'[a-z0-9]+', text.lower().replace("'", '').replace('’', '')))
 
 
-def describe(entry: dict) -> Described:
-    """Describe a drawing by its entry in ``pictograms.json``."""
-    name = plain(entry['name'])
-    groups = [entry['group'], entry['subgroup']] if entry['subgroup'] else [entry['group']]
-    keywords = [plain(word) for word in (*entry['keywords'], *groups)]
+def describe(emoji: dict) -> Described:
+    """Describe a drawing by what ``pictograms.json`` says of it."""
+    name = plain(emoji['name'])
+    groups = [emoji['group'], emoji['subgroup']] if emoji['subgroup'] else [emoji['group']]
+    keywords = [plain(word) for word in (*emoji['keywords'], *groups)]
     keywords = [word for word in dict.fromkeys(keywords) if word and word != name and len(word.split()) < 5]
-    one_way = bool(_ONE_WAY.search(name)) or entry['group'] == 'Symbols'
-    return Described(name, keywords, plain(entry['kind']), not one_way)
+    one_way = bool(_ONE_WAY.search(name)) or emoji['group'] == 'Symbols'
+    return Described(name, keywords, plain(emoji['kind']), not one_way)
 
 
 def texts_of(described: Sequence[Described]) -> Counter:
     """Count all that a caption can speak of: names, keywords and kinds."""
-    found = Counter()
+    found: Counter[str] = Counter()
     for one in described:
         found.update([one.name, *one.keywords, *([one.kind] if one.kind else [])])
     return found
 
 
-def count_words(texts: dict[str, int], split) -> Counter:
+def count_words(texts: dict[str, int], split: Callable[[str], Sequence[str]]) -> Counter:
     """Count the words of all captions.
 
     Args:
         texts (dict): Text -> how often; those of the templates are added.
         split (callable): Text -> words, as the tokenizer splits it.
     """
-    words = Counter()
+    words: Counter[str] = Counter()
     for text, count in texts.items():
         for word in split(text):
             words[word] += count

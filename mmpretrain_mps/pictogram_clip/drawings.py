@@ -24,7 +24,7 @@ class Drawings(NamedTuple):
     @property
     def rows_by_name(self) -> dict[str, np.ndarray]:
         """dict[str, np.ndarray]: Name -> rows that show it."""
-        found = {}
+        found: dict[str, list[int]] = {}
         for row, one in enumerate(self.described):
             found.setdefault(one.name, []).append(row)
         return {name: np.array(rows) for name, rows in found.items()}
@@ -46,7 +46,8 @@ def read_drawings(folder: Path) -> Drawings:
             f'{folder} holds the styles {", ".join(tested)}, which are there to test on: expected styles for '
             'pre-training alone, as tools/build_pictograms.py --pretraining writes them'
         )
-    pixels, described, styles = [], [], {}
+    pixels: list[np.ndarray] = []
+    described, styles = [], {}
     for style, sheet in content['sheets'].items():
         drawings = read_sheet(folder, sheet, content['size'])
         pixels += drawings.values()

@@ -1,6 +1,10 @@
 """Zero-shot accuracy of the pictogram CLIP on the data sets of pictograms."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,12 +12,15 @@ from ..datasets.pictograms import PICTOGRAM_TEMPLATES, PictogramKinds, Pictogram
 from ..mini_clip import zero_shot
 from .augmentation import IMAGE_SIZE
 
+if TYPE_CHECKING:
+    import torch
+
 TASKS = dict(kinds=PictogramKinds, things=PictogramThings)
 # Same numbers as open_clip's transform of this model.
 preprocess = functools.partial(zero_shot.preprocess, size=IMAGE_SIZE)
 
 
-def accuracy(model, tokenize, dataset: Pictograms) -> dict:
+def accuracy(model: Any, tokenize: Callable[[list[str]], torch.Tensor], dataset: Pictograms) -> dict:
     """Return ``accuracy`` in percent, ``pictures`` and ``classes`` of one data set."""
     prototypes = zero_shot.text_prototypes(model, tokenize, dataset.metainfo['classes'], PICTOGRAM_TEMPLATES)
     images = np.stack([dataset.get_data_info(place)['img'] for place in range(len(dataset))])
@@ -22,7 +29,7 @@ def accuracy(model, tokenize, dataset: Pictograms) -> dict:
     return dict(accuracy=round(found, 2), pictures=len(dataset), classes=len(dataset.metainfo['classes']))
 
 
-def score(model, tokenize, subset: str | None = None) -> dict[str, dict[str, dict]]:
+def score(model: Any, tokenize: Callable[[list[str]], torch.Tensor], subset: str | None = None) -> dict[str, dict[str, dict]]:
     """Score all tasks and domains.
 
     Args:

@@ -6,13 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
 from . import INDEX_NAME, write_sheet
-from .icon_families import draw_family, icon_entries, kinds_of_words, like_any
+from .icon_families import draw_family, icons_as_emoji, kinds_of_words, like_any
 from .packages import FOLDER, Emoji, IconSet, match_icons, read_emoji
 from .rendering import MARGIN, SIZE, render
 from .splitting import Drawings, Roles, look_alike, same_drawings, shifted_tests, split_kinds, split_things
@@ -52,7 +52,7 @@ def read_kinds(path: Path = FOLDER / 'kinds.yaml') -> Kinds:
     return Kinds(kinds, content.get('not_things', ()), content.get('excluded', {}))
 
 
-def build(packages: Path, out: Path, listing: dict, kinds: Kinds, pretraining: Path = None) -> dict:
+def build(packages: Path, out: Path, listing: dict, kinds: Kinds, pretraining: Path | None = None) -> dict:
     """Draw everything, and write what is tested on and what may be pre-trained on into two folders.
 
     Args:
@@ -119,12 +119,13 @@ def build(packages: Path, out: Path, listing: dict, kinds: Kinds, pretraining: P
 def roles_of(styles: dict) -> Roles:
     """Sort the styles of ``packages.yaml`` by what they are for."""
     named = {role: [style for style, content in styles.items() if content['role'] == role] for role in Roles._fields}
-    return Roles(**{role: tuple(found) if role == 'source' else found[0] for role, found in named.items()})
+    roles: dict[str, Any] = {role: tuple(found) if role == 'source' else found[0] for role, found in named.items()}
+    return Roles(**roles)
 
 
 def why_excluded(emoji: Sequence[Emoji], kinds: Kinds) -> dict[str, str]:
     """Return concept -> the first reason of ``kinds.yaml`` to exclude it; what is in a kind is not excluded."""
-    result = {}
+    result: dict[str, str] = {}
     for item in emoji:
         for reason, rule in kinds.excluded.items():
             fits = (
@@ -231,24 +232,24 @@ def _write_icons(out, families, packages, drawn, emoji, kinds):
     """Write the icons in one colour, each of which is a concept of its own with the family before its name."""
     tested = [drawing for drawings in drawn.values() for drawing in drawings.values()]
     kind_of_word = kinds_of_words(emoji, kinds.kind_of)
-    left_out, kept, entries = {}, {}, []
+    left_out, kept, icons = {}, {}, []
     for family, content in families.items():
         drawings = draw_family(family, content, packages)
         copies = like_any(drawings, tested)
         left_out[family] = {'looks like a drawing of the tests': copies}
         named = {f'{family}:{icon}': drawing for icon, drawing in drawings.items() if icon not in set(copies)}
-        entries += icon_entries(family, sorted(named), Path(packages) / content['file'])
+        icons += icons_as_emoji(family, sorted(named), Path(packages) / content['file'])
         kept[family] = named
-    kind_of = {entry.concept: kind_of_word[entry.name] for entry in entries if entry.name in kind_of_word}
+    kind_of = {icon.concept: kind_of_word[icon.name] for icon in icons if icon.name in kind_of_word}
     members = {kind: [concept for concept, other in kind_of.items() if other == kind] for kind in kinds.kinds}
     content = dict(
-        concepts=sorted(entry.concept for entry in entries),
+        concepts=sorted(icon.concept for icon in icons),
         kinds={},
         shown={},
         things={},
         left_out=dict(emoji={}, drawings=left_out),
     )
-    _write(out, content, entries, kinds._replace(kinds=members), families, kept)
+    _write(out, content, icons, kinds._replace(kinds=members), families, kept)
 
 
 def _looks_like_any(drawing, concept, drawn):
@@ -264,10 +265,10 @@ def _lists(reasons):
 
 
 def _lines(content):
-    """Write JSON with one line for each entry of the sections, so that a difference can be read."""
+    """Write JSON with one line for each key of the sections, so that a difference can be read."""
     plain = functools.partial(json.dumps, ensure_ascii=False, sort_keys=True)
     sections = []
     for key, value in sorted(content.items()):
-        entries = [f'  {plain(name)}: {plain(value[name])}' for name in sorted(value)] if isinstance(value, dict) else []
-        sections.append(f' {plain(key)}: ' + ('{\n' + ',\n'.join(entries) + '\n }' if entries else plain(value)))
+        lines = [f'  {plain(name)}: {plain(value[name])}' for name in sorted(value)] if isinstance(value, dict) else []
+        sections.append(f' {plain(key)}: ' + ('{\n' + ',\n'.join(lines) + '\n }' if lines else plain(value)))
     return '{\n' + ',\n'.join(sections) + '\n}\n'

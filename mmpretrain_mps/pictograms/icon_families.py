@@ -6,6 +6,7 @@ import tarfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def draw_family(family: str, content: dict, packages: Path) -> dict[str, np.ndar
     return drawn
 
 
-def icon_entries(family: str, concepts: Sequence[str], path: Path) -> list[Emoji]:
+def icons_as_emoji(family: str, concepts: Sequence[str], path: Path) -> list[Emoji]:
     """Describe icons as emoji are described: the category is the group, and the words of the name are the keywords.
 
     Args:
@@ -100,12 +101,12 @@ def icon_entries(family: str, concepts: Sequence[str], path: Path) -> list[Emoji
         path (Path): The package.
     """
     group_of = {icon: category for category, icons in read_categories(path).items() for icon in icons}
-    entries = []
+    icons = []
     for concept in concepts:
         name = plain_name(concept.split(':', 1)[1])
         words = name.split()
-        entries.append(Emoji(concept, name, '', group_of.get(concept.split(':', 1)[1], ''), '', words if len(words) > 1 else []))
-    return entries
+        icons.append(Emoji(concept, name, '', group_of.get(concept.split(':', 1)[1], ''), '', words if len(words) > 1 else []))
+    return icons
 
 
 def read_categories(path: Path) -> dict[str, list[str]]:
@@ -114,7 +115,7 @@ def read_categories(path: Path) -> dict[str, list[str]]:
         names = {member.name for member in archive.getmembers()}
         if 'package/metadata.json' not in names:
             return {}
-        return json.load(archive.extractfile('package/metadata.json')).get('categories', {})
+        return json.load(cast(IO[bytes], archive.extractfile('package/metadata.json'))).get('categories', {})
 
 
 def like_any(drawings: dict[str, np.ndarray], tested: Sequence[np.ndarray]) -> list[str]:

@@ -7,7 +7,7 @@ import tarfile
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 import yaml
 
@@ -16,7 +16,7 @@ VARIATION_SELECTOR = 'fe0f'  # asks for a colour picture; not part of what is sh
 
 
 class Emoji(NamedTuple):
-    """One entry of Unicode's list."""
+    """One emoji of Unicode's list."""
 
     concept: str
     """The name with hyphens, like 'red-apple'."""
@@ -131,7 +131,7 @@ def read_package(path: Path, sha256: str, names: Sequence[str], optional: Sequen
         if missing:
             raise ValueError(f'{path} lacks {", ".join(missing)}, expected in the folder "package" of the archive')
         wanted = [name for name in (*names, *optional) if f'package/{name}' in members]
-        return {name: json.load(archive.extractfile(members[f'package/{name}'])) for name in wanted}
+        return {name: json.load(cast(IO[bytes], archive.extractfile(members[f'package/{name}']))) for name in wanted}
 
 
 def read_emoji(listing: dict, folder: Path) -> list[Emoji]:
@@ -145,13 +145,13 @@ def read_emoji(listing: dict, folder: Path) -> list[Emoji]:
         list[Emoji]: In Unicode's order.
     """
     emoji, keywords = listing['emoji'], listing['keywords']
-    entries = read_package(Path(folder) / emoji['file'], emoji['sha256'], ['data-by-emoji.json'])['data-by-emoji.json']
+    listed = read_package(Path(folder) / emoji['file'], emoji['sha256'], ['data-by-emoji.json'])['data-by-emoji.json']
     files = read_package(Path(folder) / keywords['file'], keywords['sha256'], ['en/data.json', 'meta/groups.json'])
     subgroups = files['meta/groups.json']['subgroups']
-    known = {_plain_code(entry['hexcode'].lower()): entry for entry in files['en/data.json']}
+    known = {_plain_code(one['hexcode'].lower()): one for one in files['en/data.json']}
     result = []
-    for character, entry in entries.items():
-        item = Emoji(entry['slug'].replace('_', '-'), entry['name'].replace('’', "'"), character, entry['group'], '', ())
+    for character, one in listed.items():
+        item = Emoji(one['slug'].replace('_', '-'), one['name'].replace('’', "'"), character, one['group'], '', ())
         more = known.get(item.code, {})
         result.append(item._replace(subgroup=subgroups.get(str(more.get('subgroup')), ''), keywords=tuple(more.get('tags', ()))))
     return result
@@ -163,7 +163,7 @@ def match_icons(emoji: Sequence[Emoji], sets: Sequence[IconSet]) -> dict[str, di
     Returns:
         dict[str, dict[str, str]]: Style -> concept -> icon; what a set does not have is left out.
     """
-    found = {icon_set.style: {} for icon_set in sets}
+    found: dict[str, dict[str, str]] = {icon_set.style: {} for icon_set in sets}
     for item in emoji:
         names = list(
             dict.fromkeys(icon_set.names_of_codes[item.code] for icon_set in sets if item.code in icon_set.names_of_codes)

@@ -1,6 +1,7 @@
 """Pictures of an icon, and how much alike two of them are."""
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -42,7 +43,7 @@ def render(svg: str) -> tuple[np.ndarray, float]:
     return inner, 1 - float(inner[..., 3].sum()) / ink if ink else 0.0
 
 
-def on_paper(drawing: np.ndarray, paper=(255, 255, 255)) -> np.ndarray:
+def on_paper(drawing: np.ndarray, paper: Any = (255, 255, 255)) -> np.ndarray:
     """Put a drawing on a paper of one colour.
 
     Args:

@@ -30,7 +30,7 @@ class Roles(NamedTuple):
     sketch: str
 
     @property
-    def targets(self):
+    def targets(self) -> tuple[str, ...]:
         """tuple[str]: Styles that nothing is tuned on."""
         return self.older, self.other_artist, self.sketch
 
@@ -46,7 +46,7 @@ def same_drawings(drawn: Drawings, styles: Sequence[str], concepts: Sequence[str
     Returns:
         dict[str, str]: The later concept -> the earlier one.
     """
-    found = {}
+    found: dict[str, str] = {}
     for style in styles:
         names = [concept for concept in concepts if concept in drawn[style]]
         pictures = np.stack([normalised(drawn[style][name]) for name in names])
@@ -88,7 +88,7 @@ def split_kinds(kinds: dict[str, list[str]], drawn: Drawings, roles: Roles) -> d
     for kind, concepts in kinds.items():
         waiting = sorted(concepts, key=_hash)
         first = next((concept for concept in waiting if all(concept in drawn[style] for style in drawn)), None)
-        parts = dict(train=[], val=[], test=[])
+        parts: dict[str, list[str]] = dict(train=[], val=[], test=[])
         if first is not None:
             waiting.remove(first)
             parts['test'].append(first)
@@ -122,7 +122,7 @@ def split_things(
     Returns:
         dict: Concept -> ``train``, ``val`` and ``test`` -> styles.
     """
-    result = {}
+    result: dict[str, dict] = {}
     used = (*roles.source, roles.older)
     for concept in sorted(concepts, key=_hash):
         if len(result) == limit:

@@ -8,6 +8,7 @@ import zlib
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from .files import open_regular
 HISTORY_BUFFER = 'history_buffer'
 
 
-def to_plain(value, where='checkpoint'):
+def to_plain(value: Any, where: str = 'checkpoint') -> Any:
     """Rebuild a value from types that ``torch.load(weights_only=True)`` reads: containers, tensors, str, numbers.
 
     numpy scalars become Python numbers, arrays become tensors, paths become str, a mmengine ``HistoryBuffer`` becomes a
@@ -75,7 +76,7 @@ def _history_to_plain(history):
     return dict(values=torch.from_numpy(values.copy()), counts=torch.from_numpy(counts.copy()), max_length=history.max_length)
 
 
-def history_from_plain(value):
+def history_from_plain(value: Any) -> Any:
     """Rebuild a ``HistoryBuffer`` from what ``to_plain`` made of it; any other value is returned as it is."""
     if not isinstance(value, dict) or set(value) != {HISTORY_BUFFER}:
         return value
@@ -85,12 +86,12 @@ def history_from_plain(value):
     return HistoryBuffer(values, counts, history['max_length'])
 
 
-def is_local(path):
+def is_local(path: str | Path) -> bool:
     """Whether a checkpoint's name is a file here, not an address that mmengine fetches (``https://``, ``s3://``)."""
     return '://' not in str(path)
 
 
-def check_checkpoint(path):
+def check_checkpoint(path: str | Path) -> None:
     """Make sure that a file is a complete checkpoint of plain data, without keeping its tensors.
 
     Args:
@@ -103,7 +104,7 @@ def check_checkpoint(path):
     read_checkpoint(path, mmap=True)
 
 
-def read_checkpoint(path, mmap=False, whole=True):
+def read_checkpoint(path: str | Path, mmap: bool = False, whole: bool = True) -> dict[str, Any]:
     """Read a checkpoint under ``weights_only=True``, with errors that say what is wrong with the file.
 
     Args:
@@ -148,7 +149,7 @@ def read_checkpoint(path, mmap=False, whole=True):
     return checkpoint
 
 
-def damaged_part(path):
+def damaged_part(path: str | Path) -> str | None:
     """Look for parts of a file in zip format, as torch writes, that do not have the checksum that was written with them.
 
     torch itself does not look at these checksums (CRC-32), and reads what it finds.
@@ -182,7 +183,7 @@ def _siblings(path):
     return f'; its folder has {", ".join(found)}' if found else ''
 
 
-def reason_of(error):
+def reason_of(error: BaseException) -> str:
     """Cut the sentence that names the fault out of torch's long advice (part of which would undo the check)."""
     fault = ' '.join(str(error).split()).rpartition('WeightsUnpickler error: ')[-1]
     return f'torch says: {re.split(r" was not an allowed|[.] | Check the doc", fault)[0] or type(error).__name__}'

@@ -1,6 +1,7 @@
 """What the command line changes in a config, checked and carried to every place that uses it."""
 
 import inspect
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -26,7 +27,7 @@ OPTIONAL_KEYS = frozenset(
 RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
 
 
-def apply_options(cfg, options):
+def apply_options(cfg: Config, options: dict[str, Any] | None) -> None:
     """Merge ``--cfg-options`` into a config: names checked, short cuts carried on, explicit nested options last.
 
     Args:
@@ -51,10 +52,10 @@ def apply_options(cfg, options):
         raise ValueError(f'--cfg-options cannot be put into the config: {reason}') from None
 
 
-def stretch_schedule(cfg, options):
+def stretch_schedule(cfg: Config, options: dict[str, Any]) -> None:
     """Let schedules and validation end with the training when ``train_cfg.max_epochs`` or ``.max_iters`` is overridden.
 
-    A schedule of 50 epochs that is cut after 10 would stop near its full rate. Entries that are options themselves, and
+    A schedule of 50 epochs that is cut after 10 would stop near its full rate. Settings that are options themselves, and
     those that do not end with the training, stay as they are; one that would start behind the end is left out. Call it
     before the options are merged.
 
@@ -83,7 +84,7 @@ def stretch_schedule(cfg, options):
             cfg.param_scheduler = [section for section in schedulers if section not in over]
 
 
-def check_option_names(cfg, options):
+def check_option_names(cfg: Config, options: dict[str, Any]) -> None:
     """Refuse options whose first part does not exist, since a misspelt name would otherwise change nothing.
 
     New keys *below* an existing section are allowed: the part that is built from the section judges them.
@@ -102,11 +103,11 @@ def check_option_names(cfg, options):
         raise ValueError(f'--cfg-options names what {where} does not have: ' + '; '.join(faults))
 
 
-def propagate(cfg, options):
-    """Carry overridden top-level values to the nested entries that were written with them.
+def propagate(cfg: Config, options: dict[str, Any]) -> None:
+    """Carry overridden top-level values to the nested settings that were written with them.
 
     A config says ``seed = 1`` once and uses it in several places (``randomness = dict(seed=seed)``); after the file has
-    been read these are separate copies. For every overridden top-level plain value, each nested entry of the same key
+    been read these are separate copies. For every overridden top-level plain value, each nested setting of the same key
     whose value equals the old one is replaced. Call it before the options are merged, while the old values are known.
 
     Args:

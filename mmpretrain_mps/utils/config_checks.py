@@ -1,14 +1,19 @@
 """What can be seen to be wrong with a config before anything is built: numbers, and names that nothing would read."""
 
+from __future__ import annotations
+
 import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .trust import registered
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 _Check = tuple[Callable[[Any], bool], str]
 
@@ -44,7 +49,7 @@ SECTIONS = {
 _OF_BUILDERS = frozenset({'type', '_scope_', '_delete_', 'constructor', 'paramwise_cfg', 'convert_to_iter_based', 'init_cfg'})
 
 
-def check_values(cfg: Mapping) -> None:
+def check_values(cfg: Config | Mapping) -> None:
     """Refuse a config with numbers that nothing could be trained with, or with types that are not registered.
 
     Args:
@@ -63,7 +68,7 @@ def check_values(cfg: Mapping) -> None:
             raise ValueError(f'{place} is {value!r}, but nothing of that name is registered{did_you_mean(value, known)}')
 
 
-def check_new_keys(cfg: Mapping, options: Mapping) -> None:
+def check_new_keys(cfg: Config | Mapping, options: Mapping) -> None:
     """Refuse options that give a part of a config something that it does not take.
 
     What is built at the start of a run would refuse it itself, but what is built at the end, or never, would not.
@@ -87,7 +92,7 @@ def _fault_of(cfg, name, options):
             node = node[key]
         elif isinstance(node, (list, tuple)):
             if not key.isdigit() or int(key) >= len(node):
-                return f'{name}: {".".join(keys[:depth])} has the entries 0 to {len(node) - 1}, but not {key!r}'
+                return f'{name}: {".".join(keys[:depth])} has the items 0 to {len(node) - 1}, but not {key!r}'
             node = node[int(key)]
         else:
             return _fault_of_new(node, keys, depth, options) if hasattr(node, 'keys') and depth else None
@@ -139,7 +144,7 @@ def _name_of(kind):
 
 
 def _walk(node, place) -> Iterator[tuple[str, Any, Any]]:
-    """Yield place, key and value of every entry, at any depth."""
+    """Yield place, key and value of everything in a config, at any depth."""
     for key, value in node.items() if hasattr(node, 'items') else enumerate(node):
         here = f'{place}.{key}' if place else str(key)
         yield here, key, value

@@ -72,11 +72,9 @@ def read_data(path: str | Path, what: str = 'a mapping', above: Sequence[Path] =
     if path.resolve() in above:
         raise ValueError(f'{path} builds on itself ({" -> ".join(file.name for file in (*above, path))})')
     text = _BASE_VALUE.sub(lambda found: f'"{_MARK}{found[1]}"', read_text(path))
-    if _OTHER_PLACEHOLDER.search(text):
-        raise ValueError(
-            f'{path} holds {_OTHER_PLACEHOLDER.search(text)[0]}; of such placeholders, files that are data may '
-            'hold {{_base_.name}} alone'
-        )
+    other = _OTHER_PLACEHOLDER.search(text)
+    if other:
+        raise ValueError(f'{path} holds {other[0]}; of such placeholders, files that are data may hold {{{{_base_.name}}}} alone')
     content = parse_json(text, path) if path.suffix == '.json' else parse_yaml(text, path)
     if not isinstance(content, dict):
         found = 'a list' if isinstance(content, list) else 'nothing' if content is None else repr(content)
@@ -88,7 +86,7 @@ def read_data(path: str | Path, what: str = 'a mapping', above: Sequence[Path] =
     names = bases if isinstance(bases, list) else [bases]
     if not all(isinstance(name, str) for name in names):
         raise ValueError(f'{path}: _base_ is {bases!r}; expected the path of a file, or a list of them')
-    base = {}
+    base: dict[str, Any] = {}
     for name in names:
         part = _read_base(name, path, what, (*above, path.resolve()))
         twice = sorted(set(base) & set(part))
@@ -146,7 +144,7 @@ def read_config_text(text: str, source: Any) -> dict[str, Any]:
             if not isinstance(statement, ast.Assign) or not all(isinstance(to, ast.Name) for to in statement.targets):
                 raise ValueError(f'line {statement.lineno} is no assignment of a value')
             value = _literal(statement.value)
-            content.update({to.id: value for to in statement.targets})
+            content.update({to.id: value for to in statement.targets if isinstance(to, ast.Name)})
         return content
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(

@@ -7,7 +7,9 @@ import re
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from .places import PACKAGE_ROOT
 
@@ -44,7 +46,7 @@ BUILDER_FILES = ('mmengine/registry/build_functions.py', 'mmengine/runner/runner
 
 
 @contextlib.contextmanager
-def user_errors(show_traceback=False):
+def user_errors(show_traceback: bool = False) -> Iterator[None]:
     """End the program with exit status 2 and the message alone when this package refuses what it was given.
 
     Args:
@@ -61,11 +63,11 @@ def user_errors(show_traceback=False):
         print(f'{_who()}error:{gap}{message}\n(--traceback shows where it was raised)', file=sys.stderr, flush=True)
         # Python asks workers to end and waits: one that was stopped hears of it only when it goes on.
         for child in multiprocessing.active_children() if hasattr(signal, 'SIGCONT') else ():
-            os.kill(child.pid, signal.SIGCONT)
+            os.kill(cast(int, child.pid), signal.SIGCONT)
         sys.exit(2)
 
 
-def user_message(error):
+def user_message(error: BaseException) -> str | None:
     """Return the message of an error that this package itself raised about what it was given.
 
     Args:

@@ -5,7 +5,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import yaml
 
@@ -24,6 +24,11 @@ _KINDS = (
     (stat.S_ISBLK, 'a device'),
 )
 _OTHER_BOMS = ((b'\xff\xfe\0\0', 'UTF-32'), (b'\0\0\xfe\xff', 'UTF-32'), (b'\xff\xfe', 'UTF-16'), (b'\xfe\xff', 'UTF-16'))
+
+if TYPE_CHECKING:
+    from yaml.composer import Composer as _Composer
+else:
+    _Composer = object
 
 
 def open_regular(path: AnyPath, hint: str = '') -> BinaryIO:
@@ -188,12 +193,12 @@ def _without_duplicates(pairs):
     return content
 
 
-class _StrictComposer:
+class _StrictComposer(_Composer):
     """What the YAML loaders here share: they refuse before anything is built from the nodes."""
 
     depth = 0
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose a node, unless it is nested too deeply."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
@@ -202,7 +207,7 @@ class _StrictComposer:
         self.depth -= 1
         return node
 
-    def get_single_node(self):
+    def get_single_node(self) -> yaml.Node | None:
         """Compose the document, unless it has too many nodes."""
         node = super().get_single_node()
         if node is not None:
@@ -217,7 +222,7 @@ class _PlainLoader(_StrictComposer, yaml.SafeLoader):
 class _TextLoader(_StrictComposer, yaml.BaseLoader):
     """YAML of text, lists and mappings; a value that is null, without quotes, is none."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping whose plain nulls are None."""
         found = super().construct_mapping(node, deep)
         nothing = {

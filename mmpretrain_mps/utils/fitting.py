@@ -35,8 +35,9 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
         raise ValueError(
             f'checkpoint {source} is of the method {theirs}, but the model is one of {ours}; the tools take --method {theirs}'
         )
-    if DESCRIPTION_KEY in state and hasattr(model, 'check_description'):
-        model.check_description(state[DESCRIPTION_KEY])  # which knows why the weights are others
+    module: Any = model  # may be one of this package, which has more than a module
+    if DESCRIPTION_KEY in state and hasattr(module, 'check_description'):
+        module.check_description(state[DESCRIPTION_KEY])  # which knows why the weights are others
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
     if missing and DESCRIPTION_KEY not in missing:  # without a description it is none of ours, which the model says
@@ -52,7 +53,7 @@ def check_weights(checkpoint: Mapping[str, Any], model: nn.Module, source: Any) 
         )
     classes = _number_of_classes(state) or 'classes'
     # Other axes that are still empty, such as that of TAC's clusters, are not those of the classes.
-    of_classes = {*model._class_buffers, *model._class_parameters} if hasattr(model, '_class_buffers') else expected
+    of_classes = {*module._class_buffers, *module._class_parameters} if hasattr(module, '_class_buffers') else expected
     for name, ours in expected.items():
         if name in state and isinstance(ours, torch.Tensor) and name != DESCRIPTION_KEY:
             fault = _fault_of(state[name], ours, classes if name in of_classes else 'any')
@@ -76,7 +77,7 @@ def check_training_state(
     Raises:
         ValueError: Says what is missing, or of another kind than mmengine writes.
     """
-    schedules = [('param_schedulers', (list, Mapping))] if num_schedules != 0 else []
+    schedules: list[tuple[str, Any]] = [('param_schedulers', (list, Mapping))] if num_schedules != 0 else []
     for name, kind in (('meta', Mapping), ('message_hub', Mapping), ('optimizer', Mapping), *schedules):
         if not isinstance(checkpoint.get(name), kind):
             raise ValueError(
@@ -103,11 +104,11 @@ def check_training_state(
 
 
 def _check_optimizer(state, optimizer, source):
-    groups, entries = state.get('param_groups'), state.get('state')
+    groups, moments = state.get('param_groups'), state.get('state')
     where = f'checkpoint {source} cannot be resumed: its optimizer'
     if (
         not isinstance(groups, list)
-        or not isinstance(entries, Mapping)
+        or not isinstance(moments, Mapping)
         or not all(isinstance(group, Mapping) and isinstance(group.get('params'), list) for group in groups)
     ):
         raise ValueError(f'{where} is not of the form that torch writes')
@@ -116,7 +117,7 @@ def _check_optimizer(state, optimizer, source):
         raise ValueError(f'{where} has groups of {counts[0]} weights, but that of the run has groups of {counts[1]}')
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     for number, parameter in zip((number for group in groups for number in group['params']), parameters):
-        for name, value in (entries.get(number) or {}).items():
+        for name, value in (moments.get(number) or {}).items():
             if isinstance(value, torch.Tensor) and value.ndim and (fault := _fault_of(value, parameter)):
                 raise ValueError(f'{where}: {name} of weight {number} {fault}')
 
@@ -135,7 +136,7 @@ def _check_schedulers(schedulers, expected, source):
 
 
 def _fault_of(theirs, ours, classes='classes'):
-    """Return what is wrong with an entry of a checkpoint, or None."""
+    """Return what is wrong with a tensor of a checkpoint, or None."""
     if not isinstance(theirs, torch.Tensor):
         return f'is {_kind_of(theirs)}, expected a tensor'
     # What is empty still, such as the classes, comes with the checkpoint.

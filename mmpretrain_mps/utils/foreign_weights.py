@@ -4,6 +4,7 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -22,7 +23,7 @@ _KNOWN = {
 class _LeftOut:
     """Takes the place of everything else: it can be made, filled and called, and does nothing."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         pass
 
     def __setstate__(self, state):
@@ -37,7 +38,7 @@ class _LeftOut:
 class _Unpickler(pickle.Unpickler):
     """Finds what tensors are made of, and nothing else."""
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         """Return a class that tensors are made of, a stand-in for any other."""
         if (module, name) in _KNOWN or (module == 'torch' and name.endswith('Storage')):
             return super().find_class(module, name)
@@ -48,7 +49,7 @@ def _load(file, **kwargs):
     return _Unpickler(file, **kwargs).load()
 
 
-def read_weights(path) -> dict:
+def read_weights(path: str | Path) -> dict:
     """Read the state dict of a file without running code that it brings along.
 
     Training checkpoints may hold log histories, namespaces or schedulers beside the weights, which
@@ -58,7 +59,7 @@ def read_weights(path) -> dict:
         path (str | Path): A local file that ``torch.save`` wrote, or one of safetensors by the end of its name.
 
     Returns:
-        dict[str, Tensor]: The entry ``state_dict``, or the tensors of the file itself; on the CPU.
+        dict[str, Tensor]: What stands under ``state_dict``, or the tensors of the file itself; on the CPU.
 
     Raises:
         ValueError: If it is no such file, or holds no tensors by name.

@@ -10,7 +10,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows: nothing guards there
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 # What file systems answer that know no locks; better none than no run.
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)

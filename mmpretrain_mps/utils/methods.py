@@ -129,8 +129,9 @@ def other_values(cfg: Config, options: dict | None) -> dict:
     Returns:
         dict: Dotted names to values that the default recipe has instead; empty unless the options change the shots.
     """
-    about = cfg.get('method') or {}
-    if 'num_shots' not in (options or {}) or about.get('name') not in method_names():
+    about: Any = cfg.get('method') or {}
+    options = options or {}
+    if 'num_shots' not in options or about.get('name') not in method_names():
         return {}
     as_written, changed = copy.deepcopy(cfg), copy.deepcopy(cfg)
     replace_method(as_written, about.name)

@@ -1,12 +1,17 @@
 """Values of ``--cfg-options`` as they are typed: what a text becomes is decided by the value that it replaces."""
 
+from __future__ import annotations
+
 import argparse
 import ast
 import contextlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 _NUMBER = re.compile(r'[+-]?(?:0|[1-9]\d*|(?:0|[1-9]\d*)?\.\d+(?:[eE][+-]?\d+)?|(?:0|[1-9]\d*)\.?(?:[eE][+-]?\d+)?)')
 _SPECIAL_NUMBER = re.compile(r'[+-]?(?:nan|inf)', re.IGNORECASE)
@@ -24,17 +29,17 @@ class OptionsAction(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         options = dict(getattr(namespace, self.dest) or {})
-        for entry in values:
-            name, equals, text = entry.partition('=')
+        for typed in values:
+            name, equals, text = typed.partition('=')
             if not equals or not name:
-                parser.error(f'{option_string} {entry!r}: expected NAME=VALUE')
+                parser.error(f'{option_string} {typed!r}: expected NAME=VALUE')
             if name in options:
                 parser.error(f'{option_string} names {name} twice, as {options[name]!r} and {text!r}; expected it once')
             options[name] = Typed(text)
         setattr(namespace, self.dest, options)
 
 
-def with_values(cfg: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def with_values(cfg: Config | Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Turn typed texts into values.
 
     Where the config has text, the text is taken as typed: spaces, commas, quotes and ``007`` stay. (``None``, ``True`` and

@@ -1,9 +1,11 @@
 """Results as a reader wants to see them at the end of a run."""
 
+from typing import Any
+
 BRANCHES = {'zero_shot': 'zero-shot', 'tuned': 'tuned', 'fused': 'fused'}
 
 
-def accuracy_table(metrics):
+def accuracy_table(metrics: dict[str, Any]) -> str:
     """Lay the results of a test out as a small table: one line per branch, or every number where there are no branches.
 
     Args:

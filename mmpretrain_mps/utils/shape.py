@@ -25,7 +25,7 @@ def count(value: Any) -> bool:
 def or_none(shape: Shape) -> Callable[[Any], bool]:
     """Return the shape of what may also be null."""
 
-    def fits(value):
+    def fits(value: Any) -> bool:
         """or null"""
         return value is None or not fault_of(value, shape)
 
@@ -40,7 +40,7 @@ def check_shape(content: Any, shape: Shape, source: Any) -> Any:
         content (object): As parsed.
         shape (type | Callable | dict | list): A type; a test, whose docstring says what passes; for a mapping, names with
             shapes, of which those that end in ``?`` may be missing and ``'*'`` stands for all others; for a list, one with
-            the shape of its entries.
+            the shape of its items.
         source (object): Where it is from; opens the message.
 
     Raises:
@@ -62,7 +62,7 @@ def fault_of(content: Any, shape: Shape, place: str = '') -> str:
     if isinstance(shape, list):
         if not isinstance(content, list):
             return f'{where} is {_shorten(content)}, expected a list'
-        return next(filter(None, (fault_of(entry, shape[0], f'{place}[{index}]') for index, entry in enumerate(content))), '')
+        return next(filter(None, (fault_of(item, shape[0], f'{place}[{index}]') for index, item in enumerate(content))), '')
     fits = isinstance(content, shape) if isinstance(shape, type) else shape(content)
     return '' if fits else f'{where} is {_shorten(content)}, expected {_in_words(shape)}'
 

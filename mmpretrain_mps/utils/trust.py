@@ -104,11 +104,11 @@ def check_program(path: str | Path, source: Any) -> None:
 
 def _walk(node, place) -> Iterator[tuple[str, Any]]:
     """Yield every value that is no container, with the dotted place where it stands."""
-    entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else None
-    if entries is None:
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else None
+    if items is None:
         yield place, node
         return
-    for key, value in entries:
+    for key, value in items:
         yield from _walk(value, f'{place}.{key}' if place else str(key))
 
 

@@ -89,7 +89,7 @@ class TestPicks:
 
     def test_pictures_that_were_not_drawn_are_let_go(self):
         dataset = FewShotDataset(dict(type=Animals), num_shots=1, seed=1)
-        assert dataset._dataset is None and len(dataset._entries) == 5
+        assert dataset._dataset is None and len(dataset._records) == 5
 
     def test_nothing_is_read_before_it_is_needed_when_asked_for(self):
         assert 'not initialized' in repr(FewShotDataset(dict(type='NoSuchDataset'), 1, 1, lazy_init=True))

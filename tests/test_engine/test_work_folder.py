@@ -11,7 +11,7 @@ import torch
 from tiny_run import ROOT, call, write_config
 
 from mmpretrain_mps.engine import work_folder
-from mmpretrain_mps.engine.work_folder import check_room, check_writable, claimed
+from mmpretrain_mps.engine.work_folder import check_disk_space, check_writable, claimed
 
 TRAIN = ROOT / 'tools' / 'train.py'
 
@@ -71,7 +71,7 @@ def test_a_disk_that_takes_nothing_is_noticed_by_writing(tmp_path, monkeypatch, 
     assert not list(tmp_path.iterdir())
 
 
-def test_room_for_a_checkpoint_is_looked_for_before_the_training(tmp_path, monkeypatch):
+def test_space_for_a_checkpoint_is_looked_for_before_the_training(tmp_path, monkeypatch):
     model = torch.nn.Linear(1000, 250)  # 251,000 bytes of bias and weights: 1.001 MB
     model.bias.requires_grad_(False)
     for optimizer, needed in (
@@ -83,13 +83,13 @@ def test_room_for_a_checkpoint_is_looked_for_before_the_training(tmp_path, monke
             status = namedtuple('status', 'f_bavail f_frsize')(free, 1)
             monkeypatch.setattr(work_folder.os, 'statvfs', lambda _, status=status: status)
             if fits:
-                check_room(tmp_path, model, optimizer)
+                check_disk_space(tmp_path, model, optimizer)
             else:
                 with pytest.raises(ValueError, match=f'a checkpoint takes about {needed} MB, but the disk of .* has {needed} MB'):
-                    check_room(tmp_path, model, optimizer)
+                    check_disk_space(tmp_path, model, optimizer)
 
 
-def test_a_training_without_room_does_not_begin(folder, capsys, monkeypatch, tmp_path):
+def test_a_training_without_disk_space_does_not_begin(folder, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(work_folder.os, 'statvfs', lambda _: namedtuple('status', 'f_bavail f_frsize')(10, 1))
     assert 'a checkpoint takes about' in refused(capsys, folder / 'tiny.py', '--work-dir', tmp_path / 'w')
     assert not list((tmp_path / 'w').glob('*.pth'))

@@ -169,11 +169,11 @@ class PeakMemory:
         self.above = peak - self.before
 
 
-def _resident(entry):
+def _resident(field):
     for line in Path('/proc/self/status').read_text().splitlines():
-        if line.startswith(entry + ':'):
+        if line.startswith(field + ':'):
             return int(line.split()[1]) * 1024
-    raise OSError(f'/proc/self/status has no {entry}')
+    raise OSError(f'/proc/self/status has no {field}')
 
 
 def write_results(results, path):

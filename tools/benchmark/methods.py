@@ -158,7 +158,7 @@ class Bench:
     @torch.no_grad()
     def predict(self):
         """Return the logits of the first view of all pictures."""
-        if self.model.training:  # the switch forgets kept texts
+        if self.model.training:  # the switch forgets cached texts
             self.model.eval()
         return self.model(self.pictures[0])
 

@@ -152,7 +152,7 @@ def compare(metrics, options, seeds):
         results[name] = {}
         for metric, label in METRICS.items():
             values = [metrics[name, seed][metric] for seed in seeds]
-            entry = dict(
+            result = dict(
                 values=values,
                 mean=statistics.mean(values),
                 std=statistics.stdev(values) if len(values) > 1 else None,
@@ -161,9 +161,9 @@ def compare(metrics, options, seeds):
             )
             if name != PLAIN:
                 plain = results[PLAIN][label]
-                entry['difference'] = entry['mean'] - plain['mean']
-                entry['same'] = None if plain['std'] is None else abs(entry['difference']) <= plain['std']
-            results[name][label] = entry
+                result['difference'] = result['mean'] - plain['mean']
+                result['same'] = None if plain['std'] is None else abs(result['difference']) <= plain['std']
+            results[name][label] = result
     return results
 
 
@@ -172,7 +172,7 @@ def format_results(results):
     lines = ['| training | tuned | fused | difference of fused |', '|---|---|---|---|']
     for name, figures in results.items():
         spreads = [
-            f'{entry["mean"]:.2f}' + ('' if entry['std'] is None else f' ± {entry["std"]:.2f}') for entry in figures.values()
+            f'{result["mean"]:.2f}' + ('' if result['std'] is None else f' ± {result["std"]:.2f}') for result in figures.values()
         ]
         difference = figures['fused']['difference']
         lines.append(f'| {name} | {" | ".join(spreads)} | {"" if difference is None else f"{difference:+.2f}"} |')

@@ -87,7 +87,7 @@ def without_short_cuts(model):
     Args:
         model (CLIPClassifier): Changed for a while.
     """
-    changes = [(model.backbone, 'forward', plain_vision(model.backbone)), (model, 'kept_class_features', model.class_features)]
+    changes = [(model.backbone, 'forward', plain_vision(model.backbone)), (model, 'cached_class_features', model.class_features)]
     if getattr(model, 'text_tower', None) is not None:
         changes.append((model.text_tower, 'forward', plain_text(model.text_tower)))
     for owner, name, replacement in changes:

@@ -67,7 +67,7 @@ def main():
                 times[name].append(seconds_to_first_iteration(arguments.config, str(Path(folder, 'work')), cache))
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(
-        f'{Path(arguments.config).name}: first iteration after {medians["first"]:.1f} s, with kept prototypes after '
+        f'{Path(arguments.config).name}: first iteration after {medians["first"]:.1f} s, with cached prototypes after '
         f'{medians["later"]:.1f} s (medians of {arguments.repeats})'
     )
     write_results(

@@ -154,7 +154,7 @@ def _build(configs):
 
 
 def _height_and_width(size) -> tuple[int, int]:
-    return (int(size), int(size)) if isinstance(size, Number) else (int(size[0]), int(size[1]))
+    return (int(size), int(size)) if isinstance(size, Number) else (int(size[0]), int(size[1]))  # type: ignore[call-overload]
 
 
 def _resize(img, size, interpolation):

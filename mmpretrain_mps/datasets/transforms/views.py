@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from mmpretrain.datasets.transforms import MultiView
 from mmpretrain.registry import TRANSFORMS
@@ -13,7 +14,7 @@ class DualView(MultiView):
 
     Reading stands before this transform in the pipeline, so that a picture is decoded once. Afterwards ``img`` is a
     list of ``num_views`` arrays, which ``PackInputs`` and ``default_collate`` turn into a list of batches. With
-    ``reference`` the picture without augmentation follows as the last entry of that list.
+    ``reference`` the picture without augmentation follows as the last item of that list.
 
     Args:
         transforms (Sequence[dict | callable]): The augmentation, the same for all views but drawn anew for each.
@@ -36,7 +37,7 @@ class DualView(MultiView):
 
     @property
     def has_reference(self) -> bool:
-        """bool: Whether the last entry is the picture without augmentation."""
+        """bool: Whether the last view is the picture without augmentation."""
         return len(self.pipelines) > 1
 
     def transform(self, results: dict) -> dict:
@@ -46,7 +47,7 @@ class DualView(MultiView):
         return results
 
 
-def with_views(pipeline: Sequence[dict], num_views: int | None = None, reference: str | None = None, **changes) -> list:
+def with_views(pipeline: Sequence[dict], num_views: int | None = None, reference: str | None = None, **changes: Any) -> list:
     """Draw other views in a pipeline that has a :class:`DualView`.
 
     Args:
@@ -62,9 +63,9 @@ def with_views(pipeline: Sequence[dict], num_views: int | None = None, reference
     Raises:
         ValueError: If there is no ``DualView``, or no ``CLIPTrainTransform`` in it that could be changed.
     """
-    pipeline = copy.deepcopy(list(pipeline))
-    kinds = [step.get('type') for step in pipeline]
-    views = [step for step in pipeline if step.get('type') in ('DualView', DualView)]
+    changed = copy.deepcopy(list(pipeline))
+    kinds = [step.get('type') for step in changed]
+    views = [step for step in changed if step.get('type') in ('DualView', DualView)]
     augmentations = [step for view in views for step in view['transforms'] if step.get('type') == 'CLIPTrainTransform']
     of_clip = changes or reference is not None
     if not views or (of_clip and not augmentations):
@@ -80,4 +81,4 @@ def with_views(pipeline: Sequence[dict], num_views: int | None = None, reference
             view['reference'] = [dict(type='CLIPTestTransform', resize_mode=reference, **clip)]
     for augmentation in augmentations:
         augmentation.update(changes)
-    return pipeline
+    return changed

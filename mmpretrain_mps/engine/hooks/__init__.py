@@ -1,6 +1,7 @@
 """Hooks of mmpretrain_mps."""
 
-from .checkpoint_hooks import AtomicCheckpointHook, PlainCheckpointHook
+from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .checkpoint_hooks import PlainCheckpointHook
 from .class_names_hook import ClassNamesHook
 from .epoch_average_hook import EpochAverageHook
 from .equal_batches_hook import EqualBatchesHook

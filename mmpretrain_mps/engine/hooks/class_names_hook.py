@@ -1,10 +1,17 @@
 """Class names travel from the data set to the classifier."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ...models.classifiers.description import check_class_names
 from .loops import built_datasets, check_reference, is_training, unwrapped, wrap_anew
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 
 @HOOKS.register_module()
@@ -20,7 +27,7 @@ class ClassNamesHook(Hook):
     # After RuntimeInfoHook, before the hooks that save or load.
     priority = 'HIGH'
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """Set and compare, as soon as the data sets exist.
 
         Args:
@@ -31,11 +38,11 @@ class ClassNamesHook(Hook):
         for dataset in built_datasets(runner):
             self._match(runner, dataset)
 
-    def before_val(self, runner):
+    def before_val(self, runner: Runner) -> None:
         """Compare once more: names can arrive with a checkpoint."""
         self._match(runner, runner.val_loop.dataloader.dataset)
 
-    def before_test(self, runner):
+    def before_test(self, runner: Runner) -> None:
         """Compare once more: names can arrive with a checkpoint."""
         self._match(runner, runner.test_loop.dataloader.dataset)
 

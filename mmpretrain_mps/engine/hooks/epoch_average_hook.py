@@ -1,7 +1,10 @@
 """The average of the trained weights over epochs."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from mmengine.hooks import Hook
@@ -10,6 +13,9 @@ from mmpretrain.registry import HOOKS
 
 from ..sharding import ShardedDataParallel
 from .loops import is_training, unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 CHECKPOINT_KEY = 'epoch_average'
 UNIFORM = 'uniform'
@@ -23,7 +29,8 @@ class EpochAverage:
     """
 
     def __init__(self, weights: list[float]):
-        self.weights, self.epochs, self.sums = list(weights), 0, {}
+        self.weights, self.epochs = list(weights), 0
+        self.sums: dict[str, torch.Tensor] = {}
 
     def add(self, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Add what tensors are after the next epoch.
@@ -59,7 +66,8 @@ def epoch_weights(weights: str | dict[str, float], epochs: int) -> list[float]:
     """
     if weights == UNIFORM:
         return [1 / epochs] * epochs
-    exponents = [-((epoch - weights['mean']) ** 2) / (2 * weights['std'] ** 2) for epoch in range(1, epochs + 1)]
+    gaussian = cast(dict[str, float], weights)
+    exponents = [-((epoch - gaussian['mean']) ** 2) / (2 * gaussian['std'] ** 2) for epoch in range(1, epochs + 1)]
     # Against the largest, so that a mean far outside of the training does not make all of them vanish.
     parts = [math.exp(exponent - max(exponents)) for exponent in exponents]
     return [part / sum(parts) for part in parts]
@@ -91,11 +99,11 @@ class EpochAverageHook(Hook):
                     f'weights of EpochAverageHook must be {UNIFORM!r} or dict(mean=..., std=...) with a '
                     f'positive standard deviation, but are {weights!r}'
                 )
-            weights = {key: float(value) for key, value in weights.items()}
+            weights = {key: float(value) for key, value in cast(dict, weights).items()}
         self.weights = weights
-        self._average = None
+        self._average: Any = None  # an EpochAverage, while there is a training
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """Start an empty average; resuming fills it.
 
         Args:
@@ -118,7 +126,7 @@ class EpochAverageHook(Hook):
             )
         self._average = EpochAverage(epoch_weights(self.weights, runner.max_epochs))
 
-    def after_load_checkpoint(self, runner, checkpoint):
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Take over the running sum of a training that goes on.
 
         Args:
@@ -145,7 +153,7 @@ class EpochAverageHook(Hook):
         self._average.epochs = state['epochs']
         self._average.sums = dict(state['sums'])
 
-    def after_train_epoch(self, runner):
+    def after_train_epoch(self, runner: Runner) -> None:
         """Add the weights; after the last epoch, replace them by the average.
 
         Args:
@@ -161,7 +169,7 @@ class EpochAverageHook(Hook):
                     parameter.copy_(self._average.sums[name])
             runner.logger.info(f'the weights are now their average over {self._average.epochs} epochs ({self._describe()})')
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Save the running sum.
 
         Args:
@@ -174,7 +182,7 @@ class EpochAverageHook(Hook):
                 weights=self.weights, max_epochs=len(self._average.weights), epochs=self._average.epochs, sums=sums
             )
 
-    def after_train(self, runner):
+    def after_train(self, runner: Runner) -> None:
         """Say so where a training was stopped before its last epoch."""
         if not self._average.complete:
             runner.logger.warning(

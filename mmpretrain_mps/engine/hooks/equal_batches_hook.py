@@ -1,11 +1,19 @@
 """Common batches are dealt out to the processes, which know how many pictures the others have."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ...datasets.samplers import FewShotSampler, announce_epoch, check_wrappers
 from .loops import is_training, unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+    from torch.utils.data import DataLoader
 
 
 @HOOKS.register_module()
@@ -26,7 +34,7 @@ class EqualBatchesHook(Hook):
     def __init__(self):
         self._equal_steps = 0
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """Tell the sampler of a training the batch size, and refuse epochs without a step or with equal copies.
 
         Args:
@@ -48,7 +56,7 @@ class EqualBatchesHook(Hook):
         if hasattr(loader.sampler, 'deal_batches') and loader.batch_size and not loader.drop_last:
             loader.sampler.deal_batches(loader.batch_size)
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         """Look at the sampler, and refuse what would end in processes that wait for each other for ever.
 
         Args:
@@ -70,7 +78,7 @@ class EqualBatchesHook(Hook):
                 f'({get_world_size()}), and shows {repeated} of the epoch once more'
             )
 
-    def before_train_epoch(self, runner):
+    def before_train_epoch(self, runner: Runner) -> None:
         """Tell the data set the epoch where its sampler does not: every epoch would show the same views.
 
         Args:
@@ -79,7 +87,7 @@ class EqualBatchesHook(Hook):
         if is_training(runner) and not isinstance(runner.train_dataloader.sampler, FewShotSampler):
             announce_epoch(runner.train_dataloader.dataset, runner.epoch)
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None) -> None:
         """Tell the classifier whether the batch at hand is equally large in all processes.
 
         Args:
@@ -93,7 +101,7 @@ class EqualBatchesHook(Hook):
         unwrapped(runner.model).equal_batches = step < self._equal_steps
 
 
-def count_equal_batches(dataloader, world_size):
+def count_equal_batches(dataloader: DataLoader, world_size: int) -> int:
     """Return how many batches of an epoch, from its start, have the same size in all processes.
 
     Args:

@@ -1,12 +1,18 @@
 """A loss that is no number ends the training before it ruins the weights, and is told with all that helps to find out why."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.hooks import Hook, LoggerHook
 from mmpretrain.registry import HOOKS
 
 from .loops import is_training, unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 _DEFAULT_INTERVAL = 10
 _SHOWN = 5
@@ -33,13 +39,16 @@ class FiniteLossHook(Hook):
     # Before IntervalRuntimeInfoHook hands values on.
     priority = 'HIGHEST'
 
-    def __init__(self, patience=10, interval=None):
+    def __init__(self, patience: int = 10, interval: int | None = None):
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
             raise ValueError(f'patience of FiniteLossHook is {patience!r}, expected a number of steps from 1')
         self.patience, self.interval = patience, interval
-        self._watched, self._steps, self._names, self._in_a_row = None, [], [], 0
+        self._watched: Any = None
+        self._steps: list = []
+        self._names: list = []
+        self._in_a_row = 0
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         """Look at what the model's terms add up to, in every step.
 
         Args:
@@ -50,7 +59,7 @@ class FiniteLossHook(Hook):
         if is_training(runner) and model is not self._watched and hasattr(model, 'parse_losses'):
             self._watched, parse = model, model.parse_losses
 
-            def parse_and_look(losses):
+            def parse_and_look(losses: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
                 """Parse the losses, then refuse what is no finite number."""
                 total, values = parse(losses)
                 self._look(runner, total, values)
@@ -58,7 +67,7 @@ class FiniteLossHook(Hook):
 
             model.parse_losses = parse_and_look
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None) -> None:
         """Remember which pictures are in the batch.
 
         Args:
@@ -68,7 +77,9 @@ class FiniteLossHook(Hook):
         """
         self._names = names_of(data_batch)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None, outputs: dict[str, Any] | None = None
+    ) -> None:
         """Look at the losses that are still on the device, now and then.
 
         Args:
@@ -83,7 +94,7 @@ class FiniteLossHook(Hook):
         ):
             self._judge(runner)
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Refuse to save weights that are no numbers.
 
         Args:
@@ -135,7 +146,7 @@ class FiniteLossHook(Hook):
                 raise ValueError(f'{describe_step(runner, *step)}; so it was for {self._in_a_row} steps in a row')
 
 
-def describe_step(runner, epoch, iteration, names, values):
+def describe_step(runner: Runner, epoch: int, iteration: int, names: list[str], values: dict[str, Any]) -> str:
     """Put a step whose loss is no number into words.
 
     Args:
@@ -161,7 +172,7 @@ def describe_step(runner, epoch, iteration, names, values):
     )
 
 
-def names_of(batch):
+def names_of(batch: dict[str, Any] | None) -> list[str]:
     """Return how the pictures of a batch are called: by path, else by their number in the data set.
 
     Args:

@@ -1,11 +1,14 @@
 """Trainings that are told to end save what they have, and say how to go on."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import os
 import signal
 import sys
 import threading
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -15,8 +18,11 @@ from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import HOOKS
 
 from ..sharding import ShardedDataParallel
-from .checkpoint_hooks import save_within_epoch
+from .atomic_checkpoint_hook import save_within_epoch
 from .loops import is_training
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 # Ctrl-C, the end of a job or of its terminal, and what Slurm's `--signal` sends ahead of it.
 SIGNALS = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1')
@@ -26,7 +32,7 @@ _KEY = 'mmpretrain_mps/interrupted'
 class Interruption(SystemExit):
     """The end of a run that was told to end; the status is that of a process that the signal ended."""
 
-    def __init__(self, number, message):
+    def __init__(self, number: int, message: str):
         super().__init__(128 + number)
         self.message = message
 
@@ -45,7 +51,7 @@ class InterruptionHook(Hook):
     def __init__(self):
         self._signal, self._waiting, self._watched, self._before = None, False, None, {}
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """Watch over the training.
 
         Args:
@@ -56,16 +62,18 @@ class InterruptionHook(Hook):
             loop = self._watched = runner._train_loop
             loop.run = functools.partial(self._run, runner, loop.run)
 
-    def before_train_epoch(self, runner):
+    def before_train_epoch(self, runner: Runner) -> None:
         """Stop before the epoch if told so; else steps may be waited for."""
         self._stop_if_told(runner)
         self._waiting = True
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """A step is not to be cut into."""
         self._waiting = False
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None, outputs: dict[str, Any] | None = None
+    ) -> None:
         """Stop after the step if told so.
 
         Args:
@@ -78,7 +86,7 @@ class InterruptionHook(Hook):
         # Behind the last step come the hooks of the end of the epoch.
         self._waiting = batch_idx + 1 < len(runner.train_dataloader)
 
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Stop within a validation: what was trained before it is there."""
         if self._watched is not None:
             self._stop_if_told(runner)

@@ -1,13 +1,20 @@
 """Logged values stay on the device until a line of the log needs them."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmpretrain.registry import HOOKS
 
 from .loops import is_training
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 # As often as mmengine's LoggerHook writes a line by default.
 _DEFAULT_INTERVAL = 10
@@ -31,16 +38,17 @@ class IntervalRuntimeInfoHook(RuntimeInfoHook):
         ValueError: If the interval is not a number of steps.
     """
 
-    def __init__(self, interval=None):
+    def __init__(self, interval: int | None = None):
         if interval is not None and (isinstance(interval, bool) or not isinstance(interval, int) or interval < 1):
             raise ValueError(
                 f'interval of IntervalRuntimeInfoHook is {interval!r}, expected a number of steps from 1, '
                 'or None (that of the logger)'
             )
         self.interval = interval
-        self._steps, self._watched = [], None
+        self._steps: list = []
+        self._watched = None
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """As mmengine's; also see to it that an error in the training loses no value.
 
         Args:
@@ -54,7 +62,9 @@ class IntervalRuntimeInfoHook(RuntimeInfoHook):
             if loop is not self._watched:
                 self._watched, loop.run = loop, functools.partial(self._run, runner, loop.run)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None, outputs: dict[str, Any] | None = None
+    ) -> None:
         """Keep the values of a step, and hand them on where the log shows them.
 
         Args:
@@ -70,17 +80,17 @@ class IntervalRuntimeInfoHook(RuntimeInfoHook):
         if self._is_shown(runner, batch_idx):
             self._hand_on(runner)
 
-    def after_train(self, runner):
+    def after_train(self, runner: Runner) -> None:
         """Hand on what is left, then as mmengine's."""
         self._hand_on(runner)
         super().after_train(runner)
 
-    def before_val(self, runner):
+    def before_val(self, runner: Runner) -> None:
         """Hand on what there is, then as mmengine's."""
         self._hand_on(runner)
         super().before_val(runner)
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Put into the checkpoint what the message hub does not have yet.
 
         Args:
@@ -125,8 +135,9 @@ class _Step:
     Copied at once, since a model may go on to change what it returned, and in one operation for all of them.
     """
 
-    def __init__(self, outputs):
-        self.values, tensors = {}, {}
+    def __init__(self, outputs: Mapping[str, Any]):
+        self.values: dict[str, Any] = {}
+        tensors: dict[Any, dict[str, torch.Tensor]] = {}
         for name, value in outputs.items():
             # A place for what is read later: the tensor itself would keep the whole step in memory.
             self.values[name] = None if isinstance(value, torch.Tensor) else value

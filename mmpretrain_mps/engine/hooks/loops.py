@@ -1,7 +1,10 @@
 """What a runner is about to do, read from the loops that it has built, and the model that it does it with."""
 
+from __future__ import annotations
+
 import copy
 import gc
+from typing import TYPE_CHECKING, Any
 
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
@@ -9,8 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ...datasets import DualView
 
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+    from torch import nn
+    from torch.utils.data import Dataset
 
-def built_datasets(runner):
+
+def built_datasets(runner: Runner) -> list[Dataset]:
     """Return the data sets of the loops that exist, training first; loops that nobody asked for are not built.
 
     Args:
@@ -23,7 +31,7 @@ def built_datasets(runner):
     return [loop.dataloader.dataset for loop in loops if _has_pictures(loop)]
 
 
-def is_training(runner):
+def is_training(runner: Runner) -> bool:
     """Whether the runner trains, as opposed to a run that only validates or tests, or plays learning rates through."""
     return _has_pictures(runner._train_loop)
 
@@ -33,7 +41,7 @@ def _has_pictures(loop):
     return isinstance(loop, BaseLoop) and not isinstance(loop.dataloader, list)
 
 
-def unwrapped(model):
+def unwrapped(model: nn.Module) -> Any:
     """Return the model itself, where a wrapper for several processes stands round it.
 
     Args:
@@ -45,7 +53,7 @@ def unwrapped(model):
     return model.module if is_model_wrapper(model) else model
 
 
-def check_reference(runner):
+def check_reference(runner: Runner) -> None:
     """Refuse a training whose pictures are prepared for another kind of model; nothing in a batch would tell.
 
     A model either takes one more view, the last one, for the picture without augmentation, or has no use for such.
@@ -73,7 +81,7 @@ def check_reference(runner):
     )
 
 
-def wrap_anew(runner):
+def wrap_anew(runner: Runner) -> None:
     """Wrap the model for several processes once more if its parameters have other sizes than when it was wrapped.
 
     Parameters of each class have their size only when the classes, or their pictures, are known. They stay the same

@@ -1,6 +1,9 @@
 """Trainings that go on in the middle of an epoch, with the steps that the epoch still has."""
 
+from __future__ import annotations
+
 import itertools
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.hooks import Hook
@@ -8,6 +11,10 @@ from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import HOOKS
 
 from .loops import is_training
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+    from torch.utils.data import Sampler
 
 
 @HOOKS.register_module()
@@ -25,7 +32,7 @@ class MidEpochHook(Hook):
     def __init__(self):
         self._random_state, self._undo = None, []
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Keep the state of the random numbers that a model may draw.
 
         Args:
@@ -34,7 +41,7 @@ class MidEpochHook(Hook):
         """
         checkpoint['meta']['random_state'] = random_state()
 
-    def after_load_checkpoint(self, runner, checkpoint):
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Take the state of the random numbers for a run that goes on.
 
         Args:
@@ -44,7 +51,7 @@ class MidEpochHook(Hook):
         resumes = is_training(runner) and runner._resume
         self._random_state = (checkpoint.get('meta') or {}).get('random_state') if resumes else None
 
-    def before_train_epoch(self, runner):
+    def before_train_epoch(self, runner: Runner) -> None:
         """Leave out the steps that the epoch has had.
 
         Args:
@@ -71,7 +78,7 @@ class MidEpochHook(Hook):
         loop.run_iter = lambda index, batch: run_iter(index + done, batch)
         self._undo = [lambda: setattr(batches, 'sampler', sampler), lambda: setattr(loop, 'run_iter', run_iter)]
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None) -> None:
         """Let the random numbers of the model go on, after all that seeds an epoch.
 
         Args:
@@ -83,7 +90,7 @@ class MidEpochHook(Hook):
         if state is not None:
             set_random_state(state)
 
-    def after_train_epoch(self, runner):
+    def after_train_epoch(self, runner: Runner) -> None:
         """Show the next epoch as a whole.
 
         Args:
@@ -94,7 +101,7 @@ class MidEpochHook(Hook):
             function()
 
 
-def random_state():
+def random_state() -> dict[str, torch.Tensor]:
     """Return the state of torch's random numbers, on the CPU and on the GPU in use.
 
     Returns:
@@ -106,7 +113,7 @@ def random_state():
     return state
 
 
-def set_random_state(state):
+def set_random_state(state: dict[str, torch.Tensor]) -> None:
     """Go on with the random numbers of :func:`random_state`; those of a kind of device that is not here are left."""
     torch.set_rng_state(state['cpu'].cpu())
     if 'cuda' in state and torch.cuda.is_available():
@@ -116,7 +123,7 @@ def set_random_state(state):
 class _Rest:
     """A sampler without its first samples, but of the same length."""
 
-    def __init__(self, sampler, first):
+    def __init__(self, sampler: Sampler, first: int):
         self.sampler, self.first = sampler, first
 
     def __len__(self):

@@ -1,6 +1,9 @@
 """In which precision a run computes."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.device import get_device
@@ -8,6 +11,9 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ...models.computation.precision import STRICT, amp_dtype, check_float32_precision, set_float32_precision
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 # What cuBLAS needs to add in the same order every time (its documentation, "Results reproducibility").
 _WORKSPACE = ('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
@@ -36,7 +42,7 @@ class PrecisionHook(Hook):
         check_float32_precision(float32_precision)
         self.float32_precision = float32_precision
 
-    def before_run(self, runner) -> None:
+    def before_run(self, runner: Runner) -> None:
         """Set it for the process.
 
         Args:

@@ -1,11 +1,18 @@
 """A training that goes on with another number of processes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import HOOKS
 
 from .loops import is_training, unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 
 @HOOKS.register_module()
@@ -17,7 +24,7 @@ class ProcessesHook(Hook):
     it change the steps per epoch, which the runner's count of iterations is fitted to.
     """
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Note processes, pictures per process and step, and steps per epoch.
 
         Args:
@@ -26,7 +33,7 @@ class ProcessesHook(Hook):
         """
         checkpoint['meta']['processes'] = _describe(runner.train_dataloader)
 
-    def after_load_checkpoint(self, runner, checkpoint):
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Compare, say so, and fit the count of iterations.
 
         Args:
@@ -56,7 +63,7 @@ class ProcessesHook(Hook):
         runner.logger.warning(describe_change(before, now, meta['epoch'], getattr(model, 'gather', 'all')))
 
 
-def describe_change(before, now, epoch, gather):
+def describe_change(before: dict[str, Any], now: dict[str, Any], epoch: int, gather: str) -> str:
     """Put into one line what another number of processes or another batch size changes.
 
     Args:

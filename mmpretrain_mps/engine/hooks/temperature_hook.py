@@ -1,10 +1,17 @@
 """What changes from epoch to epoch inside the classifier."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from .loops import is_training, unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 # More than any training has epochs, so that no two runs share the numbers of an epoch.
 _SEEDS_APART = 1_000_003
@@ -19,7 +26,7 @@ class TemperatureHook(Hook):
     (``random_training``), for dropout say, are seeded.
     """
 
-    def before_train_epoch(self, runner):
+    def before_train_epoch(self, runner: Runner) -> None:
         """Pass the 0-based epoch and the number of epochs on.
 
         Args:

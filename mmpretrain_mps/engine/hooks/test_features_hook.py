@@ -1,13 +1,19 @@
 """Metrics of features get the features that they need."""
 
+from __future__ import annotations
+
 import functools
 import operator
+from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ...models.classifiers.test_features import NO_FEATURES, TestFeatures
 from .loops import unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 
 @HOOKS.register_module()
@@ -23,21 +29,21 @@ class TestFeaturesHook(Hook):
     def __init__(self):
         self._own = None
 
-    def before_val_epoch(self, runner):
+    def before_val_epoch(self, runner: Runner) -> None:
         """Ask for what the metrics of the validation need."""
         self._ask(runner.model, runner.val_evaluator)
 
-    def before_test_iter(self, runner, batch_idx, data_batch=None):
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Ask for what the metrics of the set at hand need; a test may go over several sets."""
         if batch_idx == 0:
             self._restore(runner.model)
             self._ask(runner.model, runner.test_loop.evaluator)
 
-    def after_val_epoch(self, runner, metrics=None):
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Ask for no more than the model's config does."""
         self._restore(runner.model)
 
-    def after_test_epoch(self, runner, metrics=None):
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Ask for no more than the model's config does."""
         self._restore(runner.model)
 

@@ -1,6 +1,9 @@
 """A few pre-drawn views per picture, whose frozen features are computed once per training."""
 
+from __future__ import annotations
+
 import time
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.dataset import DefaultSampler
@@ -15,6 +18,11 @@ from ...models.classifiers import CLIPClassifier
 from ...models.data_preprocessor import CLIPDataPreprocessor
 from ..sharding import NO_VIEW_BANK, ShardedDataParallel
 from .loops import is_training, unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+
+    from ...datasets.pre_drawn_views import PreDrawnViews
 
 # Most views that go through the frozen part together while the bank is filled.
 _BATCH = 64
@@ -52,7 +60,7 @@ class ViewBankHook(Hook):
     # Before texts are encoded: what is too large is to be known before any work is done.
     priority = 'VERY_HIGH'
 
-    def __init__(self, view_bank=0, storage='auto', max_bytes=4e9, dtype=None):
+    def __init__(self, view_bank: int = 0, storage: str = 'auto', max_bytes: float = 4e9, dtype: str | None = None):
         if isinstance(view_bank, bool) or not isinstance(view_bank, int) or view_bank < 0:
             raise ValueError(f'view_bank is {view_bank!r}, expected a number of views per picture, or 0')
         if storage not in ('auto', *STORAGES):
@@ -60,9 +68,11 @@ class ViewBankHook(Hook):
         if dtype is not None and dtype not in DTYPES:
             raise ValueError(f'dtype of ViewBankHook is {dtype!r}, expected one of {sorted(DTYPES)} or None')
         self.view_bank, self.storage, self.max_bytes, self.dtype = view_bank, storage, max_bytes, dtype
-        self._layout, self._place, self._trained = None, None, False
+        self._layout: Any = None  # a BankLayout, once the run is known
+        self._place = storage
+        self._trained = False
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """Plan the bank, say its size, and refuse what cannot be.
 
         Args:
@@ -91,8 +101,8 @@ class ViewBankHook(Hook):
         check_space(self._layout, self._place, runner.work_dir, device)
         runner.logger.info(f'view bank in {self._place}: {self._layout.describe()} (max_bytes: {format_bytes(self.max_bytes)})')
 
-    def before_train(self, runner):
-        """Fill the bank and lend it to the model.
+    def before_train(self, runner: Runner) -> None:
+        """Fill the bank and give it to the model.
 
         Args:
             runner (Runner): The runner of the training.
@@ -116,7 +126,7 @@ class ViewBankHook(Hook):
         unwrapped(runner.model).data_preprocessor.view_bank = bank
         runner.logger.info(f'view bank filled with {row} views in {time.perf_counter() - start:.1f} s')
 
-    def after_train(self, runner):
+    def after_train(self, runner: Runner) -> None:
         """Let the bank go; the data set shows pictures again."""
         if self._layout is not None:
             unwrapped(runner.model).data_preprocessor.view_bank = self._layout = None
@@ -124,7 +134,7 @@ class ViewBankHook(Hook):
         self._trained = True
 
     def _check_drawing(self, runner, dataset):
-        """Refuse what would fill the memory before it is known how many views are kept: all views are drawn."""
+        """Refuse what would fill the memory before it is known how many views are cached: all views are drawn."""
         height, width = getattr(unwrapped(runner.model), 'image_size', (1, 1))
         # The order of all views of an epoch, 4 bytes of chance and 8 of places each; the pixels of one picture's views.
         needed = self.view_bank * max(12 * len(dataset), 3 * height * width)
@@ -155,7 +165,7 @@ class ViewBankHook(Hook):
         )
 
 
-def check_run(runner):
+def check_run(runner: Runner) -> None:
     """Refuse a run whose draws are not known beforehand, or whose model takes nothing but pictures.
 
     Args:
@@ -176,7 +186,7 @@ def check_run(runner):
             raise ValueError(f'view_bank: {what} is {type(part).__name__}, expected {kind.__name__}')
     if getattr(runner.train_loop, 'takes_no_steps', False):
         raise ValueError(
-            f'view_bank: {type(runner.train_loop).__name__} takes no steps that views could be kept for; use view_bank=0'
+            f'view_bank: {type(runner.train_loop).__name__} takes no steps that views could be cached for; use view_bank=0'
         )
     if not isinstance(model, CLIPClassifier) or type(model).frozen_features is CLIPClassifier.frozen_features:
         raise ValueError(
@@ -184,14 +194,14 @@ def check_run(runner):
             'the first block or it trains nothing step by step; use view_bank=0'
         )
     if getattr(model.backbone, 'tune_stem', False):
-        raise ValueError('view_bank: with backbone.tune_stem nothing of the tuned branch is frozen that could be kept')
+        raise ValueError('view_bank: with backbone.tune_stem nothing of the tuned branch is frozen that could be cached')
     if runner.cfg.get('compile'):
         raise ValueError(
             'view_bank does not go with compile of the runner, which takes the look-up into its graph; use model.compile=True'
         )
 
 
-def views_of_training(sampler, views, pictures, max_epochs):
+def views_of_training(sampler: DefaultSampler, views: PreDrawnViews, pictures: int, max_epochs: int) -> torch.Tensor:
     """List the views that a process is asked for during the whole training.
 
     Args:
@@ -216,7 +226,7 @@ def views_of_training(sampler, views, pictures, max_epochs):
 class _UsedViews(Dataset):
     """The views that are used ``(n, 3, H, W)`` of every picture that has some."""
 
-    def __init__(self, dataset, views, shown):
+    def __init__(self, dataset: FewShotDataset, views: PreDrawnViews, shown: torch.Tensor):
         self.dataset, self.views, self.shown = dataset, views, shown
         self.pictures = shown.any(1).nonzero().flatten().tolist()
 

@@ -1,12 +1,18 @@
 """Testing between the frozen and the tuned weights."""
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
 from mmpretrain.registry import HOOKS
 
 from .loops import unwrapped
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 
 @HOOKS.register_module()
@@ -32,13 +38,13 @@ class WeightInterpolationHook(Hook):
         ValueError: If ``share`` lies outside [0, 1].
     """
 
-    def __init__(self, share, val=False):
+    def __init__(self, share: float, val: bool = False):
         if not 0 <= share <= 1:
             raise ValueError(f'share must lie between 0 (frozen) and 1 (tuned), but is {share}')
         self.share, self.val = share, val
-        self._own = None
+        self._own: dict[str, Any] | None = None  # the tuned weights, while interpolated ones are in use
 
-    def before_run(self, runner):
+    def before_run(self, runner: Runner) -> None:
         """Put the interpolation round the loops. Hooks of a loop would not do: none is called after an error.
 
         Args:
@@ -57,7 +63,7 @@ class WeightInterpolationHook(Hook):
             if isinstance(loop, BaseLoop):
                 loop.run = functools.partial(self._run, runner, loop)
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Save the tuned weights, not the interpolated ones.
 
         Args:

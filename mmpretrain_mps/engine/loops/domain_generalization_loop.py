@@ -1,8 +1,11 @@
 """Testing on the source and on several targets, in one run."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
@@ -15,6 +18,9 @@ from ...evaluation import AlphaSweep, BranchAccuracy, CalibrationError
 from ..hooks.loops import unwrapped
 from .domain_report import DomainReport, SetResult
 from .targets import build_targets
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 # Always computed, and reported in tables of their own.
 KINDS = (BranchAccuracy, CalibrationError, AlphaSweep)
@@ -79,7 +85,16 @@ class DomainGeneralizationLoop(TestLoop):
         ValueError: If ``requested`` names what is no target, or ``feature_metrics`` is unknown.
     """
 
-    def __init__(self, runner, dataloader, evaluator, targets=None, requested=None, fp16=False, feature_metrics='all'):
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict[str, Any],
+        evaluator: Evaluator | dict[str, Any] | list[Any],
+        targets: dict[str, Any] | None = None,
+        requested: str | Sequence[str] | None = None,
+        fp16: bool = False,
+        feature_metrics: str = 'all',
+    ):
         if feature_metrics not in ('all', 'source'):
             raise ValueError(f"feature_metrics must be 'all' or 'source', but is {feature_metrics!r}")
         # Before the source, whose listing can take a while: what is missing is to be known at once.
@@ -97,7 +112,7 @@ class DomainGeneralizationLoop(TestLoop):
                 ]
             target.evaluator.dataset_meta = metainfo_of(target.dataloader.dataset)
 
-    def run(self):
+    def run(self) -> dict[str, float]:
         """Test on all sets.
 
         Returns:
@@ -234,7 +249,7 @@ class DomainGeneralizationLoop(TestLoop):
             )
 
 
-def metainfo_of(dataset):
+def metainfo_of(dataset: Any) -> Mapping[str, Any]:
     """Return what a data set tells of itself; wrappers and foreign data sets may tell nothing."""
     return getattr(dataset, 'metainfo', None) or {}
 

@@ -4,8 +4,9 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...evaluation.alpha_sweep import SELECTION_WARNING
 from ..file_backend import AtomicLocalBackend
@@ -47,12 +48,12 @@ class DomainReport:
         num_bins (int): Bins of the calibration error.
     """
 
-    def __init__(self, skipped, checkpoint=None, alpha=None, num_bins=15):
+    def __init__(self, skipped: dict[str, str], checkpoint: str | None = None, alpha: float | None = None, num_bins: int = 15):
         self.skipped, self.checkpoint, self.alpha = skipped, checkpoint, alpha
         self.units = UNITS.format(bins=num_bins)
-        self.sets = []
+        self.sets: list[SetResult] = []
 
-    def add(self, result):
+    def add(self, result: SetResult) -> None:
         """Add the results of one set.
 
         Args:
@@ -60,7 +61,7 @@ class DomainReport:
         """
         self.sets.append(result)
 
-    def means(self):
+    def means(self) -> dict[str, float]:
         """Average over sets, each with the same weight.
 
         Returns:
@@ -85,7 +86,7 @@ class DomainReport:
             for branch in BRANCHES
         }
 
-    def json(self):
+    def json(self) -> str:
         """Return everything as JSON text."""
         content = dict(
             checkpoint=self.checkpoint,
@@ -99,10 +100,10 @@ class DomainReport:
         )
         return json.dumps(_finite(content), indent=2, ensure_ascii=False) + '\n'
 
-    def csv(self):
+    def csv(self) -> str:
         """Return one line per set, and the means, as CSV text."""
         columns = [f'{metric}_{branch}' for metric in ('accuracy', 'ece') for branch in BRANCHES]
-        lines = [['set', 'role', 'dataset', 'pictures', 'classes', 'head', *columns]]
+        lines: list[list[Any]] = [['set', 'role', 'dataset', 'pictures', 'classes', 'head', *columns]]
         for role, result in zip(self._roles(), self.sets):
             figures = [getattr(result, metric)[branch] for metric in ('accuracy', 'ece') for branch in BRANCHES]
             lines.append([result.name, role, result.dataset, result.pictures, result.classes, result.head, *figures])
@@ -112,9 +113,9 @@ class DomainReport:
             lines.append([group, 'mean', '', '', '', '', *figures])
         return _csv_text(lines)
 
-    def alpha_csv(self):
+    def alpha_csv(self) -> str:
         """Return the alpha sweep as CSV text; every line says what it must not be used for."""
-        lines = [['use', 'set', 'alpha', 'accuracy']]
+        lines: list[list[Any]] = [['use', 'set', 'alpha', 'accuracy']]
         lines += [
             [SELECTION_WARNING, result.name, alpha, accuracy]
             for result in self.sets
@@ -122,7 +123,7 @@ class DomainReport:
         ]
         return _csv_text(lines)
 
-    def markdown(self):
+    def markdown(self) -> str:
         """Return the tables as Markdown text: rows are predictions, columns are sets, as papers have it."""
         parts = [
             self.units,
@@ -137,7 +138,7 @@ class DomainReport:
             parts.append('\n'.join(['Skipped:', '', *(f'- {name}: {reason}' for name, reason in self.skipped.items())]))
         return '\n\n'.join(parts) + '\n'
 
-    def write(self, folder):
+    def write(self, folder: str | Path) -> None:
         """Write all files, each in one step.
 
         Args:
@@ -191,7 +192,7 @@ class DomainReport:
         return [f'{self.sets[0].dataset} (source)', *(result.name for result in self.sets[1:])]
 
 
-def harmonic_mean(first, second):
+def harmonic_mean(first: float, second: float) -> float:
     """Return the harmonic mean of two accuracies, by which papers rank methods from base to new classes.
 
     Args:
@@ -204,7 +205,7 @@ def harmonic_mean(first, second):
     return 2 * first * second / (first + second) if first + second else 0.0
 
 
-def markdown_table(headings, rows):
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Lay out a Markdown table whose columns line up, so that it reads well in a terminal too.
 
     Args:

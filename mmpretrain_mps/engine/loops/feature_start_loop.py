@@ -1,5 +1,9 @@
 """Trainings of a layer that starts from features of the training pictures."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import torch
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import LOOPS
@@ -12,12 +16,26 @@ from ..hooks.loops import unwrapped, wrap_anew
 from ..sharding import ShardedDataParallel
 from .training_free_loop import TrainingFreeLoop
 
+if TYPE_CHECKING:
+    from mmengine.runner import EpochBasedTrainLoop as _Loop
+    from mmengine.runner import Runner
+    from torch import nn
+    from torch.utils.data import DataLoader
+else:
+    _Loop = object  # the loops that inherit from it are train loops
 
-class _StartsFromFeatures:
+
+class _StartsFromFeatures(_Loop):
     """What both loops have in common: the start before the first epoch, and the search after the last one."""
 
     def __init__(
-        self, runner, dataloader, passes: int = 1, search: dict | None = None, best_epoch_on: str | None = None, **kwargs
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict[str, Any],
+        passes: int = 1,
+        search: dict | None = None,
+        best_epoch_on: str | None = None,
+        **kwargs: Any,
     ):
         super().__init__(runner, dataloader, **kwargs)
         name, model = type(self).__name__, unwrapped(runner.model)
@@ -52,7 +70,7 @@ class _StartsFromFeatures:
         )
         return True
 
-    def run(self):
+    def run(self) -> nn.Module:
         """Start the layer where no checkpoint brought it, then train."""
         model = unwrapped(self.runner.model)
         if self.best_epoch is not None and not self._epoch:
@@ -75,7 +93,7 @@ class _StartsFromFeatures:
         with self.runner.optim_wrapper.optim_context(self.runner.model):
             return model.start_features(inputs).float()
 
-    def finish_epoch(self):
+    def finish_epoch(self) -> None:
         """Look at the epoch; after the last one choose what is to be chosen, before hooks save it."""
         if self.best_epoch is not None:
             self.best_epoch.look(self.runner)
@@ -109,7 +127,7 @@ class FeatureStartLoop(_StartsFromFeatures, EpochBasedTrainLoop):
         ValueError: If model, data set or pictures are not such that it could work.
     """
 
-    def run_epoch(self):
+    def run_epoch(self) -> None:
         """Train for an epoch; see mmengine's ``EpochBasedTrainLoop``."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
@@ -135,6 +153,6 @@ class CacheLoop(_StartsFromFeatures, TrainingFreeLoop):
         ValueError: As :class:`FeatureStartLoop`.
     """
 
-    def work(self):
+    def work(self) -> None:
         """Search; the memory is there already."""
         self.finish_epoch()

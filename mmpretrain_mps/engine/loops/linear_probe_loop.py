@@ -1,5 +1,9 @@
 """Training of a linear probe: one look at the pictures, one fit."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import torch
 from mmengine.dist import broadcast, is_main_process
 from mmpretrain.registry import LOOPS
@@ -7,6 +11,10 @@ from mmpretrain.registry import LOOPS
 from ..extraction import extract_share, put_together
 from ..hooks.loops import unwrapped
 from .training_free_loop import TrainingFreeLoop
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+    from torch.utils.data import DataLoader
 
 
 @LOOPS.register_module()
@@ -30,7 +38,15 @@ class LinearProbeLoop(TrainingFreeLoop):
         ValueError: If ``C`` is not positive, or the data loader leaves pictures out.
     """
 
-    def __init__(self, runner, dataloader, C=31.6, max_iter=1000, val_begin=1, val_interval=1):
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict[str, Any],
+        C: float = 31.6,
+        max_iter: int = 1000,
+        val_begin: int = 1,
+        val_interval: int = 1,
+    ):
         super().__init__(runner, dataloader, val_begin=val_begin, val_interval=val_interval)
         if C <= 0 or max_iter < 1:
             raise ValueError(f'LinearProbeLoop needs C > 0 and max_iter >= 1, but got {C=}, {max_iter=}')
@@ -38,7 +54,7 @@ class LinearProbeLoop(TrainingFreeLoop):
             raise ValueError('LinearProbeLoop fits to all pictures, but train_dataloader has drop_last=True')
         self.C, self.max_iter = C, max_iter
 
-    def work(self):
+    def work(self) -> None:
         """Extract all features, then fit."""
         loader, pictures = self.dataloader, len(self.dataloader.dataset)
         share = extract_share(

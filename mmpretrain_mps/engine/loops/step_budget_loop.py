@@ -1,10 +1,18 @@
 """Training for a number of steps, in epochs."""
 
+from __future__ import annotations
+
 import itertools
 import math
+from typing import TYPE_CHECKING, Any
 
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import LOOPS
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+    from torch import nn
+    from torch.utils.data import DataLoader
 
 
 @LOOPS.register_module()
@@ -26,7 +34,14 @@ class StepBudgetTrainLoop(EpochBasedTrainLoop):
         ValueError: If the number of steps is none, or a resumed schedule has another length.
     """
 
-    def __init__(self, runner, dataloader, max_iters: int, val_begin: int = 1, val_interval: int = None):
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict[str, Any],
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int | None = None,
+    ):
         if isinstance(max_iters, bool) or not isinstance(max_iters, int) or max_iters < 1:
             raise ValueError(f'max_iters of StepBudgetTrainLoop must be a number of steps >= 1, but is {max_iters!r}')
         super().__init__(runner, dataloader, max_epochs=1, val_begin=val_begin, val_interval=1)
@@ -35,7 +50,7 @@ class StepBudgetTrainLoop(EpochBasedTrainLoop):
         self.val_interval = val_interval or self._max_epochs
         self.dynamic_intervals = [self.val_interval]
 
-    def run(self):
+    def run(self) -> nn.Module:
         """Launch training."""
         self._check_schedules()
         steps = len(self.dataloader)
@@ -47,7 +62,7 @@ class StepBudgetTrainLoop(EpochBasedTrainLoop):
         )
         return super().run()
 
-    def run_epoch(self):
+    def run_epoch(self) -> None:
         """Run one epoch, or what is left of the steps."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()

@@ -1,10 +1,17 @@
 """Data loaders of test targets, and what is missing of them."""
 
+from __future__ import annotations
+
 import copy
 import os.path as osp
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 # What a data set raises when its files, or the package that brings its pictures, are not there; mmpretrain's own raise
 # RuntimeError too.
@@ -15,7 +22,9 @@ SHARED_KEYS = ('pipeline', 'test_mode')
 RESERVED_NAMES = ('source', 'mean_of_targets', 'mean_of_all')
 
 
-def build_targets(runner, source, targets, requested=None):
+def build_targets(
+    runner: Runner, source: DataLoader | dict[str, Any], targets: dict[str, Any], requested: str | Sequence[str] | None = None
+) -> tuple[dict[str, DataLoader], dict[str, str]]:
     """Build the data loaders of all targets that are there.
 
     Args:

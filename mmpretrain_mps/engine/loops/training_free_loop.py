@@ -1,6 +1,14 @@
 """Training without steps."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from mmengine.runner import EpochBasedTrainLoop
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+    from torch.utils.data import DataLoader
 
 
 class TrainingFreeLoop(EpochBasedTrainLoop):
@@ -15,10 +23,10 @@ class TrainingFreeLoop(EpochBasedTrainLoop):
 
     takes_no_steps = True
 
-    def __init__(self, runner, dataloader, val_begin: int = 1, val_interval: int = 1):
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict[str, Any], val_begin: int = 1, val_interval: int = 1):
         super().__init__(runner, dataloader, max_epochs=1, val_begin=val_begin, val_interval=val_interval)
 
-    def run_epoch(self):
+    def run_epoch(self) -> None:
         """Do what there is instead of steps."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.eval()  # nothing depends on the mode; this says so
@@ -27,5 +35,5 @@ class TrainingFreeLoop(EpochBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
-    def work(self):
+    def work(self) -> None:
         """Do what the training consists of."""

@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -24,7 +25,13 @@ PRECISIONS = (STRICT, TF32, BF16)
 METHODS = ('mps', 'coop', 'tcp', 'promptsrc', 'clip_lora', 'clip_adapter', 'tip_adapter', 'amu_tuning', 'textrefiner', 'tac')
 
 
-def compare(path, options: dict | None = None, method: str | None = None, device='cpu', precision: str = STRICT) -> Iterator[Row]:
+def compare(
+    path: str | Path,
+    options: dict | None = None,
+    method: str | None = None,
+    device: torch.device | str = 'cpu',
+    precision: str = STRICT,
+) -> Iterator[Row]:
     """Compare this project's classes with every number in a file.
 
     Args:
@@ -59,14 +66,14 @@ def compare(path, options: dict | None = None, method: str | None = None, device
         yield compared(golden, name, None)
 
 
-def unused_entries(path, method: str | None = None) -> list[str]:
+def unused_arrays(path: str | Path, method: str | None = None) -> list[str]:
     """Name the recorded arrays that no part of the method uses and that are therefore not compared."""
     golden = GoldenFile(path)
     pattern = getattr(_module_of(golden, method), 'UNUSED', None)
     return [] if pattern is None else [match[0] for match in golden.matches(pattern)]
 
 
-def method_of_file(path) -> str:
+def method_of_file(path: str | Path) -> str:
     """Return the method that a file is of; see :func:`method_of`."""
     return method_of(GoldenFile(path))
 
@@ -101,4 +108,4 @@ def _results(golden, module):
     return [name for name in golden.arrays if not given.fullmatch(name)]
 
 
-__all__ = ['METHODS', 'GoldenFile', 'Row', 'clip_folder', 'compare', 'compared', 'method_of', 'method_of_file', 'unused_entries']
+__all__ = ['METHODS', 'GoldenFile', 'Row', 'clip_folder', 'compare', 'compared', 'method_of', 'method_of_file', 'unused_arrays']

@@ -6,8 +6,12 @@ logits and losses of every kind of uncertainty, and three trainings of the layer
 are those of the method's base file.
 """
 
+from __future__ import annotations
+
 import tempfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +21,9 @@ from ...models.fusion.uncertainty import UNCERTAINTIES
 from .frozen_images import BestOf, find_architecture, samples_of, steps_of, train, with_recorded_classes
 from .golden import TOLERANCE, compared
 from .recipes import recipe_optimizer
+
+if TYPE_CHECKING:
+    from .golden import GoldenFile, Row
 
 INPUTS = r'(clip|aux|in)\..*'
 STATE_TOLERANCE = 4e-6
@@ -32,12 +39,12 @@ DEPTHS = {6: 50, 23: 101, 36: 152}
 PREFIX = 'module.base_encoder'
 
 
-def recognises(names):
+def recognises(names: Collection[str]) -> bool:
     """Whether array names are those of a file of this method."""
     return 'in.support_images' in names and 'aux.conv1.weight' in names
 
 
-def rows(golden):
+def rows(golden: GoldenFile) -> Iterator[Row]:
     """Yield a row for every result in the file."""
     golden.require(
         [f'in.{split}_{part}' for split in ('support', 'test', 'train') for part in ('images', 'labels')]
@@ -59,7 +66,7 @@ def rows(golden):
 class _Builder:
     """Builds the classifier with the recorded networks, its layer started from the recorded pictures."""
 
-    def __init__(self, golden, folder):
+    def __init__(self, golden: GoldenFile, folder: str):
         self.golden = golden
         self.token_ids = golden.tensor('in.token_ids')
         state = golden.tensors('aux.')
@@ -99,7 +106,7 @@ class _Builder:
 class _Recorded:
     """The classifier with its layer started."""
 
-    def __init__(self, golden, model):
+    def __init__(self, golden: GoldenFile, model: AMUTuningClassifier):
         self.golden, self.model = golden, model
         with torch.no_grad():
             self.views = torch.stack(
@@ -107,11 +114,11 @@ class _Recorded:
             )
             model.start_from(self.views.mean(0), golden.tensor('in.support_labels'))
 
-    def images(self, split):
+    def images(self, split: str) -> torch.Tensor:
         """Return the pictures of a split, normalised."""
         return _normalise(self.golden.tensor(f'in.{split}_images'), self.model)
 
-    def labels(self, split):
+    def labels(self, split: str) -> torch.Tensor:
         """Return the labels of a split."""
         return self.golden.tensor(f'in.{split}_labels')
 

@@ -5,8 +5,12 @@ them for several shares of the adapter (``ratioR``): logits, loss, gradients and
 schedule that are those of the method's base file.
 """
 
+from __future__ import annotations
+
 import functools
 import tempfile
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,6 +19,9 @@ from .frozen_images import find_architecture, samples_of, with_recorded_classes
 from .golden import TOLERANCE, compared
 from .recipes import recipe_optimizer, recipe_rates
 
+if TYPE_CHECKING:
+    from .golden import GoldenFile, Row
+
 INPUTS = r'(clip|in)\..*'
 STATE_TOLERANCE = 4e-6
 SPLITS = ('train', 'test')
@@ -22,12 +29,12 @@ SPLITS = ('train', 'test')
 WEIGHTS = {'fc.0.weight': 'down.weight', 'fc.2.weight': 'up.weight'}
 
 
-def recognises(names):
+def recognises(names: Collection[str]) -> bool:
     """Whether array names are those of a file of this method."""
     return 'in.adapter.fc.0.weight' in names
 
 
-def rows(golden):
+def rows(golden: GoldenFile) -> Iterator[Row]:
     """Yield a row for every result in the file."""
     golden.require(
         [

@@ -5,8 +5,12 @@ what the code computes from them with the masks and without: features, losses, g
 merged, and trajectories of its optimizer, which is that of the method's base file.
 """
 
+from __future__ import annotations
+
 import re
 import tempfile
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, cast
 
 import torch
 from mmpretrain.registry import PARAM_SCHEDULERS
@@ -16,6 +20,12 @@ from ...models import CLIPLoRAClassifier
 from ...utils.methods import read_method
 from .golden import clip_folder, compared, find_heads
 from .recipes import recipe_optimizer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ...models.low_rank import LowRankAttention
+    from .golden import GoldenFile, Row
 
 # The rates of the trajectory that is no recipe are given.
 INPUTS = r'(clip|in|param)\..*|traj_large\.lr'
@@ -27,12 +37,12 @@ DROPOUT = 0.25
 RATE_TOLERANCE = 1e-10
 
 
-def recognises(names):
+def recognises(names: Collection[str]) -> bool:
     """Whether array names are those of a file of this method."""
     return 'in.lora' in names and 'out.zero_shot_text' in names
 
 
-def rows(golden):
+def rows(golden: GoldenFile) -> Iterator[Row]:
     """Yield a row for every result in the file."""
     golden.require(NEEDED)
     with tempfile.TemporaryDirectory() as folder:
@@ -52,8 +62,9 @@ class _Builder:
     The numbers of attention heads leave no trace in the shapes of weights; recorded features tell them.
     """
 
-    def __init__(self, golden, folder):
-        self.golden, self.folder, self.heads = golden, folder, (1, 1)
+    def __init__(self, golden: GoldenFile, folder: str):
+        self.golden, self.folder = golden, folder
+        self.heads: tuple[int, ...] = (1, 1)
         self._find_heads(1, 'clip.positional_embedding', 'out.zero_shot_text', lambda model: model.unit_prototypes())
         self._find_heads(
             0,
@@ -84,18 +95,18 @@ class _Builder:
     def _find_heads(self, tower, positions, name, features):
         """Find the number of heads of one tower, 0 vision and 1 text."""
 
-        def agrees(count):
+        def agrees(count: int) -> torch.Tensor:
             self.heads = (*self.heads[:tower], count, *self.heads[tower + 1 :])
             return (features(self(0.0)) - self.golden.tensor(name)).abs().max() < 1e-4
 
         find_heads(self.golden, self.golden.arrays[positions].shape[-1], name, agrees)
 
 
-def parameters_of(golden, model):
+def parameters_of(golden: GoldenFile, model: CLIPLoRAClassifier) -> dict[str, nn.Parameter]:
     """dict[str, Parameter]: The trained tensors by their recorded names."""
     found = {}
     for name in golden.tensors('param.'):
-        visual, block, part, matrix = PARAMETER.fullmatch(name).groups()
+        visual, block, part, matrix = cast(re.Match, PARAMETER.fullmatch(name)).groups()
         updates = model.vision_updates if visual else model.text_updates
         if updates is not None:
             found[name] = getattr(updates.blocks[block], matrix)[part]
@@ -124,7 +135,7 @@ def _give_masks(golden, model, text_length):
 class _Mask:
     """Takes the place of the dropout of an update."""
 
-    def __init__(self, masks, update):
+    def __init__(self, masks: torch.Tensor, update: LowRankAttention):
         self.masks, self.update = masks, update
 
     def __call__(self, part, inputs):

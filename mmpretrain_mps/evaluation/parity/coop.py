@@ -5,8 +5,12 @@ A file holds a small CLIP (``clip.*``), a batch (``in.*``) and several kinds of 
 the arrays; optimizer and schedule are those of the method's base file.
 """
 
+from __future__ import annotations
+
 import functools
 import tempfile
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import open_clip
@@ -19,6 +23,9 @@ from ...models.text import POSITIONS, insert_context, word_embeddings
 from .golden import clip_folder, compared
 from .recipes import recipe_optimizer, recipe_rates
 
+if TYPE_CHECKING:
+    from .golden import GoldenFile, Row
+
 INPUTS = r'(clip|in|table|meta)\..*|\w+\.(ctx|token_ids|name_lens)'
 TOLERANCE = 5e-5
 # After some steps of an optimizer; rates of a schedule are exact.
@@ -26,12 +33,12 @@ TRAJECTORY_TOLERANCE = 1e-4
 RATE_TOLERANCE = 1e-8
 
 
-def recognises(names):
+def recognises(names: Collection[str]) -> bool:
     """Whether array names are those of a file of this method."""
     return 'table.vocab_ids' in names and any(name.endswith('.grad_ctx') for name in names)
 
 
-def rows(golden):
+def rows(golden: GoldenFile) -> Iterator[Row]:
     """Yield a row for every result in the file."""
     golden.require(['in.images', 'in.labels', 'meta.heads', 'table.vocab_ids'])
     with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +129,7 @@ def _embed_recorded_words(golden, case, tower, count):
     rows_of, tokenizer = golden.arrays['table.vocab_ids'], open_clip.SimpleTokenizer()
     words = tokenizer.decode(rows_of[golden.arrays[f'{case}.token_ids'][0, 1 : 1 + count]].tolist())
 
-    def tokenize(texts, context_length=None):
+    def tokenize(texts: list[str], context_length: int | None = None) -> torch.Tensor:
         """Return tokens as rows of the recorded table of words."""
         token_ids = tokenizer(texts, context_length=context_length).numpy()
         return torch.from_numpy(np.searchsorted(rows_of, token_ids))

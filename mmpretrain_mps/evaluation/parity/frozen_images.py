@@ -1,6 +1,10 @@
 """What the comparisons of methods on frozen features of pictures have in common."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +15,15 @@ from ...models.loading.clip_loader import load_clip
 from ...utils.config import apply_options
 from ...utils.methods import read_method
 from .golden import GoldenFile, clip_folder, find_heads
+
+if TYPE_CHECKING:
+    from mmengine.optim import _ParamScheduler
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from ...models.classifiers.clip_classifier import CLIPClassifier
+    from ...models.classifiers.frozen_image_classifier import ImageFeatures
+    from ...models.classifiers.logit_bias_classifier import LogitBiasClassifier
 
 FEATURES_AGREE = 1e-3
 
@@ -60,14 +73,14 @@ def find_architecture(
 
 def _first_that_fits(golden, positions, recorded, heads_of, folder, encode):
 
-    def agrees(heads):
+    def agrees(heads: int) -> torch.Tensor:
         clip = load_clip(clip_folder(golden, folder, heads_of(heads)), None).model.to(golden.device)
         return (F.normalize(encode(clip), dim=-1) - F.normalize(recorded, dim=-1)).abs().max() < FEATURES_AGREE
 
     return find_heads(golden, golden.arrays[positions].shape[1], 'features', agrees)
 
 
-def with_recorded_classes(model, token_ids: torch.Tensor):
+def with_recorded_classes(model: CLIPClassifier, token_ids: torch.Tensor) -> CLIPClassifier:
     """Give a model classes whose prompts are recorded as tokens.
 
     Args:
@@ -96,7 +109,7 @@ def samples_of(labels: torch.Tensor) -> list:
     return [DataSample().set_gt_label(label) for label in labels]
 
 
-def iteration_schedule(method: str, optimizer, epochs: int, steps: int):
+def iteration_schedule(method: str, optimizer: Optimizer, epochs: int, steps: int) -> _ParamScheduler:
     """Build the schedule of a method's base file, by iterations.
 
     Args:
@@ -115,7 +128,15 @@ def iteration_schedule(method: str, optimizer, epochs: int, steps: int):
 
 
 def train(
-    model, layer, images: torch.Tensor, labels: torch.Tensor, method: str, optimizer, batch: int, steps: int, after_epoch=None
+    model: LogitBiasClassifier,
+    layer: nn.Parameter,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    method: str,
+    optimizer: Optimizer,
+    batch: int,
+    steps: int,
+    after_epoch: Callable[[], None] | None = None,
 ) -> dict:
     """Train a layer on recorded pictures in their order.
 
@@ -136,7 +157,7 @@ def train(
     """
     parts = list(zip(images.split(batch), labels.split(batch)))
     schedule = iteration_schedule(method, optimizer, steps // len(parts), len(parts))
-    found = dict(loss=[], lr=[], layers=[])
+    found: dict[str, Any] = dict(loss=[], lr=[], layers=[])
     for step in range(steps):
         pictures, classes = parts[step % len(parts)]
         losses = model([pictures], samples_of(classes), mode='loss')
@@ -146,7 +167,7 @@ def train(
         found['loss'].append(loss.item())
         found['lr'].append(optimizer.param_groups[0]['lr'])
         if not step:
-            found.update(first=losses, grad=layer.grad.clone())
+            found.update(first=losses, grad=cast(torch.Tensor, layer.grad).clone())
         optimizer.step()
         schedule.step()
         found['layers'].append(layer.detach().clone())
@@ -163,7 +184,7 @@ def steps_of(golden: GoldenFile, case: str) -> int:
 class BestOf:
     """Keeps the layer of the epoch with the most right test pictures, the first among equals, as released codes do."""
 
-    def __init__(self, model, features, labels: torch.Tensor):
+    def __init__(self, model: LogitBiasClassifier, features: ImageFeatures, labels: torch.Tensor):
         self.model, self.features, self.labels, self.most, self.layer = model, features, labels, -1, None
 
     def look(self) -> None:

@@ -4,9 +4,9 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 class _Arrays(dict):
     """Arrays of a file by their names; one that is not there is named in the error."""
 
-    def __init__(self, path, arrays):
+    def __init__(self, path: Path, arrays: dict[str, np.ndarray]):
         super().__init__(arrays)
         self.path = path
 
@@ -56,7 +56,7 @@ class GoldenFile:
         ValueError: If it is not readable without unpickling.
     """
 
-    def __init__(self, path, options=None, device='cpu'):
+    def __init__(self, path: str | Path, options: dict[str, Any] | None = None, device: torch.device | str = 'cpu'):
         self.path, self.options, self.device = Path(path), dict(options or {}), torch.device(device)
         if not self.path.is_file():
             raise FileNotFoundError(f'{path} does not exist; expected an .npz file of recorded numbers')
@@ -66,13 +66,13 @@ class GoldenFile:
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f'{path} is not readable as an .npz file of plain arrays: {error}') from error
 
-    def require(self, names) -> None:
+    def require(self, names: Iterable[str]) -> None:
         """Raise ValueError if one of these arrays is missing."""
         missing = [name for name in names if name not in self.arrays]
         if missing:
             raise ValueError(f'{self.path} lacks the arrays {missing}')
 
-    def tensor(self, name: str, device=None) -> torch.Tensor:
+    def tensor(self, name: str, device: torch.device | str | None = None) -> torch.Tensor:
         """Return one array as a tensor on the file's device, or another; numbers with a fraction in float32."""
         tensor = torch.from_numpy(np.array(self.arrays[name])).to(device or self.device)
         return tensor.float() if tensor.is_floating_point() else tensor
@@ -86,7 +86,7 @@ class GoldenFile:
         return filter(None, (re.fullmatch(pattern, name) for name in self.arrays))
 
 
-def compared(golden: GoldenFile, name: str, ours, tolerance: float = TOLERANCE) -> Row:
+def compared(golden: GoldenFile, name: str, ours: torch.Tensor | float | None, tolerance: float = TOLERANCE) -> Row:
     """Compare one array; what this project does not compute, or in another shape, differs infinitely.
 
     Args:
@@ -108,7 +108,7 @@ def compared(golden: GoldenFile, name: str, ours, tolerance: float = TOLERANCE) 
 
 
 @torch.no_grad()
-def find_heads(golden: GoldenFile, width: int, recorded: str, agrees: Callable[[int], bool]) -> int:
+def find_heads(golden: GoldenFile, width: int, recorded: str, agrees: Callable[[int], bool | torch.Tensor]) -> int:
     """Find the number of attention heads of a tower, which leaves no trace in the shapes of its weights; features tell.
 
     Args:
@@ -154,7 +154,7 @@ def clip_folder(golden: GoldenFile, folder: str | Path, heads: tuple[int, int] |
     """
     if heads is None:
         golden.require(['meta.heads'])
-        heads = tuple(int(count) for count in golden.arrays['meta.heads'])
+        heads = cast(tuple[int, int], tuple(int(count) for count in golden.arrays['meta.heads']))
     state = golden.tensors('clip.')
     stem, texts = state['visual.conv1.weight'], state['token_embedding.weight']
     width, patch = stem.shape[0], stem.shape[-1]

@@ -6,9 +6,13 @@ views of a batch (``in.*``), and what the released trainer computes from them: f
 (``sched.*``). Sizes, depths, layers, temperatures and weights are read from the arrays and their names.
 """
 
+from __future__ import annotations
+
 import json
 import tempfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import open_clip
 import torch
@@ -20,6 +24,9 @@ from ...models import MPSCLIPClassifier
 from ...models.losses import sculpt_loss
 from ...models.losses.schedules import CosineValue
 from .golden import GoldenFile, compared, find_heads
+
+if TYPE_CHECKING:
+    from .golden import Row
 
 SCULPT_WEIGHT = 0.1
 ALPHA = 0.3
@@ -52,38 +59,38 @@ class MPSFile(GoldenFile):
         ValueError: If it is not readable, or arrays that everything hangs on are missing.
     """
 
-    def __init__(self, path, options=None, device='cpu'):
+    def __init__(self, path: str | Path, options: dict[str, Any] | None = None, device: torch.device | str = 'cpu'):
         super().__init__(path, options, device)
         self.require(NEEDED)
-        self.heads = None
+        self.heads: int | None = None
 
     @property
-    def depth(self):
+    def depth(self) -> int:
         """int: Number of blocks."""
         return 1 + max(int(m[1]) for m in self.matches(r'frozen\.transformer\.resblocks\.(\d+)\.ln_1\.weight'))
 
     @property
-    def group_depths(self):
+    def group_depths(self) -> tuple[int, int, int]:
         """tuple[int, int, int]: Blocks of trunk, adapted and tuned part."""
         tuned = len(list(self.matches(r'tuned\.transformer\.resblocks\.(\d+)\.ln_1\.weight')))
         adapted = len(list(self.matches(r'tuned\.cross_adapters\.(\d+)\.weight')))
         return self.depth - adapted - tuned, adapted, tuned
 
     @property
-    def views(self):
+    def views(self) -> list[torch.Tensor]:
         """list[Tensor]: The views of the batch, ``(B, 3, H, W)`` each."""
         return [self.tensor(name) for name in sorted(m[0] for m in self.matches(r'in\.images_v\d+'))]
 
     @property
-    def layers(self):
+    def layers(self) -> dict[str, int]:
         """dict[str, int]: Names of the intermediate layers and the blocks before the end at which they start.
 
         The number in a name is the block where the pseudo-forward starts; the largest is the last block.
         """
         numbers = {m[1]: int(m[2]) for m in self.matches(r'out\.cls_(layer(\d+)\w*)\.v1')}
-        return {name: start for start, name in enumerate(sorted(numbers, key=numbers.get, reverse=True), 1)}
+        return {name: start for start, name in enumerate(sorted(numbers, key=lambda name: numbers[name], reverse=True), 1)}
 
-    def sculpt_temperatures(self):
+    def sculpt_temperatures(self) -> dict[str, float]:
         """Return the temperature of every layer, the output (``'final'``) first, that the summed losses use.
 
         Only the summed loss's temperatures are recorded for the intermediate layers, in their names; the output has
@@ -98,12 +105,12 @@ class MPSFile(GoldenFile):
         return {'final': first, **temperatures} if first is not None else {}
 
 
-def recognises(names):
+def recognises(names: Collection[str]) -> bool:
     """Whether arrays of these names are numbers of MPS-Tuning."""
     return 'frozen.conv1.weight' in names and 'tuned.proj' in names
 
 
-def rows(golden):
+def rows(golden: GoldenFile) -> Iterator[Row]:
     """Compare everything that was recorded; see :func:`compare`."""
     golden = MPSFile(golden.path, golden.options, golden.device)
     views = golden.views
@@ -117,11 +124,11 @@ def rows(golden):
         yield compared(golden, match[0], torch.tensor([schedule.at(epoch, epochs) for epoch in range(epochs + 1)]))
 
 
-def build_model(golden, gram_weight=0.5, normalize_text=False):
+def build_model(golden: MPSFile, gram_weight: float = 0.5, normalize_text: bool = False) -> MPSCLIPClassifier:
     """Build the classifier of the recorded model, through a saved open_clip folder like any other base model.
 
     Args:
-        golden (GoldenFile): The recorded arrays.
+        golden (MPSFile): The recorded arrays.
         gram_weight (float): :math:`\\lambda_1`.
         normalize_text (bool): Whether sculpting sees texts of unit norm.
 
@@ -140,7 +147,7 @@ def _find_heads(golden):
     width = golden.tensor('frozen.proj').shape[0]
     images, recorded = golden.tensor('in.images_v1'), golden.tensor('out.frozen_cls.v1')
 
-    def agrees(heads):
+    def agrees(heads: int) -> torch.Tensor:
         features = _build_classifier(golden, heads, 0.5, False).backbone(images).zero_shot[:, 0]
         return (features - recorded).abs().max() < 1e-3
 
@@ -236,7 +243,7 @@ def _compare_outputs(golden, model, views):
         for layer, feature in zip(golden.layers, features.intermediate):
             ours[f'out.cls_{layer}.v{view}'] = feature
         stem = model.backbone._run_trunk(images)
-        hidden = model.backbone._run_adapted(stem, model.backbone._run_block_of_entry(stem))
+        hidden = model.backbone._run_adapted(stem, model.backbone._run_first_adapted_block(stem))
         # The recorded states are the ends of the trunk and of the adapted blocks, whatever their numbers.
         ours.update({m[0]: stem for m in golden.matches(rf'mid\.frozen_block\d+\.v{view}')})
         ours.update({m[0]: hidden for m in golden.matches(rf'mid\.tuned_block\d+\.v{view}')})

@@ -6,7 +6,11 @@ trainer computes from them; ``gpa.*`` is the average over epochs. Optimizer and 
 file.
 """
 
+from __future__ import annotations
+
 import tempfile
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from mmpretrain.registry import PARAM_SCHEDULERS
@@ -16,6 +20,11 @@ from ...engine.hooks.epoch_average_hook import EpochAverage, epoch_weights
 from ...models import PromptSRCClassifier
 from .golden import clip_folder, compared
 from .recipes import recipe_optimizer, recipe_rates
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .golden import GoldenFile, Row
 
 INPUTS = r'(clip|in|table|meta)\..*|gpa\.epochs_mean_std|\w+\.(token_ids|prompts\..*)'
 NEEDED = ('in.images', 'in.labels', 'in.template_token_ids', 'meta.heads', 'gpa.epochs_mean_std')
@@ -27,12 +36,12 @@ SCHEDULE_TOLERANCE = 1e-8
 TERMS = dict(ce='loss_ce', scl_text='loss_scl_text', scl_image='loss_scl_image', scl_logits='loss_scl_logits')
 
 
-def recognises(names):
+def recognises(names: Collection[str]) -> bool:
     """Whether array names are those of a file of this method."""
     return 'in.template_token_ids' in names and 'gpa.epochs_mean_std' in names
 
 
-def rows(golden):
+def rows(golden: GoldenFile) -> Iterator[Row]:
     """Yield a row for every result in the file."""
     golden.require(NEEDED)
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +67,7 @@ def rows(golden):
 class _Builder:
     """Builds the classifier of a case, with the recorded prompts, tokens and teacher."""
 
-    def __init__(self, golden, architecture):
+    def __init__(self, golden: GoldenFile, architecture: str):
         self.golden, self.architecture = golden, architecture
 
     def __call__(self, case):
@@ -88,7 +97,7 @@ class _Builder:
         return model
 
 
-def prompts_of(model):
+def prompts_of(model: PromptSRCClassifier) -> dict[str, nn.Parameter]:
     """dict[str, Parameter]: The trained tensors by their recorded names."""
     return {
         f'{tower}.{index}': prompt

@@ -1,13 +1,22 @@
 """What the base file of a method trains with, to be compared with what its authors' code does."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
 import torch
 from mmpretrain.registry import OPTIMIZERS, PARAM_SCHEDULERS
 
 from ...utils.config import apply_options
 from ...utils.methods import read_method
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
 
-def recipe_optimizer(method, parameters, **changes):
+
+def recipe_optimizer(method: str, parameters: Iterable[nn.Parameter], **changes: Any) -> Optimizer:
     """Build the optimizer of a method's recipe.
 
     Args:
@@ -22,7 +31,7 @@ def recipe_optimizer(method, parameters, **changes):
     return OPTIMIZERS.build({**settings, **changes, 'params': list(parameters)})
 
 
-def recipe_rates(method, epochs, rate=None):
+def recipe_rates(method: str, epochs: int, rate: float | None = None) -> torch.Tensor:
     """Compute the learning rate of every epoch.
 
     Args:

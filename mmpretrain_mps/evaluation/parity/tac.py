@@ -6,7 +6,11 @@ gradients, a trajectory (``traj.*``) and the average over epochs (``avg.*``). ``
 Optimizer and schedule are those of the method's base file; weights of the losses too.
 """
 
+from __future__ import annotations
+
 import tempfile
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +24,9 @@ from ...models.text.sentences import TokenizedSentences, mean_sentence_features
 from ...utils.methods import read_method
 from .golden import clip_folder, compared, find_heads
 from .recipes import recipe_optimizer, recipe_rates
+
+if TYPE_CHECKING:
+    from .golden import GoldenFile, Row
 
 METHOD = 'tac'
 INPUTS = r'(clip|in|param)\..*|kmeans2?\.(init_index|X)'
@@ -43,12 +50,12 @@ TERMS = {'ce': 'loss_ce', 'text': 'loss_text', 'image': 'loss_image'}
 RECORDED_CLASS = 1
 
 
-def recognises(names):
+def recognises(names: Collection[str]) -> bool:
     """Whether array names are those of a file of this method."""
     return 'in.description_token_ids' in names and 'param.VPT_topk_t.weight' in names
 
 
-def rows(golden):
+def rows(golden: GoldenFile) -> Iterator[Row]:
     """Yield a row for every result in the file."""
     golden.require(NEEDED)
     with tempfile.TemporaryDirectory() as folder:
@@ -71,13 +78,13 @@ class GivenMasks(nn.Module):
         share (float): Of the dimensions that are dropped.
     """
 
-    def __init__(self, golden, share):
+    def __init__(self, golden: GoldenFile, share: float):
         super().__init__()
         self.share, self.step = share, 0
         self._masks = golden.tensor('in.dropout_keep.image'), golden.tensor('in.dropout_keep.zero_shot')
         self._next = 0
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Drop dimensions of features ``(N, D)`` as recorded for the current step."""
         keep = self._masks[self._next][self.step]
         self._next = 1 - self._next
@@ -90,8 +97,9 @@ class _Builder:
     The numbers of attention heads leave no trace in the shapes of weights; recorded features tell them.
     """
 
-    def __init__(self, golden, folder):
-        self.golden, self.folder, self.heads = golden, folder, (1, 1)
+    def __init__(self, golden: GoldenFile, folder: str):
+        self.golden, self.folder = golden, folder
+        self.heads: tuple[int, ...] = (1, 1)
         self._find_heads(0, 'clip.visual.class_embedding', 'out.zero_shot_features_train.nodropout', _frozen_pictures)
         self._find_heads(1, 'clip.positional_embedding', 'out.fixed_text', _sentence_features)
 
@@ -124,14 +132,14 @@ class _Builder:
     def _find_heads(self, tower, sized, name, features):
         """Find the number of heads of one tower, 0 vision and 1 text."""
 
-        def agrees(count):
+        def agrees(count: int) -> bool:
             self.heads = (*self.heads[:tower], count, *self.heads[tower + 1 :])
             return compared(self.golden, name, features(self.golden, self())).passed
 
         find_heads(self.golden, self.golden.arrays[sized].shape[-1], name, agrees)
 
 
-def parameters_of(golden, model):
+def parameters_of(golden: GoldenFile, model: TACClassifier) -> dict[str, nn.Parameter]:
     """dict[str, Parameter]: The trained tensors by their recorded names."""
     found = {'prompt_learner.ctx': model.text_prompts[0], 'image_encoder.VPT': model.vision_prompts[0]}
     for tower, prompts in (('text', model.text_prompts), ('image', model.vision_prompts)):

@@ -5,8 +5,12 @@ at the start (``in.*``), and what the trainer computes from them. Sizes are read
 are those of the method's base file.
 """
 
+from __future__ import annotations
+
 import functools
 import tempfile
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from mmpretrain.structures import DataSample
@@ -16,6 +20,9 @@ from ...models.text import insert_context
 from ...models.text.prototypes import encode_prototypes
 from .golden import clip_folder, compared
 from .recipes import recipe_optimizer, recipe_rates
+
+if TYPE_CHECKING:
+    from .golden import GoldenFile, Row
 
 INPUTS = r'(clip|in|hp)\..*'
 NEEDED = (
@@ -33,12 +40,12 @@ TOLERANCE = 2e-5
 RATE_TOLERANCE = 1e-8
 
 
-def recognises(names):
+def recognises(names: Collection[str]) -> bool:
     """Whether array names are those of a file of this method."""
     return 'in.param.ctx' in names and 'in.param.meta_net.linear1.weight' in names
 
 
-def rows(golden):
+def rows(golden: GoldenFile) -> Iterator[Row]:
     """Yield a row for every result in the file."""
     golden.require(NEEDED)
     with tempfile.TemporaryDirectory() as folder:

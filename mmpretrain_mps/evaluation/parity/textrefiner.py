@@ -5,8 +5,12 @@ trained tensors at the start (``in.*``), and what the trainer computes from them
 optimizer and schedule are those of the method's base file.
 """
 
+from __future__ import annotations
+
 import functools
 import tempfile
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +20,9 @@ from ...models import TextRefinerClassifier
 from ...models.adapters.text_refiner import select_local
 from .golden import clip_folder, compared
 from .recipes import recipe_optimizer, recipe_rates
+
+if TYPE_CHECKING:
+    from .golden import GoldenFile, Row
 
 INPUTS = r'(clip|in|hp)\..*'
 SETTINGS = (
@@ -38,12 +45,12 @@ INDEX_TOLERANCE = 1e-9
 TERMS = {'global': 'loss_ce', 'semantic': 'loss_local', 'regularisation': 'loss_distill'}
 
 
-def recognises(names):
+def recognises(names: Collection[str]) -> bool:
     """Whether array names are those of a file of this method."""
     return 'in.cache' in names and 'in.param.extractor.weight' in names
 
 
-def rows(golden):
+def rows(golden: GoldenFile) -> Iterator[Row]:
     """Yield a row for every result in the file."""
     golden.require(NEEDED)
     settings = {name: golden.arrays[f'hp.{name}'].item() for name in SETTINGS}
@@ -168,7 +175,7 @@ def _compare_step(golden, model):
 @torch.no_grad()
 def _compare_predictions(golden, model):
     images = golden.tensor('in.images')
-    ours = {'out.test_text_refined': model.kept_class_features(), 'out.test_logits': model(images, mode='tensor')}
+    ours = {'out.test_text_refined': model.cached_class_features(), 'out.test_logits': model(images, mode='tensor')}
     with model.with_classes(*_classes(golden, model, 'new_')):
         ours['out.new_test_logits'] = model(images, mode='tensor')
     yield from _recorded(golden, ours)

@@ -5,7 +5,11 @@ A file holds a small CLIP (``clip.*``), several views of few-shot pictures, pict
 A and B, whose optimizer and schedule are those of the method's base file.
 """
 
+from __future__ import annotations
+
 import tempfile
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +22,10 @@ from .frozen_images import BestOf, find_architecture, steps_of, train, with_reco
 from .golden import TOLERANCE, Row, compared
 from .recipes import recipe_optimizer
 
+if TYPE_CHECKING:
+    from ...models.heads.logits_fusion_head import BranchLogits
+    from .golden import GoldenFile
+
 # Where a point of a search is safe says whether rounding may move a picture; it is no result.
 INPUTS = r'(clip|in)\..*|search\.\w+\.safe'
 STATE_TOLERANCE = 4e-6
@@ -27,12 +35,12 @@ CASES = {'A': (1.0, 1.17), 'B': (5.5, 3.0)}
 SCALE = (12, 10)
 
 
-def recognises(names):
+def recognises(names: Collection[str]) -> bool:
     """Whether array names are those of a file of this method."""
     return 'in.cache_images' in names
 
 
-def rows(golden):
+def rows(golden: GoldenFile) -> Iterator[Row]:
     """Yield a row for every result in the file."""
     golden.require(
         [f'in.{split}_{part}' for split in ('cache', 'val', 'test', 'train') for part in ('images', 'labels')]
@@ -49,7 +57,7 @@ def rows(golden):
             golden.tensor('out.text_prototypes'),
         )
 
-        def build():
+        def build() -> _Recorded:
             """Return a classifier with the recorded memory."""
             model = TipAdapterClassifier(architecture, None, cache_prototypes=False, **golden.options)
             return _Recorded(golden, with_recorded_classes(model, token_ids))
@@ -65,27 +73,27 @@ def rows(golden):
 class _Recorded:
     """The classifier with its memory of the recorded pictures, and the order of its keys."""
 
-    def __init__(self, golden, model):
+    def __init__(self, golden: GoldenFile, model: TipAdapterClassifier):
         self.golden, self.model = golden, model
         labels = golden.tensor('in.cache_labels')
         with torch.no_grad():
             self.views = torch.stack([model.start_features(images) for images in golden.tensor('in.cache_images')])
             model.start_from(self.views.mean(0), labels)
-        self.places = sort_by_class(self.views[0], labels, len(model.class_names)).places
+        self.places = sort_by_class(self.views[0], labels, len(cast(tuple, model.class_names))).places
 
-    def images(self, split):
+    def images(self, split: str) -> torch.Tensor:
         """Return the pictures of a split."""
         return self.golden.tensor(f'in.{split}_images')
 
-    def features(self, split):
+    def features(self, split: str) -> ImageFeatures:
         """Return the features of a split."""
         return ImageFeatures(self.model.frozen_features(self.images(split)).cls)
 
-    def in_recorded_order(self, keys):
+    def in_recorded_order(self, keys: torch.Tensor) -> torch.Tensor:
         """Return keys ``(C, K, D)`` as they are recorded, ``(N, D)``."""
         return keys.flatten(0, 1)[self.places]
 
-    def branches(self, split, beta, alpha):
+    def branches(self, split: str, beta: float, alpha: float) -> BranchLogits:
         """Return the logits of a split with two numbers of the fusion."""
         self.model.set_fusion(beta, alpha)
         return self.model.branch_logits(self.images(split))[0]

@@ -1,8 +1,11 @@
 """Low-rank updates of frozen attention weights (LoRA): beside the weights while they are learned, or merged into them."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -102,14 +105,14 @@ class LowRankAttention(nn.Module):
         """
         return F.linear(self.down(part, inputs), self.B[part])
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> LowRankAttention:
         """Set the mode; training takes merged updates apart."""
         if mode:
             self.unmerge()
         return super().train(mode)
 
     @torch.no_grad()
-    def merge(self):
+    def merge(self) -> None:
         """Add the updates to the weights of the attention, where they cost nothing, until training or loading."""
         if self.merged:
             return
@@ -119,7 +122,7 @@ class LowRankAttention(nn.Module):
         self.merged = True
 
     @torch.no_grad()
-    def unmerge(self):
+    def unmerge(self) -> None:
         """Put the frozen weights back, to the last bit."""
         for part, rows in self._weights().items() if self.merged else ():
             rows.copy_(self._frozen[part])
@@ -165,7 +168,7 @@ class LowRankUpdates(nn.Module):
         ValueError: If ``position`` or another argument does not fit.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], position: str = 'all', **kwargs):
+    def __init__(self, blocks: Sequence[nn.Module] | nn.ModuleList, position: str = 'all', **kwargs: Any):
         super().__init__()
         self.blocks = nn.ModuleDict(
             {str(index): LowRankAttention(blocks[index].attn, **kwargs) for index in updated_blocks(len(blocks), position)}
@@ -176,12 +179,12 @@ class LowRankUpdates(nn.Module):
         """bool: Whether the frozen weights contain the updates."""
         return any(updates.merged for updates in self.blocks.values())
 
-    def merge(self):
+    def merge(self) -> None:
         """Add all updates to the frozen weights; see :meth:`LowRankAttention.merge`."""
         for updates in self.blocks.values():
             updates.merge()
 
-    def unmerge(self):
+    def unmerge(self) -> None:
         """Put all frozen weights back, to the last bit."""
         for updates in self.blocks.values():
             updates.unmerge()

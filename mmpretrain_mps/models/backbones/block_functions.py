@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock
@@ -27,7 +28,7 @@ def function_of_block(function: Callable) -> Callable:
     """
 
     @functools.wraps(function)
-    def run(block, *args, **kwargs):
+    def run(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the function, by a call of the block if only that gathers its weights."""
         if getattr(block, 'weights_are_sharded', False):
             return block(function, *args, **kwargs)
@@ -36,7 +37,7 @@ def function_of_block(function: Callable) -> Callable:
     return run
 
 
-def compile_blocks(module: nn.Module, functions: Sequence[Callable], **arguments) -> None:
+def compile_blocks(module: nn.Module, functions: Sequence[Callable], **arguments: Any) -> None:
     """Let functions of all blocks of a module run through ``torch.compile``.
 
     Compiled apart, equal blocks share their code: a handful of graphs instead of a large one for each way through the

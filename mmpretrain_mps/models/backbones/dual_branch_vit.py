@@ -1,8 +1,11 @@
 """CLIP's vision transformer with a frozen and a tuned branch on a shared trunk."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -14,6 +17,9 @@ from .layer_groups import check_partition, set_trainable, split_depth
 from .linear import linear
 from .plain_vit import check_plain_vit, embed, embed_patches
 from .value_path import pseudo_forward, run_block, run_blocks
+
+if TYPE_CHECKING:
+    from open_clip.transformer import VisionTransformer
 
 # What lies before the blocks of a tower of open_clip.
 STEM_PARAMETERS = ('class_embedding', 'positional_embedding')
@@ -28,8 +34,9 @@ class FrozenFeatures(NamedTuple):
 
     stem: torch.Tensor | None
     """Output of the trunk ``(N, L, W)``, which the first adapter reads; None without adapters."""
-    entry: torch.Tensor
-    """Where the branches part ``(N, L, W)``: output of the first adapted block, or of all shared ones."""
+    shared: torch.Tensor | None
+    """Where the branches part ``(N, L, W)``: output of the first adapted block, or of all shared ones; None where nothing is
+    shared."""
     zero_shot: torch.Tensor | None
     """Unit-norm ``(N, L, D)`` of the frozen branch, float32; ``L`` is 1 for [CLS] alone. None if not asked for."""
     zero_shot_intermediate: tuple | None = None
@@ -83,7 +90,15 @@ class DualBranchViT(BaseModule):
             go with ``tune_stem``.
     """
 
-    def __init__(self, visual, group_depths=None, adapters=True, checkpointing=False, tune_stem=False, init_cfg=None):
+    def __init__(
+        self,
+        visual: VisionTransformer,
+        group_depths: Sequence[int] | None = None,
+        adapters: bool = True,
+        checkpointing: bool = False,
+        tune_stem: bool = False,
+        init_cfg: dict[str, Any] | None = None,
+    ):
         super().__init__(init_cfg=init_cfg)
         check_plain_vit(visual)
         blocks = visual.transformer.resblocks
@@ -102,21 +117,21 @@ class DualBranchViT(BaseModule):
         self.train(self.training)
 
     @property
-    def out_indices(self):
+    def out_indices(self) -> tuple[int]:
         """tuple[int]: Number of the block whose output becomes features, the last; mmpretrain's tools name files by it."""
         return (len(self.zero_shot.transformer.resblocks) - 1,)
 
     @property
-    def embed_dims(self):
+    def embed_dims(self) -> int:
         """int: Dimension of the joint image and text space."""
         return self.zero_shot.proj.shape[1]
 
     @property
-    def num_tuned_blocks(self):
+    def num_tuned_blocks(self) -> int:
         """int: Number of trainable blocks, the deepest start that the pseudo-forward can have."""
         return len(self.tuned.blocks)
 
-    def parameter_groups(self):
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Partition the parameters.
 
         Returns:
@@ -142,7 +157,7 @@ class DualBranchViT(BaseModule):
             ],
         )
 
-    def tuned_tower(self):
+    def tuned_tower(self) -> dict[str, torch.Tensor]:
         """Return the state of a plain tower of open_clip that computes what the tuned branch does.
 
         Returns:
@@ -169,7 +184,7 @@ class DualBranchViT(BaseModule):
             return f'transformer.resblocks.{first + int(index)}.{rest}'
         return rest if part == 'stem' else name
 
-    def frozen_counterparts(self):
+    def frozen_counterparts(self) -> dict[str, tuple[nn.Parameter, torch.Tensor]]:
         """Pair the tuned part with what it was copied from.
 
         Returns:
@@ -184,7 +199,7 @@ class DualBranchViT(BaseModule):
         return pairs
 
     @contextlib.contextmanager
-    def interpolated(self, share):
+    def interpolated(self, share: float) -> Iterator[dict[str, torch.Tensor]]:
         r"""Put the tuned weights between the frozen and the tuned ones for a while.
 
         .. math:: w = (1 - s)\, w_{frozen} + s\, w_{tuned}
@@ -210,17 +225,24 @@ class DualBranchViT(BaseModule):
                 for name, (parameter, _) in pairs.items():
                     parameter.copy_(own[name])
 
-    def all_blocks(self):
+    def all_blocks(self) -> list[nn.Module]:
         """list[nn.Module]: The transformer blocks of both branches, frozen ones first."""
         return [*self.zero_shot.transformer.resblocks, *self.tuned.blocks]
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> DualBranchViT:
         """Set the mode of the tuned part; the frozen part always stays in evaluation mode."""
         super().train(mode)
         self.zero_shot.eval()
         return self
 
-    def forward(self, images, patch_tokens=False, zero_shot=True, intermediate_starts=(), zero_shot_starts=()):
+    def forward(
+        self,
+        images: torch.Tensor | FrozenFeatures,
+        patch_tokens: bool = False,
+        zero_shot: bool = True,
+        intermediate_starts: Sequence[int] = (),
+        zero_shot_starts: Sequence[int] = (),
+    ) -> BranchFeatures:
         """Extract the features that the caller needs, and compute nothing else.
 
         Args:
@@ -256,7 +278,7 @@ class DualBranchViT(BaseModule):
         if self.tune_stem:
             hidden = embed_patches(self.tuned.stem, images)
         else:
-            hidden = self._run_adapted(frozen.stem, frozen.entry)
+            hidden = self._run_adapted(frozen.stem, frozen.shared)
         tuned, inputs = self._run_tuned(hidden, cls_only, {depth - start for start in intermediate_starts})
         chains = pseudo_forward(self.tuned.blocks, inputs)
         return BranchFeatures(
@@ -269,7 +291,9 @@ class DualBranchViT(BaseModule):
         )
 
     @torch.no_grad()
-    def frozen_features(self, images, patch_tokens=False, zero_shot=True, zero_shot_starts=()):
+    def frozen_features(
+        self, images: torch.Tensor, patch_tokens: bool = False, zero_shot: bool = True, zero_shot_starts: Sequence[int] = ()
+    ) -> FrozenFeatures:
         """Run what both branches share, and the frozen branch.
 
         Args:
@@ -282,9 +306,9 @@ class DualBranchViT(BaseModule):
             FrozenFeatures: For :meth:`forward`, now or later.
         """
         stem = self._run_trunk(images)
-        entry = self._run_block_of_entry(stem)
-        frozen, layers = self._run_zero_shot(entry, not patch_tokens, zero_shot_starts) if zero_shot else (None, None)
-        return FrozenFeatures(stem if self._adapted_depth else None, entry, frozen, layers or None)
+        shared = self._run_first_adapted_block(stem)
+        frozen, layers = self._run_zero_shot(shared, not patch_tokens, zero_shot_starts) if zero_shot else (None, None)
+        return FrozenFeatures(stem if self._adapted_depth else None, shared, frozen, layers or None)
 
     def _run_trunk(self, images):
         tokens = embed_patches(self.zero_shot, images)
@@ -292,29 +316,29 @@ class DualBranchViT(BaseModule):
             tokens = run_block(block, tokens)
         return tokens
 
-    def _run_block_of_entry(self, stem):
+    def _run_first_adapted_block(self, stem):
         """Run the first adapted block on the trunk's output, for both branches; without adapters there is none."""
         if not self._adapted_depth:
             return stem
         return run_block(self.zero_shot.transformer.resblocks[self._trunk_depth], stem)
 
-    def _run_zero_shot(self, entry, cls_only, starts=()):
+    def _run_zero_shot(self, shared, cls_only, starts=()):
         """Return the features of the frozen branch, and those of its intermediate layers."""
         visual = self.zero_shot
         blocks = visual.transformer.resblocks[self._trunk_depth + (1 if self._adapted_depth else 0) :]
         depth = len(blocks)
-        tokens, inputs = run_blocks(blocks, entry, cls_only, {depth - start for start in starts})
+        tokens, inputs = run_blocks(blocks, shared, cls_only, {depth - start for start in starts})
         chains = pseudo_forward(blocks, inputs)
         return embed(tokens, visual.ln_post, visual.proj), tuple(
             embed(chains[depth - start], visual.ln_post, visual.proj) for start in starts
         )
 
-    def _run_adapted(self, stem, entry):
+    def _run_adapted(self, stem, shared):
         if not self._adapted_depth:
-            return entry
+            return shared
         first = self._trunk_depth
         adapters = self.tuned.adapters
-        tokens = entry + linear(stem, adapters[0].weight)
+        tokens = shared + linear(stem, adapters[0].weight)
         for offset in range(1, self._adapted_depth):
             block = self.zero_shot.transformer.resblocks[first + offset]
             tokens = self._run_with_gradient(block, tokens) + linear(tokens, adapters[offset].weight)
@@ -340,7 +364,7 @@ class DualBranchViT(BaseModule):
 class _TunedPart(nn.Module):
     """The trainable parameters: zero-initialised adapters, copies of last blocks, output layers, maybe of the stem."""
 
-    def __init__(self, visual, adapted_depth, tuned_depth, tune_stem):
+    def __init__(self, visual: VisionTransformer, adapted_depth: int, tuned_depth: int, tune_stem: bool):
         super().__init__()
         blocks = visual.transformer.resblocks
         width = visual.ln_post.normalized_shape[0]
@@ -356,7 +380,7 @@ class _TunedPart(nn.Module):
 class _TunedStem(nn.Module):
     """Trainable copies of what lies before the blocks, under the names that they have in open_clip's tower."""
 
-    def __init__(self, visual):
+    def __init__(self, visual: VisionTransformer):
         super().__init__()
         for name in STEM_PARAMETERS:
             setattr(self, name, nn.Parameter(getattr(visual, name).detach().clone()))

@@ -1,7 +1,15 @@
 """A named, ordered and complete partition of a model's parameters."""
 
+from __future__ import annotations
 
-def check_partition(named_parameters, groups):
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def check_partition(named_parameters: Iterable[tuple[str, nn.Parameter]], groups: Mapping[str, Iterable[nn.Parameter]]) -> None:
     """Check that every parameter belongs to exactly one group.
 
     Args:
@@ -27,7 +35,7 @@ def check_partition(named_parameters, groups):
         )
 
 
-def set_trainable(groups, trainable):
+def set_trainable(groups: Mapping[str, Iterable[nn.Parameter]], trainable: Collection[str]) -> None:
     """Let gradients flow into the named groups alone; may be called any number of times.
 
     Args:
@@ -45,7 +53,7 @@ def set_trainable(groups, trainable):
             parameter.requires_grad_(name in trainable)
 
 
-def split_depth(num_blocks, group_depths=None):
+def split_depth(num_blocks: int, group_depths: Sequence[int] | None = None) -> tuple[int, int, int]:
     """Settle how many blocks are shared, adapted and tuned.
 
     Args:

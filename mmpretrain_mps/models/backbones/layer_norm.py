@@ -4,6 +4,8 @@ Autocast runs layer norms in float32 on GPUs: every activation is copied to floa
 float32 copy is kept for the backward pass. The kernels compute their statistics in float32 whatever they read and write.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import LayerNorm
@@ -31,7 +33,7 @@ def normalize(norm: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     return layer_norm(tokens, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
-def layer_norm(tokens, shape, weight, bias, eps):
+def layer_norm(tokens: torch.Tensor, shape: Sequence[int], weight: torch.Tensor, bias: torch.Tensor, eps: float) -> torch.Tensor:
     """Compute ``torch.nn.functional.layer_norm`` in the tokens' type; see :func:`normalize`."""
     device = tokens.device.type
     if tokens.dtype in HALF and torch.is_autocast_enabled(device):

@@ -7,7 +7,9 @@ The choice follows from the processor, never from a timing, so that equal machin
 
 import contextlib
 import functools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,7 @@ from .frozen_weights import for_autocast
 _forced = None
 
 
-def linear(inputs, weight, bias=None):
+def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Compute ``inputs @ weight^T + bias``, as ``torch.nn.functional.linear``.
 
     Args:
@@ -36,7 +38,7 @@ def linear(inputs, weight, bias=None):
     return multiply(*tensors)
 
 
-def applies_to(inputs, weight):
+def applies_to(inputs: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether a product goes through oneDNN: float32 on the CPU, outside of autocast and of graphs that are compiled, exported
     or traced, in which its operator has no place."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
@@ -46,13 +48,13 @@ def applies_to(inputs, weight):
     return inputs.dtype == weight.dtype == torch.float32 and (prefers_onednn() if _forced is None else _forced)
 
 
-def multiply(inputs, weight, bias=None):
+def multiply(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Compute ``inputs @ weight^T + bias`` by oneDNN, without gradients; the operands may be transposed views."""
     return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, 'none', [], '')
 
 
 @functools.cache
-def prefers_onednn():
+def prefers_onednn() -> bool:
     """Whether oneDNN is the faster library here: 512-bit units in a processor that is not Intel's."""
     available = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
     if not available or torch.backends.cpu.get_cpu_capability() != 'AVX512':
@@ -64,7 +66,7 @@ def prefers_onednn():
 
 
 @contextlib.contextmanager
-def force_onednn(use):
+def force_onednn(use: bool | None) -> Iterator[None]:
     """Decide for oneDNN or against it within a ``with`` statement, whatever the processor; for comparisons.
 
     Args:
@@ -80,13 +82,13 @@ def force_onednn(use):
 
 class _OneDnnLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, inputs, weight, bias):
+    def forward(ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Compute the product."""
         ctx.save_for_backward(inputs if weight.requires_grad else None, weight if inputs.requires_grad else None)
         return multiply(inputs, weight, bias)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Compute the gradients that are asked for."""
         inputs, weight = ctx.saved_tensors
         flat = gradient.reshape(-1, gradient.shape[-1])
@@ -96,6 +98,6 @@ class _OneDnnLinear(torch.autograd.Function):
         return to_inputs, to_weight, to_bias
 
 
-def weight_gradient(gradient, inputs):
+def weight_gradient(gradient: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     """Return ``gradient^T @ inputs`` by oneDNN, for rows ``(M, N)`` and ``(M, K)``."""
     return multiply(gradient.t(), inputs.t())

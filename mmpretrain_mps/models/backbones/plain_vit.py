@@ -1,13 +1,20 @@
 """What lies before and behind the blocks of a vision transformer of CLIP, and which ones these are."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
 from .layer_norm import normalize
 from .linear import linear
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def embed_patches(stem, images, prompts=None):
+
+def embed_patches(stem: nn.Module, images: torch.Tensor, prompts: torch.Tensor | None = None) -> torch.Tensor:
     """Turn pictures into the input of the first block.
 
     Args:
@@ -29,7 +36,7 @@ def embed_patches(stem, images, prompts=None):
     return normalize(stem.ln_pre, tokens)
 
 
-def project(tokens, ln_post, proj):
+def project(tokens: torch.Tensor, ln_post: nn.Module, proj: torch.Tensor) -> torch.Tensor:
     """Project tokens into the joint space, in float32 at least.
 
     Args:
@@ -45,7 +52,7 @@ def project(tokens, ln_post, proj):
     return features if features.dtype == torch.float64 else features.float()
 
 
-def embed(tokens, ln_post, proj):
+def embed(tokens: torch.Tensor, ln_post: nn.Module, proj: torch.Tensor) -> torch.Tensor:
     """Project tokens as :func:`project`, and scale them to unit norm.
 
     Returns:
@@ -55,7 +62,7 @@ def embed(tokens, ln_post, proj):
     return features / features.norm(dim=-1, keepdim=True)
 
 
-def check_plain_vit(visual):
+def check_plain_vit(visual: nn.Module) -> None:
     """Raise ValueError unless the tower is a plain ViT of open_clip with class-token pooling.
 
     Args:

@@ -1,7 +1,9 @@
 """CLIP's vision transformer with frozen weights, which prompt vectors and low-rank updates may steer."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -10,6 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from .plain_vit import check_plain_vit, embed_patches, project
 from .value_path import cls_attention_row, run_block
+
+if TYPE_CHECKING:
+    from open_clip.transformer import VisionTransformer
 
 
 class VisionFeatures(NamedTuple):
@@ -49,7 +54,7 @@ class PromptableViT(BaseModule):
         ValueError: If the tower is not a plain ViT with class-token pooling.
     """
 
-    def __init__(self, visual, checkpointing: bool = False, init_cfg: dict | None = None):
+    def __init__(self, visual: VisionTransformer, checkpointing: bool = False, init_cfg: dict | None = None):
         super().__init__(init_cfg=init_cfg)
         check_plain_vit(visual)
         self.checkpointing = checkpointing
@@ -75,7 +80,7 @@ class PromptableViT(BaseModule):
         """list[nn.Module]: The transformer blocks, first to last."""
         return list(self.zero_shot.transformer.resblocks)
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> PromptableViT:
         """Stay in evaluation mode."""
         super().train(mode)
         self.zero_shot.eval()
@@ -110,7 +115,9 @@ class PromptableViT(BaseModule):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._is_trained(prompts)):
             return self._extract(images, prompts, hidden_from_patches, tokens, attention)
 
-    def block_outputs(self, images: torch.Tensor, prompts: Sequence[torch.Tensor] = (), hidden_from_patches: int = 0):
+    def block_outputs(
+        self, images: torch.Tensor, prompts: Sequence[torch.Tensor] = (), hidden_from_patches: int = 0
+    ) -> Iterator[torch.Tensor]:
         """Run the same as :meth:`forward` and return the states between, to look at them.
 
         Args:

@@ -3,18 +3,28 @@
 The weights stay in open_clip's modules; these functions only decide what is computed of a block.
 """
 
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 
 from .block_functions import function_of_block
 from .frozen_weights import for_autocast
 from .layer_norm import normalize
-from .lean_mlp import add_mlp
 from .linear import linear
+from .mlp import add_mlp
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..low_rank import LowRankAttention
 
 
 @function_of_block
-def run_block(block, tokens, cls_only=False, mask=None):
+def run_block(block: nn.Module, tokens: torch.Tensor, cls_only: bool = False, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Run one residual attention block.
 
     Args:
@@ -37,7 +47,9 @@ def run_block(block, tokens, cls_only=False, mask=None):
     return add_mlp(block, tokens + block.ls_1(attended))
 
 
-def run_blocks(blocks, tokens, cls_only=False, positions=()):
+def run_blocks(
+    blocks: Sequence[nn.Module] | nn.ModuleList, tokens: torch.Tensor, cls_only: bool = False, positions: Container[int] = ()
+) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
     """Run consecutive blocks.
 
     Args:
@@ -61,7 +73,7 @@ def run_blocks(blocks, tokens, cls_only=False, positions=()):
 
 
 @function_of_block
-def value_projection(block, tokens):
+def value_projection(block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Run one block with attention replaced by its value path, each token on its own.
 
     .. math:: x' = x + W_o (W_v \\mathrm{ln}_1(x) + b_v) + b_o, \\qquad x'' = x' + \\mathrm{mlp}(\\mathrm{ln}_2(x'))
@@ -84,7 +96,7 @@ def value_projection(block, tokens):
     return add_mlp(block, tokens + block.ls_1(project_heads(attention, _update(attention, 'v', normed, values))))
 
 
-def pseudo_forward(blocks, inputs):
+def pseudo_forward(blocks: Sequence[nn.Module] | nn.ModuleList, inputs: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
     """Carry intermediate features to the output space through the value paths of all remaining blocks.
 
     The chains of several starting points share the blocks that lie behind the later start, so they are run together.
@@ -108,7 +120,7 @@ def pseudo_forward(blocks, inputs):
     return dict(zip(starts, running.chunk(len(starts)))) if starts else {}
 
 
-def project_qkv(attention, normed):
+def project_qkv(attention: nn.MultiheadAttention, normed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Compute queries, keys and values, with the low-rank updates that the attention has.
 
     :class:`LowRankAttention` hangs itself on ``attention.low_rank``.
@@ -125,7 +137,7 @@ def project_qkv(attention, normed):
 
 
 @function_of_block
-def cls_attention_row(block, tokens):
+def cls_attention_row(block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Compute how [CLS] attends to all tokens in a block.
 
     Args:
@@ -138,7 +150,7 @@ def cls_attention_row(block, tokens):
     return _cls_weights(block.attn, normalize(block.ln_1, tokens)).mean(1)
 
 
-def low_rank_of(attention, part):
+def low_rank_of(attention: nn.MultiheadAttention, part: str) -> LowRankAttention | None:
     """Return the low-rank update of a projection as far as one is in force, else None.
 
     Args:
@@ -204,7 +216,7 @@ def _attend(attention, queries, keys, values, mask=None):
     return project_heads(attention, attended.transpose(1, 2).flatten(2))
 
 
-def project_heads(attention, values):
+def project_heads(attention: nn.MultiheadAttention, values: torch.Tensor) -> torch.Tensor:
     """Compute the output projection of an attention, with the low-rank update that it has.
 
     Args:

@@ -1,11 +1,12 @@
 """Identity of a set of weights."""
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 
 
-def fingerprint(tensors):
+def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
     """Hash named tensors.
 
     Args:

@@ -1,5 +1,7 @@
 """What the zero-shot features of a data set depend on, as hashes: model, pictures, pipeline, and their code."""
 
+from __future__ import annotations
+
 import copyreg
 import enum
 import functools
@@ -11,7 +13,7 @@ import pickle
 import sys
 import time
 import types
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +21,11 @@ from torch import nn
 
 from ...version import __version__
 from ..computation.precision import computed_on
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+    from ..classifiers.mps_clip_classifier import MPSCLIPClassifier
 
 # To be changed with whatever changes the numbers of the frozen branch or the order of the facts below.
 FORMAT = 'zero_shot-3'
@@ -28,7 +35,7 @@ _OWN = __name__.partition('.')[0]
 _STARTED = time.time()
 
 
-def zero_shot_key(model, dataset, data_id, precision):
+def zero_shot_key(model: MPSCLIPClassifier, dataset: Dataset, data_id: str, precision: str) -> str | None:
     """Name the frozen features of a data set.
 
     Args:
@@ -49,7 +56,7 @@ def zero_shot_key(model, dataset, data_id, precision):
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def model_facts(model):
+def model_facts(model: MPSCLIPClassifier) -> list[Any]:
     """Return what tells one frozen branch, with its normalisation, from another.
 
     Args:
@@ -95,7 +102,7 @@ class DataIdentity(NamedTuple):
     """Hash of what the pipeline is given; None if the data set does not tell, or holds what has no plain form."""
 
 
-def data_identity(dataset):
+def data_identity(dataset: Dataset) -> DataIdentity:
     """Hash what the pipeline is given for every picture, in their order, and look at their numbers.
 
     Pictures in memory count with their content, files with path, size and time of their last change. Wrappers that
@@ -110,10 +117,10 @@ def data_identity(dataset):
     digest, unknown = hashlib.sha256(), False
     try:
         for index in range(len(dataset)):
-            entry = dataset.get_data_info(index)
-            if entry['sample_idx'] != index:
+            record = dataset.get_data_info(index)
+            if record['sample_idx'] != index:
                 return DataIdentity(False, None)
-            facts = None if unknown else _entry_facts(entry)
+            facts = None if unknown else _record_facts(record)
             if facts is None:
                 unknown = True
             else:
@@ -123,18 +130,18 @@ def data_identity(dataset):
     return DataIdentity(True, None if unknown else digest.hexdigest())
 
 
-def _entry_facts(entry):
-    """Return entry and state of its file in their plain form, or None if there is none."""
-    if entry.get('img') is None and entry.get('img_path') is None:
+def _record_facts(record):
+    """Return record and state of its file in their plain form, or None if there is none."""
+    if record.get('img') is None and record.get('img_path') is None:
         return None
     try:
-        stat = os.stat(entry['img_path']) if entry.get('img_path') else None
-        return [plain(entry), None if stat is None else [stat.st_size, stat.st_mtime_ns]]
+        stat = os.stat(record['img_path']) if record.get('img_path') else None
+        return [plain(record), None if stat is None else [stat.st_size, stat.st_mtime_ns]]
     except (AttributeError, OSError, TypeError, RecursionError, pickle.PicklingError):
         return None
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """Turn a value into plain lists, strings and numbers that tell it from every other.
 
     Args:

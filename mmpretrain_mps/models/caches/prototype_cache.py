@@ -9,6 +9,8 @@ import hashlib
 import itertools
 import json
 import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -28,12 +30,18 @@ VARIABLE = tensor_cache.VARIABLE
 _CHANCE = random.SystemRandom()  # which leaves the numbers of the training alone
 
 
-def cache_folder():
+def cache_folder() -> Path | None:
     """Return the folder of the cache, or None where it is switched off."""
     return tensor_cache.cache_folder('prototypes')
 
 
-def cached_prototypes(model, tokenizer, class_names, templates, normalize_templates=True):
+def cached_prototypes(
+    model: nn.Module,
+    tokenizer: Callable[..., torch.Tensor],
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    normalize_templates: bool = True,
+) -> torch.Tensor:
     """Compute prototypes, or read them if they were computed before; arguments as in :func:`encode_prototypes`."""
     if cache_folder() is None:
         return encode_prototypes(model, tokenizer, class_names, templates, normalize_templates)
@@ -47,7 +55,13 @@ def cached_prototypes(model, tokenizer, class_names, templates, normalize_templa
     return prototypes.to(next(model.parameters()).device)
 
 
-def prototype_key(model, tokenizer, class_names, templates, normalize_templates):
+def prototype_key(
+    model: nn.Module,
+    tokenizer: Callable[..., torch.Tensor],
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    normalize_templates: bool,
+) -> str:
     """Hash what prototypes depend on; arguments as in :func:`encode_prototypes`.
 
     Returns:
@@ -100,7 +114,7 @@ def _are_of(tensors, model, tokenizer, class_names, templates, normalize_templat
     )
 
 
-def load_prototypes(key, fits):
+def load_prototypes(key: str, fits: Callable[[dict[str, torch.Tensor]], bool]) -> torch.Tensor | None:
     """Return cached prototypes ``(C, D)`` on the CPU, or None if there are none that can be read and fit."""
     folder = cache_folder()
     tensors = None if folder is None else tensor_cache.load_tensors(folder, key, 'prototypes', fits)
@@ -110,7 +124,7 @@ def load_prototypes(key, fits):
     return tensors['prototypes']
 
 
-def save_prototypes(key, prototypes):
+def save_prototypes(key: str, prototypes: torch.Tensor) -> None:
     """Write prototypes; see :func:`.tensor_cache.save_tensors`."""
     folder = cache_folder()
     if folder is not None:

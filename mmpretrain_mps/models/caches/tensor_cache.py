@@ -4,11 +4,15 @@ Files lie in a sub-folder of ``$MMPRETRAIN_MPS_CACHE``, else of ``$XDG_CACHE_HOM
 ``~/.cache/mmpretrain_mps``. ``MMPRETRAIN_MPS_CACHE=off`` switches it off.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
 from safetensors import SafetensorError, safe_open
@@ -16,12 +20,15 @@ from safetensors.torch import save_file
 
 from .fingerprint import fingerprint
 
+if TYPE_CHECKING:
+    import torch
+
 VARIABLE = 'MMPRETRAIN_MPS_CACHE'
 # A file that is not complete after so many seconds belongs to a process that was killed.
 ABANDONED_AFTER = 3600
 
 
-def cache_folder(kind):
+def cache_folder(kind: str) -> Path | None:
     """Return the folder of one kind of content, or None where the cache is switched off."""
     chosen = os.environ.get(VARIABLE)
     if chosen is not None and chosen.lower() in ('', 'off', '0', 'none'):
@@ -32,7 +39,9 @@ def cache_folder(kind):
     return Path(base).expanduser() / 'mmpretrain_mps' / kind
 
 
-def load_tensors(folder, key, content, fits=lambda tensors: True):
+def load_tensors(
+    folder: Path, key: str, content: str, fits: Callable[[dict[str, torch.Tensor]], bool] = lambda tensors: True
+) -> dict[str, torch.Tensor] | None:
     """Read tensors.
 
     Args:
@@ -61,7 +70,9 @@ def load_tensors(folder, key, content, fits=lambda tensors: True):
     return None
 
 
-def save_tensors(folder, key, tensors, content, limit_bytes=float('inf')):
+def save_tensors(
+    folder: Path, key: str, tensors: dict[str, torch.Tensor], content: str, limit_bytes: float = float('inf')
+) -> None:
     """Write tensors in one step: whoever reads meanwhile finds the whole file or none.
 
     A folder that cannot be written to only costs the time that the cache would save.
@@ -101,7 +112,7 @@ def _save(folder, key, tensors, content):
             _remove(Path(temporary))
 
 
-def trim(folder, limit_bytes):
+def trim(folder: Path, limit_bytes: float) -> None:
     """Delete the files that were used longest ago until the others take no more than a limit.
 
     What processes that were killed left half written goes too, after :data:`ABANDONED_AFTER` seconds.
@@ -142,7 +153,7 @@ def _remove(path):
         MMLogger.get_current_instance().warning(f'{path} cannot be removed from the cache: {error}')
 
 
-def mark_used(folder, key):
+def mark_used(folder: Path, key: str) -> None:
     """Note that a file was used now, for :func:`trim`."""
     try:
         os.utime(folder / f'{key}.safetensors')

@@ -6,6 +6,8 @@ import math
 import os
 import shutil
 import tempfile
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -28,7 +30,7 @@ class BankLayout:
         dtype (str, optional): Type to keep floats in. Defaults to the one that they are computed in.
     """
 
-    def __init__(self, sample, shown, dtype=None):
+    def __init__(self, sample: NamedTuple, shown: torch.Tensor, dtype: str | None = None):
         self.shown = shown
         self.num_views = int(shown.sum())
         self.kind = type(sample)
@@ -40,16 +42,16 @@ class BankLayout:
         }
 
     @property
-    def bytes_per_view(self):
+    def bytes_per_view(self) -> int:
         """int: Of one view."""
         return sum(math.prod(shape) * kept.itemsize for shape, _, kept in self.parts.values())
 
     @property
-    def num_bytes(self):
+    def num_bytes(self) -> int:
         """int: Of the whole bank."""
         return self.num_views * self.bytes_per_view
 
-    def describe(self):
+    def describe(self) -> str:
         """Return pictures, views, shapes and sizes as one line."""
         parts = ' + '.join(
             f'{name} {" x ".join(map(str, shape)) or 1} {str(kept).removeprefix("torch.")}'
@@ -66,7 +68,7 @@ class ViewBank:
     """Frozen features of views in memory, in that of the device, or in a file that is gone when the process is.
 
     Args:
-        layout (BankLayout): What will be kept.
+        layout (BankLayout): What will be cached.
         storage (str): ``'ram'``, ``'disk'`` or ``'device'``.
         folder (str | Path): Where the file of ``'disk'`` lies.
         device (torch.device): That of ``'device'``: where the model computes.
@@ -75,7 +77,7 @@ class ViewBank:
         ValueError: If memory or disk have less space than the bank takes.
     """
 
-    def __init__(self, layout, storage='ram', folder='.', device='cpu'):
+    def __init__(self, layout: BankLayout, storage: str = 'ram', folder: str | Path = '.', device: torch.device | str = 'cpu'):
         check_space(layout, storage, folder, device)
         place = device if storage == 'device' else 'cpu'
         self._rows = torch.full(layout.shown.shape, -1)
@@ -92,7 +94,7 @@ class ViewBank:
                 raise
             raise _too_little_disk(layout, folder) from error
 
-    def write(self, start, features):
+    def write(self, start: int, features: NamedTuple) -> None:
         """Keep the features of views.
 
         Args:
@@ -103,7 +105,7 @@ class ViewBank:
             part = getattr(features, name)
             kept[start : start + len(part)] = part.to(kept.device, kept.dtype)
 
-    def read(self, pictures, views, device):
+    def read(self, pictures: torch.Tensor, views: torch.Tensor, device: torch.device | str) -> NamedTuple:
         """Look views up.
 
         Args:
@@ -128,11 +130,11 @@ class ViewBank:
         return self._kind(**found)
 
 
-def choose_storage(layout, device):
+def choose_storage(layout: BankLayout, device: torch.device | str) -> str:
     """Choose where a bank lies: on a GPU if it takes at most a quarter of what is free there, else in memory.
 
     Args:
-        layout (BankLayout): What will be kept.
+        layout (BankLayout): What will be cached.
         device (torch.device): Where the model computes.
 
     Returns:
@@ -144,16 +146,16 @@ def choose_storage(layout, device):
     return 'ram'
 
 
-def free_on_device(device):
+def free_on_device(device: torch.device | str) -> int:
     """Return the free bytes of a GPU."""
     return torch.cuda.mem_get_info(device)[0]
 
 
-def check_space(layout, storage, folder, device='cpu'):
+def check_space(layout: BankLayout, storage: str, folder: str | Path, device: torch.device | str = 'cpu') -> None:
     """Refuse a bank that does not fit.
 
     Args:
-        layout (BankLayout): What will be kept.
+        layout (BankLayout): What will be cached.
         storage (str): ``'ram'``, ``'disk'`` or ``'device'``.
         folder (str | Path): Where the file of ``'disk'`` will lie; made if need be.
         device (torch.device): That of ``'device'``.
@@ -176,7 +178,7 @@ def check_space(layout, storage, folder, device='cpu'):
         )
 
 
-def available_memory(meminfo='/proc/meminfo'):
+def available_memory(meminfo: str | Path = '/proc/meminfo') -> int | None:
     """Return the bytes of memory that a process can still take, or at most has, or None if the system does not say."""
     with contextlib.suppress(OSError, ValueError), open(meminfo) as file:
         for line in file:
@@ -187,7 +189,7 @@ def available_memory(meminfo='/proc/meminfo'):
     return None
 
 
-def format_bytes(number):
+def format_bytes(number: float) -> str:
     """Write a size with the unit that gives it one to three digits before the point."""
     for unit, size in (('GB', 1e9), ('MB', 1e6), ('kB', 1e3)):
         if number >= size:

@@ -1,5 +1,10 @@
 """AMU-Tuning: a bias of CLIP's logits from the features of another frozen network."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
@@ -8,6 +13,12 @@ from ..fusion.uncertainty import MOMENT_SCALE, UNCERTAINTIES, standardize, uncer
 from ..loading.auxiliary import IMAGENET_MEAN, IMAGENET_STD, MOCO_V3, AuxiliaryNetwork, ChannelStatistics, require_auxiliary
 from ..loading.clip_loader import clip_preprocess
 from .logit_bias_classifier import LogitBiasClassifier
+
+if TYPE_CHECKING:
+    from mmpretrain.structures import DataSample
+
+    from ..utils.fusion_search import Bias
+    from .frozen_image_classifier import ImageFeatures, LabelledFeatures
 
 
 @MODELS.register_module()
@@ -53,20 +64,20 @@ class AMUTuningClassifier(LogitBiasClassifier):
 
     def __init__(
         self,
-        architecture,
-        pretrained,
-        auxiliary=None,
-        auxiliary_weights=MOCO_V3,
-        auxiliary_mean=IMAGENET_MEAN,
-        auxiliary_std=IMAGENET_STD,
-        uncertainty='moment',
-        uncertainty_power=0.4,
-        moment_scale=MOMENT_SCALE,
-        fused_weight=0.35,
-        head=None,
-        class_names=None,
-        templates=None,
-        **kwargs,
+        architecture: str,
+        pretrained: str | None,
+        auxiliary: dict[str, Any] | None = None,
+        auxiliary_weights: dict[str, Any] | None = MOCO_V3,
+        auxiliary_mean: Sequence[float] = IMAGENET_MEAN,
+        auxiliary_std: Sequence[float] = IMAGENET_STD,
+        uncertainty: str = 'moment',
+        uncertainty_power: float = 0.4,
+        moment_scale: float = MOMENT_SCALE,
+        fused_weight: float = 0.35,
+        head: dict[str, Any] | None = None,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        **kwargs: Any,
     ):
         if uncertainty not in UNCERTAINTIES:
             raise ValueError(f'uncertainty must be one of {UNCERTAINTIES}, but is {uncertainty!r}')
@@ -93,12 +104,12 @@ class AMUTuningClassifier(LogitBiasClassifier):
             self.set_classes(class_names, templates)
 
     @classmethod
-    def require_files(cls, config):
+    def require_files(cls, config: dict[str, Any]) -> None:
         """Raise FileNotFoundError if weights of CLIP or of the auxiliary network are not to be had."""
         super().require_files(config)
         require_auxiliary(config.get('auxiliary_weights', MOCO_V3))
 
-    def describe_method(self):
+    def describe_method(self) -> dict[str, Any]:
         """Return what a checkpoint must share."""
         return dict(
             super().describe_method(),
@@ -117,20 +128,20 @@ class AMUTuningClassifier(LogitBiasClassifier):
         """bool: Whether the layer has been filled with class means, here or in a checkpoint."""
         return self._filled
 
-    def frozen_features(self, images):
+    def frozen_features(self, images: torch.Tensor) -> ImageFeatures:
         """Compute the features of both networks; see :meth:`CLIPClassifier.frozen_features`."""
         return super().frozen_features(images)._replace(auxiliary=self.auxiliary(images))
 
-    def test_time_features(self, images, data_samples=None):
+    def test_time_features(self, images: torch.Tensor, data_samples: Sequence[DataSample] | None = None) -> ImageFeatures:
         """Compute the features of both networks for a prediction."""
         return super().test_time_features(images, data_samples)._replace(auxiliary=self.auxiliary(images))
 
-    def start_features(self, images):
+    def start_features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the un-normalised auxiliary features."""
         self._check_size(images)
         return self.auxiliary(images)
 
-    def start_from(self, features, labels):
+    def start_from(self, features: torch.Tensor, labels: torch.Tensor) -> None:
         """Start from class sums of unit-norm features over the mean number of pictures of a class."""
         self.check_labels(labels)
         weight, labels = self.auxiliary_weight, labels.to(self.auxiliary_weight.device)
@@ -144,21 +155,21 @@ class AMUTuningClassifier(LogitBiasClassifier):
         with torch.autocast(auxiliary.device.type, enabled=False):
             return standardize(F.linear(F.normalize(auxiliary.float(), dim=-1), self.auxiliary_weight))
 
-    def plain_tower(self):
+    def plain_tower(self) -> dict[str, torch.Tensor]:
         """Refuse; see :meth:`CLIPClassifier.plain_tower`."""
         raise ValueError('it looks at every picture with a second network as well')
 
-    def zero_shot_and_bias(self, features):
+    def zero_shot_and_bias(self, features: ImageFeatures | LabelledFeatures) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute zero-shot logits, and the auxiliary logits weighed by the uncertainty."""
         zero_shot = self.zero_shot_logits(features.cls)
         return zero_shot, self.factor(zero_shot, self.inner) * self.auxiliary_logits(features.auxiliary)
 
-    def search_terms(self, features):
+    def search_terms(self, features: ImageFeatures) -> tuple[torch.Tensor, Bias]:
         """Compute zero-shot logits, and the bias as a function of the power of the uncertainty."""
         zero_shot, auxiliary = self.zero_shot_logits(features.cls), self.auxiliary_logits(features.auxiliary)
         return zero_shot, lambda power: self.factor(zero_shot, power) * auxiliary
 
-    def losses(self, batch):
+    def losses(self, batch: LabelledFeatures) -> dict[str, torch.Tensor]:
         """Compute both cross-entropies and accuracies; see :meth:`CLIPClassifier.losses`."""
         zero_shot, auxiliary = self.zero_shot_logits(batch.cls), self.auxiliary_logits(batch.auxiliary)
         bias = self.factor(zero_shot, self.inner) * auxiliary

@@ -1,7 +1,10 @@
 """The classes of a classifier: their names, and all that is made of them."""
 
+from __future__ import annotations
+
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.logging import print_log
@@ -12,6 +15,9 @@ from ..loading.clip_loader import check_words, load_clip
 from ..text import check_prompts
 from ..text.prototypes import encode_prototypes
 from .description import check_class_names
+
+if TYPE_CHECKING:
+    from ..utils.clip_loader import ClipModel
 
 SHOWN_PROMPTS = 3
 DEFAULT_TEMPLATES = ('a photo of a {}.',)
@@ -62,7 +68,7 @@ class ModelOfClasses(nn.Module):
         """Register a buffer with a leading class axis, which checkpoints hold.
 
         Args:
-            name (str): Of the attribute, and of the entry in :meth:`encode_class_texts`.
+            name (str): Of the attribute, and of the key in what :meth:`encode_class_texts` returns.
             empty (Tensor): ``(0, ...)``: type and trailing shape.
         """
         self.register_buffer(name, empty)
@@ -150,7 +156,7 @@ class ModelOfClasses(nn.Module):
             templates (Sequence[str], optional): What they were encoded with. Defaults to the model's.
 
         Raises:
-            ValueError: If an entry is missing or the numbers of rows and names differ.
+            ValueError: If a tensor is missing or the numbers of rows and names differ.
         """
         self._check_texts(texts, class_names)
         for name in self._class_buffers:
@@ -164,7 +170,7 @@ class ModelOfClasses(nn.Module):
     def reset_class_parameters(self) -> None:
         """Give the parameters with a class axis their first values; they are zero where a method does nothing here."""
 
-    def encode_classes(self, class_lists) -> list:
+    def encode_classes(self, class_lists: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list:
         """Encode other classes; the model's own stay as they are.
 
         Args:
@@ -191,7 +197,7 @@ class ModelOfClasses(nn.Module):
         clip = self._text_tower.pop() if self._text_tower else load_clip(self.architecture, self.pretrained, self.quick_gelu)
         return clip._replace(model=clip.model.to(self.text_prototypes.device))
 
-    def encode_class_texts(self, clip, class_names: Sequence[str], templates: Sequence[str]) -> ClassTexts:
+    def encode_class_texts(self, clip: ClipModel, class_names: Sequence[str], templates: Sequence[str]) -> ClassTexts:
         """Turn class names into what the model needs of each class.
 
         Args:
@@ -200,13 +206,15 @@ class ModelOfClasses(nn.Module):
             templates (Sequence[str]): ``T`` prompt templates.
 
         Returns:
-            ClassTexts: An entry for each buffer with a class axis.
+            ClassTexts: A tensor for each buffer with a class axis.
         """
         encode = cached_prototypes if self.cache_prototypes else encode_prototypes
         return dict(text_prototypes=encode(clip.model, clip.make_tokenizer(), class_names, templates, self.normalize_templates))
 
     @contextlib.contextmanager
-    def with_classes(self, texts: ClassTexts, class_names: Sequence[str], templates: Sequence[str] | None = None):
+    def with_classes(
+        self, texts: ClassTexts, class_names: Sequence[str], templates: Sequence[str] | None = None
+    ) -> Iterator[ModelOfClasses]:
         """Predict other classes for a while; the model's own come back at the end, also after an error.
 
         Args:
@@ -215,7 +223,7 @@ class ModelOfClasses(nn.Module):
             templates (Sequence[str], optional): What they were encoded with. Defaults to the model's.
 
         Raises:
-            ValueError: If the model predicts the classes alone that it was trained on, an entry is missing, or the numbers
+            ValueError: If the model predicts the classes alone that it was trained on, a tensor is missing, or the numbers
                 of rows and names differ.
         """
         if not self.predicts_any_classes:
@@ -231,7 +239,7 @@ class ModelOfClasses(nn.Module):
             yield self
 
     @contextlib.contextmanager
-    def with_class_subset(self, labels: Sequence[int]):
+    def with_class_subset(self, labels: Sequence[int]) -> Iterator[ModelOfClasses]:
         """Predict among some of the model's own classes for a while; they come back at the end, also after an error.
 
         Args:

@@ -1,5 +1,10 @@
 """CLIP-Adapter: a bottleneck on the frozen features of pictures."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import torch
 from mmpretrain.registry import MODELS
 
@@ -7,6 +12,14 @@ from ..adapters.bottleneck_adapter import BottleneckAdapter
 from .clip_classifier import cls_features
 from .frozen_image_classifier import FrozenImageClassifier
 from .test_features import NO_FEATURES
+
+if TYPE_CHECKING:
+    from mmpretrain.structures import DataSample
+
+    from ..backbones.dual_branch_vit import BranchFeatures
+    from ..heads.logits_fusion_head import BranchLogits
+    from ..utils.test_features import TestFeatures
+    from .frozen_image_classifier import LabelledFeatures
 
 
 @MODELS.register_module()
@@ -38,15 +51,15 @@ class CLIPAdapterClassifier(FrozenImageClassifier):
 
     def __init__(
         self,
-        architecture,
-        pretrained,
-        ratio=0.2,
-        reduction=4,
-        final_relu=True,
-        head=None,
-        class_names=None,
-        templates=None,
-        **kwargs,
+        architecture: str,
+        pretrained: str | None,
+        ratio: float = 0.2,
+        reduction: int = 4,
+        final_relu: bool = True,
+        head: dict[str, Any] | None = None,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        **kwargs: Any,
     ):
         if not 0 <= ratio <= 1:
             raise ValueError(f'ratio must lie between 0 and 1, but is {ratio}')
@@ -56,25 +69,31 @@ class CLIPAdapterClassifier(FrozenImageClassifier):
         if class_names is not None:
             self.set_classes(class_names, templates)
 
-    def describe_method(self):
+    def describe_method(self) -> dict[str, Any]:
         """Return what a checkpoint must share."""
         return dict(ratio=self.ratio, bottleneck=len(self.adapter.down.weight), final_relu=self.adapter.final_relu)
 
-    def plain_layer(self):
+    def plain_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Refuse; see :meth:`CLIPClassifier.plain_layer`."""
         raise ValueError('its adapter, a network of two layers, changes the features behind the vision tower')
 
-    def losses(self, batch):
+    def losses(self, batch: LabelledFeatures) -> dict[str, torch.Tensor]:
         """Compute cross-entropy and accuracies; see :meth:`CLIPClassifier.losses`."""
         logits, *_ = self._logits(batch.cls, self.unit_prototypes(), self.head.uses_zero_shot)
         return self.head.loss(logits, batch.labels)
 
-    def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=False):
+    def branch_logits(
+        self,
+        images: torch.Tensor,
+        data_samples: Sequence[DataSample] | None = None,
+        wanted: TestFeatures = NO_FEATURES,
+        zero_shot: bool = False,
+    ) -> tuple[BranchLogits, BranchFeatures]:
         """Compute the logits of adapted and of frozen features; see :meth:`CLIPClassifier.branch_logits`."""
         self.refuse_layers(wanted)
-        # Kept features are of unit norm, but the adapter reads the norm as well.
+        # Cached features are of unit norm, but the adapter reads the norm as well.
         logits, *features = self._logits(
-            self.backbone(images).cls, self.kept_class_features(), zero_shot or self.head.uses_zero_shot
+            self.backbone(images).cls, self.cached_class_features(), zero_shot or self.head.uses_zero_shot
         )
         return logits, cls_features(*features)
 

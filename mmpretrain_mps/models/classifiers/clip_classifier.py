@@ -1,26 +1,31 @@
 """What every method of few-shot adaptation of CLIP shares."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.registry import MODELS
 
-from .. import data_preprocessor as _  # noqa: F401  (registers the preprocessor)
 from ..backbones import frozen_weights
 from ..backbones.block_functions import compile_blocks
 from ..backbones.cuda_graph import GraphedForward
 from ..backbones.dual_branch_vit import BranchFeatures
 from ..backbones.value_path import run_block, value_projection
 from ..computation.gathering import gather_batch
+from ..data_preprocessor import normalisation_of
 from ..heads.logits_fusion_head import BranchLogits
 from ..loading.clip_loader import load_clip, require_weights
 from .class_texts import ModelOfClasses
 from .description import DescribedModule
 from .test_features import NO_FEATURES, TestFeatures, write_features
 from .text_comparison import TextComparison
+
+if TYPE_CHECKING:
+    from mmpretrain.structures import DataSample
 
 # Where mmpretrain's classifiers can be asked for their features.
 STAGES = ('backbone', 'neck', 'pre_logits')
@@ -68,8 +73,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
     Attributes:
         equal_batches (bool): Whether all processes are known to have equally many pictures in the batch at hand, which
             :class:`EqualBatchesHook` finds out. Otherwise they tell each other first.
-        kept_zero_shot (KeptFeatures | None): Frozen features of the pictures at hand, which :class:`ReuseZeroShotHook`
-            lends for the time of a validation, if ``sample_idx`` names one picture alone.
+        cached_zero_shot (CachedFeatures | None): Frozen features of the pictures at hand, which :class:`ReuseZeroShotHook`
+            gives to the model during a validation, if ``sample_idx`` names one picture alone.
 
     Raises:
         ValueError: If ``gather`` or one of ``test_features`` is unknown.
@@ -85,33 +90,35 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
 
     def __init__(
         self,
-        architecture,
-        pretrained,
-        backbone=None,
-        head=None,
-        templates=None,
-        normalize_templates=True,
-        quick_gelu=None,
-        logit_scale=None,
-        gather='all',
-        compile=None,
-        cuda_graph=False,
-        cache_prototypes=True,
-        test_features=(),
-        data_preprocessor=None,
-        allow_other_prediction=False,
-        init_cfg=None,
+        architecture: str,
+        pretrained: str | None,
+        backbone: dict[str, Any] | None = None,
+        head: dict[str, Any] | None = None,
+        templates: Sequence[str] | None = None,
+        normalize_templates: bool = True,
+        quick_gelu: bool | None = None,
+        logit_scale: float | None = None,
+        gather: str = 'all',
+        compile: bool | dict[str, Any] | None = None,
+        cuda_graph: bool = False,
+        cache_prototypes: bool = True,
+        test_features: Sequence[str] = (),
+        data_preprocessor: dict[str, Any] | None = None,
+        allow_other_prediction: bool = False,
+        init_cfg: dict[str, Any] | None = None,
     ):
         if gather not in ('all', 'none'):
             raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
         clip = load_clip(architecture, pretrained, quick_gelu)
         # Built here, in mmpretrain's registry: the base class would need a default scope to be set.
-        super().__init__(init_cfg=init_cfg, data_preprocessor=MODELS.build(data_preprocessor or _normalisation(clip.preprocess)))
+        super().__init__(
+            init_cfg=init_cfg, data_preprocessor=MODELS.build(data_preprocessor or normalisation_of(clip.preprocess))
+        )
         self.architecture, self.pretrained, self.quick_gelu = architecture, pretrained, clip.quick_gelu
         self.image_size = clip.preprocess.image_size
         self.gather, self.equal_batches = gather, False
         self.allow_other_prediction = allow_other_prediction
-        self.kept_zero_shot, self._kept_class_features = None, None
+        self.cached_zero_shot, self._cached_class_features = None, None
         self.test_features = TestFeatures.of(test_features)
         self.logit_scale = clip.model.logit_scale.exp().item() if logit_scale is None else float(logit_scale)
         self.backbone = MODELS.build({'type': self.default_backbone, **(backbone or {}), 'visual': clip.model.visual})
@@ -152,13 +159,13 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
             },
         }
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> CLIPClassifier:
         """Set the mode, as loops do when they start; class features and casts of weights are made again.
 
         What changes weights behind PyTorch's count of versions (mmengine's ``EMAHook`` through ``.data``) does so between
         loops.
         """
-        self._kept_class_features = None
+        self._cached_class_features = None
         if mode != self.training:
             frozen_weights.forget()
         return super().train(mode)
@@ -171,7 +178,12 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
             max_epochs (int): Epochs of the whole training.
         """
 
-    def forward(self, inputs, data_samples=None, mode='tensor'):
+    def forward(
+        self,
+        inputs: torch.Tensor | list[torch.Tensor] | NamedTuple,
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+    ) -> dict[str, torch.Tensor] | list[DataSample] | torch.Tensor:
         """Run the model.
 
         Args:
@@ -200,7 +212,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
 
     # Training.
 
-    def loss(self, views, data_samples) -> dict:
+    def loss(self, views: Sequence[torch.Tensor] | NamedTuple, data_samples: list[DataSample]) -> dict:
         """Compute the weighted losses and the accuracies of a batch, the one of all processes with ``gather='all'``.
 
         Args:
@@ -218,7 +230,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
             batch = self.gathered(batch)
         return self.losses(batch)
 
-    def picture_batch(self, views, labels: torch.Tensor) -> NamedTuple:
+    def picture_batch(self, views: Sequence[torch.Tensor] | NamedTuple, labels: torch.Tensor) -> NamedTuple:
         """Compute what the losses see of each picture.
 
         Args:
@@ -257,8 +269,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
         """
         raise NotImplementedError
 
-    def frozen_of(self, views) -> NamedTuple:
-        """Return the frozen features of views: those that were kept, or computed now.
+    def frozen_of(self, views: Sequence[torch.Tensor] | NamedTuple) -> NamedTuple:
+        """Return the frozen features of views: those that were cached, or computed now.
 
         Args:
             views (Sequence[Tensor] | NamedTuple): As in :meth:`loss`.
@@ -295,7 +307,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
             raise ValueError(f'stage must be one of {STAGES}, but is {stage!r}')
         return (self.picture_features(inputs),)
 
-    def predict(self, inputs, data_samples=None) -> list:
+    def predict(self, inputs: torch.Tensor, data_samples: list[DataSample] | None = None) -> list:
         """Classify pictures.
 
         Args:
@@ -316,12 +328,12 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
         data_samples: Sequence | None = None,
         wanted: TestFeatures = NO_FEATURES,
         zero_shot: bool = False,
-    ):
+    ) -> tuple[BranchLogits, BranchFeatures]:
         """Compute the logits of both branches.
 
         Args:
             images (Tensor): Normalised pictures ``(B, 3, H, W)``.
-            data_samples (list[DataSample], optional): Of the same pictures, to find kept features by.
+            data_samples (list[DataSample], optional): Of the same pictures, to find cached features by.
             wanted (TestFeatures): What is to be returned besides [CLS].
             zero_shot (bool): Whether the logits of the frozen model are asked for even if the prediction does not depend on
                 them.
@@ -331,8 +343,13 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
         """
         raise NotImplementedError
 
-    def zero_shot_features(self, images, data_samples=None, compute=None) -> torch.Tensor:
-        """Return unit-norm [CLS] features of the frozen model, kept ones where there are some.
+    def zero_shot_features(
+        self,
+        images: torch.Tensor,
+        data_samples: Sequence[DataSample] | None = None,
+        compute: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Return unit-norm [CLS] features of the frozen model, cached ones where there are some.
 
         Args:
             images (Tensor): Normalised pictures ``(B, 3, H, W)``.
@@ -343,13 +360,13 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
         Returns:
             Tensor: ``(B, D)``.
         """
-        indices = None if self.kept_zero_shot is None else indices_of(data_samples)
-        kept = None if indices is None else self.kept_zero_shot.get(indices, images.device)
-        if kept is not None:
-            return kept
+        indices = None if self.cached_zero_shot is None else indices_of(data_samples)
+        cached = None if indices is None else self.cached_zero_shot.get(indices, images.device)
+        if cached is not None:
+            return cached
         features = F.normalize(self.backbone(images).cls.float(), dim=-1) if compute is None else compute(images)
         if indices is not None:
-            self.kept_zero_shot.put(indices, features)
+            self.cached_zero_shot.put(indices, features)
         return features
 
     def refuse_layers(self, wanted: TestFeatures) -> None:
@@ -368,7 +385,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
             )
 
 
-def is_frozen(views) -> bool:
+def is_frozen(views: Any) -> bool:
     """Whether something are frozen features, a named tuple of tensors, and no pictures."""
     return isinstance(views, tuple) and hasattr(views, '_fields')
 
@@ -378,19 +395,10 @@ def cls_features(tuned: torch.Tensor, zero_shot: torch.Tensor | None) -> BranchF
     return BranchFeatures(tuned=tuned[:, None], zero_shot=None if zero_shot is None else zero_shot[:, None], intermediate=())
 
 
-def indices_of(data_samples) -> list | None:
-    """Return ``sample_idx`` of samples, None where one does not say; who lends features made sure that it is unique."""
+def indices_of(data_samples: Sequence[DataSample] | None) -> list | None:
+    """Return ``sample_idx`` of samples, None where one has none; whoever caches features makes sure that they are unique."""
     indices = [getattr(sample, 'sample_idx', None) for sample in data_samples or [None]]
     return None if None in indices else indices
-
-
-def _normalisation(preprocess):
-    return dict(
-        type='CLIPDataPreprocessor',
-        non_blocking=True,
-        mean=[255 * value for value in preprocess.mean],
-        std=[255 * value for value in preprocess.std],
-    )
 
 
 __all__ = ['BranchLogits', 'CLIPClassifier', 'cls_features', 'indices_of', 'is_frozen']

@@ -1,7 +1,10 @@
 """CLIP-LoRA: low-rank updates of the attentions of both towers."""
 
+from __future__ import annotations
+
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +15,11 @@ from ..loading.clip_loader import check_words
 from ..text import tokenize_prompts
 from ..text.class_prompts import ClassPrompts
 from .tuned_towers import TunedTowersClassifier
+
+if TYPE_CHECKING:
+    from ..utils.clip_loader import ClipModel
+    from .class_texts import ClassTexts
+    from .tuned_towers import PictureBatch
 
 TOWERS = ('text', 'vision')
 
@@ -56,8 +64,8 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
 
     def __init__(
         self,
-        architecture,
-        pretrained,
+        architecture: str,
+        pretrained: str | None,
         rank: int = 2,
         alpha: float = 1.0,
         dropout: float = 0.25,
@@ -67,9 +75,9 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
         position: str = 'all',
         prompt: str = 'a photo of a {}.',
         logit_scale: float | None = 100.0,
-        class_names=None,
-        templates=None,
-        **kwargs,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        **kwargs: Any,
     ):
         towers = (towers,) if isinstance(towers, str) else tuple(towers)
         if not towers or not set(towers) <= set(TOWERS):
@@ -94,13 +102,13 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
         """list[LowRankUpdates]: Of the towers that have some."""
         return [updates for updates in (self.text_updates, self.vision_updates) if updates is not None]
 
-    def describe_method(self):
+    def describe_method(self) -> dict[str, Any]:
         """Return what is updated, and how updates are scaled."""
         kept = {key: value for key, value in self.settings.items() if key != 'dropout'}
         towers = [tower for tower in TOWERS if getattr(self, f'{tower}_updates') is not None]
         return dict(kept, towers=towers, prompt=self.prompt)
 
-    def merge(self):
+    def merge(self) -> None:
         """Add the updates to the weights of both towers, for predictions at the cost of plain CLIP.
 
         Training and loading take them apart again. Checkpoints hold the updates, merged or not.
@@ -109,12 +117,12 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
         for updates in self.updates:
             updates.merge()
 
-    def unmerge(self):
+    def unmerge(self) -> None:
         """Put the frozen weights back, to the last bit."""
         for updates in self.updates:
             updates.unmerge()
 
-    def plain_clip(self):
+    def plain_clip(self) -> dict[str, torch.Tensor]:
         """Return both towers with the updates merged into them; see :meth:`CLIPClassifier.plain_clip`."""
         merged = [updates.merged for updates in self.updates]
         self.merge()
@@ -125,14 +133,14 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
                 updates.unmerge()
 
     @contextlib.contextmanager
-    def frozen_towers(self):
+    def frozen_towers(self) -> Iterator[None]:
         """Compute with the frozen weights alone for a while."""
         with contextlib.ExitStack() as stack:
             for updates in self.updates:
                 stack.enter_context(updates.disabled())
             yield
 
-    def encode_class_texts(self, clip, class_names, templates):
+    def encode_class_texts(self, clip: ClipModel, class_names: Sequence[str], templates: Sequence[str]) -> ClassTexts:
         """Tokenise the prompts, besides the prototypes of the frozen model."""
         with self.frozen_towers():
             texts = super().encode_class_texts(clip, class_names, templates)
@@ -142,7 +150,7 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
             texts['token_ids'] = token_ids.to(self.token_ids.device, torch.int32)
         return texts
 
-    def class_features(self):
+    def class_features(self) -> torch.Tensor:
         """Return the unit-norm texts with the updates ``(C, D)``."""
         if self.text_updates is None:
             return self.unit_prototypes()
@@ -151,20 +159,20 @@ class CLIPLoRAClassifier(TunedTowersClassifier):
         shared = 0 if self.training and self.random_training else shared
         return F.normalize(self.text_tower(embeddings, ends, shared).float(), dim=-1)
 
-    def kept_class_features(self):
-        """Return :meth:`class_features` for predictions; those under dropout, in training mode, are not kept."""
-        return self.class_features() if self.training and self.random_training else super().kept_class_features()
+    def cached_class_features(self) -> torch.Tensor:
+        """Return :meth:`class_features` for predictions; those under dropout, in training mode, are not cached."""
+        return self.class_features() if self.training and self.random_training else super().cached_class_features()
 
-    def picture_features(self, images):
+    def picture_features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the unit-norm [CLS] features with the updates, ``(B, D)``."""
         return F.normalize(self.backbone(images).cls, dim=-1)
 
-    def frozen_cls(self, images):
+    def frozen_cls(self, images: torch.Tensor) -> torch.Tensor:
         """Return the unit-norm [CLS] features without the updates, ``(B, D)``."""
         with self.frozen_towers():
             return super().frozen_cls(images)
 
-    def losses(self, batch):
+    def losses(self, batch: PictureBatch) -> dict[str, torch.Tensor]:
         """Compute cross-entropy over all classes.
 
         Args:

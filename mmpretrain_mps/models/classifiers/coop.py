@@ -1,11 +1,20 @@
 """CoOp: context vectors in the place of a prompt's words."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import torch
 from mmpretrain.registry import MODELS
 from torch import nn
 
 from ..text import POSITIONS, count_tokens, insert_context, num_shared_positions, word_embeddings
 from .prompt_classifier import PromptClassifier
+
+if TYPE_CHECKING:
+    from ..utils.clip_loader import ClipModel
+    from .class_texts import ClassTexts
 
 INIT_STD = 0.02
 
@@ -45,15 +54,15 @@ class CoOpClassifier(PromptClassifier):
 
     def __init__(
         self,
-        architecture,
-        pretrained,
+        architecture: str,
+        pretrained: str | None,
         num_context: int = 16,
         context_init: str | None = None,
         class_position: str = 'end',
         class_specific: bool = False,
-        class_names=None,
-        templates=None,
-        **kwargs,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        **kwargs: Any,
     ):
         super().__init__(architecture, pretrained, num_context=num_context, templates=templates, **kwargs)
         if class_position not in POSITIONS:
@@ -70,15 +79,15 @@ class CoOpClassifier(PromptClassifier):
         if class_names is not None:
             self.set_classes(class_names, templates)
 
-    def describe_method(self):
+    def describe_method(self) -> dict[str, Any]:
         """Return what prompts are made of."""
         return dict(super().describe_method(), class_position=self.class_position, class_specific=self.class_specific)
 
-    def reset_class_parameters(self):
+    def reset_class_parameters(self) -> None:
         """Start the contexts of all classes."""
         self._start_context()
 
-    def encode_class_texts(self, clip, class_names, templates):
+    def encode_class_texts(self, clip: ClipModel, class_names: Sequence[str], templates: Sequence[str]) -> ClassTexts:
         """Encode the prototypes, tokenise the prompts, and count the tokens of the names."""
         names = [name.replace('_', ' ') for name in class_names]
         return {
@@ -86,7 +95,7 @@ class CoOpClassifier(PromptClassifier):
             'name_lengths': count_tokens(clip.make_tokenizer(), names).int(),
         }
 
-    def text_features(self):
+    def text_features(self) -> torch.Tensor:
         """Run the text tower on the learned prompts."""
         embeddings = insert_context(self.prompt_embeddings(), self.name_lengths, self.context, self.class_position)
         shared = num_shared_positions(self.context, self.class_position)

@@ -77,17 +77,17 @@ class DescribedModule(nn.Module):
 
     _fingerprints = None
 
-    def get_extra_state(self):
+    def get_extra_state(self) -> torch.Tensor:
         """Return :meth:`describe` as UTF-8 JSON in a uint8 tensor."""
         return torch.frombuffer(bytearray(json.dumps(self.describe()).encode()), dtype=torch.uint8)
 
-    def set_extra_state(self, state):
+    def set_extra_state(self, state: torch.Tensor) -> None:
         """Take over the class names and templates of a checkpoint; what was made of them comes with its tensors."""
         description = read_description(state)
         self.class_names = None if description['class_names'] is None else tuple(description['class_names'])
         self.templates = None if description['templates'] is None else tuple(description['templates'])
 
-    def check_description(self, state):
+    def check_description(self, state: torch.Tensor) -> None:
         """Refuse the description of a checkpoint that this model is none of.
 
         Args:
@@ -103,7 +103,7 @@ class DescribedModule(nn.Module):
         if key not in state_dict:
             raise ValueError(
                 'this checkpoint does not say which base model it belongs to, so it is none of '
-                f'{type(self).__name__}; entries: {list(state_dict)[:5]}'
+                f'{type(self).__name__}; keys: {list(state_dict)[:5]}'
             )
         self.check_description(state_dict[key])
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,5 +1,8 @@
 """Methods whose trained part sees nothing of pictures but frozen features."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,7 +35,7 @@ class FrozenImageClassifier(CLIPClassifier):
     each counts as a picture.
     """
 
-    def picture_features(self, images):
+    def picture_features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the unit-norm [CLS] features of the frozen model, ``(B, D)``."""
         return torch.nn.functional.normalize(self.backbone(images).cls, dim=-1)
 
@@ -41,7 +44,7 @@ class FrozenImageClassifier(CLIPClassifier):
         self._check_size(images)
         return ImageFeatures(self.backbone(images).cls)
 
-    def picture_batch(self, views, labels: torch.Tensor) -> LabelledFeatures:
+    def picture_batch(self, views: Sequence[torch.Tensor] | NamedTuple, labels: torch.Tensor) -> LabelledFeatures:
         """Put features and classes together; see :meth:`CLIPClassifier.picture_batch`."""
         frozen = self.frozen_of(views)
         return LabelledFeatures(labels.repeat(len(frozen.cls) // len(labels)), *frozen)

@@ -1,6 +1,10 @@
 """The linear probe on frozen features, the baseline of CLIP's own paper."""
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,10 +16,16 @@ from .clip_classifier import CLIPClassifier, cls_features
 from .description import read_description
 from .test_features import NO_FEATURES
 
+if TYPE_CHECKING:
+    from mmpretrain.structures import DataSample
+
+    from ..backbones.dual_branch_vit import BranchFeatures
+    from ..utils.test_features import TestFeatures
+
 OF_LOSSES = ('gram_loss', 'sculpt_loss', 'point_loss', 'gather')
 
 
-def refuse_losses(names):
+def refuse_losses(names: Collection[str]) -> None:
     """Refuse arguments of :class:`MPSCLIPClassifier` that mean nothing to a linear probe.
 
     Args:
@@ -61,7 +71,15 @@ class LinearProbeClassifier(CLIPClassifier):
 
     method = 'linear_probe'
 
-    def __init__(self, architecture, pretrained, head=None, class_names=None, templates=None, **kwargs):
+    def __init__(
+        self,
+        architecture: str,
+        pretrained: str | None,
+        head: dict[str, Any] | None = None,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        **kwargs: Any,
+    ):
         refuse_losses(kwargs)
         super().__init__(architecture, pretrained, head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
         self.fit_of = None
@@ -72,23 +90,23 @@ class LinearProbeClassifier(CLIPClassifier):
             self.set_classes(class_names, templates)
 
     @property
-    def bound_to_classes(self):
+    def bound_to_classes(self) -> bool:
         """bool: Whether it has been fitted."""
         return self.fit_of is not None
 
-    def picture_features(self, images):
+    def picture_features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the unit-norm [CLS] features that the probe reads, ``(B, D)``."""
         return F.normalize(self.backbone(images).cls, dim=-1)
 
-    def plain_layer(self):
+    def plain_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the probe; see :meth:`CLIPClassifier.plain_layer`."""
         return self.probe_weight.detach(), self.probe_bias.detach()
 
-    def loss(self, views, data_samples):
+    def loss(self, views: Any, data_samples: Any) -> dict[str, torch.Tensor]:
         """Refuse to be trained step by step."""
         raise ValueError("a linear probe has no loss to descend; set train_cfg=dict(type='LinearProbeLoop')")
 
-    def fit(self, features, labels, C, max_iter):
+    def fit(self, features: torch.Tensor, labels: torch.Tensor, C: float, max_iter: int) -> int:
         r"""Fit the probe by scikit-learn's ``LogisticRegression`` (L-BFGS, multinomial, float64).
 
         It minimises :math:`C \sum_n CE(W z_n + b, y_n) + \|W\|^2 / 2`.
@@ -128,7 +146,13 @@ class LinearProbeClassifier(CLIPClassifier):
         self.fit_of = dict(C=C, max_iter=max_iter, pictures=len(labels))
         return int(regression.n_iter_.max())
 
-    def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=True):
+    def branch_logits(
+        self,
+        images: torch.Tensor,
+        data_samples: Sequence[DataSample] | None = None,
+        wanted: TestFeatures = NO_FEATURES,
+        zero_shot: bool = True,
+    ) -> tuple[BranchLogits, BranchFeatures]:
         """Compute the logits of the probe and of the frozen model; see :meth:`CLIPClassifier.branch_logits`."""
         if self.fit_of is None:
             raise ValueError('the linear probe has not been fitted: train with LinearProbeLoop, or load a checkpoint')
@@ -140,11 +164,11 @@ class LinearProbeClassifier(CLIPClassifier):
         logits = BranchLogits(self.head.fuse(probed, zero_shot_logits), probed, zero_shot_logits)
         return logits, cls_features(features, features)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """Describe the model, what it was built on and how it was fitted."""
         return dict(super().describe(), fit_of=self.fit_of)
 
-    def set_extra_state(self, state):
+    def set_extra_state(self, state: torch.Tensor) -> None:
         """Take over class names, templates and the settings of the fit from a checkpoint."""
         super().set_extra_state(state)
         self.fit_of = read_description(state)['fit_of']

@@ -1,6 +1,9 @@
 """Methods that add a bias, learned of each class, to the logits of zero-shot CLIP."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +13,13 @@ from ..heads.logits_fusion_head import BranchLogits, check_alpha
 from .clip_classifier import cls_features
 from .frozen_image_classifier import FrozenImageClassifier, ImageFeatures
 from .test_features import NO_FEATURES
+
+if TYPE_CHECKING:
+    from mmpretrain.structures import DataSample
+
+    from ..backbones.dual_branch_vit import BranchFeatures
+    from ..utils.test_features import TestFeatures
+    from .frozen_image_classifier import LabelledFeatures
 
 # Zero-shot logits are 100 times the cosine in the released codes, whatever scale CLIP learned.
 LOGIT_SCALE = 100.0
@@ -48,7 +58,15 @@ class LogitBiasClassifier(FrozenImageClassifier):
     search_chunk = 4096
     """Pictures that a search looks at together."""
 
-    def __init__(self, architecture, pretrained, inner, head=None, logit_scale=LOGIT_SCALE, **kwargs):
+    def __init__(
+        self,
+        architecture: str,
+        pretrained: str | None,
+        inner: float,
+        head: dict[str, Any] | None = None,
+        logit_scale: float = LOGIT_SCALE,
+        **kwargs: Any,
+    ):
         head = {'fusion': 'additive', **(head or {})}
         if head['fusion'] != 'additive':
             raise ValueError(
@@ -64,11 +82,11 @@ class LogitBiasClassifier(FrozenImageClassifier):
             raise ValueError(f'{self.inner_name} must be a number above 0, but is {inner}')
         self.inner = float(inner)
 
-    def describe_method(self):
+    def describe_method(self) -> dict[str, Any]:
         """Return what a checkpoint must share."""
         return dict(logit_scale=self.logit_scale)
 
-    def describe_prediction(self):
+    def describe_prediction(self) -> dict[str, Any]:
         """Return what decides predictions; numbers that were searched are in the buffer ``fusion_point``."""
         settings = {**super().describe_prediction(), f'model.{self.inner_name}': self.inner}
         if self.fusion_point.any():
@@ -117,7 +135,7 @@ class LogitBiasClassifier(FrozenImageClassifier):
 
     # Logits.
 
-    def zero_shot_and_bias(self, features: ImageFeatures) -> tuple[torch.Tensor, torch.Tensor]:
+    def zero_shot_and_bias(self, features: ImageFeatures | LabelledFeatures) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute zero-shot logits and the bias, both ``(B, C)``, in float32."""
         raise NotImplementedError
 
@@ -129,16 +147,22 @@ class LogitBiasClassifier(FrozenImageClassifier):
         """Return scaled cosines ``(B, C)`` of features ``(B, D)`` of any norm with the prototypes."""
         return self.cosine_logits(F.normalize(cls.float(), dim=-1), self.unit_prototypes())
 
-    def losses(self, batch):
+    def losses(self, batch: LabelledFeatures) -> dict[str, torch.Tensor]:
         """Compute cross-entropy of the fused logits and accuracies; see :meth:`CLIPClassifier.losses`."""
         return self.head.loss(self.fused(batch), batch.labels)
 
-    def fused(self, features) -> BranchLogits:
+    def fused(self, features: ImageFeatures | LabelledFeatures) -> BranchLogits:
         """Return the logits of features; the tuned ones are the bias."""
         zero_shot, bias = self.zero_shot_and_bias(features)
         return self.head.branches(bias, zero_shot)
 
-    def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=True):
+    def branch_logits(
+        self,
+        images: torch.Tensor,
+        data_samples: Sequence[DataSample] | None = None,
+        wanted: TestFeatures = NO_FEATURES,
+        zero_shot: bool = True,
+    ) -> tuple[BranchLogits, BranchFeatures]:
         """Compute zero-shot logits, the bias and their sum; see :meth:`CLIPClassifier.branch_logits`."""
         self.refuse_layers(wanted)
         self.check_started()
@@ -147,7 +171,7 @@ class LogitBiasClassifier(FrozenImageClassifier):
         return self.fused(features), cls_features(unit, unit)
 
     def test_time_features(self, images: torch.Tensor, data_samples: Sequence | None = None) -> ImageFeatures:
-        """Return the features of pictures; those of CLIP may be kept ones, of unit norm."""
+        """Return the features of pictures; those of CLIP may be cached ones, of unit norm."""
         return ImageFeatures(self.zero_shot_features(images, data_samples))
 
     def check_started(self) -> None:
@@ -175,7 +199,7 @@ class LogitBiasClassifier(FrozenImageClassifier):
         """
         device = self.text_prototypes.device
 
-        def terms(pictures):
+        def terms(pictures: slice) -> tuple[torch.Tensor, Bias]:
             """Return zero-shot logits and bias of some of the pictures."""
             parts = (None if part is None else part[pictures].to(device) for part in features)
             return self.search_terms(ImageFeatures(*parts))

@@ -1,6 +1,9 @@
 """CLIP tuned on a few pictures per class by MPS-Tuning."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from mmpretrain.registry import MODELS
@@ -9,6 +12,14 @@ from torch import nn
 from ..computation.gathering import gather_batch
 from .clip_classifier import CLIPClassifier, indices_of, is_frozen
 from .test_features import NO_FEATURES
+
+if TYPE_CHECKING:
+    from mmpretrain.structures import DataSample
+
+    from ..backbones.dual_branch_vit import BranchFeatures
+    from ..heads.logits_fusion_head import BranchLogits
+    from ..utils.test_features import TestFeatures
+    from .frozen_image_classifier import ImageFeatures
 
 
 class LossInputs(NamedTuple):
@@ -27,7 +38,7 @@ class LossInputs(NamedTuple):
     patch_distances: tuple = ()
     """For each point-wise loss: distance of the patch tokens of each picture ``(B,)``; None where it does not count."""
 
-    def gathered(self, equal_sizes):
+    def gathered(self, equal_sizes: bool) -> LossInputs:
         """Return the batch of all processes; see :func:`gather_batch`."""
         views_last = [None if x is None else x.movedim(0, 1) for x in (self.tuned, self.zero_shot, *self.intermediate)]
         of_pictures = [self.labels, self.local_distances, *self.patch_distances]
@@ -70,14 +81,14 @@ class MPSCLIPClassifier(CLIPClassifier):
 
     def __init__(
         self,
-        architecture,
-        pretrained,
-        gram_loss=None,
-        sculpt_loss=None,
-        point_loss=None,
-        class_names=None,
-        templates=None,
-        **kwargs,
+        architecture: str,
+        pretrained: str | None,
+        gram_loss: dict[str, Any] | None = None,
+        sculpt_loss: dict[str, Any] | None = None,
+        point_loss: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        **kwargs: Any,
     ):
         super().__init__(architecture, pretrained, templates=templates, **kwargs)
         self.gram_loss = _build_if_active(gram_loss, 'GramAlignLoss')
@@ -87,16 +98,16 @@ class MPSCLIPClassifier(CLIPClassifier):
             self.set_classes(class_names, templates)
 
     @property
-    def temperature(self):
+    def temperature(self) -> float | None:
         """float: Current temperature of the sculpting loss, None without it."""
         return None if self.sculpt_loss is None else self.sculpt_loss.temperature
 
-    def set_epoch(self, epoch, max_epochs):
+    def set_epoch(self, epoch: int, max_epochs: int) -> None:
         """Set the temperature of the sculpting loss; see :meth:`CLIPClassifier.set_epoch`."""
         if self.sculpt_loss is not None:
             self.sculpt_loss.set_epoch(epoch, max_epochs)
 
-    def describe_method(self):
+    def describe_method(self) -> dict[str, Any]:
         """Return what is tuned."""
         return dict(
             group_depths=list(self.backbone.group_depths),
@@ -104,15 +115,15 @@ class MPSCLIPClassifier(CLIPClassifier):
             tune_stem=self.backbone.tune_stem,
         )
 
-    def picture_features(self, images):
+    def picture_features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the unit-norm [CLS] features of the tuned branch, ``(B, D)``."""
         return self.backbone(images, zero_shot=False).tuned[:, 0]
 
-    def plain_tower(self):
+    def plain_tower(self) -> dict[str, torch.Tensor]:
         """Return the weights of the tuned branch; see :meth:`CLIPClassifier.plain_tower`."""
         return self.backbone.tuned_tower()
 
-    def picture_batch(self, views, labels):
+    def picture_batch(self, views: Sequence[torch.Tensor] | NamedTuple, labels: torch.Tensor) -> LossInputs:
         """Run both branches on all views and reduce them to what the losses see of each picture.
 
         Returns:
@@ -120,11 +131,11 @@ class MPSCLIPClassifier(CLIPClassifier):
         """
         return self._loss_inputs(self._training_features(views, len(labels)), labels)
 
-    def gathered(self, batch):
+    def gathered(self, batch: LossInputs) -> LossInputs:
         """Return the batch of all processes."""
         return batch.gathered(self.equal_batches)
 
-    def losses(self, batch):
+    def losses(self, batch: LossInputs) -> dict[str, torch.Tensor]:
         """Compute cross-entropy of the fused logits, alignment, point-wise constraints and sculpting.
 
         Args:
@@ -145,7 +156,7 @@ class MPSCLIPClassifier(CLIPClassifier):
             losses['temperature'] = batch.tuned.new_full((), self.temperature)
         return losses
 
-    def frozen_features(self, images):
+    def frozen_features(self, images: torch.Tensor) -> ImageFeatures:
         """Run trunk, first adapted block and, as far as a loss needs it, the frozen branch.
 
         Returns:
@@ -154,23 +165,29 @@ class MPSCLIPClassifier(CLIPClassifier):
         self._check_size(images)
         return self.backbone.frozen_features(images, **self._needed_of_branches())
 
-    def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=True):
+    def branch_logits(
+        self,
+        images: torch.Tensor,
+        data_samples: Sequence[DataSample] | None = None,
+        wanted: TestFeatures = NO_FEATURES,
+        zero_shot: bool = True,
+    ) -> tuple[BranchLogits, BranchFeatures]:
         """Compute the logits of both branches, of which the prediction always needs both."""
         features = self._predict_features(images, data_samples, wanted)
         return self.head(features.tuned[:, 0], features.zero_shot[:, 0], self.unit_prototypes(), self.logit_scale), features
 
     def _predict_features(self, images, data_samples=None, wanted=NO_FEATURES):
-        """Run both branches, the frozen one only where its features are not kept or more than [CLS] is wanted of it."""
-        indices = None if self.kept_zero_shot is None or wanted.beyond_cls else indices_of(data_samples)
-        kept = None if indices is None else self.kept_zero_shot.get(indices, images.device)
+        """Run both branches, the frozen one only where its features are not cached or more than [CLS] is wanted of it."""
+        indices = None if self.cached_zero_shot is None or wanted.beyond_cls else indices_of(data_samples)
+        cached = None if indices is None else self.cached_zero_shot.get(indices, images.device)
         starts = tuple(range(1, self.backbone.num_tuned_blocks + 1)) if wanted.layers else ()
         features = self.backbone(
-            images, patch_tokens=bool(wanted.local), zero_shot=kept is None, intermediate_starts=starts, zero_shot_starts=starts
+            images, patch_tokens=bool(wanted.local), zero_shot=cached is None, intermediate_starts=starts, zero_shot_starts=starts
         )
-        if kept is not None:
-            return features._replace(zero_shot=kept[:, None])
+        if cached is not None:
+            return features._replace(zero_shot=cached[:, None])
         if indices is not None:
-            self.kept_zero_shot.put(indices, features.zero_shot[:, 0])
+            self.cached_zero_shot.put(indices, features.zero_shot[:, 0])
         return features
 
     def _needed_of_branches(self):
@@ -226,10 +243,10 @@ def _build_if_active(config, default_type):
 def _build_point_losses(config):
     """Build the point-wise losses that weigh something."""
     configs = [config] if isinstance(config, dict) else list(config or ())
-    types = [entry.get('type', 'PointAlignLoss') for entry in configs]
+    types = [config.get('type', 'PointAlignLoss') for config in configs]
     twice = sorted({str(kind) for kind in types if types.count(kind) > 1})
     if twice:
         # They would have the same names in the log, and one would take the other's place in the sum.
         raise ValueError(f'point_loss holds {" and ".join(twice)} more than once; expected each type once at most')
-    losses = [_build_if_active(entry, 'PointAlignLoss') for entry in configs]
+    losses = [_build_if_active(config, 'PointAlignLoss') for config in configs]
     return nn.ModuleList(loss for loss in losses if loss is not None)

@@ -1,6 +1,9 @@
 """What methods share that learn prompts of the text tower."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +13,16 @@ from ..text import context_template, tokenize_prompts
 from .clip_classifier import cls_features
 from .frozen_image_classifier import FrozenImageClassifier
 from .test_features import NO_FEATURES
+
+if TYPE_CHECKING:
+    from mmpretrain.structures import DataSample
+
+    from ..backbones.dual_branch_vit import BranchFeatures
+    from ..heads.logits_fusion_head import BranchLogits
+    from ..utils.clip_loader import ClipModel
+    from ..utils.test_features import TestFeatures
+    from .class_texts import ClassTexts
+    from .frozen_image_classifier import LabelledFeatures
 
 
 class PromptClassifier(FrozenImageClassifier):
@@ -37,27 +50,27 @@ class PromptClassifier(FrozenImageClassifier):
 
     def __init__(
         self,
-        architecture,
-        pretrained,
+        architecture: str,
+        pretrained: str | None,
         num_context: int = 16,
         prompt_template: str = '{}.',
         chunk_size: int | None = None,
         head: dict | None = None,
         templates: Sequence[str] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(architecture, pretrained, head={'alpha': 1.0, **(head or {})}, templates=templates, **kwargs)
         self.num_context, self.prompt_template = num_context, prompt_template
         self._learner_template = context_template(num_context, prompt_template)
         self.text_tower.chunk_size = chunk_size
         self.register_class_buffer('token_ids', torch.zeros(0, self.text_tower.context_length, dtype=torch.int32))
-        self._kept_ends = None
+        self._cached_ends = None
 
     def describe_method(self) -> dict:
         """Return what prompts are made of."""
         return dict(num_context=self.num_context, prompt_template=self.prompt_template)
 
-    def encode_class_texts(self, clip, class_names, templates):
+    def encode_class_texts(self, clip: ClipModel, class_names: Sequence[str], templates: Sequence[str]) -> ClassTexts:
         """Encode the prototypes, and tokenise the prompts in which the context has placeholders.
 
         Raises:
@@ -69,11 +82,11 @@ class PromptClassifier(FrozenImageClassifier):
 
     def prompt_ends(self) -> tuple[int, ...]:
         """Return the position of each prompt's end token, known to the host; found anew only for other classes."""
-        kept = self._kept_ends
-        if kept is None or kept[0] is not self.token_ids or kept[1] != self.token_ids._version:
+        cached = self._cached_ends
+        if cached is None or cached[0] is not self.token_ids or cached[1] != self.token_ids._version:
             ends = tuple(self.text_tower.find_ends(self.token_ids).tolist())
-            self._kept_ends = self.token_ids, self.token_ids._version, ends
-        return self._kept_ends[2]
+            self._cached_ends = self.token_ids, self.token_ids._version, ends
+        return self._cached_ends[2]
 
     def prompt_embeddings(self) -> torch.Tensor:
         """Return the token embeddings of the prompts with placeholders, up to the last end token, ``(C, L, W)``."""
@@ -87,11 +100,11 @@ class PromptClassifier(FrozenImageClassifier):
         """
         raise NotImplementedError
 
-    def class_features(self):
+    def class_features(self) -> torch.Tensor:
         """Return the features of the learned prompts ``(C, D)``, unit-norm, float32."""
         return F.normalize(self.text_features().float(), dim=-1)
 
-    def losses(self, batch):
+    def losses(self, batch: LabelledFeatures) -> dict[str, torch.Tensor]:
         """Compute the cross-entropy of the learned prompts; see :meth:`text_losses` for what is added."""
         texts, features = self.class_features(), F.normalize(batch.cls, dim=-1)
         logits = self._logits(features, texts, self.head.uses_zero_shot)
@@ -108,11 +121,17 @@ class PromptClassifier(FrozenImageClassifier):
         """
         return {}
 
-    def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=False):
+    def branch_logits(
+        self,
+        images: torch.Tensor,
+        data_samples: Sequence[DataSample] | None = None,
+        wanted: TestFeatures = NO_FEATURES,
+        zero_shot: bool = False,
+    ) -> tuple[BranchLogits, BranchFeatures]:
         """Compute the logits of the learned and of the zero-shot texts; see :meth:`CLIPClassifier.branch_logits`."""
         self.refuse_layers(wanted)
         features = self.zero_shot_features(images, data_samples)
-        logits = self._logits(features, self.kept_class_features(), zero_shot or self.head.uses_zero_shot)
+        logits = self._logits(features, self.cached_class_features(), zero_shot or self.head.uses_zero_shot)
         return logits, cls_features(features, features)
 
     def _logits(self, features, texts, zero_shot):

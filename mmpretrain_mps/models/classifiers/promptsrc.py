@@ -1,6 +1,9 @@
 """PromptSRC: prompts in both towers, kept near the frozen model."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +18,11 @@ from ..text import context_template, tokenize_prompts, word_embeddings
 from ..text.class_prompts import ClassPrompts
 from ..text.prototypes import encode_prototypes
 from .tuned_towers import TunedTowersClassifier
+
+if TYPE_CHECKING:
+    from ..utils.clip_loader import ClipModel
+    from .class_texts import ClassTexts
+    from .tuned_towers import PictureBatch
 
 PROMPT_STD = 0.02
 # In the released order, which is that of OpenAI's list; the other 20 are not used.
@@ -71,8 +79,8 @@ class PromptSRCClassifier(TunedTowersClassifier):
 
     def __init__(
         self,
-        architecture,
-        pretrained,
+        architecture: str,
+        pretrained: str | None,
         num_text_prompts: int = 4,
         num_vision_prompts: int = 4,
         text_depth: int = 9,
@@ -82,9 +90,9 @@ class PromptSRCClassifier(TunedTowersClassifier):
         image_weight: float = 10.0,
         logit_weight: float = 1.0,
         teacher_templates: str | Sequence[str] | None = None,
-        class_names=None,
-        templates=None,
-        **kwargs,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        **kwargs: Any,
     ):
         super().__init__(architecture, pretrained, templates=templates, **kwargs)
         _check_counts('text', num_text_prompts, text_depth, self.text_tower.depth, 1)
@@ -114,7 +122,7 @@ class PromptSRCClassifier(TunedTowersClassifier):
         """bool: Whether a loss depends on frozen features of the pictures."""
         return self.image_constraint.active or self.logit_constraint.active or self.head.uses_zero_shot
 
-    def describe_method(self):
+    def describe_method(self) -> dict[str, Any]:
         """Return where prompts stand and how many there are."""
         return dict(
             num_text_prompts=self.num_text_prompts,
@@ -124,7 +132,7 @@ class PromptSRCClassifier(TunedTowersClassifier):
             context_init=self.context_init,
         )
 
-    def encode_class_texts(self, clip, class_names, templates):
+    def encode_class_texts(self, clip: ClipModel, class_names: Sequence[str], templates: Sequence[str]) -> ClassTexts:
         """Tokenise the prompts, besides the prototypes of the frozen model."""
         template = f'{self.context_init} {{}}.' if self.starts_from_words else context_template(self.num_text_prompts)
         # Placeholders are no words.
@@ -134,7 +142,7 @@ class PromptSRCClassifier(TunedTowersClassifier):
             super().encode_class_texts(clip, class_names, templates), token_ids=token_ids.to(self.token_ids.device, torch.int32)
         )
 
-    def class_features(self):
+    def class_features(self) -> torch.Tensor:
         """Return the unit-norm texts with prompts ``(C, D)``."""
         prompts, (first, *deep) = self._prompts.of(self.token_ids), self.text_prompts
         embeddings = prompts.embeddings
@@ -158,7 +166,7 @@ class PromptSRCClassifier(TunedTowersClassifier):
                 )
         return self._teacher[1].to(self.token_ids.device)
 
-    def set_teacher(self, prototypes: torch.Tensor):
+    def set_teacher(self, prototypes: torch.Tensor) -> None:
         """Give the frozen texts instead of having them encoded.
 
         Args:
@@ -166,11 +174,11 @@ class PromptSRCClassifier(TunedTowersClassifier):
         """
         self._teacher = self.class_names, F.normalize(prototypes.float(), dim=-1)
 
-    def picture_features(self, images):
+    def picture_features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the unit-norm [CLS] features with prompts, ``(B, D)``."""
         return F.normalize(self.backbone(images, self.vision_prompts).cls, dim=-1)
 
-    def losses(self, batch):
+    def losses(self, batch: PictureBatch) -> dict[str, torch.Tensor]:
         """Compute cross-entropy and the terms of the teacher that count.
 
         Args:

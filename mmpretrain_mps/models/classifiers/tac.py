@@ -1,7 +1,10 @@
 """CLIP tuned by prompts in both towers and by clusters of its class texts: TAC."""
 
+from __future__ import annotations
+
 import contextlib
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +20,10 @@ from ..text.sentences import ClassSentences
 from .class_texts import DEFAULT_TEMPLATES
 from .promptsrc import TEACHER_TEMPLATES
 from .tuned_towers import PictureBatch, TunedTowersClassifier
+
+if TYPE_CHECKING:
+    from ..utils.clip_loader import ClipModel
+    from .class_texts import ClassTexts
 
 # In the place of a file of sentences.
 TEMPLATES_OF_CLIP = 'clip'
@@ -90,8 +97,8 @@ class TACClassifier(TunedTowersClassifier):
 
     def __init__(
         self,
-        architecture,
-        pretrained,
+        architecture: str,
+        pretrained: str | None,
         num_prompts: int = 5,
         num_clusters: int = 5,
         dropout: float = 0.3,
@@ -101,9 +108,9 @@ class TACClassifier(TunedTowersClassifier):
         context_init: str | None = 'a photo of a',
         sentences: str | None = None,
         cluster_seed: int = 0,
-        class_names=None,
-        templates=None,
-        **kwargs,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        **kwargs: Any,
     ):
         super().__init__(architecture, pretrained, templates=templates, **kwargs)
         _check_numbers(num_prompts, num_clusters, dropout)
@@ -132,11 +139,11 @@ class TACClassifier(TunedTowersClassifier):
         if class_names is not None:
             self.set_classes(class_names, templates)
 
-    def describe_method(self):
+    def describe_method(self) -> dict[str, Any]:
         """Return what the trained vectors depend on."""
         return dict(num_prompts=self.num_prompts, num_clusters=self.num_clusters, prompt=self.prompt)
 
-    def set_epoch(self, epoch, max_epochs):
+    def set_epoch(self, epoch: int, max_epochs: int) -> None:
         """Look at the sentences before the first step; see :meth:`CLIPClassifier.set_epoch`.
 
         Raises:
@@ -151,7 +158,7 @@ class TACClassifier(TunedTowersClassifier):
 
     # Classes.
 
-    def encode_class_texts(self, clip, class_names, templates):
+    def encode_class_texts(self, clip: ClipModel, class_names: Sequence[str], templates: Sequence[str]) -> ClassTexts:
         """Tokenise the prompts, besides the prototypes of the frozen model."""
         check_words(self.architecture, class_names, [self.prompt])
         token_ids = tokenize_prompts(clip.make_tokenizer(), class_names, self.prompt)
@@ -166,7 +173,7 @@ class TACClassifier(TunedTowersClassifier):
             super().encode_class_texts(clip, class_names, templates), token_ids=token_ids.to(self.token_ids.device, torch.int32)
         )
 
-    def take_classes(self, texts, class_names, templates=None):
+    def take_classes(self, texts: ClassTexts, class_names: Sequence[str], templates: Sequence[str] | None = None) -> None:
         """Predict classes that are already encoded from now on; centres that were trained with stay."""
         super().take_classes(texts, class_names, templates)
         self._class_sentences = None
@@ -261,7 +268,7 @@ class TACClassifier(TunedTowersClassifier):
             {block: (1, vectors) for block, vectors in enumerate(deep, 1)},
         )
 
-    def class_features(self):
+    def class_features(self) -> torch.Tensor:
         """Return the unit-norm texts with prompts, ``(C, D)``."""
         return F.normalize(self.text_tower(*self.text_inputs()).float(), dim=-1)
 
@@ -269,13 +276,13 @@ class TACClassifier(TunedTowersClassifier):
         """Return the [CLS] features with prompts, ``(N, D)``, not of unit norm."""
         return self.backbone(images, self.vision_vectors(), self.num_clusters).cls
 
-    def picture_features(self, images):
+    def picture_features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the unit-norm [CLS] features with prompts, ``(B, D)``."""
         return F.normalize(self.prompted_features(images), dim=-1)
 
     # Training.
 
-    def picture_batch(self, views, labels):
+    def picture_batch(self, views: Sequence[torch.Tensor], labels: torch.Tensor) -> PictureFeatures:
         """Run the views with prompts, and the pictures without augmentation in the frozen tower.
 
         Args:
@@ -313,7 +320,7 @@ class TACClassifier(TunedTowersClassifier):
             None if reference is None else reference.repeat(num_views, 1),
         )
 
-    def losses(self, batch):
+    def losses(self, batch: PictureFeatures) -> dict[str, torch.Tensor]:
         """Compute cross-entropy and the two constraints as far as they count.
 
         Args:

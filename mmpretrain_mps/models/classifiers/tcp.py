@@ -1,6 +1,10 @@
 """TCP: prompt vectors that a small network makes of each class's own text."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmpretrain.registry import MODELS
@@ -10,6 +14,10 @@ from torch import nn
 from ..text import insert_context
 from .coop import INIT_STD
 from .prompt_classifier import PromptClassifier
+
+if TYPE_CHECKING:
+    from ..utils.clip_loader import ClipModel
+    from .class_texts import ClassTexts
 
 
 @MODELS.register_module()
@@ -54,15 +62,15 @@ class TCPClassifier(PromptClassifier):
 
     def __init__(
         self,
-        architecture,
-        pretrained,
+        architecture: str,
+        pretrained: str | None,
         num_context: int = 4,
         class_aware_block: int = 8,
         knowledge_weight: float = 8.0,
         knowledge_template: str | None = None,
-        class_names=None,
-        templates=None,
-        **kwargs,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        **kwargs: Any,
     ):
         super().__init__(architecture, pretrained, num_context=num_context, templates=templates, **kwargs)
         depth, width, dims = self.text_tower.depth, self.text_tower.width, self.text_tower.embed_dims
@@ -87,13 +95,13 @@ class TCPClassifier(PromptClassifier):
         if class_names is not None:
             self.set_classes(class_names, templates)
 
-    def describe_method(self):
+    def describe_method(self) -> dict[str, Any]:
         """Return what prompts are made of."""
         return dict(
             super().describe_method(), class_aware_block=self.class_aware_block, knowledge_template=self.knowledge_template
         )
 
-    def encode_class_texts(self, clip, class_names, templates):
+    def encode_class_texts(self, clip: ClipModel, class_names: Sequence[str], templates: Sequence[str]) -> ClassTexts:
         """Encode the texts that the classes' own vectors are made of, and tokenise the prompts."""
         return super().encode_class_texts(clip, class_names, (self.knowledge_template,) if self.knowledge_template else templates)
 
@@ -101,14 +109,14 @@ class TCPClassifier(PromptClassifier):
         """Compute each class's own vectors ``(C, M, W)``."""
         return self.meta_net(self.unit_prototypes()).unflatten(-1, self.context.shape)
 
-    def text_features(self):
+    def text_features(self) -> torch.Tensor:
         """Run the text tower on prompts whose context becomes the classes' own on the way."""
         embeddings = insert_context(self.prompt_embeddings(), None, self.context)
         return self.text_tower(
             embeddings, self.prompt_ends(), 1 + self.num_context, {self.class_aware_block: (1, self.class_prompts())}
         )
 
-    def text_losses(self, texts):
+    def text_losses(self, texts: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compute the distance of the learned texts from those of the frozen model, as far as it counts.
 
         Returns:

@@ -1,10 +1,18 @@
 """What metrics can ask of a prediction besides logits and scores."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from ..losses.gram_align_loss import gram_distances
+
+if TYPE_CHECKING:
+    from mmpretrain.structures import DataSample
+
+    from ..backbones.dual_branch_vit import BranchFeatures
 
 _EXPECTED = "expected 'cls', 'layers', 'local' (p = 1) or 'local:<p>' with p of 1 or more, as 'local:2'"
 
@@ -22,7 +30,7 @@ class TestFeatures(NamedTuple):
     of the logits."""
 
     @classmethod
-    def of(cls, names):
+    def of(cls, names: str | Sequence[str] | TestFeatures) -> TestFeatures:
         """Read them as a config writes them.
 
         Args:
@@ -45,7 +53,7 @@ class TestFeatures(NamedTuple):
         return TestFeatures(self.cls or other.cls, self.layers or other.layers, tuple(sorted({*self.local, *other.local})))
 
     @property
-    def beyond_cls(self):
+    def beyond_cls(self) -> bool:
         """bool: Whether more than the last [CLS] of the frozen branch is needed."""
         return self.layers or bool(self.local)
 
@@ -53,7 +61,7 @@ class TestFeatures(NamedTuple):
 NO_FEATURES = TestFeatures()
 
 
-def write_features(samples, features, wanted):
+def write_features(samples: list[DataSample], features: BranchFeatures, wanted: TestFeatures) -> None:
     """Write features into data samples; tokens are reduced to their distances first.
 
     Args:

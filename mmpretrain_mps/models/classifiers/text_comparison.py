@@ -12,7 +12,7 @@ class TextComparison(nn.Module):
         """Return the unit-norm texts ``(C, D)`` that pictures are compared with: the prototypes of the frozen model."""
         return self.unit_prototypes()
 
-    def kept_class_features(self) -> torch.Tensor:
+    def cached_class_features(self) -> torch.Tensor:
         """Return :meth:`class_features` for predictions, computed again only if something has changed since.
 
         Returns:
@@ -23,11 +23,11 @@ class TextComparison(nn.Module):
         sources = [*(p for p in self.parameters() if p.requires_grad), *self.buffers()]
         autocast = torch.is_autocast_enabled(self.text_prototypes.device.type)
         state = (autocast, *((tensor.data_ptr(), tensor._version, tensor.shape) for tensor in sources))
-        if self._kept_class_features is None or self._kept_class_features[0] != state:
+        if self._cached_class_features is None or self._cached_class_features[0] != state:
             with torch.no_grad():
                 # With the sources, so that no other tensor can take their place in memory and be taken for them.
-                self._kept_class_features = state, self.class_features(), [tensor.detach() for tensor in sources]
-        return self._kept_class_features[1]
+                self._cached_class_features = state, self.class_features(), [tensor.detach() for tensor in sources]
+        return self._cached_class_features[1]
 
     def unit_prototypes(self) -> torch.Tensor:
         """Return the class prototypes of the frozen model ``(C, D)``, of unit norm."""
@@ -65,7 +65,7 @@ class TextComparison(nn.Module):
         Raises:
             ValueError: If no linear layer does; says what the method computes.
         """
-        texts = self.kept_class_features()
+        texts = self.cached_class_features()
         return self.logit_scale * texts.float(), texts.new_zeros(len(texts), dtype=torch.float32)
 
     def plain_clip(self) -> dict[str, torch.Tensor]:

@@ -1,6 +1,9 @@
 """TextRefiner: texts of a prompt learner, refined by a memory of local picture features."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +74,7 @@ class TextRefinement:
 
     def __init__(
         self,
-        *args,
+        *args: Any,
         cache_size: int = 25,
         momentum: float = 0.8,
         alpha: float = 0.2,
@@ -79,9 +82,9 @@ class TextRefinement:
         local_weight: float = 1 / 50,
         distill_weight: float = 20.0,
         half_tokens: bool = False,
-        class_names=None,
-        templates=None,
-        **kwargs,
+        class_names: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        **kwargs: Any,
     ):
         super().__init__(*args, templates=templates, **kwargs)
         available = len(self.backbone.zero_shot.positional_embedding) - 1
@@ -118,7 +121,7 @@ class TextRefinement:
         tokens = found.tokens.half() if self.half_tokens else found.tokens
         return LocalFeatures(found.cls, tokens, find_top_patches(found.attention, self.num_patches))
 
-    def picture_batch(self, views, labels: torch.Tensor) -> LabelledLocalFeatures:
+    def picture_batch(self, views: Sequence[torch.Tensor] | NamedTuple, labels: torch.Tensor) -> LabelledLocalFeatures:
         """Put features and classes together; see :meth:`CLIPClassifier.picture_batch`."""
         frozen = self.frozen_of(views)
         return LabelledLocalFeatures(labels.repeat(len(frozen.cls) // len(labels)), *frozen)
@@ -146,7 +149,9 @@ class TextRefinement:
             self._write(aligned.detach().flatten(0, 1))
         return losses
 
-    def local_logits(self, batch: LabelledLocalFeatures, aligned: torch.Tensor, texts: torch.Tensor):
+    def local_logits(
+        self, batch: LabelledLocalFeatures, aligned: torch.Tensor, texts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compare local features with the texts of the learner.
 
         Args:
@@ -180,7 +185,14 @@ class TextRefinerClassifier(TextRefinement, CoOpClassifier):
 
     method = 'textrefiner'
 
-    def __init__(self, architecture, pretrained, num_context: int = 4, context_init: str | None = 'a photo of a', **kwargs):
+    def __init__(
+        self,
+        architecture: str,
+        pretrained: str | None,
+        num_context: int = 4,
+        context_init: str | None = 'a photo of a',
+        **kwargs: Any,
+    ):
         super().__init__(architecture, pretrained, num_context=num_context, context_init=context_init, **kwargs)
 
 

@@ -7,6 +7,9 @@ one process with the whole batch. Since data-parallel wrappers average instead o
 by the number of processes on its way back, and the values, which are logged, stay what they are.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.distributed as dist
 
@@ -15,23 +18,23 @@ class _ScaleGradient(torch.autograd.Function):
     """The identity, whose gradient is multiplied by a factor."""
 
     @staticmethod
-    def forward(ctx, values, factor):
+    def forward(ctx: Any, values: torch.Tensor, factor: float) -> torch.Tensor:
         """Return the values."""
         ctx.factor = factor
         return values.view_as(values)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Scale the gradient."""
         return gradient * ctx.factor, None
 
 
-def world_size():
+def world_size() -> int:
     """Return the number of processes that train together, 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def gather_batch(tensors, equal_sizes=False):
+def gather_batch(tensors: Sequence[torch.Tensor | None], equal_sizes: bool = False) -> list[torch.Tensor | None]:
     """Concatenate each tensor over all processes, in one exchange.
 
     Args:

@@ -72,18 +72,18 @@ def amp_dtype(device_type: str, name: str | None = None) -> torch.dtype:
     return AMP_DTYPES[name]
 
 
-def computed_on(device: torch.device) -> list:
+def computed_on(device: torch.device) -> list[str | bool | None]:
     """Return what tells numbers of one device and precision from others, which differ in their last digits or more.
 
     Args:
         device (torch.device): Where something is computed now.
 
     Returns:
-        list: Plain values, a part of the names of what is kept: kind of device, type that autocast casts to, and of a GPU
+        list: Plain values, a part of the names of what is cached: kind of device, type that autocast casts to, and of a GPU
         its name and whether products and convolutions are rounded.
     """
     kind = device.type
-    facts = [kind, str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else None]
+    facts: list[str | bool | None] = [kind, str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else None]
     if kind == 'cuda':
         facts += [torch.cuda.get_device_name(device), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]
     return facts

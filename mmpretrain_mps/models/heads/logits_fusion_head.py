@@ -1,6 +1,6 @@
 """Classification by the logits of both branches."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ def fuse_logits(tuned_logits: torch.Tensor, zero_shot_logits: torch.Tensor, alph
     return alpha * tuned_logits + (1 - alpha) * zero_shot_logits
 
 
-def check_alpha(alpha: float, fusion: str = 'convex'):
+def check_alpha(alpha: float, fusion: str = 'convex') -> None:
     """Raise ValueError unless ``alpha`` is a share, 0 to 1, or for the additive fusion a weight, at least 0."""
     if fusion not in FUSIONS:
         raise ValueError(f'fusion must be one of {FUSIONS}, but is {fusion!r}')
@@ -69,7 +69,7 @@ class LogitsFusionHead(ClsHead):
         ValueError: If ``alpha`` lies outside its range, or ``supervise`` or ``fusion`` is unknown.
     """
 
-    def __init__(self, alpha=0.3, supervise='fused', loss=None, fusion='convex'):
+    def __init__(self, alpha: float = 0.3, supervise: str = 'fused', loss: dict[str, Any] | None = None, fusion: str = 'convex'):
         super().__init__(loss=loss or dict(type='CrossEntropyLoss', loss_weight=1.0))
         check_alpha(alpha, fusion)
         if supervise not in ('fused', 'tuned'):
@@ -77,11 +77,13 @@ class LogitsFusionHead(ClsHead):
         self.alpha, self.supervise, self.fusion = alpha, supervise, fusion
 
     @property
-    def uses_zero_shot(self):
+    def uses_zero_shot(self) -> bool:
         """bool: Whether the training loss depends on the zero-shot logits."""
         return self.supervise == 'fused' and (self.fusion == 'additive' or self.alpha < 1)
 
-    def forward(self, tuned, zero_shot, text, logit_scale):
+    def forward(
+        self, tuned: torch.Tensor, zero_shot: torch.Tensor | None, text: torch.Tensor, logit_scale: float
+    ) -> BranchLogits:
         """Compute the logits of unit-norm features.
 
         Args:
@@ -110,11 +112,11 @@ class LogitsFusionHead(ClsHead):
         fused = tuned_logits if zero_shot_logits is None else self.fuse(tuned_logits, zero_shot_logits)
         return BranchLogits(fused, tuned_logits, zero_shot_logits)
 
-    def fuse(self, tuned_logits, zero_shot_logits):
+    def fuse(self, tuned_logits: torch.Tensor, zero_shot_logits: torch.Tensor) -> torch.Tensor:
         """Return the fused logits of any shape, see :func:`fuse_logits`."""
         return fuse_logits(tuned_logits, zero_shot_logits, self.alpha, self.fusion)
 
-    def loss(self, logits, labels):
+    def loss(self, logits: BranchLogits, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Average the views and compute the classification loss and the accuracies of the batch.
 
         Args:
@@ -125,7 +127,8 @@ class LogitsFusionHead(ClsHead):
             dict[str, Tensor]: ``loss_ce``, and ``acc_fused``, ``acc_tuned``, ``acc_zero_shot`` in percent as far as
             the branches were computed.
         """
-        means = BranchLogits(*(branch if branch is None or branch.ndim == 2 else branch.mean(0) for branch in logits))
+        branches: list[Any] = [branch if branch is None or branch.ndim == 2 else branch.mean(0) for branch in logits]
+        means = BranchLogits(*branches)
         target = means.fused if self.supervise == 'fused' else means.tuned
         losses = dict(loss_ce=self.loss_module(target, labels))
         for name, branch in means._asdict().items():
@@ -134,7 +137,7 @@ class LogitsFusionHead(ClsHead):
                 losses[f'acc_{name}'] = 100 * (branch.detach().argmax(1) == labels).float().mean()
         return losses
 
-    def predict(self, logits, data_samples=None):
+    def predict(self, logits: BranchLogits, data_samples: list[DataSample | None] | None = None) -> list[DataSample]:
         """Write predictions into data samples.
 
         Args:

@@ -1,5 +1,7 @@
 """A second frozen network beside CLIP, for pictures that are prepared for CLIP."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +44,7 @@ class AuxiliaryNetwork(nn.Module):
     Args:
         network (dict): Config of a backbone of mmpretrain, such as ``dict(type='ResNet', depth=50)``.
         weights (dict | None): ``checkpoint``, a local file, a URL or ``'embedded'``, which are the weights of
-            :mod:`mmpretrain_mps.mini_clip.self_supervision`, and ``prefix`` of the backbone's entries in it; None for
+            :mod:`mmpretrain_mps.mini_clip.self_supervision`, and ``prefix`` of the backbone's keys in it; None for
             random weights.
         given (ChannelStatistics): How the pictures come.
         wanted (ChannelStatistics): How the network wants them.
@@ -73,7 +75,7 @@ class AuxiliaryNetwork(nn.Module):
         self.dims = self(torch.zeros(1, 3, *image_size)).shape[1]
         self._fingerprint = None
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> AuxiliaryNetwork:
         """Stay in evaluation mode."""
         return super().train(False)
 

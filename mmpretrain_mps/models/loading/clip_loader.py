@@ -1,5 +1,7 @@
 """CLIP models of open_clip: what a name stands for, where its weights are, and how its pictures are prepared."""
 
+from __future__ import annotations
+
 import copy
 import hashlib
 import os
@@ -7,11 +9,11 @@ import pickle
 import socket
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlparse
 
 import open_clip
@@ -31,8 +33,11 @@ from ...utils.files import open_regular, read_json
 from ..text.prototypes import fill_templates
 from .names import EMBEDDED_MODELS, TORCHSCRIPT, is_torchscript, resolve_names, trained_with_quick_gelu
 
+if TYPE_CHECKING:
+    from torch import nn
+
 # What OpenAI's own archives hold beside the weights.
-OPENAI_ENTRIES = ('input_resolution', 'context_length', 'vocab_size')
+OPENAI_EXTRAS = ('input_resolution', 'context_length', 'vocab_size')
 REACH_SECONDS = 5.0
 UNREADABLE = (
     RuntimeError,
@@ -72,7 +77,7 @@ class ClipModel(NamedTuple):
     quick_gelu: bool
 
 
-def clip_preprocess(architecture, pretrained=None):
+def clip_preprocess(architecture: str, pretrained: str | None = None) -> ClipPreprocess:
     """Look up how a model wants its pictures; needs no weights.
 
     Args:
@@ -99,7 +104,7 @@ def clip_preprocess(architecture, pretrained=None):
     )
 
 
-def model_config(architecture, pretrained=None):
+def model_config(architecture: str, pretrained: str | None = None) -> dict[str, Any]:
     """Return the towers of a model as open_clip's configs describe them; needs no weights.
 
     Args:
@@ -115,7 +120,7 @@ def model_config(architecture, pretrained=None):
     return copy.deepcopy(_read_config(architecture, pretrained)[0])
 
 
-def load_clip(architecture, pretrained, quick_gelu=None):
+def load_clip(architecture: str, pretrained: str | None, quick_gelu: bool | None = None) -> ClipModel:
     """Build a CLIP model and load its weights, on the CPU in float32.
 
     Args:
@@ -173,7 +178,7 @@ def load_clip(architecture, pretrained, quick_gelu=None):
     return ClipModel(model.eval(), make_tokenizer, clip_preprocess(architecture, pretrained), quick_gelu)
 
 
-def mini_folder(architecture):
+def mini_folder(architecture: str) -> Path | None:
     """Return the folder of a mini CLIP, which has a vocabulary of its own: an embedded one, or one made in the same way.
 
     Args:
@@ -189,7 +194,7 @@ def mini_folder(architecture):
     return found if found is not None and mini_clip.is_model_folder(found) else None
 
 
-def check_words(architecture, class_names, templates=('{}',)):
+def check_words(architecture: str, class_names: Sequence[str], templates: Sequence[str] = ('{}',)) -> None:
     """Refuse texts that a mini CLIP has no words for; other models know every word.
 
     Args:
@@ -205,7 +210,7 @@ def check_words(architecture, class_names, templates=('{}',)):
         mini_clip.check_vocabulary(fill_templates(class_names, templates), folder)
 
 
-def vision_tower_without_weights(architecture, pretrained=None):
+def vision_tower_without_weights(architecture: str, pretrained: str | None = None) -> nn.Module:
     """Build the vision tower of a model on PyTorch's meta device: its structure, but no numbers and no memory for them.
 
     Args:
@@ -224,7 +229,7 @@ def vision_tower_without_weights(architecture, pretrained=None):
         return open_clip.CLIP(config['embed_dim'], config['vision_cfg'], dict(layers=1)).visual
 
 
-def require_weights(architecture, pretrained):
+def require_weights(architecture: str, pretrained: str | None) -> None:
     """Raise an error at once if the weights of a model are not to be had, instead of after minutes of retries.
 
     Args:
@@ -314,7 +319,7 @@ def _refuse_programs(pretrained, path):
 
 def _load_openai_archive(model, path):
     state = torch.jit.load(path, map_location='cpu').state_dict()
-    state = {name: value.float() for name, value in state.items() if name not in OPENAI_ENTRIES}
+    state = {name: value.float() for name, value in state.items() if name not in OPENAI_EXTRAS}
     model.load_state_dict(state, strict=True)
 
 
@@ -341,7 +346,7 @@ def _host_of(tag):
     return urlparse(hub.ENDPOINT if tag.get('hf_hub') else tag.get('url', '')).hostname
 
 
-def reachable(host):
+def reachable(host: str) -> bool:
     """Whether a connection to a host can be opened; with a proxy set, only the download itself can tell."""
     if hub.HF_HUB_OFFLINE:
         return False
@@ -349,7 +354,7 @@ def reachable(host):
         return True
     reached = threading.Event()
 
-    def connect():
+    def connect() -> None:
         """Note that the host answers, if it does."""
         try:
             socket.create_connection((host, 443), timeout=REACH_SECONDS).close()

@@ -1,11 +1,13 @@
 """Manifold alignment: keep the pairwise geometry of features while they are tuned."""
 
+from typing import cast
+
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 
 
-def gram_distances(tuned, zero_shot, p=1.0):
+def gram_distances(tuned: torch.Tensor, zero_shot: torch.Tensor, p: float = 1.0) -> torch.Tensor:
     r"""Mean p-th power of the difference of two Gram matrices, for each of a stack of feature sets.
 
     .. math:: d = \mathrm{mean}_{ij} |\langle u_i, u_j \rangle - \langle z_i, z_j \rangle|^p
@@ -33,7 +35,7 @@ def gram_distances(tuned, zero_shot, p=1.0):
         return powers.mean((-2, -1))
 
 
-def gram_distance(tuned, zero_shot, p=1.0):
+def gram_distance(tuned: torch.Tensor, zero_shot: torch.Tensor, p: float = 1.0) -> torch.Tensor:
     """Sum :func:`gram_distances` over the views, averaged over everything else.
 
     Args:
@@ -72,7 +74,7 @@ class GramAlignLoss(BaseModule):
         ValueError: If a weight is negative or ``p`` is below 1.
     """
 
-    def __init__(self, loss_weight=0.5, p=1.0, global_weight=1.0, local_weight=1.0):
+    def __init__(self, loss_weight: float = 0.5, p: float = 1.0, global_weight: float = 1.0, local_weight: float = 1.0):
         super().__init__()
         if min(loss_weight, global_weight, local_weight) < 0 or p < 1:
             raise ValueError(
@@ -82,21 +84,21 @@ class GramAlignLoss(BaseModule):
         self.global_weight, self.local_weight = global_weight, local_weight
 
     @property
-    def uses_cls(self):
+    def uses_cls(self) -> bool:
         """bool: Whether the global term counts."""
         return self.loss_weight * self.global_weight > 0
 
     @property
-    def uses_patch_tokens(self):
+    def uses_patch_tokens(self) -> bool:
         """bool: Whether the local term counts."""
         return self.loss_weight * self.local_weight > 0
 
     @property
-    def active(self):
+    def active(self) -> bool:
         """bool: Whether any term counts."""
         return self.uses_cls or self.uses_patch_tokens
 
-    def forward(self, tuned, zero_shot):
+    def forward(self, tuned: torch.Tensor, zero_shot: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compute the terms that are switched on.
 
         Args:
@@ -114,7 +116,7 @@ class GramAlignLoss(BaseModule):
         local = self.local_distances(tuned, zero_shot) if self.uses_patch_tokens else None
         return self.combine(tuned[:, :, 0], zero_shot[:, :, 0], local)
 
-    def local_distances(self, tuned, zero_shot):
+    def local_distances(self, tuned: torch.Tensor, zero_shot: torch.Tensor) -> torch.Tensor:
         """Compute the local distance of each picture, which does not depend on the others.
 
         Args:
@@ -129,7 +131,9 @@ class GramAlignLoss(BaseModule):
         """
         return gram_distances(tuned, zero_shot, self.p).sum(0)
 
-    def combine(self, tuned_cls, zero_shot_cls, local_distances=None):
+    def combine(
+        self, tuned_cls: torch.Tensor, zero_shot_cls: torch.Tensor, local_distances: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """Compute the weighted terms of a batch, which may come from several processes.
 
         Args:
@@ -145,5 +149,5 @@ class GramAlignLoss(BaseModule):
             distance = gram_distance(tuned_cls, zero_shot_cls, self.p)
             losses['loss_gram_global'] = self.loss_weight * self.global_weight * distance
         if self.uses_patch_tokens:
-            losses['loss_gram_local'] = self.loss_weight * self.local_weight * local_distances.mean()
+            losses['loss_gram_local'] = self.loss_weight * self.local_weight * cast(torch.Tensor, local_distances).mean()
         return losses

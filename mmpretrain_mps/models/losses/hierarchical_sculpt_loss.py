@@ -1,5 +1,7 @@
 """Hierarchical manifold sculpting: contrastive separation at the output and at intermediate layers."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -8,7 +10,9 @@ from mmpretrain.registry import MODELS
 from .schedules import CosineValue
 
 
-def sculpt_loss(features, labels, text=None, temperature=0.07):
+def sculpt_loss(
+    features: torch.Tensor, labels: torch.Tensor, text: torch.Tensor | None = None, temperature: float = 0.07
+) -> torch.Tensor:
     r"""Supervised contrastive loss of images against images and class texts.
 
     .. math:: L = \frac{1}{2N} \sum_q \frac{-1}{|P_q|} \sum_{s \in P_q}
@@ -31,7 +35,9 @@ def sculpt_loss(features, labels, text=None, temperature=0.07):
     return sculpt_losses([features], labels, text, [temperature])[0]
 
 
-def sculpt_losses(layers, labels, text, temperatures):
+def sculpt_losses(
+    layers: Sequence[torch.Tensor], labels: torch.Tensor, text: torch.Tensor | None, temperatures: Sequence[float]
+) -> torch.Tensor:
     """Compute :func:`sculpt_loss` of several layers at once: the same operators on larger tensors, whatever their number.
 
     Args:
@@ -88,7 +94,12 @@ class HierarchicalSculptLoss(BaseModule):
     """
 
     def __init__(
-        self, loss_weight=0.1, layer_weights=(1.0, 1.0), temperature=0.07, temperature_factors=None, normalize_text=True
+        self,
+        loss_weight: float = 0.1,
+        layer_weights: Sequence[float] = (1.0, 1.0),
+        temperature: float | dict[str, float] = 0.07,
+        temperature_factors: Sequence[float] | None = None,
+        normalize_text: bool = True,
     ):
         super().__init__()
         factors = (1.0,) * len(layer_weights) if temperature_factors is None else tuple(temperature_factors)
@@ -111,18 +122,18 @@ class HierarchicalSculptLoss(BaseModule):
         self.temperature = self.schedule.start
 
     @property
-    def active(self):
+    def active(self) -> bool:
         """bool: Whether any layer counts."""
         return self.loss_weight > 0 and any(weight > 0 for weight in self.layer_weights)
 
     @property
-    def intermediate_starts(self):
+    def intermediate_starts(self) -> tuple[int, ...]:
         """tuple[int, ...]: Where the pseudo-forward starts, in blocks before the end, for the layers that count."""
         if not self.active:
             return ()
         return tuple(layer for layer, weight in enumerate(self.layer_weights) if layer and weight > 0)
 
-    def set_epoch(self, epoch, max_epochs):
+    def set_epoch(self, epoch: int, max_epochs: int) -> None:
         """Set the temperature of an epoch.
 
         Args:
@@ -131,7 +142,9 @@ class HierarchicalSculptLoss(BaseModule):
         """
         self.temperature = self.schedule.at(epoch, max_epochs)
 
-    def forward(self, output, intermediate, labels, text):
+    def forward(
+        self, output: torch.Tensor, intermediate: Sequence[torch.Tensor], labels: torch.Tensor, text: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         """Compute the weighted sum over the layers.
 
         Args:

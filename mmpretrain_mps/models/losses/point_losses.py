@@ -6,10 +6,17 @@ over the dimensions or classes of the point (:data:`REDUCTIONS`). A weight ``w``
 ``w / D`` for sums.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
+
+if TYPE_CHECKING:
+    from ..heads.logits_fusion_head import BranchLogits
 
 DISTANCES = ('cosine', 'l1', 'l2')
 DIVERGENCE = 'kl'
@@ -168,7 +175,14 @@ class PointAlignLoss(BaseModule):
         ValueError: If the distance or the reduction is unknown or a weight is negative.
     """
 
-    def __init__(self, distance='cosine', loss_weight=1.0, cls_weight=1.0, patch_weight=0.0, reduction='sum'):
+    def __init__(
+        self,
+        distance: str = 'cosine',
+        loss_weight: float = 1.0,
+        cls_weight: float = 1.0,
+        patch_weight: float = 0.0,
+        reduction: str = 'sum',
+    ):
         super().__init__()
         _check_kind(distance, reduction, DISTANCES)
         if min(loss_weight, cls_weight, patch_weight) < 0:
@@ -177,21 +191,21 @@ class PointAlignLoss(BaseModule):
         self.cls_weight, self.patch_weight = cls_weight, patch_weight
 
     @property
-    def uses_cls(self):
+    def uses_cls(self) -> bool:
         """bool: Whether the term of [CLS] counts."""
         return self.loss_weight * self.cls_weight > 0
 
     @property
-    def uses_patch_tokens(self):
+    def uses_patch_tokens(self) -> bool:
         """bool: Whether the term of the patch tokens counts."""
         return self.loss_weight * self.patch_weight > 0
 
     @property
-    def active(self):
+    def active(self) -> bool:
         """bool: Whether any term counts."""
         return self.uses_cls or self.uses_patch_tokens
 
-    def patch_distances(self, tuned, zero_shot):
+    def patch_distances(self, tuned: torch.Tensor, zero_shot: torch.Tensor) -> torch.Tensor:
         """Compute the mean distance of the patch tokens of each picture, which does not depend on the others.
 
         Args:
@@ -204,7 +218,13 @@ class PointAlignLoss(BaseModule):
         distances = point_distances(tuned[:, :, 1:], zero_shot[:, :, 1:], self.distance, self.reduction)
         return distances.mean(-1).sum(0)
 
-    def combine(self, tuned, zero_shot, logits=None, patch_distances=None):
+    def combine(
+        self,
+        tuned: torch.Tensor,
+        zero_shot: torch.Tensor,
+        logits: BranchLogits | None = None,
+        patch_distances: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
         """Compute the weighted terms of a batch, which may come from several processes.
 
         Args:
@@ -221,7 +241,7 @@ class PointAlignLoss(BaseModule):
             distances = point_distances(tuned, zero_shot, self.distance, self.reduction)
             losses['loss_point_cls'] = self.loss_weight * self.cls_weight * distances.mean(-1).sum()
         if self.uses_patch_tokens:
-            losses['loss_point_patch'] = self.loss_weight * self.patch_weight * patch_distances.mean()
+            losses['loss_point_patch'] = self.loss_weight * self.patch_weight * cast(torch.Tensor, patch_distances).mean()
         return losses
 
 
@@ -246,7 +266,7 @@ class LogitConsistencyLoss(BaseModule):
 
     uses_patch_tokens = False
 
-    def __init__(self, loss_weight=1.0, temperature=1.0, reduction='sum'):
+    def __init__(self, loss_weight: float = 1.0, temperature: float = 1.0, reduction: str = 'sum'):
         super().__init__()
         _check_kind(DIVERGENCE, reduction, (DIVERGENCE,))
         if loss_weight < 0 or temperature <= 0:
@@ -256,11 +276,17 @@ class LogitConsistencyLoss(BaseModule):
         self.loss_weight, self.temperature, self.reduction = loss_weight, temperature, reduction
 
     @property
-    def active(self):
+    def active(self) -> bool:
         """bool: Whether the loss counts."""
         return self.loss_weight > 0
 
-    def combine(self, tuned, zero_shot, logits, patch_distances=None):
+    def combine(
+        self,
+        tuned: torch.Tensor | None,
+        zero_shot: torch.Tensor | None,
+        logits: BranchLogits,
+        patch_distances: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
         """Compute the weighted loss of a batch, which may come from several processes.
 
         Args:
@@ -272,7 +298,7 @@ class LogitConsistencyLoss(BaseModule):
         Returns:
             dict[str, Tensor]: ``loss_logit_kl``, scalar, float32.
         """
-        divergences = logit_divergences(logits.tuned, logits.zero_shot, self.temperature, self.reduction)
+        divergences = logit_divergences(logits.tuned, cast(torch.Tensor, logits.zero_shot), self.temperature, self.reduction)
         return dict(loss_logit_kl=self.loss_weight * divergences.mean(-1).sum())
 
 

@@ -1,7 +1,9 @@
 """Values that change over the epochs."""
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class CosineValue(NamedTuple):
@@ -11,7 +13,7 @@ class CosineValue(NamedTuple):
     end: float
 
     @classmethod
-    def of(cls, value):
+    def of(cls, value: Any) -> CosineValue:
         """Read a constant or ``dict(start=..., end=...)``.
 
         Raises:
@@ -23,7 +25,7 @@ class CosineValue(NamedTuple):
             return cls(float(value['start']), float(value['end']))
         raise ValueError(f'expected a number or dict(start=..., end=...), but got {value!r}')
 
-    def at(self, epoch, max_epochs):
+    def at(self, epoch: int, max_epochs: int) -> float:
         """Return the value at an epoch.
 
         .. math:: v(e) = v_{end} + (v_{start} - v_{end}) (1 + \\cos(\\pi e / E)) / 2

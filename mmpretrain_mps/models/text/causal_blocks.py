@@ -4,14 +4,21 @@ A token sees only what stands before it. So the states of a common start are the
 once, and each class's own tokens attend to them.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from ..backbones.block_functions import function_of_block
 from ..backbones.layer_norm import normalize
-from ..backbones.lean_mlp import add_mlp
+from ..backbones.mlp import add_mlp
 from ..backbones.value_path import project_heads, project_qkv
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .packing import Packing
 
 
 class SharedPart(NamedTuple):
@@ -28,7 +35,7 @@ class SharedPart(NamedTuple):
 
 
 @function_of_block
-def run_shared(block, tokens, leaving, needs_output):
+def run_shared(block: nn.Module, tokens: torch.Tensor, leaving: torch.Tensor, needs_output: bool) -> SharedPart:
     """Run a block over the tokens that are equal for all classes.
 
     Args:
@@ -50,7 +57,7 @@ def run_shared(block, tokens, leaving, needs_output):
 
 
 @function_of_block
-def run_own(block, row, packing, shared, ends_only):
+def run_own(block: nn.Module, row: torch.Tensor, packing: Packing, shared: SharedPart, ends_only: bool) -> torch.Tensor:
     """Run a block over each class's own tokens, which attend to the shared ones and to what stands before them.
 
     Args:
@@ -74,7 +81,14 @@ def run_own(block, row, packing, shared, ends_only):
     return _add_halves(block, row, attended)
 
 
-def attend(attention, queries, keys, values, is_hidden, shared=None):
+def attend(
+    attention: nn.MultiheadAttention,
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    is_hidden: torch.Tensor,
+    shared: SharedPart | None = None,
+) -> torch.Tensor:
     """Attend to tokens of the own class and to shared ones.
 
     The shared keys and values are not copied for each class: all queries of a head are multiplied with them at once.

@@ -29,7 +29,7 @@ class ClassPrompts:
 
     def __init__(self, tower: TextTower):
         self._tower = [tower]  # a list: whoever owns this owns the tower already
-        self._kept: tuple | None = None
+        self._cached: tuple | None = None
 
     def of(self, token_ids: torch.Tensor) -> Prompts:
         """Return the prompts of token ids.
@@ -42,10 +42,10 @@ class ClassPrompts:
         """
         (tower,) = self._tower
         state = (token_ids.data_ptr(), token_ids._version, token_ids.shape, tower.device, tower.dtype)
-        if self._kept is None or self._kept[0] != state:
+        if self._cached is None or self._cached[0] != state:
             # With the ids themselves, so that no other tensor can take their place in memory.
-            self._kept = state, token_ids, _look_up(tower, token_ids)
-        return self._kept[2]
+            self._cached = state, token_ids, _look_up(tower, token_ids)
+        return self._cached[2]
 
 
 def _look_up(tower, token_ids):

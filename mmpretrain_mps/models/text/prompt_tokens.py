@@ -1,13 +1,19 @@
 """Class names as token ids, with the refusal of what tokenizers would cut in silence."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.logging import print_log
 from open_clip.tokenizer import SimpleTokenizer
 
 from .prototypes import check_texts, fill_templates
+
+if TYPE_CHECKING:
+    from .text_tower import TextTower
 
 # Byte pairs are made within words, so that a filled template has as many tokens as name and template; a name that is
 # glued to a letter, as in '{}s', makes a few more or less.
@@ -99,7 +105,7 @@ def count_tokens(tokenizer: Callable, texts: Sequence[str]) -> torch.Tensor:
     return (token_ids == end_id).int().argmax(1) - 1
 
 
-def word_embeddings(tower, tokenizer: Callable, words: str) -> torch.Tensor:
+def word_embeddings(tower: TextTower, tokenizer: Callable, words: str) -> torch.Tensor:
     """Look up the token embeddings of words, from which a context can start.
 
     Args:

@@ -1,10 +1,18 @@
 """Class prototypes: class names through prompt templates through the frozen text tower."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def fill_templates(class_names, templates):
+
+def fill_templates(class_names: Sequence[str], templates: Sequence[str]) -> list[str]:
     """Put class names into prompt templates.
 
     Args:
@@ -21,7 +29,7 @@ def fill_templates(class_names, templates):
     return _fill(class_names, templates)
 
 
-def check_texts(class_names, templates):
+def check_texts(class_names: Sequence[str], templates: Sequence[str]) -> None:
     """Refuse class names and templates that make no texts.
 
     Args:
@@ -54,7 +62,14 @@ def _fill(class_names, templates):
 
 
 @torch.no_grad()
-def encode_prototypes(model, tokenizer, class_names, templates, normalize_templates=True, batch_size=256):
+def encode_prototypes(
+    model: nn.Module,
+    tokenizer: Callable[..., torch.Tensor],
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    normalize_templates: bool = True,
+    batch_size: int = 256,
+) -> torch.Tensor:
     """Compute one prototype per class: the mean of its texts' features over the templates.
 
     Args:

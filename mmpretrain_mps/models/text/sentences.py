@@ -1,9 +1,11 @@
 """Sentences about classes: files of them, and their mean features."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,9 @@ from mmengine.logging import MMLogger
 from ..caches.prototype_cache import cached_prototypes
 from .prompt_tokens import count_tokens
 from .prototypes import encode_prototypes, fill_templates
+
+if TYPE_CHECKING:
+    from .text_tower import TextTower
 
 _EXPECTED = 'expected a JSON object of the form {"class name": ["a sentence", "another"]}'
 
@@ -64,7 +69,7 @@ class ClassSentences:
         return [sentence for of_class in self._sentences for sentence in of_class]
 
     @torch.no_grad()
-    def encode(self, tower, cache: bool = True) -> torch.Tensor:
+    def encode(self, tower: TextTower, cache: bool = True) -> torch.Tensor:
         """Compute the mean of the features of each class's sentences, themselves not of unit norm.
 
         Args:
@@ -167,7 +172,7 @@ def tokenize_sentences(
 
 
 @torch.no_grad()
-def mean_sentence_features(tower, sentences: TokenizedSentences, batch_size: int = 256) -> torch.Tensor:
+def mean_sentence_features(tower: TextTower, sentences: TokenizedSentences, batch_size: int = 256) -> torch.Tensor:
     """Compute the mean of the features of each class's sentences, themselves not of unit norm.
 
     Args:

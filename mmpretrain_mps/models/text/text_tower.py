@@ -1,6 +1,9 @@
 """CLIP's text tower, frozen, for prompts whose vectors are learned."""
 
+from __future__ import annotations
+
 import copy
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from open_clip import CLIP, CustomTextCLIP
@@ -32,7 +35,7 @@ class TextTower(nn.Module):
         ValueError: If the text tower is no causal transformer that reads its feature from the end token.
     """
 
-    def __init__(self, model, chunk_size=None):
+    def __init__(self, model: CLIP | CustomTextCLIP, chunk_size: int | None = None):
         super().__init__()
         text = _check_tower(model)
         self.chunk_size = chunk_size
@@ -41,66 +44,66 @@ class TextTower(nn.Module):
         self.model = _without_vision(model).requires_grad_(False)
         self.train(self.training)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> TextTower:
         """Stay in evaluation mode."""
         super().train(mode)
         self.model.eval()
         return self
 
     @property
-    def chunk_size(self):
+    def chunk_size(self) -> int | None:
         """int | None: Classes that are run at a time."""
         return self._chunk_size
 
     @chunk_size.setter
-    def chunk_size(self, classes):
+    def chunk_size(self, classes: int | None) -> None:
         """Set how many classes are run at a time, None for all at once; ValueError below 1."""
         if classes is not None and classes < 1:
             raise ValueError(f'chunk_size must be 1 or more classes, or None for all at once, but is {classes}')
         self._chunk_size = classes
 
     @property
-    def text(self):
+    def text(self) -> nn.Module:
         """nn.Module: Owner of the text tower's parts in :attr:`model`."""
         return getattr(self.model, 'text', self.model)
 
     @property
-    def blocks(self):
+    def blocks(self) -> nn.ModuleList:
         """nn.ModuleList: The transformer blocks."""
         return self.text.transformer.resblocks
 
     @property
-    def depth(self):
+    def depth(self) -> int:
         """int: Number of blocks."""
         return len(self.blocks)
 
     @property
-    def width(self):
+    def width(self) -> int:
         """int: Dimension of a token."""
         return self.text.positional_embedding.shape[1]
 
     @property
-    def context_length(self):
+    def context_length(self) -> int:
         """int: Tokens that a text can have, start and end included."""
         return self.text.positional_embedding.shape[0]
 
     @property
-    def embed_dims(self):
+    def embed_dims(self) -> int:
         """int: Dimension of the joint image and text space."""
         projection = self.text.text_projection
         return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
 
     @property
-    def dtype(self):
+    def dtype(self) -> torch.dtype:
         """torch.dtype: Of the weights."""
         return self.text.positional_embedding.dtype
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         """torch.device: Of the weights."""
         return self.text.positional_embedding.device
 
-    def embed(self, token_ids):
+    def embed(self, token_ids: torch.Tensor) -> torch.Tensor:
         """Look up token embeddings, without positions.
 
         Args:
@@ -111,7 +114,7 @@ class TextTower(nn.Module):
         """
         return self.text.token_embedding(token_ids.to(self.device))
 
-    def find_ends(self, token_ids):
+    def find_ends(self, token_ids: torch.Tensor) -> torch.Tensor:
         """Find the end tokens, from which features are read.
 
         Args:
@@ -124,7 +127,7 @@ class TextTower(nn.Module):
             return token_ids.argmax(1)
         return (token_ids == self._end_id).int().argmax(1)
 
-    def encode_text(self, token_ids):
+    def encode_text(self, token_ids: torch.Tensor) -> torch.Tensor:
         """Encode texts as they are; equal to open_clip's ``encode_text``, without what comes behind the end tokens.
 
         Args:
@@ -138,7 +141,13 @@ class TextTower(nn.Module):
         shared = min(differs.index(True) if True in differs else len(differs), *ends)
         return self(self.embed(token_ids[:, : max(ends) + 1]), ends, shared)
 
-    def forward(self, embeddings, ends, shared=0, deep=None):
+    def forward(
+        self,
+        embeddings: torch.Tensor,
+        ends: Sequence[int] | torch.Tensor,
+        shared: int = 0,
+        deep: Mapping[int, tuple[int, torch.Tensor]] | None = None,
+    ) -> torch.Tensor:
         """Encode sequences of embeddings.
 
         Args:
@@ -173,7 +182,13 @@ class TextTower(nn.Module):
                 features.append(self._encode_own(*chunk))
         return features[0] if len(features) == 1 else torch.cat(features)
 
-    def block_outputs(self, embeddings, ends, shared=0, deep=None):
+    def block_outputs(
+        self,
+        embeddings: torch.Tensor,
+        ends: Sequence[int] | torch.Tensor,
+        shared: int = 0,
+        deep: Mapping[int, tuple[int, torch.Tensor]] | None = None,
+    ) -> Iterator[torch.Tensor]:
         """Run the same as :meth:`forward` and return the states between, to look at them.
 
         Args:

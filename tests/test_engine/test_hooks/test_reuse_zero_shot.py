@@ -15,7 +15,7 @@ from tiny_digits import write_config
 from torch.utils.data import Subset
 
 from mmpretrain_mps.engine.hooks import ReuseZeroShotHook
-from mmpretrain_mps.engine.hooks.reuse_zero_shot_hook import KeptFeatures
+from mmpretrain_mps.engine.hooks.reuse_zero_shot_hook import CachedFeatures
 from mmpretrain_mps.models import DualBranchViT
 from mmpretrain_mps.models.caches.fingerprint import fingerprint
 from mmpretrain_mps.models.caches.tensor_cache import VARIABLE
@@ -176,7 +176,7 @@ def test_a_test_of_its_own_keeps_nothing(model, zero_shot_runs):
 def test_outside_of_a_validation_nothing_is_kept_or_used(model, zero_shot_runs):
     look(ReuseZeroShotHook(), model, Silent())
     predict(model, [0, 1, 2])
-    assert len(zero_shot_runs) == 3 and model.kept_zero_shot is None
+    assert len(zero_shot_runs) == 3 and model.cached_zero_shot is None
 
 
 def test_the_limit_holds_and_unknown_samples_are_computed(model, zero_shot_runs):
@@ -191,7 +191,7 @@ def test_the_limit_holds_and_unknown_samples_are_computed(model, zero_shot_runs)
 
 
 def test_samples_that_come_again_count_once():
-    kept, features = KeptFeatures(limit_mb=3 * 8 * 4 / 2**20), torch.arange(24.0).view(3, 8)
+    kept, features = CachedFeatures(limit_mb=3 * 8 * 4 / 2**20), torch.arange(24.0).view(3, 8)
     kept.put([0, 1, 0], features[[0, 1, 0]])
     kept.changed = False
     kept.put([1, 0], features[[1, 0]])

@@ -194,7 +194,7 @@ def test_a_bank_beyond_its_limit_is_refused_before_any_work(make, trunk_runs):
     # 20 pictures x 4 views x (2 x 5 tokens x 16 wide + 5 x 8) x 4 bytes
     message = (
         r'would take 64\.00 kB of ram, but max_bytes allows 50\.00 kB: 20 pictures x 4 views, 80 of them used; '
-        r'stem 5 x 16 float32 \+ entry 5 x 16 float32 \+ zero_shot 5 x 8 float32 = 0\.8 kB per view.*'
+        r'stem 5 x 16 float32 \+ shared 5 x 16 float32 \+ zero_shot 5 x 8 float32 = 0\.8 kB per view.*'
         r'view_bank=3 fits, custom_hooks\.5\.max_bytes=64000 .*custom_hooks\.5\.storage=disk'
     )
     with pytest.raises(ValueError, match=message):

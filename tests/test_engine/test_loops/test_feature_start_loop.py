@@ -327,5 +327,5 @@ def test_models_without_such_a_layer_and_other_data_sets_are_refused(make):
 
 
 def test_a_view_bank_without_steps_is_refused(make):
-    with pytest.raises(ValueError, match='CacheLoop takes no steps that views could be kept for'):
+    with pytest.raises(ValueError, match='CacheLoop takes no steps that views could be cached for'):
         make(method='tip_adapter', options={'view_bank': 4}).train()

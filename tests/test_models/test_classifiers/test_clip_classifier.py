@@ -65,7 +65,7 @@ class ShiftClassifier(CLIPClassifier):
 
     def branch_logits(self, images, data_samples=None, wanted=NO_FEATURES, zero_shot=False):
         features = self.zero_shot_features(images, data_samples)
-        logits = self.cosine_logits(features, self.kept_class_features())
+        logits = self.cosine_logits(features, self.cached_class_features())
         own = self.cosine_logits(features, self.unit_prototypes()) if zero_shot else None
         return self.head.branches(logits, own), cls_features(features, features)
 

@@ -78,15 +78,15 @@ def test_a_compiled_model_has_equal_losses_gradients_and_state(build, batch):
 
 
 def test_checkpointing_keeps_less_and_changes_no_gradient(build, batch):
-    plain, lean = shake(build()), shake(build(backbone=dict(checkpointing=True)))
+    plain, checkpointed = shake(build()), shake(build(backbone=dict(checkpointing=True)))
     kept = {}
-    for name, model in (('plain', plain), ('lean', lean)):
+    for name, model in (('plain', plain), ('checkpointed', checkpointed)):
         sizes = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t):
             model.backbone(batch[0][0], patch_tokens=True)
         kept[name] = sum(sizes)
-    assert kept['lean'] < kept['plain'] / 2
-    torch.testing.assert_close(gradients(lean, batch), gradients(plain, batch), rtol=1e-5, atol=1e-6)
+    assert kept['checkpointed'] < kept['plain'] / 2
+    torch.testing.assert_close(gradients(checkpointed, batch), gradients(plain, batch), rtol=1e-5, atol=1e-6)
 
 
 def test_accumulated_gradients_are_the_mean_over_the_small_batches(build):

@@ -5,7 +5,7 @@ import torch
 from mmpretrain.structures import DataSample
 from tiny_clip import NAMES, save_tiny_clip, shake
 
-from mmpretrain_mps.engine.hooks.reuse_zero_shot_hook import KeptFeatures
+from mmpretrain_mps.engine.hooks.reuse_zero_shot_hook import CachedFeatures
 from mmpretrain_mps.models import MPSCLIPClassifier
 from mmpretrain_mps.models.classifiers.test_features import NO_FEATURES, TestFeatures
 
@@ -85,7 +85,7 @@ def test_kept_frozen_features_are_used_where_they_suffice(model, monkeypatch, na
     fresh = predict(model, names)
     counted, original = [], model.backbone._run_zero_shot
     monkeypatch.setattr(model.backbone, '_run_zero_shot', lambda *args: counted.append(1) or original(*args))
-    model.kept_zero_shot = KeptFeatures(limit_mb=1)
+    model.cached_zero_shot = CachedFeatures(limit_mb=1)
     predict(model, names)
     kept = predict(model, names)
     assert len(counted) == runs

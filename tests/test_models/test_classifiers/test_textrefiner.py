@@ -212,7 +212,7 @@ def test_predictions_keep_the_refined_texts_until_something_changes(build, monke
     model.train().refiner.cache.write(torch.randn(20, 8, generator=torch.Generator().manual_seed(1)))
     second = model.eval()(PICTURES)
     assert len(runs) == 2 and not torch.equal(second, first)
-    texts = model.kept_class_features()
+    texts = model.cached_class_features()
     torch.testing.assert_close(second, model.logit_scale * F.normalize(model.backbone(PICTURES).cls, dim=-1) @ texts.T)
     assert (texts.norm(dim=-1) - 1).abs().max() > 1e-3  # as released
 

@@ -3,8 +3,10 @@
 PyTorch's own composition of QuickGELU, ``x * sigmoid(1.702 x)``, runs three kernels over the widest tensor of the
 network and keeps its input, the sigmoid and, for the weights' gradient, the product. But
 ``x sigmoid(f x) = silu(f x) / f``: with one factor in the norm before the MLP and the other in the sum behind it, where
-they cost nothing, one kernel is left. Of it only the input is kept; the activation is computed again on the way back.
+they cost nothing, one kernel is left. Only its input is saved; the activation is recomputed in the backward pass.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +20,7 @@ from .linear import applies_to, linear, multiply, weight_gradient
 QUICK_GELU_FACTOR = 1.702
 
 
-def add_mlp(block, tokens):
+def add_mlp(block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Run the second half of a block: ``tokens + mlp(ln_2(tokens))``.
 
     Equal to the modules up to rounding. Activations other than QuickGELU and exact GELU, unusual norms, and compiled
@@ -59,17 +61,25 @@ def _scaled(vector, factor, dtype):
 def _run(quick, *tensors):
     tensors = _cast(*tensors)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return _LeanMlp.apply(quick, *tensors)
+        return _RecomputedMlp.apply(quick, *tensors)
     inputs, weight_in, bias_in, weight_out, bias_out = tensors
     hidden = linear(inputs, weight_in, bias_in)
     return linear(F.silu(hidden, inplace=True) if quick else F.gelu(hidden), weight_out, bias_out)
 
 
-class _LeanMlp(torch.autograd.Function):
-    """``act(x W1^T + b1) W2^T + b2`` with silu or GELU, which keeps ``x`` and the input of the activation."""
+class _RecomputedMlp(torch.autograd.Function):
+    """``act(x W1^T + b1) W2^T + b2`` with silu or GELU, which saves ``x`` and the input of the activation."""
 
     @staticmethod
-    def forward(ctx, quick, inputs, weight_in, bias_in, weight_out, bias_out):
+    def forward(
+        ctx: Any,
+        quick: bool,
+        inputs: torch.Tensor,
+        weight_in: torch.Tensor,
+        bias_in: torch.Tensor,
+        weight_out: torch.Tensor,
+        bias_out: torch.Tensor,
+    ) -> torch.Tensor:
         """Compute the outputs."""
         ctx.quick, ctx.onednn = quick, applies_to(inputs, weight_in)
         hidden = linear(inputs, weight_in, bias_in)
@@ -77,8 +87,8 @@ class _LeanMlp(torch.autograd.Function):
         return linear(_activate(hidden, quick), weight_out, bias_out)
 
     @staticmethod
-    def backward(ctx, gradient):
-        """Compute the gradients that are asked for; the activation is computed again."""
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Compute the gradients that are asked for; the activation is recomputed."""
         inputs, hidden, weight_in, weight_out = ctx.saved_tensors
         _, for_inputs, for_weight_in, for_bias_in, for_weight_out, for_bias_out = ctx.needs_input_grad
         to_inputs_of, to_weight_of = (multiply, weight_gradient) if ctx.onednn else (F.linear, _weight_gradient)

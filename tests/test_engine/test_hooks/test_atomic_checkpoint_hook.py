@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 from tiny_run import write_config
 
-from mmpretrain_mps.engine.hooks import checkpoint_hooks
+from mmpretrain_mps.engine.hooks import atomic_checkpoint_hook
 from mmpretrain_mps.engine.resuming import find_checkpoint
 from mmpretrain_mps.utils import check_checkpoint
 
@@ -106,7 +106,7 @@ class Clock:
 
     def __init__(self, monkeypatch, of_a_write):
         self.now = 0.0
-        monkeypatch.setattr(checkpoint_hooks.time, 'monotonic', lambda: self.now)
+        monkeypatch.setattr(atomic_checkpoint_hook.time, 'monotonic', lambda: self.now)
         original = Runner.save_checkpoint
 
         def save(runner, *args, **kwargs):
@@ -138,7 +138,7 @@ class EpochsTake(Hook):
     ],
 )
 def test_large_checkpoints_take_no_more_than_their_share_of_the_time(tmp_path, monkeypatch, share, small, left):
-    monkeypatch.setattr(checkpoint_hooks, 'SMALL_BYTES', small)
+    monkeypatch.setattr(atomic_checkpoint_hook, 'SMALL_BYTES', small)
     clock = Clock(monkeypatch, of_a_write=1)
     runner = make_runner(tmp_path, **{'default_hooks.checkpoint.max_share': share, 'default_hooks.checkpoint.max_keep_ckpts': -1})
     runner.register_hook(EpochsTake(clock, 2))
@@ -147,7 +147,7 @@ def test_large_checkpoints_take_no_more_than_their_share_of_the_time(tmp_path, m
 
 
 def test_a_run_goes_on_from_the_last_one_that_was_written_to_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_hooks, 'SMALL_BYTES', 0)
+    monkeypatch.setattr(atomic_checkpoint_hook, 'SMALL_BYTES', 0)
     for name in ('whole', 'killed'):
         (tmp_path / name).mkdir()
     whole = make_runner(tmp_path / 'whole')
@@ -173,4 +173,4 @@ def test_a_run_goes_on_from_the_last_one_that_was_written_to_the_same_weights(tm
 @pytest.mark.parametrize('share', [0, -0.1, 1.5])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(ValueError, match=rf'max_share of AtomicCheckpointHook is {share}, expected a share of the time above 0'):
-        checkpoint_hooks.AtomicCheckpointHook(interval=1, max_share=share)
+        atomic_checkpoint_hook.AtomicCheckpointHook(interval=1, max_share=share)

@@ -3,8 +3,8 @@ import torch
 from open_clip.transformer import LayerNormFp32, QuickGELU, ResidualAttentionBlock
 from torch import nn
 
-from mmpretrain_mps.models.backbones.lean_mlp import add_mlp
 from mmpretrain_mps.models.backbones.linear import force_onednn
+from mmpretrain_mps.models.backbones.mlp import add_mlp
 
 VARIANTS = {
     'quick_gelu': dict(act_layer=QuickGELU),
