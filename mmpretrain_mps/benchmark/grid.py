@@ -38,6 +38,7 @@ UNRELATED_KEYS = frozenset(
         'prefetch_factor',
         'cache_images',
         'cache_limit_mb',
+        'views_on_device',
     }
 )
 # What runs did before there was a hook for it: cells of then are those of today.
@@ -46,6 +47,7 @@ AS_EVER = (
     dict(type='FiniteLossHook'),
     dict(type='MidEpochHook'),
     dict(type='InterruptionHook'),
+    *(dict(type='DeviceViewsHook', views_on_device=value) for value in ('auto', True, False)),  # the pixels are the same
 )
 # How many checkpoints are kept changes no figure; runs of before there were two for safety say so.
 KEPT_CHECKPOINTS = {2: 1}

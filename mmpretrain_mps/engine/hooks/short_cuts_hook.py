@@ -3,7 +3,7 @@
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-SHORT_CUTS = ('data_root', 'num_shots', 'seed', 'view_bank', 'float32_precision')
+SHORT_CUTS = ('data_root', 'num_shots', 'seed', 'view_bank', 'float32_precision', 'views_on_device')
 PLACES = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'custom_hooks')
 
 
