@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import torch
 
+from ..utils.cores import available_cores
 from ..utils.option_values import OptionsAction
-from .pool import available_cores, run_cells
+from .pool import run_cells
 from .slurm import check_options, run_on_slurm
 
 EXECUTORS = ('local', 'slurm')

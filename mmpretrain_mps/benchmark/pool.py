@@ -11,6 +11,7 @@ from multiprocessing import connection
 
 import torch
 
+from ..utils.cores import RUNS_VARIABLE, available_cores
 from .cell_process import HEARTBEAT_SECONDS, Failure, GridInterrupted, log_tail, looked_after, run_logged
 from .cell_run import read_result
 from .progress import Progress
@@ -47,14 +48,14 @@ def run_cells(folder, cells, devices=('cpu',), jobs=1, resume=True, keep_checkpo
     results = [read_result(folder, cell) for cell in cells]
     todo = deque(cell for cell, result in zip(cells, results) if result is None)
     progress = Progress(cells, results, len(slots), report or (lambda line: None))
-    threads = threads_per_process(len(slots))
+    threads, runs = threads_per_process(len(slots)), len(slots)
     running, failures = {}, []
     with looked_after(folder, share):
         try:
             while todo or running:
                 while todo and slots:
                     cell, device = todo.popleft(), slots.popleft()
-                    process = _start(folder, cell, device, threads, resume, keep_checkpoints)
+                    process = _start(folder, cell, device, threads, runs, resume, keep_checkpoints)
                     running[process.sentinel] = process, cell, device, time.time()
                 ended = connection.wait(list(running), timeout=HEARTBEAT_SECONDS)
                 if not ended:
@@ -111,13 +112,6 @@ def make_slots(devices, jobs):
     return [names[index % len(names)] for index in range(jobs)]
 
 
-def available_cores():
-    """Return the number of cores that this process may use: of a job of Slurm, which need not bind it to them, its own."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    of_job = os.environ.get('SLURM_CPUS_ON_NODE', '')
-    return min(cores, int(of_job)) if of_job.isdigit() else cores
-
-
 def threads_per_process(jobs):
     """Return how many threads each process computes with: what OMP_NUM_THREADS says, else its share of the cores.
 
@@ -131,7 +125,7 @@ def threads_per_process(jobs):
     return int(asked) if asked.isdigit() and int(asked) else max(1, available_cores() // jobs)
 
 
-def _start(folder, cell, device, threads, resume, keep_checkpoints):
+def _start(folder, cell, device, threads, runs, resume, keep_checkpoints):
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context('forkserver' if not device and 'forkserver' in methods else 'spawn')
     if context.get_start_method() == 'forkserver':
@@ -139,6 +133,7 @@ def _start(folder, cell, device, threads, resume, keep_checkpoints):
     # Libraries read these once, at import: they must be right before the process exists.
     variables = dict(
         CUDA_VISIBLE_DEVICES=device,
+        **{RUNS_VARIABLE: str(runs)},
         **{name: str(threads) for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')},
     )
     process = context.Process(target=_run_in_child, args=(str(folder), cell, variables, threads, resume, keep_checkpoints))
