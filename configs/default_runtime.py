@@ -21,6 +21,9 @@ default_hooks = dict(
 view_bank = 0
 # How GPUs multiply float32 numbers: 'strict', whole, or 'tf32', rounded to 11 bits and several times faster.
 float32_precision = 'strict'
+# Whether views of few-shot pictures are cropped, resized and flipped where the model computes, to the same pixels: True, False,
+# or 'auto', on GPUs if the decoded pictures fit.
+views_on_device = 'auto'
 
 custom_hooks = [
     dict(type='ShortCutsHook'),
@@ -36,6 +39,7 @@ custom_hooks = [
     dict(type='InterruptionHook'),
     dict(type='PlainCheckpointHook'),
     dict(type='PrecisionHook', float32_precision=float32_precision),
+    dict(type='DeviceViewsHook', views_on_device=views_on_device),
 ]
 
 # Losses and training accuracies are averaged over the window; the rate and the temperatures are shown as they are.

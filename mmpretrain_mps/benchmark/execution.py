@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import torch
 
+from ..utils.cores import available_cores
 from ..utils.files import AnyPath
 from ..utils.option_values import OptionsAction
 from .cell_process import Failure, Report
 from .grid import Cell
-from .pool import available_cores, run_cells
+from .pool import run_cells
 from .slurm import check_options, run_on_slurm
 
 EXECUTORS = ('local', 'slurm')

@@ -11,6 +11,7 @@ from multiprocessing import connection
 
 import torch
 
+from ..utils.cores import RUNS_VARIABLE, available_cores
 from ..utils.files import AnyPath
 from .cell_process import HEARTBEAT_SECONDS, Failure, GridInterrupted, Report, log_tail, looked_after, run_logged
 from .cell_run import read_result
@@ -55,14 +56,14 @@ def run_cells(
     results = [read_result(folder, cell) for cell in cells]
     todo = deque(cell for cell, result in zip(cells, results) if result is None)
     progress = Progress(cells, results, len(slots), report)
-    threads = threads_per_process(len(slots))
+    threads, runs = threads_per_process(len(slots)), len(slots)
     running, failures = {}, []
     with looked_after(folder, share):
         try:
             while todo or running:
                 while todo and slots:
                     cell, device = todo.popleft(), slots.popleft()
-                    process = _start(folder, cell, device, threads, resume, keep_checkpoints)
+                    process = _start(folder, cell, device, threads, runs, resume, keep_checkpoints)
                     running[process.sentinel] = process, cell, device, time.time()
                 ended = connection.wait(list(running), timeout=HEARTBEAT_SECONDS)
                 if not ended:
@@ -105,13 +106,6 @@ def make_slots(devices: Sequence[str], jobs: int) -> list[str]:
     return [names[index % len(names)] for index in range(jobs)]
 
 
-def available_cores() -> int:
-    """Return the number of cores that this process may use: of a job of Slurm, which need not bind it to them, its own."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    of_job = os.environ.get('SLURM_CPUS_ON_NODE', '')
-    return min(cores, int(of_job)) if of_job.isdigit() else cores
-
-
 def threads_per_process(jobs: int) -> int:
     """Return how many threads each of so many processes computes with: what OMP_NUM_THREADS says, else its share of the cores.
 
@@ -121,14 +115,14 @@ def threads_per_process(jobs: int) -> int:
     return int(asked) if asked.isdigit() and int(asked) else max(1, available_cores() // jobs)
 
 
-def _start(folder, cell, device, threads, resume, keep_checkpoints):
+def _start(folder, cell, device, threads, runs, resume, keep_checkpoints):
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context('forkserver' if not device and 'forkserver' in methods else 'spawn')
     if context.get_start_method() == 'forkserver':
         context.set_forkserver_preload(PRELOADED)
     # Libraries read these once, at import: they must be right before the process exists.
     variables = dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), str(threads))
-    variables['CUDA_VISIBLE_DEVICES'] = device
+    variables |= {'CUDA_VISIBLE_DEVICES': device, RUNS_VARIABLE: str(runs)}
     process = context.Process(target=_run_in_child, args=(str(folder), cell, variables, threads, resume, keep_checkpoints))
     before = dict(os.environ)
     os.environ.update(variables)

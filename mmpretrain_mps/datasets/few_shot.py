@@ -25,6 +25,7 @@ from .seeding import seeded
 from .split import check_templates, hash_rows, shorten
 from .split_readers import readable_name
 from .transforms import LoadRGBImage, with_views
+from .view_boxes import ViewBoxes
 
 
 @DATASETS.register_module()
@@ -104,6 +105,7 @@ class FewShotDataset(Dataset):
         # Workers that live on from epoch to epoch hold copies of this object, but not of shared memory.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._pre_drawn: PreDrawnViews | None = None
+        self._boxes: ViewBoxes | None = None
         self._fully_initialized = False
         if not lazy_init:
             self.full_init()
@@ -189,6 +191,35 @@ class FewShotDataset(Dataset):
             self._pre_drawn = PreDrawnViews(self.pipeline, size, len(self), cast(int, self.augment_seed))
         return self._pre_drawn
 
+    def keep_decoded(self) -> list[np.ndarray] | None:
+        """Decode all pictures and keep them, within ``cache_limit_mb``; called before workers start.
+
+        Returns:
+            list[ndarray] | None: ``(H, W, 3)`` each, uint8. None if ``cache_images`` or the limit does not let all be kept, or
+            the pipeline does not start by loading.
+        """
+        self.full_init()
+        return self._cache.all(self._records, self.pipeline.transforms[0]) if self._loads_first() else None
+
+    def set_view_boxes(self, sizes: Sequence[tuple[int, int]] | None) -> ViewBoxes | None:
+        """Show crop boxes and flips of views instead of their pixels from now on, or views again.
+
+        They are drawn from the random numbers that the views would be drawn from, and :class:`CLIPDataPreprocessor` cuts
+        the views out on the device, where a hook has put the pictures. Called before workers start.
+
+        Args:
+            sizes (Sequence[tuple[int, int]], optional): Height and width of each decoded picture; None ends it.
+
+        Returns:
+            ViewBoxes | None: Draws them.
+
+        Raises:
+            ValueError: If the pipeline has steps whose work would not be done.
+        """
+        self.full_init()
+        self._boxes = None if sizes is None else ViewBoxes(self.pipeline.transforms, sizes)
+        return self._boxes
+
     def get_data_info(self, index: int) -> dict:
         """Return what the pipeline is given for sample ``index``."""
         self.full_init()
@@ -216,6 +247,9 @@ class FewShotDataset(Dataset):
                 inputs=dict(pictures=torch.tensor(index), views=self._pre_drawn.shown(int(self._epoch))[index]),
                 data_samples=sample,
             )
+        if self._boxes is not None:
+            with seeded(cast(int, self.augment_seed), int(self._epoch), index):
+                return self._boxes.load(record)
         loaded = self._cache.get(index) if self._loads_first() else None
         with seeded(cast(int, self.augment_seed), int(self._epoch), index):
             if loaded is None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 from mmengine.logging import print_log
 
 _BYTES_PER_MB = 2**20
@@ -59,6 +60,21 @@ class ImageCache:
             f'{len(self.samples)} of {len(records)} pictures are kept decoded in memory ({size / _BYTES_PER_MB:.1f} MiB).',
             logger='current',
         )
+
+    def all(self, entries: Sequence[dict], load: Callable[[dict], dict]) -> list[np.ndarray] | None:
+        """Return every decoded picture ``(H, W, 3)``, or None if they are not to be kept, or not all of them fit.
+
+        Args:
+            entries (Sequence[dict]): As in :meth:`fill`; those that hold their pictures already need no second place.
+            load (callable): As in :meth:`fill`.
+        """
+        if self.mode is False:
+            return None
+        if 'img' in entries[0]:
+            pictures = [load(dict(entry))['img'] for entry in entries]
+            return pictures if sum(picture.nbytes for picture in pictures) <= self.limit else None
+        self.fill(entries, load)
+        return [self.samples[index]['img'] for index in range(len(entries))] if len(self.samples) == len(entries) else None
 
     def get(self, index: int) -> dict | None:
         """Return a loaded sample whose picture may be written to, or None if it is not kept."""

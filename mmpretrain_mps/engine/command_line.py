@@ -21,6 +21,7 @@ from mmpretrain.registry import DATASETS
 from ..utils.config import apply_options
 from ..utils.config_checks import check_values
 from ..utils.config_files import read_config_file
+from ..utils.cores import available_cores, processes_here
 from ..utils.methods import RECIPES, method_names, other_values, replace_method
 from ..utils.option_values import OptionsAction
 from ..utils.trust import add_trust_flag
@@ -169,6 +170,8 @@ def build_runner(cfg: Config, loaders: Sequence[str]) -> Runner:
             cfg[name].setdefault('timeout', WORKER_TIMEOUT)
     set_up_processes(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    loading = ', '.join(f'{name} {cfg[name].get("num_workers", 0)}' for name in loaders if cfg.get(name))
+    runner.logger.info(f'processes that load: {loading} ({available_cores()} cores, shared by {processes_here()} processes)')
     if 'train_dataloader' in loaders and (cfg.get('train_dataloader') or {}).get('drop_last'):
         _keep_the_only_batch(runner)
     return runner

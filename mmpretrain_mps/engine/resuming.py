@@ -32,6 +32,7 @@ UNRELATED = frozenset(
         'prefetch_factor',
         'cache_images',
         'cache_limit_mb',
+        'views_on_device',
         'data_root',
         'cache_dir',
         'default_hooks',

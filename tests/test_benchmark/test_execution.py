@@ -7,7 +7,6 @@ import pytest
 
 from mmpretrain_mps.benchmark import execution, slurm
 from mmpretrain_mps.benchmark.execution import Execution, Shard, execution_of
-from mmpretrain_mps.benchmark.pool import available_cores
 
 
 def parse(*flags):
@@ -81,12 +80,3 @@ def test_what_slurm_needs_and_is_not_there_is_named(on_a_cluster, monkeypatch):
     monkeypatch.setitem(sys.modules, 'submitit', None)
     with pytest.raises(ImportError, match=r"needs the package submitit.*pip install -e '.\[slurm\]'"):
         execution_of(arguments)
-
-
-def test_a_job_of_slurm_uses_the_cores_that_it_was_given(monkeypatch):
-    monkeypatch.delenv('SLURM_CPUS_ON_NODE', raising=False)
-    cores = available_cores()
-    monkeypatch.setenv('SLURM_CPUS_ON_NODE', '1')
-    assert available_cores() == 1
-    monkeypatch.setenv('SLURM_CPUS_ON_NODE', '100000')
-    assert available_cores() == cores

@@ -6,6 +6,9 @@ num_shots = 16
 seed = 1
 # Recipes may differ by task: 'few_shot', 'base_to_new' or 'transfer' (from this data set to others).
 task = 'few_shot'
+# Processes that load: this process's share of the cores that it may use, at most 16. They do not change what is shown.
+# (mmengine would take an import statement for another kind of config.)
+num_workers = __import__('mmpretrain_mps.utils.cores', fromlist=['loading_processes']).loading_processes()
 
 # The field reads these pictures without a look at their EXIF orientation, and so its published figures are reproduced.
 train_pipeline = [
@@ -27,7 +30,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=32,
-    num_workers=4,
+    num_workers=num_workers,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='FewShotSampler', shuffle=True),
@@ -40,7 +43,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=100,
-    num_workers=4,
+    num_workers=num_workers,
     persistent_workers=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
@@ -54,7 +57,7 @@ val_dataloader = dict(
 )
 test_dataloader = dict(
     batch_size=100,
-    num_workers=4,
+    num_workers=num_workers,
     persistent_workers=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),

@@ -113,14 +113,15 @@ class CLIPTrainTransform(BaseTransform):
             raise ValueError(f'flip_prob is {flip_prob!r}, expected 0..1.')
         self.architecture, self.pretrained = architecture, pretrained
         preprocess = _preprocess_of(architecture, pretrained)
+        self.size, self.interpolation = _height_and_width(preprocess.image_size), _interpolation_of(preprocess)
         steps = [
             dict(
                 type='RandomResizedCrop',
-                scale=_height_and_width(preprocess.image_size),
+                scale=self.size,
                 crop_ratio_range=tuple(scale),
                 aspect_ratio_range=tuple(aspect_ratio),
                 backend='pillow',
-                interpolation=_interpolation_of(preprocess),
+                interpolation=self.interpolation,
             )
         ]
         if flip_prob:
@@ -133,6 +134,24 @@ class CLIPTrainTransform(BaseTransform):
             results = step(results)
         results['img_shape'] = results['img'].shape[:2]
         return results
+
+    def draw(self, shape: tuple[int, int]) -> tuple[tuple[int, ...], dict]:
+        """Draw what :meth:`transform` would do to a picture, from the same random numbers, without the picture.
+
+        Args:
+            shape (tuple[int, int]): Height and width of the picture.
+
+        Returns:
+            tuple[tuple, dict]: Top, left, height and width of the crop and whether it is flipped (0 or 1); and what
+            ``RandomFlip`` notes in the results.
+        """
+        crop, *flips = self.steps
+        box = crop.rand_crop_params(np.broadcast_to(np.uint8(0), (*shape, 3)))  # takes no memory
+        noted = dict(img=np.zeros((1, 1, 3), np.uint8))
+        for flip in flips:
+            noted = flip(noted)
+        noted.pop('img')
+        return (*map(int, box), int(noted.get('flip', False))), noted
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(architecture={self.architecture!r}, pretrained={self.pretrained!r}, steps={self.steps})'

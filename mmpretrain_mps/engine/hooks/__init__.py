@@ -3,6 +3,7 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .checkpoint_hooks import PlainCheckpointHook
 from .class_names_hook import ClassNamesHook
+from .device_views_hook import DeviceViewsHook
 from .epoch_average_hook import EpochAverageHook
 from .equal_batches_hook import EqualBatchesHook
 from .finite_loss_hook import FiniteLossHook
@@ -21,6 +22,7 @@ from .weight_interpolation_hook import WeightInterpolationHook
 __all__ = [
     'AtomicCheckpointHook',
     'ClassNamesHook',
+    'DeviceViewsHook',
     'EpochAverageHook',
     'EqualBatchesHook',
     'FiniteLossHook',

@@ -10,7 +10,7 @@ from mmpretrain.registry import HOOKS
 if TYPE_CHECKING:
     from mmengine.runner import Runner
 
-SHORT_CUTS = ('data_root', 'num_shots', 'seed', 'view_bank', 'float32_precision')
+SHORT_CUTS = ('data_root', 'num_shots', 'seed', 'view_bank', 'float32_precision', 'views_on_device')
 PLACES = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'custom_hooks')
 
 

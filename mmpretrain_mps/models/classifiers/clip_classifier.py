@@ -59,22 +59,19 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
         gather (str): ``'all'``: processes that train together compute the losses of their common batch, and N processes
             with batch B equal one with batch N x B. ``'none'``: each computes those of its own pictures; relations
             between pictures of different processes are then lost.
-        compile (bool | dict, optional): Run the blocks of the vision tower through ``torch.compile``, with these
-            arguments. It costs some seconds at the start.
-        cuda_graph (bool): On a GPU, replay the vision tower's part of a prediction as a CUDA graph; each size of a batch is
-            captured when it comes first. See :class:`GraphedForward`.
+        compile (bool | dict, optional): Run the vision tower's blocks through ``torch.compile``, with these arguments.
+        cuda_graph (bool): On a GPU, replay the vision tower's part of a prediction, see :class:`GraphedForward`.
         cache_prototypes (bool): Keep class prototypes on disk; :mod:`..caches.prototype_cache` says where.
-        test_features (Sequence[str]): What predictions carry besides logits and scores, see :class:`TestFeatures`.
-            Defaults to nothing; :class:`TestFeaturesHook` adds what metrics need while they are in use.
+        test_features (Sequence[str]): What predictions carry besides logits and scores, see :class:`TestFeatures`; nothing
+            by default. :class:`TestFeaturesHook` adds what metrics need while they are in use.
         data_preprocessor (dict, optional): Defaults to the normalisation of the CLIP model, for RGB pictures of 0-255.
         allow_other_prediction (bool): Load checkpoints that were trained to predict otherwise, say with another
             ``head.alpha``, see :meth:`describe_prediction`; with a warning, instead of refusing them.
 
     Attributes:
-        equal_batches (bool): Whether all processes are known to have equally many pictures in the batch at hand, which
-            :class:`EqualBatchesHook` finds out. Otherwise they tell each other first.
-        cached_zero_shot (CachedFeatures | None): Frozen features of the pictures at hand, which :class:`ReuseZeroShotHook`
-            gives to the model during a validation, if ``sample_idx`` names one picture alone.
+        equal_batches (bool): Whether all processes are known to have equally many pictures in the batch at hand, see
+            :class:`EqualBatchesHook`. Otherwise they tell each other first.
+        cached_zero_shot (CachedFeatures | None): Frozen features of the pictures at hand, see :class:`ReuseZeroShotHook`.
 
     Raises:
         ValueError: If ``gather`` or one of ``test_features`` is unknown.
