@@ -13,7 +13,7 @@ from .loops import unwrapped
 from .view_bank_hook import ViewBankHook
 
 _GPU = 'cuda'
-# Of the device's free memory, what its decoded pictures may take where nobody asked for them: the training is to have the rest.
+# Of the device's free memory, what decoded pictures may take where nobody asked for them; the training has the rest.
 _SHARE_OF_DEVICE = 0.1
 
 
@@ -40,7 +40,7 @@ class DeviceViewsHook(Hook):
         self._on = False
 
     def before_train(self, runner: Runner) -> None:
-        """Decide, decode the pictures and lend them to the model.
+        """Decide, decode the pictures and give them to the model.
 
         Args:
             runner (Runner): The runner of the training.

@@ -47,8 +47,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
     weights come from the base model again, which loading a checkpoint verifies.
 
     Args:
-        architecture (str): Model name of open_clip, ``'mps-mini'`` or
-            ``'mps-mini-pictograms'``.
+        architecture (str): Model name of open_clip, ``'mps-mini'`` or ``'mps-mini-pictograms'``.
         pretrained (str | None): Tag such as ``'openai'`` or a local file; None for random weights.
         backbone (dict): Config of the backbone; it gets ``visual``, open_clip's vision tower.
         head (dict): Config of the fusion head.
