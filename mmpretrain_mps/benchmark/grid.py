@@ -25,7 +25,8 @@ from .selection import apply_selection
 UNRELATED_KEYS = {'work_dir', 'load_from', 'resume', 'launcher', 'env_cfg'}
 UNRELATED_KEYS |= {'log_level', 'log_processor', 'logger', 'visualizer', 'visualization', 'runtime_info', 'timer'}
 UNRELATED_KEYS |= {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'cache_images', 'cache_limit_mb'}
-UNRELATED_KEYS |= {'views_on_device'}
+# How often a large checkpoint is written, and where views are made.
+UNRELATED_KEYS |= {'max_share', 'views_on_device'}
 # What runs did before there was a hook for it: cells of then are those of today.
 AS_EVER = (
     dict(type='PrecisionHook', float32_precision='strict'),

@@ -76,7 +76,7 @@ def test_the_size_is_the_one_of_the_tensors_and_half_of_it_in_half_precision():
     assert layout.num_views == 5 and layout.bytes_per_view == 4 * 5 * 16 + 2 * 5 * 16 + 4 * 8 == 512
     assert layout.num_bytes == sum(kept.nbytes for kept in ViewBank(layout)._kept.values()) == 2560
     assert layout.describe() == (
-        '3 pictures x 3 views, 5 of them used; stem 5 x 16 float32 + entry 5 x 16 bfloat16 + '
+        '3 pictures x 3 views, 5 of them used; stem 5 x 16 float32 + shared 5 x 16 bfloat16 + '
         'zero_shot 1 x 8 float32 = 0.5 kB per view, 2.56 kB together'
     )
     half = BankLayout(features(1), SHOWN, 'float16')
