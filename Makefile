@@ -1,11 +1,14 @@
 # The commands of the project by name; each is one that the README or CONTRIBUTING.md shows, too.
-.PHONY: quickstart test test-all docs lint
+.PHONY: quickstart test test-quick test-all docs lint
 
 quickstart:  ## install, tune the mini CLIP on digits, test it
 	bash tools/quickstart.sh
 
 test:  ## install, run the tests
 	bash tools/run_tests.sh
+
+test-quick:  ## those that take no long time
+	bash tools/run_tests.sh quick
 
 test-all:  ## the slow tests, too
 	bash tools/run_tests.sh all

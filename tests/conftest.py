@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,16 @@ def pytest_configure(config):
     """Hide the GPUs unless asked: models of whole runs would go there, while the tests' own tensors stay on the CPU."""
     if not config.getoption('--gpu'):
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the tests of the files that take long."""
+    folder = Path(__file__).parent
+    files = {folder / line for line in (folder / 'long_files.txt').read_text().splitlines()}
+    for item in items:
+        if item.path in files:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -27,3 +27,9 @@ def test_every_hook_passes(tmp_path):
     found = subprocess.run(run, cwd=copy, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
     assert found.stdout.count('Passed') == 4
+
+
+def test_files_that_take_long_are_there():
+    listed = (ROOT / 'tests' / 'long_files.txt').read_text().splitlines()
+    assert listed == sorted(set(listed))
+    assert [name for name in listed if not (ROOT / 'tests' / name).is_file()] == []

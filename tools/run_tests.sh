@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs into .venv and runs the tests on as many cores as there are; with `all` also the slow ones, whole grids and killed
-# trainings. Other arguments go to pytest instead, for example: tools/run_tests.sh tests/test_models -x
+# trainings; with `quick` only those that take no long time, less than three minutes. Other arguments go to pytest instead, for
+# example: tools/run_tests.sh tests/test_models -x
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/_environment.sh
@@ -10,6 +11,8 @@ prepare_environment tests
 parallel=(-n auto --maxprocesses 8 --dist loadfile)
 if (($# == 0)) || [[ $* == -q ]]; then
   set -- "${parallel[@]}" -m 'not slow' "$@" tests
+elif [[ $1 == quick ]]; then
+  set -- "${parallel[@]}" -m 'not slow and not long' "${@:2}" tests
 elif [[ $1 == all ]]; then
   set -- "${parallel[@]}" "${@:2}" tests
 fi
