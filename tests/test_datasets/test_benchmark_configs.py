@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from benchmark_files import FILES
 from benchmark_trees import make_tree, put
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -14,19 +15,6 @@ from mmpretrain_mps.datasets.catalog import CATALOG
 from mmpretrain_mps.utils.config import propagate
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-FILES = dict(
-    ImageNet='imagenet',
-    Caltech101='caltech101',
-    OxfordPets='oxford_pets',
-    StanfordCars='stanford_cars',
-    Flowers102='flowers102',
-    Food101='food101',
-    FGVCAircraft='fgvc_aircraft',
-    SUN397='sun397',
-    DTD='dtd',
-    EuroSAT='eurosat',
-    UCF101='ucf101',
-)
 VARIANTS = {
     'ImageNet-V2': 'imagenet_v2',
     'ImageNet-Sketch': 'imagenet_sketch',

@@ -3,24 +3,12 @@
 import argparse
 
 import pytest
+from benchmark_files import FILES
 from tiny_digits import CONFIG_FOLDER
 
 from mmpretrain_mps.datasets.catalog import find_spec
 from mmpretrain_mps.engine import command_line
 
-FILES = dict(
-    ImageNet='imagenet',
-    Caltech101='caltech101',
-    OxfordPets='oxford_pets',
-    StanfordCars='stanford_cars',
-    Flowers102='flowers102',
-    Food101='food101',
-    FGVCAircraft='fgvc_aircraft',
-    SUN397='sun397',
-    DTD='dtd',
-    EuroSAT='eurosat',
-    UCF101='ucf101',
-)
 # Behind the context, and the text of the frozen model.
 TCP_TEXTS = dict(
     ImageNet=('{}.', 'a photo of a {}.'),

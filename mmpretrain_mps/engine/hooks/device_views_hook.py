@@ -1,6 +1,5 @@
 """Views of a training that are cropped, resized and flipped on the device."""
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
@@ -8,6 +7,7 @@ from mmpretrain.registry import HOOKS
 from ...datasets import FewShotDataset
 from ...models.caches.picture_bank import PictureBank
 from ...models.caches.view_bank import format_bytes
+from ...models.computation.devices import free_on_device
 from ...models.data_preprocessor import CLIPDataPreprocessor
 from .loops import unwrapped
 from .view_bank_hook import ViewBankHook
@@ -110,7 +110,7 @@ def _make_bank(dataset, device, sparing):
             'they take more than its cache_limit_mb, or its pipeline does not start by loading'
         )
     if sparing:
-        free, needed = torch.cuda.mem_get_info(device)[0], sum(picture.nbytes for picture in pictures)
+        free, needed = free_on_device(device), sum(picture.nbytes for picture in pictures)
         if needed > _SHARE_OF_DEVICE * free:
             raise ValueError(
                 f'the decoded pictures take {format_bytes(needed)}, more than a tenth of the {format_bytes(free)} that '

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import torch
 
+from ..computation.devices import free_on_device, send
+
 STORAGES = ('ram', 'disk', 'device')
 # Share of a GPU's free memory that a bank may take there without being asked to; steps need the rest.
 _SHARE_OF_A_DEVICE = 0.25
@@ -125,8 +127,8 @@ class ViewBank:
         found = dict.fromkeys(self._kind._fields)
         for name, kept in self._kept.items():
             # On the device only the numbers of the rows travel.
-            part = kept.index_select(0, _send(rows, kept.device))
-            found[name] = _send(part, device).to(self._computed[name])
+            part = kept.index_select(0, send(rows, kept.device))
+            found[name] = send(part, device).to(self._computed[name])
         return self._kind(**found)
 
 
@@ -144,11 +146,6 @@ def choose_storage(layout: BankLayout, device: torch.device | str) -> str:
     if device.type == 'cuda' and layout.num_bytes <= _SHARE_OF_A_DEVICE * free_on_device(device):
         return 'device'
     return 'ram'
-
-
-def free_on_device(device: torch.device | str) -> int:
-    """Return the free bytes of a GPU."""
-    return torch.cuda.mem_get_info(device)[0]
 
 
 def check_space(layout: BankLayout, storage: str, folder: str | Path, device: torch.device | str = 'cpu') -> None:
@@ -203,14 +200,6 @@ def _too_little_disk(layout, folder):
         f'{format_bytes(shutil.disk_usage(folder).free)} left; use fewer views, dtype=bfloat16 or '
         'another work folder'
     )
-
-
-def _send(tensor, device):
-    """Bring a tensor of the host to a device; nothing waits for it."""
-    device = torch.device(device)
-    if device.type == 'cuda' and tensor.device.type == 'cpu':
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def _allocate(shape, dtype, folder, device):

@@ -9,6 +9,8 @@ import numpy as np
 import PIL
 import torch
 
+from .devices import send
+
 INTERPOLATIONS = ('bilinear', 'bicubic')
 # Pillow's: 32 bits less 8 of a pixel and 2 for sums beyond white.
 _PRECISION_BITS = 22
@@ -60,7 +62,7 @@ def crop_and_resize(
     # Crops of about one size stand together, since they are padded to the largest.
     order = torch.argsort(height * width)
     table = torch.cat([torch.cat([table, passes], dim=1)[order], torch.argsort(order)[:, None]], dim=1)
-    on_device = _to_device(table, pixels.device)
+    on_device = send(table, pixels.device)
     with torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
         parts = [_resize(pixels, on_device[start:end], lengths, size, interpolation) for start, end, lengths in _chunks(table)]
         return torch.cat(parts).index_select(0, on_device[:, -1])
@@ -82,12 +84,6 @@ def _starts_with_height(height, width, size):
     if not _MAY_START_WITH_HEIGHT:
         return torch.zeros_like(height, dtype=torch.bool)
     return (height > size[0]) & (height - size[0] > 2 * (width - size[1]))
-
-
-def _to_device(table, device):
-    if device.type != 'cuda':
-        return table.to(device)
-    return table.pin_memory().to(device, non_blocking=True)
 
 
 def _chunks(table):
