@@ -5,6 +5,10 @@ on from its checkpoint, in as many sittings as are needed::
 
     python tools/pretrain_pictogram_clip.py PICTOGRAMS --out work_dirs/pictogram_clip --checkpoint work_dirs/pictogram_clip.pt
 
+On a GPU the pictures are made there, and processes draw and write captions ahead::
+
+    python tools/pretrain_pictogram_clip.py PICTOGRAMS --out work_dirs/pictogram_clip --device cuda --workers 8 --batch-scale 8
+
 Batches depend on the seed and the step only. With ``--no-compile`` two runs of one machine and number of threads give the same
 bytes; compiled sums may differ in the last digits between machines.
 """
@@ -52,7 +56,13 @@ def parse_args() -> argparse.Namespace:
         help='share of the pictures whose colours, lines or paper are changed, too',
     )
     parser.add_argument('--icons', type=int, default=default.icons, help='pictures per batch of all icons')
-    return pretraining.parse_run(parser)
+    parser.add_argument('--batch-scale', type=int, default=1, help='multiplies the pictures of every part of a batch')
+    parser.add_argument('--device', default='cpu', help='where to train, for example cuda')
+    parser.add_argument('--workers', type=int, default=0, help='processes that draw and write captions ahead')
+    args = pretraining.parse_run(parser)
+    if torch.device(args.device).type == 'cuda' and not torch.cuda.is_available():
+        parser.error(f'--device is {args.device}, but PyTorch sees no GPU here')
+    return args
 
 
 def write_vocabulary(out: Path, read: dict) -> int:
@@ -110,7 +120,7 @@ def card(args: argparse.Namespace, parts: list, read: dict, progress: pretrainin
         images_seen=images_seen(parts, progress.steps),
         zero_shot_percent=scores,
         choices=CHOICES,
-        **pretraining.about_run(progress, args.threads, args.out, PACKAGES),
+        **pretraining.about_run(progress, args.threads, args.out, PACKAGES, args.device),
     )
 
 
@@ -123,15 +133,16 @@ def images_seen(parts: list, steps: int) -> int:
     )
 
 
-def keep_recipe(checkpoint: Path, recipe: PictogramRecipe) -> list:
+def keep_recipe(checkpoint: Path, recipe: PictogramRecipe, device: str) -> list:
     """Note beside the checkpoint with which recipe a part of the run is made; returns what all parts were made with."""
+    made = dict(device=pretraining.name_of_device(device), **recipe._asdict())
     if checkpoint is None:
-        return [dict(from_step=0, **recipe._asdict())]
+        return [dict(from_step=0, **made)]
     path = checkpoint.with_suffix('.recipes.json')
     parts = json.loads(path.read_text(encoding='utf-8')) if path.exists() else []
-    begun = torch.load(checkpoint, map_location='cpu')['progress']['steps'] if checkpoint.exists() else 0
+    begun = torch.load(checkpoint, map_location='cpu', weights_only=True)['progress']['steps'] if checkpoint.exists() else 0
     # What was begun and lost before its first checkpoint is no part.
-    parts = [part for part in parts if part['from_step'] < begun] + [dict(from_step=begun, **recipe._asdict())]
+    parts = [part for part in parts if part['from_step'] < begun] + [dict(from_step=begun, **made)]
     path.write_text(json.dumps(parts, indent=1) + '\n', encoding='utf-8')
     return parts
 
@@ -147,7 +158,9 @@ def main() -> None:
         seed=args.seed,
         patch_dropout=args.patch_dropout,
         changed=args.changed,
-        icons=args.icons,
+        pictograms=args.batch_scale * PictogramRecipe().pictograms,
+        icons_of_kinds=args.batch_scale * PictogramRecipe().icons_of_kinds,
+        icons=args.batch_scale * args.icons,
     )
     if args.quick:
         recipe = recipe._replace(**QUICK)
@@ -159,12 +172,12 @@ def main() -> None:
     tokenize = SimpleTokenizer(
         bpe_path=str(args.out / 'bpe_merges.txt.gz'), context_length=config['model_cfg']['text_cfg']['context_length']
     )
-    batches = PictogramBatches(recipe, read)
-    parts = keep_recipe(args.checkpoint, recipe)
+    batches = PictogramBatches(recipe, read, device=args.device, workers=args.workers, tokenize=tokenize)
+    parts = keep_recipe(args.checkpoint, recipe, args.device)
     logger.info('drawings %s, %d token ids', batches.counts(), config['model_cfg']['text_cfg']['vocab_size'])
     trained = json.loads(json.dumps(config))
     trained['model_cfg']['vision_cfg']['patch_dropout'] = recipe.patch_dropout  # while it is pre-trained only
-    model = pretraining.build_model(trained, recipe.seed)
+    model = pretraining.build_model(trained, recipe.seed).to(args.device)
     progress = pretraining.train(
         model,
         tokenize,
@@ -178,7 +191,7 @@ def main() -> None:
     if progress.steps < recipe.steps:
         logger.info('stopped at step %d of %d', progress.steps, recipe.steps)
         return
-    pretraining.save_model(model.eval(), config, args.out)
+    pretraining.save_model(model.cpu().eval(), config, args.out)
     content = card(args, parts, read, progress, {} if args.quick else score(args.out))
     pretraining.write_card(args.card or args.out / 'card.json', content)
     logger.info('zero-shot %s', json.dumps(content['zero_shot_percent'].get('test')))

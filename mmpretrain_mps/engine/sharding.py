@@ -83,6 +83,7 @@ class ShardedDataParallel(nn.Module):
         policy = {}
         if param_dtype is not None:
             policy['mp_policy'] = MixedPrecisionPolicy(param_dtype=AMP_DTYPES[param_dtype], reduce_dtype=torch.float32)
+            module.register_forward_pre_hook(functools.partial(_check_autocast, param_dtype))
         for block in module.backbone.all_blocks():
             # The backbone runs functions of a block; as its forward pass they are what the weights are gathered for.
             block.forward = functools.partial(_apply, block)
@@ -163,6 +164,16 @@ def _return(value):
 
 def _apply(block, function, *args, **kwargs):
     return function(block, *args, **kwargs)
+
+
+def _check_autocast(param_dtype, *_):
+    device = get_device()
+    computed = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+    if computed != AMP_DTYPES[param_dtype]:
+        raise ValueError(
+            f'param_dtype of ShardedDataParallel is {param_dtype!r}, but the model computes in {str(computed)[6:]}: add --amp '
+            f'and optim_wrapper.dtype={param_dtype}, or leave out model_wrapper_cfg.param_dtype'
+        )
 
 
 def _check_can_shard(module):

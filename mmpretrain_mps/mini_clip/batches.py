@@ -83,12 +83,14 @@ class Batch(NamedTuple):
         positives (Tensor): ``(B, T)`` bool, which captions fit a picture.
         blocks (tuple[int]): Numbers of captions that are told apart among
             themselves, in their order; all of them if empty.
+        tokens (Tensor, optional): Token ids ``(T, L)`` of the captions, where they are known already.
     """
 
     pictures: Tensor
     captions: list[str]
     positives: Tensor
     blocks: tuple[int, ...] = ()
+    tokens: Tensor | None = None
 
 
 def drawn_masks(per_digit: int, seed: int) -> Masks:

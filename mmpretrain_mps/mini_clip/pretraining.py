@@ -192,7 +192,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     Returns:
         Progress: Where to go on.
     """
-    state = torch.load(path, map_location='cpu')
+    state = torch.load(path, map_location='cpu', weights_only=True)
     model.load_state_dict(state['model'])
     optimizer.load_state_dict(state['optimizer'])
     progress = Progress(**state['progress'])
@@ -212,7 +212,7 @@ def train(
     """Run the pre-training, resuming from a checkpoint where there is one.
 
     Args:
-        model (open_clip.CLIP): Trained in place.
+        model (open_clip.CLIP): Trained in place, where it lies; the pictures come from there.
         tokenize (callable): Texts to token ids.
         batches (BatchMaker): Source of batches; moved to the resumed step.
         recipe (Recipe): Hyper-parameters.
@@ -264,8 +264,11 @@ def _step(model, encode, tokenize, optimizer, batch: Batch, rate: float) -> floa
     """One optimiser step; returns the loss."""
     for group in optimizer.param_groups:
         group['lr'] = rate
+    device = batch.pictures.device
+    tokens = tokenize(batch.captions) if batch.tokens is None else batch.tokens
     image = F.normalize(encode(batch.pictures), dim=-1)
-    text = F.normalize(model.encode_text(tokenize(batch.captions)), dim=-1)
+    text = F.normalize(model.encode_text(tokens.to(device)), dim=-1)
+    batch = batch._replace(positives=batch.positives.to(device))
     loss = _loss_of_blocks(image, text, model.logit_scale.exp(), batch)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -335,7 +338,7 @@ def log_progress(steps: int, logger: logging.Logger) -> Callable:
     return report
 
 
-def about_run(progress: Progress, threads: int, folder: Path, packages: Sequence[str]) -> dict:
+def about_run(progress: Progress, threads: int, folder: Path, packages: Sequence[str], device: str = 'cpu') -> dict:
     """What every model card says of its run.
 
     Args:
@@ -343,6 +346,7 @@ def about_run(progress: Progress, threads: int, folder: Path, packages: Sequence
         threads (int): CPU threads.
         folder (Path): Of the model.
         packages (Sequence[str]): Whose versions matter.
+        device (str): Where it was trained.
 
     Returns:
         dict: Times, machine, versions, sizes of the files in bytes.
@@ -350,11 +354,21 @@ def about_run(progress: Progress, threads: int, folder: Path, packages: Sequence
     return {
         'seconds_training': round(progress.seconds, 1),
         'seconds_of_those_on_data': round(progress.data_seconds, 1),
-        'machine': {'processor': platform.machine(), 'logical_cores': os.cpu_count(), 'threads': threads},
+        'machine': {
+            'processor': platform.machine(),
+            'logical_cores': os.cpu_count(),
+            'threads': threads,
+            'device': name_of_device(device),
+        },
         'versions': {name: version(name) for name in packages},
         'files_bytes': {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()},
         'finished_utc': time.strftime('%Y-%m-%d %H:%M', time.gmtime()),
     }
+
+
+def name_of_device(device: str) -> str:
+    """Return the name of a GPU; ``'cpu'`` for the CPU."""
+    return torch.cuda.get_device_name(device) if torch.device(device).type == 'cuda' else 'cpu'
 
 
 def write_card(path: Path, content: dict) -> None:

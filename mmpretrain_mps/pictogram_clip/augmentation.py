@@ -12,21 +12,22 @@ def augment(drawings: Tensor, can_be_mirrored: Tensor, changed: float, generator
     """Make training pictures.
 
     Args:
-        drawings (Tensor): Straight RGBA ``(B, 64, 64, 4)``, uint8.
+        drawings (Tensor): Straight RGBA ``(B, 64, 64, 4)``, uint8; the pictures are made on their device.
         can_be_mirrored (Tensor): ``(B,)`` bool.
         changed (float): Share of the pictures that are not just moved on white paper.
-        generator (torch.Generator): Source of randomness.
+        generator (torch.Generator): Source of randomness, of the same device.
 
     Returns:
         Tensor: ``(B, 3, 48, 48)`` in -1..1.
     """
-    colour, alpha = move(drawings, can_be_mirrored, generator)
-    plain = colour * alpha + 1 - alpha
-    colour, alpha = redraw(colour, alpha, generator)
-    ink = recolour(colour, alpha, generator)
-    pictures = paper(alpha, generator) * (1 - alpha) + ink * alpha
-    use = _chance(len(plain), changed, generator).view(-1, 1, 1, 1)
-    return torch.where(use, photograph(pictures, generator), plain).clamp(0, 1) * 2 - 1
+    with drawings.device:
+        colour, alpha = move(drawings, can_be_mirrored, generator)
+        plain = colour * alpha + 1 - alpha
+        colour, alpha = redraw(colour, alpha, generator)
+        ink = recolour(colour, alpha, generator)
+        pictures = paper(alpha, generator) * (1 - alpha) + ink * alpha
+        use = _chance(len(plain), changed, generator).view(-1, 1, 1, 1)
+        return torch.where(use, photograph(pictures, generator), plain).clamp(0, 1) * 2 - 1
 
 
 def move(drawings: Tensor, can_be_mirrored: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

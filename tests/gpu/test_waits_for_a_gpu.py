@@ -57,7 +57,7 @@ def test_the_loss_scaler_of_float16_waits_without_the_fused_optimizer(device, ti
         step()
 
 
-def test_in_a_training_steps_wait_where_they_write_a_line_of_the_log_and_nowhere_else(device, tmp_path):
+def test_in_a_training_steps_wait_where_they_write_a_line_of_the_log_or_end_an_epoch_and_nowhere_else(device, tmp_path):
     from mmengine.config import Config
 
     from mmpretrain_mps.engine.command_line import build_runner
@@ -84,7 +84,8 @@ def test_in_a_training_steps_wait_where_they_write_a_line_of_the_log_and_nowhere
 
     loop.run_iter = watched
     runner.train()
-    # 16 pictures of 10 classes in steps of 10: the lines are those of steps 6 and 12. The first step sets libraries up.
+    # 16 pictures of 10 classes in steps of 10: the lines are those of steps 6 and 12; after the last step of an epoch the losses
+    # since are looked at, whether they are finite. The first step sets libraries up.
     steps = len(loop.dataloader)
     assert steps == 16
-    assert set(found) - {(0, 0)} == {(epoch, index) for epoch in (0, 1) for index in (5, 11)}
+    assert set(found) - {(0, 0)} == {(epoch, index) for epoch in (0, 1) for index in (5, 11, 15)}

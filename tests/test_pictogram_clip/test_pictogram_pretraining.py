@@ -127,6 +127,17 @@ def test_batches_depend_on_seed_and_step_alone(read):
     assert batches.counts() == dict(pictograms=dict(learnt=20), icons=dict(drawn=3))
 
 
+def test_processes_that_draw_ahead_change_nothing(read):
+    def tokenize(texts):
+        return torch.tensor([[len(text)] for text in texts])
+
+    plain, ahead = PictogramBatches(SMALL, read), PictogramBatches(SMALL, read, workers=1, tokenize=tokenize)
+    for _ in range(3):
+        one, other = plain.next(), ahead.next()
+        assert torch.equal(one.pictures, other.pictures) and torch.equal(one.positives, other.positives)
+        assert one.captions == other.captions and torch.equal(other.tokens, tokenize(one.captions)) and one.tokens is None
+
+
 def test_frequent_pairs_are_merged_first_up_to_a_limit():
     assert byte_pairs.learn_merges(dict(ab=1, cd=5), 1) == [('c', 'd</w>')]
     assert len(byte_pairs.learn_merges(['abc', 'abd'])) == 3

@@ -142,6 +142,9 @@ def test_the_loader_tool_compares_sources_with_the_step(tmp_path):
         '48',
         '--batch',
         '4',
+        '--workers',
+        '0',
+        '1',
         '--step-results',
         step,
         '--out',
@@ -149,9 +152,10 @@ def test_the_loader_tool_compares_sources_with_the_step(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     results = json.loads(out.read_text())
-    assert len(results['pictures_per_second']) == 3 and min(results['pictures_per_second'].values()) > 0
+    rates = results['pictures_per_second']
+    assert len(rates) == 4 and all(set(one) == {'0', '1'} and min(one.values()) > 0 for one in rates.values())
     assert results['step'] == dict(file='step-x.json', pictures_per_second=8.0, device='a GPU')
-    assert 'x the step' in done.stdout
+    assert 'the step of step-x.json consumes 8.0 pictures/s' in done.stdout
     assert not list(Path(tmp_path).glob('class_*'))
 
 

@@ -86,14 +86,13 @@ def test_figures_of_the_gpu_are_ratios_and_shares_of_what_was_measured(tool):
         )
     }
     content = json.loads((ROOT / 'results' / 'gpu' / 'speed.json').read_text(encoding='utf-8'))
-    theirs, ours = (
-        next(row for row in content['rows'] if (row['label'], row['task'], row['batch']) == key)
-        for key in (('TF32 reference', 'predict', 256), ('TF32 ours', 'predict', 256))
-    )
-    assert rows['prediction, 256, TF32'][2] == f'{theirs["ms"] / ours["ms"]:.2f}'
+    step = next(one for one in content['steps'] if (one['batch'], one['precision']) == (256, 'TF32'))
+    ours = step['predict']['ours']
+    # The median of the ratios of the rounds, which is near the ratio of the medians.
+    assert float(rows['prediction, 256, TF32'][2]) == pytest.approx(step['predict']['reference']['ms'] / ours['ms'], rel=0.03)
     # 50.64 GFLOP for each of 256 pictures.
     speed = 50.64e9 * 256 / (ours['ms'] / 1e3) / 1e12
-    assert rows['prediction, 256, TF32'][5] == f'{speed / content["peaks"]["tf32"]:.0%}'
+    assert rows['prediction, 256, TF32'][5] == f'{speed / content["peaks"]["tflops"]["TF32"]:.0%}'
 
 
 def test_results_of_the_gpu_name_machine_and_versions_and_no_place_on_it():
@@ -101,6 +100,7 @@ def test_results_of_the_gpu_name_machine_and_versions_and_no_place_on_it():
     assert files
     for file in files:
         text = file.read_text(encoding='utf-8')
-        machine = json.loads(text)['machine']
-        assert machine['device'] and machine['torch'] and machine['cuda']
+        content = json.loads(text)
+        machine = content.get('machine') or content['versions']  # of tools/check_parity.py
+        assert 'NVIDIA' in machine['device'] and machine.get('versions', machine)['torch']
         assert not re.search(r'/(work|tmp|opt|home|root|usr)/', text), file

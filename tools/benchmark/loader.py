@@ -2,10 +2,12 @@
 
     python tools/benchmark/loader.py --quick
     python tools/benchmark/loader.py --workers 4 --folder data/my_pictures
+    python tools/benchmark/loader.py --device cuda --workers 0 4 14
 
-Three sources go through the training pipeline (decode, two augmented views, pack, collate): JPEG files decoded anew every
-time, the same files kept decoded (what a few-shot set does by default), and the built-in digits. Without `--folder`
-(one sub-folder per class) a tree of synthetic photographs is written to a temporary folder first.
+Four sources go through the training pipeline (decode, two augmented views, pack, collate) and to the device: JPEG files
+decoded anew every time, the same files kept decoded (what a few-shot set does by default), their views cut out on the device
+(`views_on_device`), and the built-in digits. Without `--folder` (one sub-folder per class) a tree of synthetic photographs is
+written to a temporary folder first.
 """
 
 import argparse
@@ -18,13 +20,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import OUT, ROOT, describe_machine, write_results
+from machine import OUT, ROOT, describe_machine, synchronize, write_results
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
 from PIL import Image
 
 import mmpretrain_mps  # noqa: F401  (registers what the configs below name)
+from mmpretrain_mps.engine.hooks.device_views_hook import make_bank
+from mmpretrain_mps.models.data_preprocessor import normalisation_of
+from mmpretrain_mps.models.loading.clip_loader import clip_preprocess
 from mmpretrain_mps.utils.errors import user_errors
+
+ON_DEVICE = 'JPEG files, cut on the device'
 
 
 def parse_arguments(argv=None):
@@ -37,7 +45,8 @@ def parse_arguments(argv=None):
     parser.add_argument('--classes', type=int, default=10, help='of synthetic pictures')
     parser.add_argument('--shots', type=int, default=16)
     parser.add_argument('--batch', type=int, default=32)
-    parser.add_argument('--workers', type=int, default=0)
+    parser.add_argument('--workers', type=int, nargs='+', default=[0], help='processes that load; several are compared')
+    parser.add_argument('--device', default='cpu', help='where the views are to be, for example cuda')
     parser.add_argument('--epochs', type=int, default=5, help='timed, after one that is not')
     parser.add_argument('--quick', action='store_true', help='two epochs of few pictures')
     parser.add_argument(
@@ -47,6 +56,8 @@ def parse_arguments(argv=None):
     args = parser.parse_args(argv)
     if args.folder and not Path(args.folder).is_dir():
         parser.error(f'--folder {args.folder} is no folder; expected one with a sub-folder of pictures per class')
+    if torch.device(args.device).type == 'cuda' and not torch.cuda.is_available():
+        parser.error(f'--device is {args.device}, but PyTorch sees no GPU here')
     if args.quick:
         args.epochs, args.shots = 2, min(args.shots, 8)
     return args
@@ -64,7 +75,7 @@ def write_photographs(folder, classes, per_class, size):
             Image.fromarray(noisy).save(folder / f'class_{label}' / f'{index}.jpg', quality=90)
 
 
-def build_loader(args, dataset, cache):
+def build_loader(args, dataset, cache, workers):
     """Build the training loader of a data set as a run's config does."""
     transform = dict(type='CLIPTrainTransform', architecture=args.architecture, pretrained=args.pretrained)
     pipeline = [dict(type='LoadRGBImage'), dict(type='DualView', num_views=2, transforms=[transform]), dict(type='PackInputs')]
@@ -74,8 +85,9 @@ def build_loader(args, dataset, cache):
     return Runner.build_dataloader(
         dict(
             batch_size=args.batch,
-            num_workers=args.workers,
-            persistent_workers=args.workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.device(args.device).type == 'cuda',
             collate_fn=dict(type='default_collate'),
             sampler=dict(type='FewShotSampler', shuffle=True),
             dataset=few_shot,
@@ -84,15 +96,31 @@ def build_loader(args, dataset, cache):
     )
 
 
-def pictures_per_second(loader, epochs):
+def pictures_per_second(loader, preprocessor, epochs):
     """Return the median over the epochs; the first, which decodes what is kept, does not count."""
     rates = []
     for epoch in range(epochs + 1):
         loader.sampler.set_epoch(epoch)
-        start = time.perf_counter()
-        count = sum(len(batch['data_samples']) for batch in loader)
+        start, count = time.perf_counter(), 0
+        for batch in loader:
+            count += len(preprocessor(batch, True)['data_samples'])
+        synchronize(preprocessor.device)
         rates.append(count / (time.perf_counter() - start))
     return statistics.median(rates[1:])
+
+
+def measure(args, sources):
+    """Return pictures per second of every source with each number of workers."""
+    preprocess = clip_preprocess(args.architecture, args.pretrained)
+    preprocessor = MODELS.build(normalisation_of(preprocess)).to(args.device)
+    rates = {}
+    for name, (dataset, cache) in sources.items():
+        for workers in args.workers:
+            loader = build_loader(args, dataset, cache, workers)
+            preprocessor.picture_bank = make_bank(loader.dataset, args.device) if name == ON_DEVICE else None
+            rates.setdefault(name, {})[workers] = pictures_per_second(loader, preprocessor, args.epochs)
+            print(f'{name:<34}{workers:>3} workers{rates[name][workers]:>9.0f} pictures/s', flush=True)
+    return rates
 
 
 def consumed_by_step(path, architecture):
@@ -122,23 +150,18 @@ def main(argv=None):
         sources = {
             'JPEG files, decoded anew': (tree, False),
             'JPEG files, kept decoded': (tree, True),
+            ON_DEVICE: (tree, True),
             'built-in digits': (dict(type='Digits', subset='train'), True),
         }
-        rates = {
-            name: pictures_per_second(build_loader(args, dataset, cache), args.epochs)
-            for name, (dataset, cache) in sources.items()
-        }
+        print(f'{args.architecture}, batch {args.batch}, 2 views per picture, to {args.device}')
+        rates = measure(args, sources)
     step = consumed_by_step(args.step_results, args.architecture)
-    print(f'{args.architecture}, batch {args.batch}, 2 views per picture, {args.workers} workers')
-    for name, rate in rates.items():
-        print(f'{name:<28}{rate:>9.0f} pictures/s{"" if step is None else f"{rate / step[1]:>9.1f} x the step"}')
     if step is not None:
         print(f'the step of {step[0].name} consumes {step[1]:.1f} pictures/s on {step[2]}')
     write_results(
         dict(
             settings={key: value for key, value in vars(args).items() if key not in ('out', 'folder', 'step_results')},
-            # Decoding and augmentation are the CPU's, whatever trains.
-            machine=describe_machine(torch.device('cpu')),
+            machine=describe_machine(torch.device(args.device)),
             pictures_per_second=rates,
             step=None if step is None else dict(file=step[0].name, pictures_per_second=step[1], device=step[2]),
         ),

@@ -70,6 +70,7 @@ def parse_arguments(argv=None):
     )
     parser.add_argument('--no-onednn', action='store_true', help='ours through the same matrix library as the reference')
     parser.add_argument('--compile', action='store_true', help='ours through torch.compile')
+    parser.add_argument('--cuda-graph', action='store_true', help='our prediction as one CUDA graph')
     parser.add_argument('--checkpointing', action='store_true', help='ours with gradient checkpointing')
     parser.add_argument('--fused', action='store_true', help='ours with the fused optimizer')
     parser.add_argument('--largest-batch', action='store_true', help='also search the largest batch that fits (GPU)')
@@ -109,6 +110,8 @@ class Bench:
         options = {}
         if args.compile:
             options['compile'] = True
+        if args.cuda_graph:
+            options['cuda_graph'] = True
         if args.checkpointing:
             options['backbone'] = dict(checkpointing=True)
         model = MPSCLIPClassifier(
@@ -135,12 +138,13 @@ class Bench:
         self.samples = [DataSample(gt_label=label) for label in self.labels.split(1)]
         self.bank = self.fill_bank() if self.args.view_bank else None
 
-    def fill_bank(self):
-        """Return a bank of the views."""
+    def fill_bank(self, storage='ram'):
+        """Return a bank of the views, in memory or on the device."""
         count = len(self.views)
         with torch.no_grad(), self.autocast('ours'):
             frozen = self.model.frozen_features(torch.stack(self.views, 1).flatten(0, 1))
-        bank = ViewBank(BankLayout(frozen, torch.ones(len(self.labels), count, dtype=torch.bool)))
+        layout = BankLayout(frozen, torch.ones(len(self.labels), count, dtype=torch.bool))
+        bank = ViewBank(layout, storage, device=self.device)
         bank.write(0, frozen)
         return bank
 
@@ -388,7 +392,8 @@ def name_of(args):
         precision=STRICT, reference_dtype=args.dtype, views=2, classes=100, recipe='official', threads=None, clock='wall'
     )
     parts += [f'{name}_{getattr(args, name)}' for name, value in defaults.items() if getattr(args, name) != value]
-    parts += [name for name in ('compile', 'checkpointing', 'fused', 'no_onednn', 'view_bank') if getattr(args, name)]
+    kinds = ('compile', 'checkpointing', 'fused', 'no_onednn', 'view_bank', 'cuda_graph')
+    parts += [name for name in kinds if getattr(args, name)]
     return '-'.join(parts)
 
 

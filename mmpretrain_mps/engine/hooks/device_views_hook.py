@@ -1,5 +1,6 @@
 """Views of a training that are cropped, resized and flipped on the device."""
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
@@ -54,7 +55,7 @@ class DeviceViewsHook(Hook):
             return
         try:
             check_run(runner)
-            bank = _make_bank(runner.train_dataloader.dataset, device, self.views_on_device == 'auto')
+            bank = make_bank(runner.train_dataloader.dataset, device, self.views_on_device == 'auto')
         except ValueError as error:
             if self.views_on_device == 'auto':
                 runner.logger.info(f'views_on_device=auto is off: {error}')
@@ -98,8 +99,20 @@ def check_run(runner: Runner) -> None:
         raise ValueError('compile of the runner would take the pictures into its graph; model.compile does not')
 
 
-def _make_bank(dataset, device, sparing):
-    """Decode the pictures and put them on the device, and have the data set show boxes."""
+def make_bank(dataset: FewShotDataset, device: torch.device | str, sparing: bool = False) -> PictureBank:
+    """Decode the pictures and put them on the device, and have the data set show boxes.
+
+    Args:
+        dataset (FewShotDataset): Of a training; changed.
+        device (torch.device | str): Where the pictures are to lie.
+        sparing (bool): Refuse to take more than a tenth of what is free there.
+
+    Returns:
+        PictureBank: For ``picture_bank`` of the data preprocessor.
+
+    Raises:
+        ValueError: Says what does not allow it; the data set is as it was then.
+    """
     # A pipeline that does not fit is found out before anything is decoded.
     dataset.set_view_boxes([])
     dataset.set_view_boxes(None)

@@ -47,7 +47,16 @@ def compile_blocks(module: nn.Module, functions: Sequence[Callable], **arguments
         module (nn.Module): With blocks of open_clip; changed.
         functions (Sequence[Callable]): Of :func:`function_of_block`.
         **arguments: For ``torch.compile``.
+
+    Raises:
+        ValueError: If they ask for CUDA graphs: each graph of a block would overwrite what the one before it hands on.
     """
+    if _asks_for_cuda_graphs(**arguments):
+        raise ValueError(
+            f'model.compile is {arguments}, which runs each block as a CUDA graph; the next one would overwrite what it hands on. '
+            'Expected a way without, such as model.compile=True or model.compile.mode=max-autotune-no-cudagraphs; '
+            'model.cuda_graph=True runs predictions as one graph'
+        )
     limit = 'recompile_limit' if hasattr(torch._dynamo.config, 'recompile_limit') else 'cache_size_limit'
     setattr(torch._dynamo.config, limit, max(MOST_VERSIONS, getattr(torch._dynamo.config, limit)))
     originals = [function.__wrapped__ for function in functions]
@@ -55,3 +64,8 @@ def compile_blocks(module: nn.Module, functions: Sequence[Callable], **arguments
     for block in module.modules():
         if isinstance(block, ResidualAttentionBlock):
             block.compiled_functions = compiled
+
+
+def _asks_for_cuda_graphs(mode=None, options=None, backend='inductor', **_):
+    of_mode = torch._inductor.list_mode_options(mode) if mode else {}
+    return backend == 'cudagraphs' or bool({**of_mode, **(options or {})}.get('triton.cudagraphs', False))

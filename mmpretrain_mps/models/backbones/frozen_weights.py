@@ -39,7 +39,7 @@ def for_autocast(weight: Tensor | None) -> Tensor | None:
     if weight is None or weight.dtype != torch.float32 or not _remembers(weight):
         return weight
     dtype = torch.get_autocast_dtype(weight.device.type)
-    return derived(weight, dtype, lambda: weight.to(dtype))
+    return _look_up(weight, dtype, lambda: weight.to(dtype))
 
 
 def derived(weight: Tensor, key: object, compute: Callable[[], Tensor]) -> Tensor:
@@ -56,8 +56,10 @@ def derived(weight: Tensor, key: object, compute: Callable[[], Tensor]) -> Tenso
     Returns:
         Tensor: Not to be changed in place.
     """
-    if not _remembers(weight):
-        return compute()
+    return _look_up(weight, key, compute) if _remembers(weight) else compute()
+
+
+def _look_up(weight, key, compute):
     found = _derived.setdefault(weight, {})
     storage, now = weight.untyped_storage()._cdata, found.get(key)
     if now is None or now.storage.cdata != storage or now.version != weight._version:
@@ -100,10 +102,8 @@ def remembered_apart() -> Iterator[None]:
 
 
 def _remembers(weight):
-    # A graph would hold today's numbers as constants.
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    # What takes least first: every product asks. A compiled graph would hold today's numbers as constants, and so would a trace.
+    if weight.requires_grad or torch.compiler.is_compiling() or not torch.is_autocast_enabled(weight.device.type):
         return False
     # What is no parameter, such as a slice of one, is gone when its use is.
-    if not _in_use or not isinstance(weight, nn.Parameter) or weight.requires_grad or weight.is_inference():
-        return False
-    return torch.is_autocast_enabled(weight.device.type)
+    return _in_use and isinstance(weight, nn.Parameter) and not (weight.is_inference() or torch.jit.is_tracing())

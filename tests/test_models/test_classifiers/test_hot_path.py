@@ -1,3 +1,4 @@
+import pytest
 import torch
 from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
@@ -66,6 +67,21 @@ def test_blocks_share_a_handful_of_compiled_graphs_without_a_break(build, batch)
         counts.append(len(graphs))
     # Frozen and tuned blocks, the value path; then without gradients, and [CLS] alone. A second step needs nothing new.
     assert counts[0] == counts[1] <= 6 and counts[2] <= 12
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        dict(mode='reduce-overhead'),
+        dict(mode='max-autotune'),
+        dict(backend='cudagraphs'),
+        {'options': {'triton.cudagraphs': True}},
+    ],
+)
+def test_blocks_as_cuda_graphs_are_refused(build, arguments):
+    with pytest.raises(ValueError, match='next one would overwrite what it hands on.*model.cuda_graph=True runs predictions'):
+        build(compile=arguments)
+    build(compile=dict(mode='max-autotune-no-cudagraphs'))
 
 
 def test_a_compiled_model_has_equal_losses_gradients_and_state(build, batch):
