@@ -1,6 +1,6 @@
 """Batches of the pre-training: drawings, names, keywords and kinds."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +69,7 @@ class Sketches(Dataset):
     def __init__(
         self,
         recipe: PictogramRecipe,
-        described: dict[str, Sequence[Described]],
+        described: Mapping[str, Sequence[Described]],
         parts: Sequence[tuple[str, list[np.ndarray], int]],
         tokenize: Callable[[list[str]], Tensor] | None = None,
     ) -> None:

@@ -1,11 +1,14 @@
 """Views of a training that are cropped, resized and flipped on the device."""
 
+from typing import cast
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ...datasets import FewShotDataset
+from ...datasets.view_boxes import ViewBoxes
 from ...models.caches.picture_bank import PictureBank
 from ...models.caches.view_bank import format_bytes
 from ...models.computation.devices import free_on_device
@@ -129,7 +132,7 @@ def make_bank(dataset: FewShotDataset, device: torch.device | str, sparing: bool
                 f'the decoded pictures take {format_bytes(needed)}, more than a tenth of the {format_bytes(free)} that '
                 f'are free on {device}'
             )
-    boxes = dataset.set_view_boxes([picture.shape[:2] for picture in pictures])
+    boxes = cast(ViewBoxes, dataset.set_view_boxes([picture.shape[:2] for picture in pictures]))
     try:
         return PictureBank(pictures, boxes.size, boxes.interpolation, device)
     except ValueError:
