@@ -11,22 +11,9 @@ task = 'few_shot'
 num_workers = __import__('mmpretrain_mps.utils.cores', fromlist=['loading_processes']).loading_processes()
 
 # The field reads these pictures without a look at their EXIF orientation, and so its published figures are reproduced.
-train_pipeline = [
-    dict(type='LoadRGBImage', exif=False),
-    dict(
-        type='DualView',
-        num_views=2,
-        transforms=[
-            dict(type='CLIPTrainTransform', architecture='ViT-B-16', pretrained='openai', scale=(0.3, 1.0), flip_prob=0.5)
-        ],
-    ),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadRGBImage', exif=False),
-    dict(type='CLIPTestTransform', architecture='ViT-B-16', pretrained='openai'),
-    dict(type='PackInputs'),
-]
+train_pipeline, test_pipeline = __import__('mmpretrain_mps.datasets.pipelines', fromlist=['clip_pipelines']).clip_pipelines(
+    'ViT-B-16', 'openai', exif=False
+)
 
 train_dataloader = dict(
     batch_size=32,

@@ -5,28 +5,10 @@ seed = 1
 task = 'few_shot'
 keep_crops = True  # less than most of a small picture is another one, whatever a method crops
 
-train_pipeline = [
-    dict(type='LoadRGBImage'),
-    dict(
-        type='DualView',
-        num_views=2,
-        transforms=[
-            dict(
-                type='CLIPTrainTransform',
-                architecture='mps-mini',
-                pretrained='embedded',
-                scale=(0.8, 1.0),  # less than most of a glyph is another glyph
-                flip_prob=0,
-            )  # a mirrored glyph is no glyph
-        ],
-    ),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadRGBImage'),
-    dict(type='CLIPTestTransform', architecture='mps-mini', pretrained='embedded'),
-    dict(type='PackInputs'),
-]
+# Less than most of a glyph is another glyph, and a mirrored one is none.
+train_pipeline, test_pipeline = __import__('mmpretrain_mps.datasets.pipelines', fromlist=['clip_pipelines']).clip_pipelines(
+    'mps-mini', 'embedded', scale=(0.8, 1.0), flip_prob=0
+)
 
 # Pictures this small are ready faster than a worker process could hand them over, or pinned memory be had.
 train_dataloader = dict(

@@ -7,22 +7,9 @@ skip_invalid = False  # True leaves out what cannot be decoded, with a warning
 allow_outside = False  # True follows links and paths that lead out of data_root
 max_pixels = 100_000_000  # larger pictures are refused before they are decoded
 
-train_pipeline = [
-    dict(type='LoadRGBImage', exif=True, max_pixels=max_pixels),
-    dict(
-        type='DualView',
-        num_views=2,
-        transforms=[
-            dict(type='CLIPTrainTransform', architecture='ViT-B-16', pretrained='openai', scale=(0.3, 1.0), flip_prob=0.5)
-        ],
-    ),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadRGBImage', exif=True, max_pixels=max_pixels),
-    dict(type='CLIPTestTransform', architecture='ViT-B-16', pretrained='openai'),
-    dict(type='PackInputs'),
-]
+train_pipeline, test_pipeline = __import__('mmpretrain_mps.datasets.pipelines', fromlist=['clip_pipelines']).clip_pipelines(
+    'ViT-B-16', 'openai', exif=True, max_pixels=max_pixels
+)
 
 checks = dict(skip_invalid=skip_invalid, allow_outside=allow_outside, max_pixels=max_pixels)
 train_dataloader = dict(dataset=dict(dataset=dict(data_root=data_root, pipeline=train_pipeline, **checks)))

@@ -5,28 +5,10 @@ _base_ = 'in_memory.py'
 
 num_shots = 16
 
-train_pipeline = [
-    dict(type='LoadRGBImage'),
-    dict(
-        type='DualView',
-        num_views=2,
-        transforms=[
-            dict(
-                type='CLIPTrainTransform',
-                architecture='mps-mini-pictograms',
-                pretrained='embedded',
-                scale=(0.6, 1.0),  # half a small drawing is hard to tell
-                flip_prob=0.5,
-            )
-        ],
-    ),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadRGBImage'),
-    dict(type='CLIPTestTransform', architecture='mps-mini-pictograms', pretrained='embedded'),
-    dict(type='PackInputs'),
-]
+# Half a small drawing is hard to tell.
+train_pipeline, test_pipeline = __import__('mmpretrain_mps.datasets.pipelines', fromlist=['clip_pipelines']).clip_pipelines(
+    'mps-mini-pictograms', 'embedded', scale=(0.6, 1.0)
+)
 
 train_dataloader = dict(
     dataset=dict(
