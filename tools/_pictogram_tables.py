@@ -29,32 +29,14 @@ def pictogram_data():
     """Return what the pictogram CLIP was trained on, and for how long, in a sentence."""
     card = read('pictogram_clip_card.json')
     drawings = sum(style['drawings'] for style in card['styles'].values())
-    threads = card['machine']['threads']
+    devices = [part['device'] for part in (*card['recipes_of_earlier_parts'], card['recipe'])]
+    names = ' and '.join('one core' if name == 'cpu' else f'an {name}' for name in dict.fromkeys(devices))
     seen = card['tested_concepts']['kinds']
     return (
         f'{drawings:,} drawings of {card["names"]:,} names, {card["words"]:,} words; {card["images_seen"]:,} pictures in '
-        f'{card["recipe"]["steps"]:,} steps, {card["seconds_training"] / 60:.0f} minutes on {threads} core'
-        f'{"s" if threads > 1 else ""} of a machine with other work to do. Of the {seen["concepts"]} concepts that kinds are '
-        f'tested on, {seen["seen"]} were in captions.'
+        f'{card["recipe"]["steps"]:,} steps, {card["seconds_training"] / 60:.0f} minutes on {names}. Of the {seen["concepts"]} '
+        f'concepts that kinds are tested on, {seen["seen"]} were in captions.'
     )
 
 
-def pictogram_tuned():
-    """Return accuracy over shots on kinds, one draw each."""
-    cells = sorted(read('pictogram_kinds/results.json')['cells'], key=lambda cell: cell['shots'])
-    rows = [
-        [
-            str(cell['shots']),
-            branch.replace('_', '-'),
-            *(
-                f'{cell["metrics"][f"{domain}/accuracy/{branch}" if domain != "source" else f"accuracy/{branch}"]:.1f}'
-                for domain in DOMAINS
-            ),
-        ]
-        for cell in cells
-        for branch in ('zero_shot', 'tuned', 'fused')
-    ]
-    return markdown_table(['shots', 'branch', *DOMAINS.values()], rows)
-
-
-PICTOGRAM_BLOCKS = dict(pictogram_card=pictogram_card, pictogram_data=pictogram_data, pictogram_tuned=pictogram_tuned)
+PICTOGRAM_BLOCKS = dict(pictogram_card=pictogram_card, pictogram_data=pictogram_data)
