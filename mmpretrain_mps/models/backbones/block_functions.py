@@ -48,8 +48,8 @@ def compile_blocks(module: nn.Module, functions: Sequence[Callable], **arguments
         functions (Sequence[Callable]): Of :func:`function_of_block`.
         **arguments: For ``torch.compile``.
     """
-    limit = 'recompile_limit' if hasattr(torch._dynamo.config, 'recompile_limit') else 'cache_size_limit'
-    setattr(torch._dynamo.config, limit, max(MOST_VERSIONS, getattr(torch._dynamo.config, limit)))
+    config = torch._dynamo.config
+    config.recompile_limit = max(MOST_VERSIONS, config.recompile_limit)
     originals = [function.__wrapped__ for function in functions]
     compiled = {function: torch.compile(function, **arguments) for function in originals}
     for block in module.modules():
