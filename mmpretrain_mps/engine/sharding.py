@@ -61,7 +61,7 @@ class ShardedDataParallel(nn.Module):
             checkpoints stay float32. Defaults to float32.
 
     Raises:
-        ValueError: If the model does not say which blocks it has, this torch cannot shard so, or the type is another one.
+        ValueError: If the model does not say which blocks it has, cannot be sharded as it is, or the type is another one.
     """
 
     def __init__(self, module: nn.Module, param_dtype: str | None = None):
