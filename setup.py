@@ -35,7 +35,7 @@ def read_description():
 
 
 REQUIREMENTS = [
-    'torch>=2.4',  # torch.amp for every device, load with weights_only and safe globals
+    'torch>=2.8',  # sharded gradients that are right without a GPU, exports for any number of pictures
     'torchvision',
     'mmengine>=0.10.5,<0.11',  # first release that knows numpy 2; 0.10 is the last series with this Runner
     'mmpretrain>=1.2,<1.3',

@@ -8,7 +8,7 @@ from packaging.version import InvalidVersion, Version
 
 # Each row: distributions that provide the module (any one is enough) and the versions that work.
 SUPPORTED = (
-    (('torch',), '>=2.4'),
+    (('torch',), '>=2.8'),
     (('mmengine', 'mmengine-lite'), '>=0.10.5,<0.11'),
     (('mmcv', 'mmcv-lite'), '>=2.0,<2.4'),
     (('mmpretrain',), '>=1.2,<1.3'),
@@ -55,7 +55,7 @@ def _first_installed(names, version_of):
 
 def _satisfies(version, specifier):
     try:
-        # Local builds (`2.6.0+cu124`) and release candidates count as the release they belong to.
+        # Local builds (`2.8.0+cu128`) and release candidates count as the release they belong to.
         return SpecifierSet(specifier).contains(Version(version).base_version)
     except InvalidVersion:
         return False

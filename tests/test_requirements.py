@@ -7,7 +7,7 @@ import torch
 
 from mmpretrain_mps._requirements import SUPPORTED, check_requirements
 
-GOOD = {'torch': '2.6.0+cu124', 'mmengine': '0.10.7', 'mmcv-lite': '2.2.0', 'mmpretrain': '1.2.0', 'open_clip_torch': '3.3.0'}
+GOOD = {'torch': '2.8.0+cu128', 'mmengine': '0.10.7', 'mmcv-lite': '2.2.0', 'mmpretrain': '1.2.0', 'open_clip_torch': '3.3.0'}
 
 
 def versions(**changes):
@@ -23,7 +23,7 @@ def versions(**changes):
 
 def test_supported_versions_pass():
     check_requirements(version_of=versions())
-    check_requirements(version_of=versions(torch='2.4.0rc1'))
+    check_requirements(version_of=versions(torch='2.8.0rc1'))
     check_requirements()
 
 
@@ -34,7 +34,7 @@ def test_full_mmcv_stands_in_for_mmcv_lite():
 @pytest.mark.parametrize(
     'changes, message',
     [
-        (dict(torch='2.3.1'), 'needs torch >=2.4, but torch 2.3.1 is installed'),
+        (dict(torch='2.7.1'), 'needs torch >=2.8, but torch 2.7.1 is installed'),
         (dict(mmpretrain='1.1.0'), 'needs mmpretrain >=1.2,<1.3, but mmpretrain 1.1.0'),
         (dict(mmcv_lite=None), 'needs mmcv or mmcv-lite >=2.0,<2.4, but none is installed'),
         (dict(open_clip_torch='2.24.0'), 'open_clip_torch 2.24.0 is installed'),

@@ -2,7 +2,7 @@
 # Runs the tests with other versions of PyTorch, each in an environment of its own below .venvs/ (some GB each):
 #
 #   bash tools/run_torch_versions.sh                         # the oldest that setup.py allows, and 2.11
-#   bash tools/run_torch_versions.sh 2.6.0 -- tests/test_models -x
+#   bash tools/run_torch_versions.sh 2.9.1 -- tests/test_models -x
 #
 # Everything but PyTorch has the versions of constraints.txt. Ends with a line for each version, and with status 1 if a test of
 # any of them failed.
@@ -15,7 +15,7 @@ while (($#)) && [[ $1 != -- ]]; do
   versions+=("$1")
   shift
 done
-((${#versions[@]})) || versions=(2.4.1 2.11.0)
+((${#versions[@]})) || versions=(2.8.0 2.11.0)
 (($# > 1)) && arguments=("${@:2}") || arguments=(-n auto --maxprocesses 8 --dist loadfile -m 'not slow' -q tests)
 
 # install VERSION: make the environment unless it is there already, and print the path of its Python.

@@ -107,7 +107,7 @@ def meet(rank: int, size: int) -> dist.Store:
     """
     where = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
     try:
-        store, *_ = next(dist.rendezvous('env://', timeout=timedelta(seconds=START)))
+        store = connect()
     except (dist.DistError, TimeoutError) as error:
         raise ValueError(
             f'process {rank} does not find the {size - 1} others at {where} within {START} seconds: '
@@ -121,4 +121,10 @@ def meet(rank: int, size: int) -> dist.Store:
         raise ValueError(
             f'of {size} processes, number {", ".join(absent)} did not come to {where} within {START} seconds. {ARE_THEY_STARTED}'
         ) from None
+    return store
+
+
+def connect() -> dist.Store:
+    """Return a connection of its own to the store that all processes of a run see, once they are started."""
+    store, *_ = next(dist.rendezvous('env://', timeout=timedelta(seconds=START)))
     return store

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
-from .heartbeat import Heartbeat, meet
+from .heartbeat import Heartbeat, connect, meet
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -63,7 +63,7 @@ def set_up_processes(cfg: Config) -> None:
         device_id=device,
     )
     if size > 1:
-        _heartbeats.append(Heartbeat(dist.PrefixStore('heartbeat', store.clone()), rank, size))
+        _heartbeats.append(Heartbeat(dist.PrefixStore('heartbeat', connect()), rank, size))
         _heartbeats[-1].start()
 
 

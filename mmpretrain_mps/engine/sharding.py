@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,9 @@ from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.registry import MODEL_WRAPPERS  # the Runner looks wrappers up here, and not in mmpretrain's
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ..models.backbones.cuda_graph import GraphedForward
 from ..models.backbones.frozen_weights import nothing_remembered
@@ -23,13 +25,6 @@ if TYPE_CHECKING:
     from mmengine.runner import Runner
     from mmpretrain.structures import DataSample
     from torch.optim import Optimizer
-
-try:
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-    from torch.distributed.tensor import DTensor, distribute_tensor
-except ImportError:  # before torch 2.6; nothing is sharded then
-    fully_shard = DTensor = None
 
 NO_VIEW_BANK = (
     'view_bank={} computes the features of the frozen part in each process by itself, but '
@@ -66,7 +61,7 @@ class ShardedDataParallel(nn.Module):
             checkpoints stay float32. Defaults to float32.
 
     Raises:
-        ValueError: If the model does not say which blocks it has, this torch cannot shard so, or the type is another one.
+        ValueError: If the model does not say which blocks it has, cannot be sharded as it is, or the type is another one.
     """
 
     def __init__(self, module: nn.Module, param_dtype: str | None = None):
@@ -90,6 +85,11 @@ class ShardedDataParallel(nn.Module):
             block.weights_are_sharded = True
             fully_shard(block, mesh=mesh, **policy)
         self.module = fully_shard(module, mesh=mesh, **_whole_in_each_process(module))
+        if mesh.device_type == 'cpu':
+            # The averages that gloo scatters are sums with torch 2.8; this way FSDP2 asks for sums, and divides them itself.
+            for part in self.module.modules():
+                if isinstance(part, FSDPModule):
+                    part.set_force_sum_reduction_for_comms(True)
         # The weights are there. mmengine's Runner would compare them before and after it initialises them, which torch 2.11
         # cannot do with sharded ones.
         self.module.init_weights = _keep_weights
@@ -120,7 +120,7 @@ class ShardedDataParallel(nn.Module):
 
 def is_sharded(tensor: Any) -> bool:
     """Whether a tensor is one process's share of a larger one."""
-    return DTensor is not None and isinstance(tensor, DTensor)
+    return isinstance(tensor, DTensor)
 
 
 def shard_optimizer_state(optimizer: Optimizer) -> None:
@@ -178,8 +178,6 @@ def _check_autocast(param_dtype, *_):
 
 def _check_can_shard(module):
     name = type(module).__name__
-    if fully_shard is None:
-        raise ValueError(f'ShardedDataParallel needs torch 2.6 or later, but torch {torch.__version__} is installed')
     if not hasattr(getattr(module, 'backbone', None), 'all_blocks'):
         raise ValueError(f'ShardedDataParallel shards the blocks of an MPSCLIPClassifier, but the model is a {name}')
     if isinstance(module.backbone.forward, GraphedForward):
@@ -194,14 +192,7 @@ def _check_can_shard(module):
 def _whole_in_each_process(module):
     """Return the arguments that leave out a text tower that stays: it encodes classes outside of the forward pass, too."""
     tower = getattr(module, 'text_tower', None)
-    if tower is None:
-        return {}
-    if 'ignored_params' not in inspect.signature(fully_shard).parameters:
-        raise ValueError(
-            f'ShardedDataParallel cannot leave the text tower of {type(module).__name__} whole with torch '
-            f'{torch.__version__}; use a later one, or no sharding'
-        )
-    return dict(ignored_params=set(tower.parameters()))
+    return {} if tower is None else dict(ignored_params=set(tower.parameters()))
 
 
 def _put_together(value):

@@ -22,7 +22,7 @@ spec.loader.exec_module(heartbeat)
 rank, size, silence = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 store = heartbeat.meet(rank, size)
 dist.init_process_group('gloo', store=dist.PrefixStore('group', store), rank=rank, world_size=size)
-beat = heartbeat.Heartbeat(dist.PrefixStore('x', store.clone()), rank, size, .1, silence)
+beat = heartbeat.Heartbeat(dist.PrefixStore('x', heartbeat.connect()), rank, size, .1, silence)
 beat.start()
 print('together', flush=True)
 sys.stdin.readline()
@@ -49,11 +49,16 @@ def start(port, rank, size, silence=1.5):
     )
 
 
+def first_line(member):
+    # Gloo itself speaks there with some releases of PyTorch.
+    return next(line for line in member.stdout if not line.startswith('[Gloo]'))
+
+
 @pytest.mark.parametrize('stopped', [0, 1])  # the first keeps the store
 def test_a_stopped_process_is_named_by_the_other(port, stopped):
     members = [start(port, rank, 2) for rank in range(2)]
     try:
-        assert [member.stdout.readline() for member in members] == ['together\n'] * 2
+        assert [first_line(member) for member in members] == ['together\n'] * 2
         time.sleep(1)
         members[stopped].send_signal(signal.SIGSTOP)
         other = members[1 - stopped]
@@ -71,7 +76,7 @@ def test_a_stopped_process_is_named_by_the_other(port, stopped):
 def test_processes_that_were_all_stopped_for_a_while_and_those_that_end_are_no_reason(port):
     members = [start(port, rank, 2) for rank in range(2)]
     try:
-        assert [member.stdout.readline() for member in members] == ['together\n'] * 2
+        assert [first_line(member) for member in members] == ['together\n'] * 2
         for member in members:
             member.send_signal(signal.SIGSTOP)
         time.sleep(3)

@@ -16,14 +16,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from flops import without_numbers
+from flops import flop_counter, without_numbers
 from machine import OUT, describe_machine, write_results
 from step import DTYPES, FORMULATIONS, Bench
 from step import parse_arguments as step_arguments
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 # Measured on an H200: TFLOP/s of a product of 8192 x 8192, TB/s of a copy.
 MEASURED = dict(peak=685.0, float32_peak=50.0, bandwidth=4.3)
@@ -74,6 +73,7 @@ class CountKernels(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.kernels: list[Kernel] = []
+        self.formulas = flop_counter().flop_registry
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -83,7 +83,7 @@ class CountKernels(TorchDispatchMode):
         if func._schema.is_mutable and not written:  # over lists of tensors: the first of them is changed
             written = _tensors(args[0])
         if written and not _is_view(func) and name not in _IDLE:
-            count = flop_registry.get(func._overloadpacket)
+            count = self.formulas.get(func._overloadpacket)
             self.kernels.append(
                 Kernel(
                     name,

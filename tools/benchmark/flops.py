@@ -5,7 +5,7 @@ import math
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from mmpretrain_mps.models.backbones.frozen_weights import remembered_apart
 from mmpretrain_mps.models.backbones.linear import force_onednn
@@ -63,7 +63,7 @@ def counted_flops(function):
     Returns:
         int: Floating-point operations.
     """
-    with without_numbers(), FlopCounterMode(display=False) as counter:
+    with without_numbers(), flop_counter() as counter:
         function()
     return counter.get_total_flops()
 
@@ -81,9 +81,20 @@ def without_numbers():
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
+def flop_counter():
+    """Return PyTorch's counter of operations, which here knows all operators that the method runs."""
+    return FlopCounterMode(display=False, custom_mapping=uncounted_operators())
+
+
 def uncounted_operators():
     """Return the operators of which PyTorch's counter of operations does not know, and how to count them."""
-    known = {torch.ops.aten._native_multi_head_attention: attention_flops}
+    aten = torch.ops.aten
+    known = {
+        aten._native_multi_head_attention: attention_flops,
+        # Known to newer releases alone.
+        aten._scaled_dot_product_flash_attention_for_cpu: scores_flops,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: scores_backward_flops,
+    }
     if hasattr(torch.ops.mkldnn, '_linear_pointwise'):
         known[torch.ops.mkldnn._linear_pointwise] = linear_flops
     return known
@@ -98,3 +109,13 @@ def attention_flops(queries, *args, out_shape=None, **kwargs):
     """Return the operations of a whole self-attention on tokens ``(N, L, W)``: four projections, scores and weighted sums."""
     number, length, width = queries
     return 2 * number * length * width * (4 * width + 2 * length)
+
+
+def scores_flops(queries, keys, values, *args, out_shape=None, **kwargs):
+    """Return the operations of the scores and weighted sums of an attention on a CPU."""
+    return sdpa_flop_count(queries, keys, values)
+
+
+def scores_backward_flops(gradient, queries, keys, values, *args, out_shape=None, **kwargs):
+    """Return the operations of the way back through :func:`scores_flops`, which computes the scores again."""
+    return sdpa_backward_flop_count(gradient, queries, keys, values)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from flops import uncounted_operators
+from flops import flop_counter
 from machine import PeakMemory, describe_machine, seconds, write_results
 from mmengine.config import Config
 from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
@@ -35,7 +35,6 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from plain_towers import without_short_cuts
 from reference import ReferenceFormulation
-from torch.utils.flop_counter import FlopCounterMode
 
 from mmpretrain_mps.mini_clip import concepts
 from mmpretrain_mps.models.classifiers import CLIPClassifier, MPSCLIPClassifier
@@ -187,7 +186,7 @@ def measure(run, args):
         ``tflop``; and what the first run returned.
     """
     cpu, returned = torch.device('cpu'), []
-    with PeakMemory(cpu) as memory, FlopCounterMode(display=False, custom_mapping=uncounted_operators()) as counter:
+    with PeakMemory(cpu) as memory, flop_counter() as counter:
         times = [seconds(lambda: returned.append(run()), cpu, args.clock)]
     if times[0] < args.seconds:
         # The first run also meets pages that were not there yet.

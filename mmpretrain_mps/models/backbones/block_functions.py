@@ -57,8 +57,8 @@ def compile_blocks(module: nn.Module, functions: Sequence[Callable], **arguments
             'Expected a way without, such as model.compile=True or model.compile.mode=max-autotune-no-cudagraphs; '
             'model.cuda_graph=True runs predictions as one graph'
         )
-    limit = 'recompile_limit' if hasattr(torch._dynamo.config, 'recompile_limit') else 'cache_size_limit'
-    setattr(torch._dynamo.config, limit, max(MOST_VERSIONS, getattr(torch._dynamo.config, limit)))
+    config = torch._dynamo.config
+    config.recompile_limit = max(MOST_VERSIONS, config.recompile_limit)
     originals = [function.__wrapped__ for function in functions]
     compiled = {function: torch.compile(function, **arguments) for function in originals}
     for block in module.modules():
