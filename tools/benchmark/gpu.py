@@ -47,7 +47,7 @@ OPTIONS = {
     'plain': ((), TASKS),
     'fused optimizer': (('--fused',), ('step',)),
     'compiled': (('--compile',), TASKS),
-    'one CUDA graph': (('--cuda-graph',), ('predict',)),
+    'one CUDA graph': (('--cuda-graph',), TASKS),
 }
 KINDS = {
     'attention': 'flash|fmha|mha_|attention|sdpa',

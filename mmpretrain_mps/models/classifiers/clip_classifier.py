@@ -59,7 +59,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
             with batch B equal one with batch N x B. ``'none'``: each computes those of its own pictures; relations
             between pictures of different processes are then lost.
         compile (bool | dict, optional): Run the vision tower's blocks through ``torch.compile``, with these arguments.
-        cuda_graph (bool): On a GPU, replay the vision tower's part of a prediction, see :class:`GraphedForward`.
+        cuda_graph (bool | str): On a GPU, replay the vision tower's part of a prediction, and with ``'training'`` that of a
+            training step, too; see :class:`GraphedForward`.
         cache_prototypes (bool): Keep class prototypes on disk; :mod:`..caches.prototype_cache` says where.
         test_features (Sequence[str]): What predictions carry besides logits and scores, see :class:`TestFeatures`; nothing
             by default. :class:`TestFeaturesHook` adds what metrics need while they are in use.
@@ -96,7 +97,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
         logit_scale: float | None = None,
         gather: str = 'all',
         compile: bool | dict[str, Any] | None = None,
-        cuda_graph: bool = False,
+        cuda_graph: bool | str = False,
         cache_prototypes: bool = True,
         test_features: Sequence[str] = (),
         data_preprocessor: dict[str, Any] | None = None,
@@ -105,6 +106,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
     ):
         if gather not in ('all', 'none'):
             raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
+        if cuda_graph not in (False, True, None, 'training'):
+            raise ValueError(f"cuda_graph is {cuda_graph!r}, expected False, True for predictions, or 'training' for both")
         clip = load_clip(architecture, pretrained, quick_gelu)
         # Built here, in mmpretrain's registry: the base class would need a default scope to be set.
         super().__init__(
@@ -123,7 +126,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
         if compile:
             compile_blocks(self.backbone, (run_block, value_projection), **(compile if isinstance(compile, dict) else {}))
         if cuda_graph:
-            self.backbone.forward = GraphedForward(self.backbone)
+            self.backbone.forward = GraphedForward(self.backbone, training=cuda_graph == 'training')
         self.head = MODELS.build({'type': 'LogitsFusionHead', **(head or {})})
         self._set_up_classes(clip, self.backbone.embed_dims, templates, normalize_templates, cache_prototypes)
         self._leave_out_frozen_weights()

@@ -1,11 +1,14 @@
-"""When a prediction is captured and replayed; graphs themselves need a GPU: tests/gpu/test_cuda_graphs_on_a_gpu.py."""
+"""What is captured and replayed, and when; graphs themselves need a GPU: tests/gpu/test_cuda_graphs_on_a_gpu.py."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmpretrain.structures import DataSample
 from tiny_clip import NAMES, save_tiny_clip, shake
-from torch.utils._pytree import tree_map
+from tiny_steps import build_shaken
+from torch.utils._pytree import tree_flatten, tree_map
 
 from mmpretrain_mps.engine.sharding import ShardedDataParallel
 from mmpretrain_mps.models import MPSCLIPClassifier
@@ -37,6 +40,124 @@ def captures(monkeypatch):
     monkeypatch.setattr(cuda_graph, '_is_on_gpu', lambda images: True)
     monkeypatch.setattr(cuda_graph, 'capture', capture)
     return found
+
+
+class ReplayedTraining:
+    """Stands for the graphs of a training step: what they are replayed on and into stays at its place, as on a GPU."""
+
+    def __init__(self, function, images, parameters):
+        self.function, self.replays = function, 0
+        weights = [parameter for parameter in parameters if parameter.requires_grad]
+        outputs, spec = tree_flatten(function())
+        gradients = [torch.zeros_like(one) if one is not None and one.requires_grad else None for one in outputs]
+        self.graphs = cuda_graph.TrainingGraphs(
+            SimpleNamespace(replay=self.forward),
+            SimpleNamespace(replay=self.backward),
+            images,
+            [None if one is None else torch.zeros_like(one) for one in outputs],
+            spec,
+            gradients,
+            weights,
+            [torch.zeros_like(weight) for weight in weights],
+            (),
+        )
+
+    def forward(self):
+        self.replays += 1
+        with torch.enable_grad():
+            self.live, _ = tree_flatten(self.function())
+        for static, live in zip(self.graphs.outputs, self.live):
+            if static is not None:
+                static.copy_(live.detach())
+
+    def backward(self):
+        pairs = [(live, gradient) for live, gradient in zip(self.live, self.graphs.gradients) if gradient is not None]
+        found = torch.autograd.grad([live for live, _ in pairs], self.graphs.weights, [gradient for _, gradient in pairs])
+        for static, gradient in zip(self.graphs.of_weights, found):
+            static.copy_(gradient)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The training steps that were captured; pictures on the CPU count as if they were on a GPU."""
+    found = []
+
+    def capture_training(*arguments):
+        found.append(ReplayedTraining(*arguments))
+        return found[-1].graphs
+
+    monkeypatch.setattr(cuda_graph, '_is_on_gpu', lambda images: True)
+    monkeypatch.setattr(cuda_graph, 'capture_training', capture_training)
+    return found
+
+
+@pytest.fixture
+def trained(architecture):
+    """The same model in training, with and without graphs, and an optimizer for each."""
+    models = [build_shaken(architecture, cuda_graph=graph) for graph in ('training', False)]
+    return [(model.train(), torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)) for model in models]
+
+
+def loss_of(model, seed, count=4):
+    views = [pictures(count, 2 * seed + view) for view in (0, 1)]
+    samples = [DataSample().set_gt_label(index % len(NAMES)) for index in range(count)]
+    return sum(value for name, value in model(views, samples, mode='loss').items() if 'loss' in name)
+
+
+def weights_of(model):
+    return {name: value for name, value in model.state_dict().items() if 'tuned' in name}
+
+
+def test_training_steps_share_a_graph_and_end_with_the_weights_of_those_without(steps, trained):
+    for model, optimizer in trained:
+        for seed in range(4):
+            loss_of(model, seed).backward()
+            if seed % 2:  # the gradients of two small steps add up
+                optimizer.step()
+                optimizer.zero_grad()
+    assert len(steps) == 1 and steps[0].replays == 4
+    ours, theirs = (weights_of(model) for model, _ in trained)
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-6, atol=1e-7, msg=name)
+
+
+def test_a_step_before_the_backward_pass_of_the_last_one_goes_without(steps, trained):
+    for model, optimizer in trained:
+        (loss_of(model, 0) + loss_of(model, 1)).backward()
+        loss_of(model, 2).backward()
+        optimizer.step()
+    assert [step.replays for step in steps] == [2]
+    ours, theirs = (weights_of(model) for model, _ in trained)
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-6, atol=1e-7, msg=name)
+
+
+def test_frozen_weights_that_change_and_other_sizes_are_captured_anew_in_training(steps, trained):
+    (model, _), (plain, _) = trained
+    loss_of(model, 0).backward()
+    for one in (model, plain):
+        with torch.no_grad():
+            one.backbone.zero_shot.conv1.weight.mul_(1.5)
+    assert torch.equal(loss_of(model, 1), loss_of(plain, 1)) and len(steps) == 2
+    model.zero_grad()
+    loss_of(model, 1).backward()
+    loss_of(model, 1, count=2).backward()
+    assert len(steps) == 3
+
+
+def test_predictions_checkpointing_and_several_processes_go_without_in_training(steps, trained, monkeypatch):
+    model = trained[0][0]
+    model.backbone.checkpointing = True
+    loss_of(model, 0).backward()
+    model.backbone.checkpointing = False
+    monkeypatch.setattr(cuda_graph, 'is_initialized', lambda: True)
+    loss_of(model, 0).backward()
+    assert not steps
+
+
+def test_a_word_that_is_none_is_refused(architecture):
+    with pytest.raises(ValueError, match="cuda_graph is 'step', expected False, True for predictions, or 'training' for both"):
+        MPSCLIPClassifier(architecture, None, cuda_graph='step')
 
 
 @pytest.fixture(scope='module')
