@@ -4,6 +4,6 @@
 #   python tools/train.py configs/mps_mini_16shot_pictogram_kinds.py
 _base_ = ['./_base_/datasets/pictogram_kinds.py', './_base_/mps_mini_pictograms.py']
 
-# 0.003 did better than 0.001 on validation pictures of kinds (4 per class, 15 epochs).
+# Of the size of the rates that configs/studies/pictogram_things.yaml compares.
 optim_wrapper = dict(optimizer=dict(lr=0.003))
 test_cfg = dict(type='DomainGeneralizationLoop', targets={{_base_.targets}})
