@@ -184,7 +184,7 @@ def _add_options(command):
         nargs='+',
         action=OptionsAction,
         metavar='NAME=VALUE',
-        help='change the config, for example train_cfg.max_epochs=10',
+        help='change the config, for example num_workers=0; what a method lacks cannot be changed of it',
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..datasets.given import sources_of
 from ..datasets.pictures import PictureFolder
+from ..engine.resuming import config_of
 from .calibration import abstention_threshold, conformal_level, fit_temperature, probabilities_of
 from .prediction import Predictions
 
@@ -81,12 +82,17 @@ class HeldOutMixin:
     def _rows_of_folder(self, folder):
         if not isinstance(folder, (str, Path)) or not Path(folder).expanduser().is_dir():
             raise ValueError('labels are missing: expected pictures with labels, or a folder with one folder per class')
-        dataset = PictureFolder(data_root=str(folder), subset='train', pipeline=[])
+        dataset = PictureFolder(data_root=str(folder), subset='train', pipeline=[], **self._checks())
         origin = (self._meta.get('origin') or {}).get('split_id')
         divided = (Path(folder).expanduser() / 'train').is_dir()
         subsets = ('test',) if divided or dataset.metainfo['split_id'] == origin else ('train', 'val', 'test')
         split = dataset.read_split()
         return split, [row for subset in subsets for row in getattr(split, subset)], dataset.img_prefix
+
+    def _checks(self):
+        """Return how strict the training was with the pictures of its folder."""
+        cfg = config_of(dict(meta=self._meta)) or {}
+        return {name: cfg[name] for name in ('skip_invalid', 'allow_outside', 'max_pixels') if name in cfg}
 
     def _label_of(self, name):
         """Return the label of a class whose folder is named by its label or its name."""

@@ -62,7 +62,12 @@ def write(path: str, index: IndexFile) -> str:
 
     Returns:
         str: The ``sha256`` of the items.
+
+    Raises:
+        ValueError: If the path is a folder.
     """
+    if not os.path.basename(path) or os.path.isdir(path):
+        raise ValueError(f'index_file is {path!r}, a folder; expected the name of a file to write')
     items = [dict(path=item, label=int(label), classname=index.classes[label]) for item, label in index.rows]
     digest = _hash_items(items)
     content = dict(

@@ -186,6 +186,18 @@ def test_templates_and_random_numbers(folder):
 PICTURE = np.zeros((8, 8), np.uint8)
 
 
+def test_a_folder_is_scored_as_strictly_as_it_was_trained_on(tmp_path):
+    write_pictures(tmp_path / 'pictures', 16)
+    (tmp_path / 'pictures' / NAMES[0] / 'broken.png').write_text('no picture')
+    strict = make('zero_shot')
+    with pytest.raises(ValueError, match='leave them out with skip_invalid=True'):
+        strict.fit(tmp_path / 'pictures')
+    classifier = make('zero_shot', skip_invalid=True)
+    score = classifier.fit(tmp_path / 'pictures').score(tmp_path / 'pictures')
+    classifier.save(tmp_path / 'model.pth')
+    assert FewShotClassifier.load(tmp_path / 'model.pth', device='cpu').score(tmp_path / 'pictures') == score
+
+
 @pytest.mark.parametrize(
     'method, settings, arguments, message',
     [

@@ -35,6 +35,15 @@ def test_what_was_written_is_read(path):
     assert [file.name for file in path.parent.iterdir()] == ['picks.json']  # nothing unfinished is left
 
 
+@pytest.mark.parametrize('place', ['.', '', 'there', 'new/'])
+def test_a_folder_is_refused_and_nothing_is_left(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'there').mkdir()
+    with pytest.raises(ValueError, match='a folder; expected the name of a file to write'):
+        index_file.write(place, INDEX)
+    assert [file.name for file in tmp_path.rglob('*')] == ['there']
+
+
 def test_the_file_has_the_documented_form(path):
     content = json.loads(path.read_text(encoding='utf-8'))
     text = '[["katzen/größe.jpg",1,"cat"],["dogs/1.jpg",0,"dog"]]'

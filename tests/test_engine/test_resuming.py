@@ -214,8 +214,10 @@ class TestOtherConfigs:
         command = (TRAIN, folder / 'tiny.py', '--work-dir', run, '--resume')
         # Stretched by the flag, as the run itself was.
         options = ('--cfg-options', 'train_cfg.max_epochs=3', option) if 'max_epochs' not in option else ('--cfg-options', option)
+        before = (run / 'tiny.py').read_text()
         error = refused(capsys, *command, *options)
         assert f'the training was started under another config: {message}' in error and '--allow-changes' in error
+        assert (run / 'tiny.py').read_text() == before  # that of the training, not that of the run that was refused
 
     def test_changes_can_be_allowed_and_are_listed(self, folder, run, capsys):
         assert (

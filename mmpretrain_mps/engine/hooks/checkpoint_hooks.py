@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
@@ -99,9 +101,17 @@ class PlainCheckpointHook(Hook):
             ValueError: If it does not fit the model, or the model was trained on other pictures or in another way than this
                 run allows.
         """
+        resumes = is_training(runner) and runner._resume
+        try:
+            self._look_at(runner, checkpoint, resumes)
+        except ValueError:
+            if resumes:
+                _put_config_back(runner, checkpoint)
+            raise
+
+    def _look_at(self, runner, checkpoint, resumes):
         source = runner._load_from or 'at hand'
         check_weights(checkpoint, unwrapped(runner.model), source)
-        resumes = is_training(runner) and runner._resume
         if resumes:
             self._check_resuming(runner, checkpoint, source)
         hub = checkpoint.get('message_hub')
@@ -166,6 +176,15 @@ class PlainCheckpointHook(Hook):
                 message + '. To use it all the same, set allow_other_split=True of PlainCheckpointHook in custom_hooks'
             )
         runner.logger.warning(message)
+
+
+def _put_config_back(runner, checkpoint):
+    """Let the config in the work folder be that of its training again: the runner has written that of the refused run there."""
+    meta, source = checkpoint.get('meta'), runner._load_from
+    text = meta.get('cfg') if isinstance(meta, dict) else None
+    is_of_folder = source and Path(source).resolve().parent == Path(runner.work_dir).resolve()
+    if is_of_folder and isinstance(text, str) and runner.cfg.filename and is_main_process():
+        Path(runner.work_dir, Path(runner.cfg.filename).name).write_text(text, encoding='utf-8')
 
 
 def _number_of(schedulers):

@@ -238,10 +238,11 @@ def require_weights(architecture: str, pretrained: str | None) -> None:
 
     Raises:
         FileNotFoundError: Names what is missing, where it was looked for and how to point to it.
-        ValueError: If the architecture or the tag is unknown.
+        ValueError: If the architecture or the tag is unknown, or the vision tower is no plain ViT.
     """
     name, weights = resolve_names(architecture, pretrained)
-    _read_config(architecture, pretrained)
+    config, _ = _read_config(architecture, pretrained)
+    _require_plain_vit(architecture, config['vision_cfg'])
     if weights is None or os.path.isfile(weights):
         return
     tag = open_clip.get_pretrained_cfg(name, weights)
@@ -265,7 +266,19 @@ def require_weights(architecture: str, pretrained: str | None) -> None:
         raise FileNotFoundError(
             f'the weights {weights!r} of {architecture} are missing: looked for {places}, and {host} cannot be reached '
             'to fetch them. Run once where it can be, copy that cache folder, or give a local weights file: '
-            '--cfg-options pretrained=/path/to/weights.safetensors'
+            "--cfg-options pretrained=/path/to/weights.safetensors (with model.quick_gelu=True if they are OpenAI's)"
+        )
+
+
+def _require_plain_vit(architecture, vision):
+    """Refuse by its config what the backbones would refuse once it is built, and its weights are fetched."""
+    found = next((name for name in ('timm_model_name', 'attentional_pool') if vision.get(name)), None)
+    if isinstance(vision.get('layers'), (list, tuple)):
+        found = 'layers'
+    if found:
+        raise ValueError(
+            f'the vision tower of {architecture} has {found}={vision[found]!r}; supported are plain vision transformers of '
+            'open_clip with class-token pooling, such as ViT-B-32, ViT-B-16 and ViT-L-14'
         )
 
 

@@ -250,5 +250,14 @@ def test_the_spelling_of_an_architecture_is_not_what_matters(spelling):
         clip_loader.require_weights('vit-b-61', None)
 
 
+@pytest.mark.parametrize(
+    'architecture, found',
+    [('RN50', 'layers=.3, 4, 6, 3.'), ('ViT-B-16-SigLIP', 'timm_model_name='), ('coca_ViT-B-32', 'attentional_pool=True')],
+)
+def test_a_tower_that_is_no_plain_vit_is_refused_before_its_weights_are_looked_for(architecture, found):
+    with pytest.raises(ValueError, match=f'the vision tower of {architecture} has {found}.*supported are plain vision'):
+        require_weights(architecture, None)
+
+
 def test_every_name_of_open_clip_stays_itself():
     assert all(resolve_names(name, None)[0] == name for name in open_clip.list_models())
