@@ -11,7 +11,7 @@ import torch
 from mmpretrain_mps.utils.checkpoint import read_checkpoint
 from mmpretrain_mps.utils.errors import user_errors
 
-KEPT = ('base', 'dataset_meta', 'epoch', 'iter', 'mmengine_version', 'seed')
+PUBLISHED_META = ('base', 'dataset_meta', 'epoch', 'iter', 'mmengine_version', 'seed')
 # Of the machine and the run.
 LEFT_OUT = ('load_from', 'resume', 'work_dir')
 
@@ -23,11 +23,11 @@ def published(checkpoint: dict) -> dict:
         checkpoint (dict): As tools/train.py saves it.
     """
     meta = checkpoint.get('meta') or {}
-    kept = {name: meta[name] for name in KEPT if name in meta}
+    left = {name: meta[name] for name in PUBLISHED_META if name in meta}
     if meta.get('cfg'):
         lines = meta['cfg'].splitlines(keepends=True)
-        kept['cfg'] = ''.join(line for line in lines if line.split(' ', 1)[0] not in LEFT_OUT)
-    return dict(meta=kept, state_dict=checkpoint['state_dict'])
+        left['cfg'] = ''.join(line for line in lines if line.split(' ', 1)[0] not in LEFT_OUT)
+    return dict(meta=left, state_dict=checkpoint['state_dict'])
 
 
 def main():

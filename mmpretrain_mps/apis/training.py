@@ -132,7 +132,7 @@ def train(
         tempfile.TemporaryDirectory(prefix='mmpretrain_mps-') as folder,
         _own_log(cfg),
         computing_on(device),
-        _random_numbers_kept(),
+        _random_state_restored(),
         understood_errors(),
     ):
         cfg.work_dir = folder
@@ -163,7 +163,7 @@ def build_model(model: Config, device: str, checkpoint: dict | None = None, sour
         FileNotFoundError: If weights are missing.
         ValueError: If the checkpoint does not fit, or the config is not one of a classifier of this project.
     """
-    with understood_errors(), quiet_log(), _random_numbers_kept():
+    with understood_errors(), quiet_log(), _random_state_restored():
         command_line.check_inputs(Config(dict(model=model)), ())
         built = MODELS.build(model)
         if checkpoint is not None:
@@ -211,7 +211,7 @@ def _own_log(cfg):
 
 
 @contextlib.contextmanager
-def _random_numbers_kept():
+def _random_state_restored():
     """Put back the states of the random numbers of the program, which mmengine seeds."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():

@@ -269,12 +269,12 @@ def by_kind(candidate):
 
 def large(args):
     """Compare both formulations of the larger architecture, and ours with checkpointing."""
-    plain, lean = (make_bench(args, *flags, architecture=args.large) for flags in ((), ('--checkpointing',)))
+    plain, checkpointed = (make_bench(args, *flags, architecture=args.large) for flags in ((), ('--checkpointing',)))
     found = dict(batch=args.batches[0], precision='bf16', architecture=args.large)
     for task in TASKS:
         candidates = {name: Candidate(plain, task, name) for name in FORMULATIONS}
         if task == 'step':
-            candidates['ours, checkpointing'] = Candidate(lean, task)
+            candidates['ours, checkpointing'] = Candidate(checkpointed, task)
         found[task] = compare(candidates, rounds=3)
         show(f'{args.large}, {task}', found[task])
     return found

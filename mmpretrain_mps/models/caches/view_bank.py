@@ -87,7 +87,7 @@ class ViewBank:
         self._kind = layout.kind
         self._computed = {name: computed for name, (_, computed, _) in layout.parts.items()}
         try:
-            self._kept = {
+            self._parts = {
                 name: _allocate((layout.num_views, *shape), kept, folder if storage == 'disk' else None, place)
                 for name, (shape, _, kept) in layout.parts.items()
             }
@@ -103,7 +103,7 @@ class ViewBank:
             start (int): Their first row; rows count the views that are used, picture by picture.
             features (NamedTuple): ``n`` rows.
         """
-        for name, kept in self._kept.items():
+        for name, kept in self._parts.items():
             part = getattr(features, name)
             kept[start : start + len(part)] = part.to(kept.device, kept.dtype)
 
@@ -125,7 +125,7 @@ class ViewBank:
         if (rows.numpy() < 0).any():
             raise LookupError('the view bank was asked for a view that its plan does not hold')
         found = dict.fromkeys(self._kind._fields)
-        for name, kept in self._kept.items():
+        for name, kept in self._parts.items():
             # On the device only the numbers of the rows travel.
             part = kept.index_select(0, send(rows, kept.device))
             found[name] = send(part, device).to(self._computed[name])

@@ -74,7 +74,7 @@ def test_a_view_outside_of_the_plan_is_an_error():
 def test_the_size_is_the_one_of_the_tensors_and_half_of_it_in_half_precision():
     layout = BankLayout(features(1), SHOWN)
     assert layout.num_views == 5 and layout.bytes_per_view == 4 * 5 * 16 + 2 * 5 * 16 + 4 * 8 == 512
-    assert layout.num_bytes == sum(kept.nbytes for kept in ViewBank(layout)._kept.values()) == 2560
+    assert layout.num_bytes == sum(kept.nbytes for kept in ViewBank(layout)._parts.values()) == 2560
     assert layout.describe() == (
         '3 pictures x 3 views, 5 of them used; stem 5 x 16 float32 + shared 5 x 16 bfloat16 + '
         'zero_shot 1 x 8 float32 = 0.5 kB per view, 2.56 kB together'
@@ -140,7 +140,7 @@ def test_more_than_the_memory_that_is_available_is_refused(tmp_path, monkeypatch
 def test_on_the_device_views_are_picked_there_and_the_host_has_none():
     bank = ViewBank(BankLayout(features(1), SHOWN), 'device', device='meta')  # another device that every machine has
     bank.write(0, features(5))
-    assert all(kept.device.type == 'meta' for kept in bank._kept.values())
+    assert all(kept.device.type == 'meta' for kept in bank._parts.values())
     found = bank.read(torch.tensor([2, 0]), torch.tensor([[1, 2], [0, 2]]), 'meta')
     for part, expected in zip(found, features(5)):
         assert part is None or part.device.type == 'meta' and part.shape == (4, *expected.shape[1:])
