@@ -1,7 +1,6 @@
 """Training step and prediction against the method as it is written down.
 
     python tools/benchmark/step.py --quick
-    python tools/benchmark/step.py --batch 4 --repeats 7
     python tools/benchmark/step.py --device cuda --dtype bfloat16 --reference-dtype float16 --batch 32 --compile
     python tools/benchmark/step.py --device cuda --precision tf32 --fused --batch 256
 
