@@ -171,6 +171,22 @@ class GraphedForward:
         return tree_unflatten(list(outputs), graphs.spec)
 
 
+def use_graphs(module: nn.Module, cuda_graph: bool | str | None) -> None:
+    """Let a vision tower replay its passes, as the option ``cuda_graph`` of a classifier says.
+
+    Args:
+        module (nn.Module): Changed.
+        cuda_graph (bool | str | None): False, True for predictions, or ``'training'`` for training steps, too.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if cuda_graph not in (False, True, None, 'training'):
+        raise ValueError(f"cuda_graph is {cuda_graph!r}, expected False, True for predictions, or 'training' for both")
+    if cuda_graph:
+        module.forward = GraphedForward(module, training=cuda_graph == 'training')
+
+
 def capture(function) -> tuple:
     """Run a function until its libraries are set up, and then into a CUDA graph.
 

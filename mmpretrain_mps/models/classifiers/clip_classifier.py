@@ -12,7 +12,7 @@ from mmpretrain.registry import MODELS
 
 from ..backbones import frozen_weights
 from ..backbones.block_functions import compile_blocks
-from ..backbones.cuda_graph import GraphedForward
+from ..backbones.cuda_graph import use_graphs
 from ..backbones.dual_branch_vit import BranchFeatures
 from ..backbones.value_path import run_block, value_projection
 from ..computation.gathering import gather_batch
@@ -106,8 +106,6 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
     ):
         if gather not in ('all', 'none'):
             raise ValueError(f"gather must be 'all' or 'none', but is {gather!r}")
-        if cuda_graph not in (False, True, None, 'training'):
-            raise ValueError(f"cuda_graph is {cuda_graph!r}, expected False, True for predictions, or 'training' for both")
         clip = load_clip(architecture, pretrained, quick_gelu)
         # Built here, in mmpretrain's registry: the base class would need a default scope to be set.
         super().__init__(
@@ -125,8 +123,7 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
         clip.model.visual = None
         if compile:
             compile_blocks(self.backbone, (run_block, value_projection), **(compile if isinstance(compile, dict) else {}))
-        if cuda_graph:
-            self.backbone.forward = GraphedForward(self.backbone, training=cuda_graph == 'training')
+        use_graphs(self.backbone, cuda_graph)
         self.head = MODELS.build({'type': 'LogitsFusionHead', **(head or {})})
         self._set_up_classes(clip, self.backbone.embed_dims, templates, normalize_templates, cache_prototypes)
         self._leave_out_frozen_weights()
