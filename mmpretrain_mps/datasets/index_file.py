@@ -12,6 +12,7 @@ identifies the whole split that was drawn from, and ``sha256`` the items: it is 
 ``[[path, label, classname], ...]`` in their order. Labels count all classes, also when base or new ones are used later.
 """
 
+import errno
 import json
 import os
 from collections import Counter
@@ -64,10 +65,10 @@ def write(path: str, index: IndexFile) -> str:
         str: The ``sha256`` of the items.
 
     Raises:
-        ValueError: If the path is a folder.
+        OSError: If the path is a folder, or cannot be written for another reason.
     """
     if not os.path.basename(path) or os.path.isdir(path):
-        raise ValueError(f'index_file is {path!r}, a folder; expected the name of a file to write')
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     items = [dict(path=item, label=int(label), classname=index.classes[label]) for item, label in index.rows]
     digest = _hash_items(items)
     content = dict(

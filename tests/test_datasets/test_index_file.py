@@ -39,7 +39,7 @@ def test_what_was_written_is_read(path):
 def test_a_folder_is_refused_and_nothing_is_left(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'there').mkdir()
-    with pytest.raises(ValueError, match='a folder; expected the name of a file to write'):
+    with pytest.raises(IsADirectoryError):
         index_file.write(place, INDEX)
     assert [file.name for file in tmp_path.rglob('*')] == ['there']
 

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import stat
-import sys
 
 import pytest
 import torch
@@ -22,9 +21,7 @@ def folder(tmp_path_factory):
 
 
 def bash(script, *arguments, **environment):
-    # The scripts take the Python that is first in PATH: the one of these tests, whether its environment is activated or not.
-    path = os.pathsep.join([os.path.dirname(sys.executable), environment.pop('PATH', os.environ['PATH'])])
-    return run('bash', TOOLS / script, *arguments, PATH=path, **environment)
+    return run('bash', TOOLS / script, *arguments, **environment)
 
 
 def test_two_processes_train_and_validate_one_model_without_a_gpu(folder):
