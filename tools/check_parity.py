@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from mmpretrain_mps.evaluation.parity import METHODS, PRECISIONS, compare, method_of_file, unused_arrays
+from mmpretrain_mps.models.computation.devices import check_device
 from mmpretrain_mps.models.computation.precision import STRICT
 
 
@@ -40,8 +41,7 @@ def parse_arguments():
     )
     parser.add_argument('--out', help='write a summary of all files here, as JSON')
     arguments = parser.parse_args()
-    if torch.device(arguments.device).type == 'cuda' and not torch.cuda.is_available():
-        parser.error(f'--device is {arguments.device}, but PyTorch sees no GPU here')
+    check_device(parser, arguments.device)
     return arguments
 
 

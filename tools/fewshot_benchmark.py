@@ -19,6 +19,13 @@ def parse_arguments():
         description='Train and test data sets x methods x shots x seeds x recipes. What is done is skipped, what was cut off goes on; '
         'tables and curves are written to the work folder.'
     )
+    add_grid(parser)
+    add_run(parser)
+    return parser.parse_args()
+
+
+def add_grid(parser):
+    """Add what the grid is made of."""
     parser.add_argument('configs', nargs='*', help='config files')
     parser.add_argument('--datasets', nargs='+', default=[], metavar='NAME', help='data sets, instead of their configs')
     parser.add_argument(
@@ -44,6 +51,10 @@ def parse_arguments():
         help='of the methods (default, official), of the data sets (paper, official) or of the grid '
         'file; by default the first, and all of the grid file',
     )
+
+
+def add_run(parser):
+    """Add where and how it is run."""
     parser.add_argument('--work-dir', default='work_dirs/fewshot_benchmark', help='folder of runs, tables and curves')
     parser.add_argument(
         '--runs-dir',
@@ -78,7 +89,6 @@ def parse_arguments():
     parser.add_argument('--cfg-options', nargs='+', action=OptionsAction, metavar='NAME=VALUE', help='change every config')
     add_trust_flag(parser)
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
-    return parser.parse_args()
 
 
 def main():

@@ -106,21 +106,9 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def make_readers(folder):
-    """Make a sound file for each reader.
-
-    Args:
-        folder (Path): Empty.
-
-    Returns:
-        dict[str, tuple[Path, Callable]]: The file, and what reads it.
-    """
-    split = {
-        subset: [
-            [f'{name}/{subset}_{number}.jpg', label, name] for label, name in enumerate(('cat', 'dög')) for number in range(3)
-        ]
-        for subset in ('train', 'val', 'test')
-    }
+def text_files():
+    """Return the content of a sound file of every kind of text, by its name."""
+    split = example_split()
     table = 'path,label,split\n' + ''.join(
         f'{path},{name},{subset}\n' for subset, rows in split.items() for path, _, name in rows
     )
@@ -128,7 +116,7 @@ def make_readers(folder):
     config = dict(_base_=str(ROOT / 'configs' / 'default_runtime.py'), log_level='INFO', train_cfg=dict(max_epochs=2))
     scalars = ''.join(json.dumps(dict(lr=0.1, loss=1.0, iter=step, epoch=1, step=step)) + '\n' for step in range(1, 6))
     cells = json.loads((ROOT / 'results' / 'mini_digits' / 'results.json').read_text(encoding='utf-8'))['cells'][:2]
-    contents = {
+    return {
         'split.json': json.dumps(split),
         'pictures.csv': table,
         'grid.yaml': yaml.safe_dump(grid),
@@ -142,10 +130,31 @@ def make_readers(folder):
         'run/vis_data/scalars.json': scalars,
         'run/config.py': "model = dict(type='MPSCLIPClassifier', a=[1, (2, -3.5)])\n",
     }
-    for name, text in contents.items():
+
+
+def example_split():
+    """Return three pictures of each of two classes for each subset, as the files of splits have them."""
+    return {
+        subset: [
+            [f'{name}/{subset}_{number}.jpg', label, name] for label, name in enumerate(('cat', 'dög')) for number in range(3)
+        ]
+        for subset in ('train', 'val', 'test')
+    }
+
+
+def make_readers(folder):
+    """Make a sound file for each reader.
+
+    Args:
+        folder (Path): Empty.
+
+    Returns:
+        dict[str, tuple[Path, Callable]]: The file, and what reads it.
+    """
+    for name, text in text_files().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding='utf-8')
-    rows = tuple((path, label) for path, label, _ in split['train'])
+    rows = tuple((path, label) for path, label, _ in example_split()['train'])
     index = index_file.IndexFile('Pets', 'train', 3, 1, 'a' * 64, ('cat', 'dög'), rows)
     index_file.write(str(folder / 'index.json'), index)
     checkpoint = dict(state_dict=dict(weight=torch.zeros(3, 4)), meta=dict(epoch=1, seed=1), optimizer=dict(state={}))

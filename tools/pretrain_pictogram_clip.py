@@ -22,6 +22,7 @@ import torch
 
 from mmpretrain_mps import mini_clip, pictograms
 from mmpretrain_mps.mini_clip import byte_pairs, pretraining
+from mmpretrain_mps.models.computation.devices import check_device
 from mmpretrain_mps.pictogram_clip import captions, drawings, scoring
 from mmpretrain_mps.pictogram_clip.batches import PictogramBatches, PictogramRecipe
 from mmpretrain_mps.pictogram_clip.model import model_config
@@ -60,8 +61,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', help='where to train, for example cuda')
     parser.add_argument('--workers', type=int, default=0, help='processes that draw and write captions ahead')
     args = pretraining.parse_run(parser)
-    if torch.device(args.device).type == 'cuda' and not torch.cuda.is_available():
-        parser.error(f'--device is {args.device}, but PyTorch sees no GPU here')
+    check_device(parser, args.device)
     return args
 
 

@@ -1,7 +1,6 @@
 """How many seeds it takes to tell a difference between two methods: the power of the paired t test."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def smallest_told(deviation: float, seeds: int) -> float:
     return float(optimize.brentq(lambda difference: power(difference, deviation, seeds) - POWER, 0, 20 * deviation))
 
 
-def power_of_study(study: Mapping[str, Any], metric: str, difference: float) -> list[dict[str, Any]]:
+def power_of_study(study: dict[str, Any], metric: str, difference: float) -> list[dict[str, Any]]:
     """Look at every method of a study against its baseline.
 
     Args:
@@ -65,13 +64,13 @@ def power_of_study(study: Mapping[str, Any], metric: str, difference: float) -> 
     """
     rows = []
     for method in study['choices']:
-        for shots in shots_of(dict(study)):
-            spread = difference_at(dict(study), method, shots, {'metric': metric})
+        for shots in shots_of(study):
+            spread = difference_at(study, method, shots, {'metric': metric})
             if method == study['baseline'] or spread is None or spread.std is None:
                 continue
             rows.append(
                 dict(
-                    method=label_of(dict(study), method),
+                    method=label_of(study, method),
                     shots=shots,
                     seeds=spread.count,
                     mean=spread.mean,

@@ -183,6 +183,7 @@ def _commit():
     """Return the commit that the package's files are of, with a ``+`` where they were changed since."""
 
     def git(*arguments):
+        """Return what git prints."""
         command = ['git', '-C', str(Path(__file__).parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 

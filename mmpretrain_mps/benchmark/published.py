@@ -32,12 +32,7 @@ def published_of(grid: dict[str, Any], path: str | None, labels: dict[str, str],
     _section(f'{where}.speed', speed, SPEED_KEYS)
     _section(f'{where}.recipes', recipes, tuple(grid.get('recipes') or ()))
     ours = _labels_of_methods(cells)
-    taken = {*(grid.get('recipes') or ()), *(cell.recipe for cell in cells), NAMELESS} - set(ours)
-    if taken & set(methods):
-        raise ValueError(
-            f'{where}.methods holds {", ".join(repr(name) for name in methods if name in taken)}, which is a recipe that the '
-            'grid runs; expected other names, or the figures under published.recipes'
-        )
+    _check_names(where, methods, {*(grid.get('recipes') or ()), *(cell.recipe for cell in cells), NAMELESS} - set(ours))
     run, targets = _sets_of(cells)
     all_datasets = tuple(map(_full_name, grid.get('datasets') or ())) or run
     columns = {*all_datasets, *targets, *means, MEAN}
@@ -47,7 +42,6 @@ def published_of(grid: dict[str, Any], path: str | None, labels: dict[str, str],
     wanted |= {name for name, members in means.items() if wanted.issuperset(members)}
     if set(run) == set(all_datasets):
         wanted.add(MEAN)
-
     values, halves, sources = {}, {}, {}
     labels_of = {name: [label for label, changes in labels.items() if changes == name] for name in recipes}
     for part, sections, known in (('recipes', recipes, labels_of), ('methods', methods, ours)):
@@ -71,6 +65,15 @@ def published_of(grid: dict[str, Any], path: str | None, labels: dict[str, str],
         tuple(name for name in {**methods, **base_to_new} if name not in ours),
         halves,
     )
+
+
+def _check_names(where, methods, taken):
+    """Refuse methods with the names of recipes."""
+    if taken & set(methods):
+        raise ValueError(
+            f'{where}.methods holds {", ".join(repr(name) for name in methods if name in taken)}, which is a recipe that the '
+            'grid runs; expected other names, or the figures under published.recipes'
+        )
 
 
 def _figures(where, sections, columns, labels, sources) -> Iterator[tuple[str, str, list[str], Any]]:

@@ -206,9 +206,8 @@ class CorruptedDigits(Digits):
     def read_image(self, index: int) -> np.ndarray:
         """Return digit ``index``, corrupted, as uint8 RGB ``(8, 8, 3)``."""
         image = super().read_image(index)
-        if self.corruption == 'inversion':
+        if self.severity is None:  # inversion, which alone knows no degrees
             return 255 - image
-        assert self.severity is not None  # inversion alone knows no degrees
         if self.corruption == 'blur':
             return blur_image(image, BLUR_PIXELS[self.severity - 1])
         return add_noise(image, NOISE_LEVELS[self.severity - 1], np.random.default_rng([self.noise_seed, index]))

@@ -1,7 +1,7 @@
 """Accuracy for every share or weight of the tuned branch, from one pass."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.evaluator import BaseMetric
@@ -85,9 +85,8 @@ class AlphaSweep(BaseMetric):
         Returns:
             dict[str, float]: Alpha to accuracy in percent.
         """
-        assert self.alphas is not None  # chosen with the first batch
         accuracies = 100 * torch.tensor(results, dtype=torch.float64).mean(0)
         return {
             f'{alpha:.12g}' if alpha % 1 else f'{alpha:.1f}': accuracy
-            for alpha, accuracy in zip(self.alphas, accuracies.tolist())
+            for alpha, accuracy in zip(cast(Sequence[float], self.alphas), accuracies.tolist())
         }

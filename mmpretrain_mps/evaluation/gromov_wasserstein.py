@@ -58,29 +58,9 @@ def gromov_wasserstein(
     tuned, zero_shot = tuned.astype(np.float64), zero_shot.astype(np.float64)
     weights, identity = np.full(size, 1 / size), np.eye(size) / size
     objective = _Objective(tuned, zero_shot)
-    # Where all similarities are one, any weight will do.
-    absolute = epsilon * ((tuned.var() + zero_shot.var()) / 2 or 1)
     bound = objective(identity)
-    couplings = {'identity': identity, 'product': np.outer(weights, weights)}
-    couplings['blend'] = (couplings['identity'] + couplings['product']) / 2
-    for number in range(random_starts):
-        couplings[f'permutation_{number}'] = identity[rng.permutation(size)]
-        couplings[f'coupling_{number}'] = _with_marginals(rng.random((size, size)) ** 4, weights)
-    with warnings.catch_warnings():
-        # That Sinkhorn's iterations were cut short: the marginals are made right below.
-        warnings.simplefilter('ignore')
-        smooth = solvers.entropic_gromov_wasserstein(
-            tuned,
-            zero_shot,
-            weights,
-            weights,
-            'square_loss',
-            symmetric=True,
-            epsilon=absolute,
-            max_iter=100,
-            tol=1e-7,
-            numItermax=100,
-        )
+    couplings = _starts(identity, weights, random_starts, rng)
+    smooth = _smooth_coupling(solvers, tuned, zero_shot, weights, epsilon)
     entropic = float('nan')
     best, exact, values = identity, bound, {'entropic': entropic}
     if np.isfinite(smooth).all() and smooth.sum() > 0:
@@ -103,6 +83,37 @@ def gromov_wasserstein(
         if values[name] < exact:
             best, exact = found, values[name]
     return GromovWasserstein(exact, bound, entropic, values, best)
+
+
+def _starts(identity, weights, random_starts, rng):
+    """Return the couplings that conditional gradient starts from, by name."""
+    couplings = {'identity': identity, 'product': np.outer(weights, weights)}
+    couplings['blend'] = (couplings['identity'] + couplings['product']) / 2
+    for number in range(random_starts):
+        couplings[f'permutation_{number}'] = identity[rng.permutation(len(weights))]
+        couplings[f'coupling_{number}'] = _with_marginals(rng.random(identity.shape) ** 4, weights)
+    return couplings
+
+
+def _smooth_coupling(solvers, tuned, zero_shot, weights, epsilon):
+    """Return the coupling of the entropic problem, whose marginals may be off a little; not finite if the solver failed."""
+    # Where all similarities are one, any weight will do.
+    absolute = epsilon * ((tuned.var() + zero_shot.var()) / 2 or 1)
+    with warnings.catch_warnings():
+        # That Sinkhorn's iterations were cut short: the marginals are made right by whoever takes it.
+        warnings.simplefilter('ignore')
+        return solvers.entropic_gromov_wasserstein(
+            tuned,
+            zero_shot,
+            weights,
+            weights,
+            'square_loss',
+            symmetric=True,
+            epsilon=absolute,
+            max_iter=100,
+            tol=1e-7,
+            numItermax=100,
+        )
 
 
 @METRICS.register_module()

@@ -332,6 +332,7 @@ def log_progress(steps: int, logger: logging.Logger) -> Callable:
     every = max(1, steps // 100)
 
     def report(done: int, loss: float, seconds_left: float) -> None:
+        """Log a step, if it is its turn."""
         if done % every == 0 or done == steps:
             logger.info('step %d/%d  loss %.3f  about %.1f min left', done, steps, loss, seconds_left / 60)
 

@@ -29,10 +29,11 @@ from machine import (
     synchronize,
     write_results,
 )
-from operators import own_times
+from operators import record
 from step import FORMULATIONS, Bench
 from step import parse_arguments as step_arguments
 
+from mmpretrain_mps.models.computation.devices import check_device
 from mmpretrain_mps.models.computation.precision import STRICT, TF32, float32_products
 from mmpretrain_mps.utils.errors import user_errors
 
@@ -91,23 +92,22 @@ def parse_arguments(argv=None):
     parser.add_argument('--only', nargs='+', choices=PARTS, default=list(PARTS))
     parser.add_argument('--out', default=str(OUT / 'gpu.json'))
     args = parser.parse_args(argv)
-    if torch.device(args.device).type == 'cuda' and not torch.cuda.is_available():
-        parser.error(f'--device is {args.device}, but PyTorch sees no GPU here')
+    check_device(parser, args.device)
     return args
 
 
-def make_bench(args, *more, architecture=None, batch=None):
+def make_bench(args, *more, architecture=None):
     """Return a :class:`Bench` of the command line's device."""
     return Bench(
         step_arguments(
             ['--architecture', architecture or args.architecture, '--device', args.device, '--classes', str(args.classes)]
-            + ['--batch', str(batch or args.batches[0]), '--dtype', 'bfloat16', *more]
+            + ['--batch', str(args.batches[0]), '--dtype', 'bfloat16', *more]
         )
     )
 
 
 def switch(bench, precision, batch):
-    """Give a bench another precision and size of batch; its weights stay."""
+    """Give a bench another precision and size of batch; its weights stay. Returns the context in which products have it."""
     dtype, products = PRECISIONS[precision]
     bench.args.dtype = bench.args.reference_dtype = dtype
     bench.args.precision = products
@@ -210,27 +210,29 @@ def options(args):
     found = []
     for batch in args.batches:
         row = dict(batch=batch, precision='bf16', first_call_seconds={}, failed={})
+        for bench in benches.values():
+            switch(bench, 'bf16', batch)
         for task in TASKS:
-            candidates = {}
-            for name, (_, tasks) in OPTIONS.items():
-                if task not in tasks:
-                    continue
-                candidate = Candidate(benches[name], task)
-                switch(benches[name], 'bf16', batch)
-                begin = time.perf_counter()
-                try:
-                    candidate()
-                    synchronize(candidate.bench.device)
-                except Exception as error:  # the others are still worth measuring
-                    row['failed'][f'{name}, {task}'] = f'{type(error).__name__}: {error}'[:500]
-                    print(f'   {name}, {task}: {type(error).__name__}: {str(error)[:200]}')
-                    continue
-                row['first_call_seconds'][f'{name}, {task}'] = time.perf_counter() - begin
-                candidates[name] = candidate
-            row[task] = compare(candidates)
+            candidates = {name: Candidate(benches[name], task) for name, (_, tasks) in OPTIONS.items() if task in tasks}
+            with float32_products(STRICT):
+                row[task] = compare({name: one for name, one in candidates.items() if runs(one, f'{name}, {task}', row)})
             show(f'options, {task} {batch}', row[task])
         found.append(row)
     return found
+
+
+def runs(candidate, title, row):
+    """Call a candidate for the first time; write down how long that took, or that it failed, and say which."""
+    begin = time.perf_counter()
+    try:
+        candidate()
+        synchronize(candidate.bench.device)
+    except Exception as error:  # the others are still worth measuring
+        row['failed'][title] = f'{type(error).__name__}: {error}'[:500]
+        print(f'   {title}: {row["failed"][title][:200]}')
+        return False
+    row['first_call_seconds'][title] = time.perf_counter() - begin
+    return True
 
 
 def kernels(args):
@@ -248,15 +250,10 @@ def kernels(args):
 
 def by_kind(candidate):
     """Profile a call and add up its kernels by kind."""
-    cuda = candidate.bench.device.type == 'cuda'
-    activities = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if cuda else [])]
     for _ in range(3):
         candidate()
     synchronize(candidate.bench.device)
-    with torch.profiler.profile(activities=activities) as recorded:
-        candidate()
-        synchronize(candidate.bench.device)
-    rows, kinds = own_times(recorded.key_averages(), cuda), {}
+    rows, kinds = record(candidate, candidate.bench.device), {}
     for row in rows:
         kind = next((name for name, pattern in KINDS.items() if re.search(pattern, row['operator'])), 'other')
         kinds.setdefault(kind, dict(calls=0, ms=0.0))

@@ -28,6 +28,7 @@ from PIL import Image
 
 import mmpretrain_mps  # noqa: F401  (registers what the configs below name)
 from mmpretrain_mps.engine.hooks.device_views_hook import make_bank
+from mmpretrain_mps.models.computation.devices import check_device
 from mmpretrain_mps.models.data_preprocessor import normalisation_of
 from mmpretrain_mps.models.loading.clip_loader import clip_preprocess
 from mmpretrain_mps.utils.errors import user_errors
@@ -56,8 +57,7 @@ def parse_arguments(argv=None):
     args = parser.parse_args(argv)
     if args.folder and not Path(args.folder).is_dir():
         parser.error(f'--folder {args.folder} is no folder; expected one with a sub-folder of pictures per class')
-    if torch.device(args.device).type == 'cuda' and not torch.cuda.is_available():
-        parser.error(f'--device is {args.device}, but PyTorch sees no GPU here')
+    check_device(parser, args.device)
     if args.quick:
         args.epochs, args.shots = 2, min(args.shots, 8)
     return args

@@ -136,6 +136,21 @@ def matmul_peak(device, dtype, size=None, repeats=8, clock='wall'):
     return 2 * size**3 / min(min(seconds) for seconds in times.values())
 
 
+def largest(fits):
+    """Return the largest number that ``fits``, to one part in 16, 0 if not even 1 does.
+
+    Args:
+        fits (Callable[[int], bool]): True up to some number.
+    """
+    low, high = 0, 16
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > max(1, high // 16):
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
 class PeakMemory:
     """Peak memory of a stretch of work above what was in use before it, in bytes.
 

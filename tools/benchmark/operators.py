@@ -1,5 +1,7 @@
 """What a step and a prediction spend their time in, from PyTorch's profiler."""
 
+import functools
+
 import torch
 from machine import synchronize
 from torch.autograd import DeviceType
@@ -16,16 +18,22 @@ def profile(bench):
     Returns:
         dict[str, list[dict]]: For ``step`` and ``predict``: operator, calls, milliseconds, share of all of them.
     """
-    cuda = bench.device.type == 'cuda'
-    activities = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if cuda else [])]
     found = {}
     for task in ('step', 'predict'):
-        getattr(bench, task)('ours')
-        with torch.profiler.profile(activities=activities) as recorded:
-            getattr(bench, task)('ours')
-            synchronize(bench.device)
-        found[task] = own_times(recorded.key_averages(), cuda)[:TOP_OPERATORS]
+        call = functools.partial(getattr(bench, task), 'ours')
+        call()
+        found[task] = record(call, bench.device)[:TOP_OPERATORS]
     return found
+
+
+def record(call, device):
+    """Profile a call; return what :func:`own_times` says of it: operators on the CPU, kernels on a GPU."""
+    cuda = device.type == 'cuda'
+    activities = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if cuda else [])]
+    with torch.profiler.profile(activities=activities) as recorded:
+        call()
+        synchronize(device)
+    return own_times(recorded.key_averages(), cuda)
 
 
 def own_times(events, cuda):

@@ -22,14 +22,27 @@ from pathlib import Path
 
 import torch
 from flops import counted_flops, least_flops
-from machine import CLOCKS, OUT, PeakMemory, alternate, describe_machine, launch_seconds, matmul_peak, median_ratio, write_results
+from machine import (
+    CLOCKS,
+    OUT,
+    PeakMemory,
+    alternate,
+    describe_machine,
+    largest,
+    launch_seconds,
+    matmul_peak,
+    median_ratio,
+    write_results,
+)
 from mmpretrain.structures import DataSample
 from operators import format_profile, profile
 from reference import ReferenceFormulation
+from step_report import FORMULATIONS, format_results, name_of
 
 from mmpretrain_mps.models import MPSCLIPClassifier
 from mmpretrain_mps.models.backbones.linear import force_onednn
 from mmpretrain_mps.models.caches.view_bank import BankLayout, ViewBank
+from mmpretrain_mps.models.computation.devices import check_device
 from mmpretrain_mps.models.computation.precision import FLOAT32_PRECISIONS, STRICT, TF32, float32_products
 from mmpretrain_mps.utils.errors import user_errors
 
@@ -40,13 +53,12 @@ RECIPES = {
     'official': dict(layer_weights=(1.0, 1.0, 0.5), temperature_factors=(1.0, 1.0, 2.0), normalize_text=False),
     'paper': dict(layer_weights=(1.0, 1.0), normalize_text=True),
 }
-FORMULATIONS = ('reference', 'ours')
 # Calls of a timed round on a GPU: enough to keep its queue filled.
 QUEUED = 5
 
 
-def parse_arguments(argv=None):
-    """Parse the command line; ``--quick`` sets what is not set."""
+def make_parser():
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--architecture', default='ViT-B-16')
     parser.add_argument('--device', default='cpu')
@@ -81,17 +93,22 @@ def parse_arguments(argv=None):
     parser.add_argument('--quick', action='store_true', help='under a minute on two cores')
     parser.add_argument('--out', help='result file; default work_dirs/benchmark/step-....json')
     parser.add_argument('--memory-of', choices=FORMULATIONS, help=argparse.SUPPRESS)
+    return parser
+
+
+def parse_arguments(argv=None):
+    """Parse the command line; ``--quick`` sets what is not set."""
+    parser = make_parser()
     args = parser.parse_args(argv)
     args.batch = args.batch or (2 if args.quick else 4)
     args.repeats = args.repeats or (3 if args.quick else 5)
     args.reference_dtype = args.reference_dtype or args.dtype
-    device = torch.device(args.device)
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        parser.error(f'--device is {args.device}, but PyTorch sees no GPU here')
-    if args.precision != STRICT and device.type != 'cuda':
-        parser.error(f'--precision {args.precision} is of GPUs, but --device is {args.device}')
-    if args.largest_batch and device.type != 'cuda':
-        parser.error(f'--largest-batch searches the memory of a GPU, but --device is {args.device}')
+    check_device(parser, args.device)
+    if torch.device(args.device).type != 'cuda':
+        if args.precision != STRICT:
+            parser.error(f'--precision {args.precision} is of GPUs, but --device is {args.device}')
+        if args.largest_batch:
+            parser.error(f'--largest-batch searches the memory of a GPU, but --device is {args.device}')
     for name in ('batch', 'views', 'classes', 'repeats'):
         if getattr(args, name) < 1:
             parser.error(f'--{name} is {getattr(args, name)}, expected 1 or more')
@@ -275,13 +292,7 @@ def largest_batch(bench, name):
             return False
         return True
 
-    low, high = 0, 16
-    while fits(high):
-        low, high = high, 2 * high
-    while high - low > max(1, high // 16):
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    return largest(fits)
 
 
 def measure(args, argv):
@@ -326,46 +337,6 @@ def measure(args, argv):
     return results, bench
 
 
-def format_results(results):
-    """Return the table for the screen."""
-    settings = results['settings']
-    lines = [
-        f'{settings["architecture"]}, batch {settings["batch"]} x {settings["views"]} views, {settings["classes"]} classes, '
-        f'{settings["dtype"]} (reference {settings["reference_dtype"]}), float32 {settings["precision"]}, '
-        f'recipe {settings["recipe"]}{", compiled" if settings["compile"] else ""} on {results["machine"]["device"]}, '
-        f'{results["machine"]["threads"]} threads, {results["machine"]["processor"]}, {settings["clock"]} clock',
-        f'numbers agree to {results["difference"]:.1e}; a large matrix product runs at '
-        f'{results["matmul_peak_tflops"]:.3f} TFLOP/s',
-        '',
-        f'{"":<11}{"":<12}{"seconds":>9}{"GFLOP/picture":>15}{"peak memory":>13}',
-    ]
-    for task, label in (('step', 'step'), ('predict', 'prediction')):
-        row = results[task]
-        for name in FORMULATIONS:
-            memory = row['memory'].get(name)
-            lines.append(
-                f'{label:<11}{name:<12}{row["seconds"][name]:>9.3f}{row["gflop"].get(name, float("nan")):>15.2f}'
-                f'{"" if memory is None else f"{memory / 1e9:.2f} GB":>13}'
-            )
-        if row['launch_seconds']:
-            lines.append(
-                f'{label:<11}{"launching":<12}'
-                + ', '.join(f'{name} {seconds:.4f} s' for name, seconds in row['launch_seconds'].items())
-            )
-        memory = row['memory']
-        known = memory and None not in memory.values()
-        lines += [
-            f'{label:<11}{"ratio":<12}{row["ratio"]:>8.2f}x'
-            f'{row["gflop"]["reference"] / row["gflop"]["ours"] if row["gflop"] else float("nan"):>14.2f}x'
-            f'{memory["ours"] / memory["reference"] if known else float("nan"):>12.2f}x   '
-            f"(floor {row['gflop_floor']:.2f} GFLOP, {100 * row['share_of_peak']:.0f} % of the matrix product's speed)",
-            '',
-        ]
-    if 'largest_batch' in results:
-        lines.append(f'largest batch: {results["largest_batch"]}')
-    return '\n'.join(lines)
-
-
 def main(argv=None):
     """Measure, print, write."""
     argv = sys.argv[1:] if argv is None else argv
@@ -382,18 +353,6 @@ def main(argv=None):
             results['profile'] = profile(bench)
             print(format_profile(results['profile']))
             write_results(results, out)
-
-
-def name_of(args):
-    """Return the name of a result file: what was run, and the settings that are not at their default."""
-    parts = ['step', Path(args.architecture).name, torch.device(args.device).type, args.dtype, f'batch{args.batch}']
-    defaults = dict(
-        precision=STRICT, reference_dtype=args.dtype, views=2, classes=100, recipe='official', threads=None, clock='wall'
-    )
-    parts += [f'{name}_{getattr(args, name)}' for name, value in defaults.items() if getattr(args, name) != value]
-    kinds = ('compile', 'checkpointing', 'fused', 'no_onednn', 'view_bank', 'cuda_graph')
-    parts += [name for name in kinds if getattr(args, name)]
-    return '-'.join(parts)
 
 
 if __name__ == '__main__':

@@ -96,6 +96,7 @@ class _Builder:
         """Find the number of heads of one tower, 0 vision and 1 text."""
 
         def agrees(count: int) -> torch.Tensor:
+            """Whether the tower gives the recorded features with so many heads."""
             self.heads = (*self.heads[:tower], count, *self.heads[tower + 1 :])
             return (features(self(0.0)) - self.golden.tensor(name)).abs().max() < 1e-4
 

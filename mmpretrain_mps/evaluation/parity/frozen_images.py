@@ -74,6 +74,7 @@ def find_architecture(
 def _first_that_fits(golden, positions, recorded, heads_of, folder, encode):
 
     def agrees(heads: int) -> torch.Tensor:
+        """Whether the features are the recorded ones with so many heads."""
         clip = load_clip(clip_folder(golden, folder, heads_of(heads)), None).model.to(golden.device)
         return (F.normalize(encode(clip), dim=-1) - F.normalize(recorded, dim=-1)).abs().max() < FEATURES_AGREE
 

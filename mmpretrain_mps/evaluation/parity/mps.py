@@ -148,6 +148,7 @@ def _find_heads(golden):
     images, recorded = golden.tensor('in.images_v1'), golden.tensor('out.frozen_cls.v1')
 
     def agrees(heads: int) -> torch.Tensor:
+        """Whether the features are the recorded ones with so many heads."""
         features = _build_classifier(golden, heads, 0.5, False).backbone(images).zero_shot[:, 0]
         return (features - recorded).abs().max() < 1e-3
 

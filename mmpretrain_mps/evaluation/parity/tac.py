@@ -133,6 +133,7 @@ class _Builder:
         """Find the number of heads of one tower, 0 vision and 1 text."""
 
         def agrees(count: int) -> bool:
+            """Whether the tower gives the recorded features with so many heads."""
             self.heads = (*self.heads[:tower], count, *self.heads[tower + 1 :])
             return compared(self.golden, name, features(self.golden, self())).passed
 

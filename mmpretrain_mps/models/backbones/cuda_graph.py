@@ -5,6 +5,7 @@ of 32 pictures is 18 ms of work, and a thousand of them.
 """
 
 import copy
+import functools
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -209,29 +210,33 @@ def capture_training(function: Callable[[], Any], images: torch.Tensor, paramete
         parameters (Sequence[Parameter]): Of the module.
     """
     weights = [parameter for parameter in parameters if parameter.requires_grad]
-
-    def gradients_of(outputs, gradients):
-        wanted = [output for output, gradient in zip(outputs, gradients) if gradient is not None]
-        given = [gradient for gradient in gradients if gradient is not None]
-        return torch.autograd.grad(wanted, weights, given, allow_unused=True)
-
-    def room_for(outputs):
-        return [torch.zeros_like(one) if one is not None and one.requires_grad else None for one in outputs]
-
-    def whole_step():
-        outputs, _ = tree_flatten(function())
-        gradients_of(outputs, room_for(outputs))
-
-    _warm_up(whole_step)
+    _warm_up(functools.partial(_run_step, function, weights))
     forward, backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
     with torch.cuda.graph(forward, capture_error_mode=_ERRORS):
         outputs, spec = tree_flatten(function())
-    gradients = room_for(outputs)
+    gradients = _room_for_gradients(outputs)
     with torch.cuda.graph(backward, pool=forward.pool(), capture_error_mode=_ERRORS):
-        of_weights = gradients_of(outputs, gradients)
+        of_weights = _gradients(outputs, weights, gradients)
     outputs = [None if output is None else output.detach() for output in outputs]
     held = frozen_weights.remembered()
     return TrainingGraphs(forward, backward, images, outputs, spec, gradients, weights, list(of_weights), held)
+
+
+def _run_step(function, weights):
+    outputs, _ = tree_flatten(function())
+    _gradients(outputs, weights, _room_for_gradients(outputs))
+
+
+def _room_for_gradients(outputs):
+    """Return where the gradients of outputs are to lie; None for those without."""
+    return [torch.zeros_like(output) if output is not None and output.requires_grad else None for output in outputs]
+
+
+def _gradients(outputs, weights, gradients):
+    """Return the gradients of weights, given those of the outputs."""
+    pairs = [(output, gradient) for output, gradient in zip(outputs, gradients) if gradient is not None]
+    wanted, given = zip(*pairs)
+    return torch.autograd.grad(wanted, weights, given, allow_unused=True)
 
 
 def _nothing():

@@ -10,6 +10,10 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from .layer_norm import normalize
 from .linear import linear
 
+SUPPORTED_TOWERS = (
+    'supported are plain vision transformers of open_clip with class-token pooling, such as ViT-B-32, ViT-B-16 and ViT-L-14'
+)
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -71,16 +75,15 @@ def check_plain_vit(visual: nn.Module) -> None:
     Raises:
         ValueError: Says what was found and what is supported.
     """
-    supported = (
-        'supported are plain vision transformers of open_clip with class-token pooling, such as ViT-B-32, ViT-B-16 and ViT-L-14'
-    )
     if not isinstance(visual, VisionTransformer):
-        raise ValueError(f'{supported}, but this vision tower is a {type(visual).__name__}')
+        raise ValueError(f'{SUPPORTED_TOWERS}, but this vision tower is a {type(visual).__name__}')
     if visual.attn_pool is not None or visual.pool_type != 'tok' or visual.final_ln_after_pool:
         pooling = 'attention' if visual.attn_pool is not None else repr(visual.pool_type)
-        raise ValueError(f'{supported}, but this one pools by {pooling} (final_ln_after_pool={visual.final_ln_after_pool})')
+        raise ValueError(
+            f'{SUPPORTED_TOWERS}, but this one pools by {pooling} (final_ln_after_pool={visual.final_ln_after_pool})'
+        )
     if visual.proj is None:
-        raise ValueError(f'{supported}, but this one has no output projection')
+        raise ValueError(f'{SUPPORTED_TOWERS}, but this one has no output projection')
     for index, block in enumerate(visual.transformer.resblocks):
         if type(block) is not ResidualAttentionBlock:
-            raise ValueError(f'{supported}, but block {index} is a {type(block).__name__}')
+            raise ValueError(f'{SUPPORTED_TOWERS}, but block {index} is a {type(block).__name__}')

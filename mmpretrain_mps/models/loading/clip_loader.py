@@ -30,6 +30,7 @@ from mmpretrain_mps import mini_clip
 
 from ...utils.checkpoint import reason_of
 from ...utils.files import open_regular, read_json
+from ..backbones.plain_vit import SUPPORTED_TOWERS
 from ..text.prototypes import fill_templates
 from .names import EMBEDDED_MODELS, TORCHSCRIPT, is_torchscript, resolve_names, trained_with_quick_gelu
 
@@ -276,10 +277,7 @@ def _require_plain_vit(architecture, vision):
     if isinstance(vision.get('layers'), (list, tuple)):
         found = 'layers'
     if found:
-        raise ValueError(
-            f'the vision tower of {architecture} has {found}={vision[found]!r}; supported are plain vision transformers of '
-            'open_clip with class-token pooling, such as ViT-B-32, ViT-B-16 and ViT-L-14'
-        )
+        raise ValueError(f'{SUPPORTED_TOWERS}, but that of {architecture} has {found}={vision[found]!r}')
 
 
 def _read_config(architecture, pretrained):

@@ -255,7 +255,7 @@ def test_the_spelling_of_an_architecture_is_not_what_matters(spelling):
     [('RN50', 'layers=.3, 4, 6, 3.'), ('ViT-B-16-SigLIP', 'timm_model_name='), ('coca_ViT-B-32', 'attentional_pool=True')],
 )
 def test_a_tower_that_is_no_plain_vit_is_refused_before_its_weights_are_looked_for(architecture, found):
-    with pytest.raises(ValueError, match=f'the vision tower of {architecture} has {found}.*supported are plain vision'):
+    with pytest.raises(ValueError, match=f'supported are plain vision transformers.*, but that of {architecture} has {found}'):
         require_weights(architecture, None)
 
 
