@@ -20,6 +20,7 @@ from ..benchmark.files import json_text, write_files
 from ..benchmark.pool import threads_per_process
 from ..benchmark.summary import spread_of
 from ..utils.files import AnyPath
+from ..utils.places import existing_config
 from .contents import Plot
 from .style import MARKERS, legend_below, panel, plot_files
 from .work_dir import read_work_dir
@@ -56,8 +57,7 @@ def run_trainings(config: AnyPath, runs: Sequence[tuple[dict, Path]], jobs: int,
     """
     if jobs < 1:
         raise ValueError(f'--jobs is {jobs}, expected 1 or more')
-    if not Path(config).is_file():
-        raise FileNotFoundError(f'config {config} does not exist (looked from {Path.cwd()})')
+    config = existing_config(config)
     threads = threads_per_process(jobs)
     with ThreadPoolExecutor(jobs) as pool:
         tasks = [pool.submit(run_training, config, options, folder, report, threads) for options, folder in runs]

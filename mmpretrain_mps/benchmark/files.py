@@ -11,6 +11,7 @@ from typing import Any
 from ..engine.file_backend import AtomicLocalBackend
 from ..utils.config_files import ENDINGS, read_data, read_program
 from ..utils.files import AnyPath
+from ..utils.places import existing_config
 from ..utils.trust import check_program
 
 
@@ -20,9 +21,7 @@ def read_mapping(path: AnyPath, what: str, keys: Collection[str]) -> dict[str, A
     Raises FileNotFoundError if one does not exist, and ValueError if one is no YAML, no JSON or no mapping, holds anything
     else, or names code from elsewhere; messages say ``what`` it is, such as ``'grid file'``.
     """
-    path = Path(path)
-    if not os.path.isfile(path):  # False for names that no system takes, too
-        raise FileNotFoundError(f'{what} {path} does not exist (looked from {Path.cwd()})')
+    path = existing_config(path, what)
     if path.suffix not in ENDINGS:
         raise ValueError(f'{what} {path} ends with {path.suffix!r}; expected one of {", ".join(ENDINGS)}')
     if path.suffix == '.py':

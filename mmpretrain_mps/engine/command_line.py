@@ -24,6 +24,7 @@ from ..utils.config_files import read_config_file
 from ..utils.cores import available_cores, processes_here
 from ..utils.methods import RECIPES, method_names, other_values, replace_method
 from ..utils.option_values import OptionsAction
+from ..utils.places import existing_config
 from ..utils.trust import add_trust_flag
 from .launch import LAUNCHERS, end_with_launcher, is_first_process, leave_processes, set_up_processes
 from .preflight import check_inputs, check_processes, fetch_weights
@@ -80,7 +81,7 @@ def read_config(path: str, arguments: Namespace, content: Config | None = None) 
     """Read a config file and apply the flags that training and testing share: ``--method`` first, ``--cfg-options`` last.
 
     Args:
-        path (str): The config file.
+        path (str): The config file, or the name of one of this project's.
         arguments (Namespace): With the flags of :func:`add_common_flags`.
         content (Config, optional): What the file holds, for those who read it many times; changed in place.
 
@@ -92,8 +93,7 @@ def read_config(path: str, arguments: Namespace, content: Config | None = None) 
         ImportError: If the config asks for TensorBoard and the package is missing.
         ValueError: If an option names what does not exist, there is no such method, or it does not fit the config.
     """
-    if not os.path.isfile(path):  # also where the content is known
-        raise FileNotFoundError(f'config {path} does not exist (looked from {Path.cwd()})')
+    path = str(existing_config(path))  # also where the content is known
     if arguments.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
     cfg = read_config_file(path) if content is None else content

@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from .config_checks import check_new_keys, did_you_mean
+from .config_checks import check_new_keys, did_you_mean, walk
 from .option_values import with_values
 
 # Keys that mmengine or mmpretrain read from a config although Runner's signature does not name them.
@@ -97,10 +97,17 @@ def check_option_names(cfg: Config, options: dict[str, Any]) -> None:
         ValueError: Names every unknown option and the nearest existing names.
     """
     known = set(cfg.keys()) | RUNNER_KEYS | OPTIONAL_KEYS
-    faults = [f'{name!r}{did_you_mean(name.split(".")[0], sorted(known))}' for name in options if name.split('.')[0] not in known]
+    faults = [f'{name!r}{_nearest_names(cfg, name, known)}' for name in options if name.split('.')[0] not in known]
     if faults:
         where = cfg.filename if isinstance(cfg, Config) and cfg.filename else 'the config'
         raise ValueError(f'--cfg-options names what {where} does not have: ' + '; '.join(faults))
+
+
+def _nearest_names(cfg, name, known):
+    """Return where the config has the same key, for its section is easily forgotten, or else what is spelt alike."""
+    places = [place for place, key, _ in walk(cfg) if '.' in place and (key == name or place.endswith(f'.{name}'))]
+    listed = sorted(places, key=lambda place: place.count('.'))[:3]
+    return f' (did you mean {" or ".join(map(repr, listed))}?)' if listed else did_you_mean(name.split('.')[0], sorted(known))
 
 
 def propagate(cfg: Config, options: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ def check_values(cfg: Config | Mapping) -> None:
         ValueError: With the place, what stands there, and what is expected.
     """
     known = registered()
-    for place, key, value in _walk(cfg, ''):
+    for place, key, value in walk(cfg):
         test, expected = NUMBERS.get(key, (None, ''))
         if test and not hasattr(value, 'keys') and not isinstance(value, (list, tuple)) and not test(value):
             raise ValueError(f'{place} is {value!r}, expected {expected}; look for it in the config and --cfg-options')
@@ -143,13 +143,13 @@ def _name_of(kind):
     return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
 
 
-def _walk(node, place) -> Iterator[tuple[str, Any, Any]]:
+def walk(node, place='') -> Iterator[tuple[str, Any, Any]]:
     """Yield place, key and value of everything in a config, at any depth."""
     for key, value in node.items() if hasattr(node, 'items') else enumerate(node):
         here = f'{place}.{key}' if place else str(key)
         yield here, key, value
         if hasattr(value, 'items') or isinstance(value, (list, tuple)):
-            yield from _walk(value, here)
+            yield from walk(value, here)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from .files import parse_json, parse_yaml, read_text
+from .places import existing_config
 from .trust import SCOPES, check_names, check_program
 
 DATA_ENDINGS = ('.yaml', '.yml', '.json')
@@ -29,7 +30,7 @@ def read_config_file(path: str | Path) -> Config:
     (``_base_``) and name parts of this project, mmengine and mmpretrain, see :mod:`.trust`.
 
     Args:
-        path (str | Path): The file.
+        path (str | Path): The file, or the name of one of this project's.
 
     Returns:
         Config: What it holds, with what it builds on.
@@ -38,9 +39,7 @@ def read_config_file(path: str | Path) -> Config:
         FileNotFoundError: If it, or a file that it builds on, does not exist.
         ValueError: If it is no config, builds on itself, or names code from elsewhere.
     """
-    path = Path(path)
-    if not os.path.isfile(path):  # False for names that no system takes, too
-        raise FileNotFoundError(f'config {path} does not exist (looked from {Path.cwd()})')
+    path = existing_config(path)
     if path.suffix not in ENDINGS:
         raise ValueError(f'config {path} ends with {path.suffix!r}; expected one of {", ".join(ENDINGS)}')
     if path.suffix == '.py':

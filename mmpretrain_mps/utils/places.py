@@ -1,5 +1,6 @@
 """Where the configs lie: inside the installed package, as OpenMMLab packages have them, or beside it in a checkout."""
 
+import os
 from pathlib import Path
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
@@ -14,6 +15,27 @@ def config_folder() -> Path:
     """
     holding = [folder for folder in CONFIG_FOLDERS if (folder / '_base_').is_dir()]  # others may install a folder `configs`
     return (holding or CONFIG_FOLDERS[-1:])[0].resolve()
+
+
+def existing_config(path: str | Path, what: str = 'config') -> Path:
+    """Return the path of a config that a user names: a file, or else one of this project's, by its name alone.
+
+    Args:
+        path (str | Path): As given, or relative to the folder of the configs, which works outside a checkout too.
+        what (str): What it is, for the message.
+
+    Returns:
+        Path: To a file.
+
+    Raises:
+        FileNotFoundError: If it is neither.
+    """
+    for place in (Path(path), config_folder() / path):
+        if os.path.isfile(place):  # False for names that no system takes, too
+            return place
+    raise FileNotFoundError(
+        f'{what} {path} does not exist (looked from {Path.cwd()}, and among the configs of mmpretrain_mps in {config_folder()})'
+    )
 
 
 def find_config(name: str) -> Path:

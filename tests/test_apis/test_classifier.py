@@ -148,6 +148,12 @@ def test_conventions_of_scikit_learn(folder):
     assert scores.tolist() == by_hand
     search = GridSearchCV(make('linear_probe'), dict(train_cfg__C=[1e-4, 30.0]), cv=2).fit(pictures, labels)
     assert search.best_estimator_.model_.fit_of['C'] == search.best_params_['train_cfg__C']
+    of_methods = [
+        dict(method=['linear_probe'], train_cfg__C=[30.0]),
+        dict(method=['clip_adapter'], train_cfg__max_epochs=[1, 2]),  # which the other lacks
+    ]
+    search = GridSearchCV(make('linear_probe'), of_methods, cv=2, error_score='raise').fit(pictures, labels)
+    assert len(search.cv_results_['params']) == 3 and search.best_params_['method'] in ('linear_probe', 'clip_adapter')
 
 
 def test_numbers_as_labels_need_names(folder, tmp_path):
@@ -246,8 +252,11 @@ def test_nothing_is_predicted_before_it_is_fitted_or_of_what_is_no_picture(fitte
         with pytest.raises(NotFittedError, match='has not been fitted: call fit'):
             call_it(make())
     (tmp_path / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\nrest')
-    with pytest.raises(ValueError, match='broken.png cannot be read as a picture'):
+    with pytest.raises(ValueError, match='broken.png cannot be read as a picture: .* `predict_rows` passes over such pictures'):
         fitted.predict([tmp_path / 'broken.png'])
+    Image.new('RGB', (16, 16)).save(tmp_path / 'whole.png')
+    (rows,) = fitted.predict_rows(tmp_path)
+    assert [(place, len(answers), bool(fault)) for place, answers, fault in rows] == [(0, 0, True), (1, 1, False)]
     with pytest.raises(ValueError, match='the labels four are none of the classes one, three, two'):
         fitted.score([PICTURE], ['four'])
     torch.save(dict(meta=dict(cfg="model = dict(type='os.system')"), state_dict={}), tmp_path / 'evil.pth')

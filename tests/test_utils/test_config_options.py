@@ -56,6 +56,20 @@ def test_a_misspelt_option_is_refused_with_the_nearest_names(cfg):
     assert cfg.num_shots == 16
 
 
+@pytest.mark.parametrize(
+    'name, hint',
+    [
+        ('batch_size', "'train_dataloader.batch_size' or 'test_dataloader.batch_size'"),
+        ('dataset.num_shots', "'train_dataloader.dataset.num_shots'"),
+        ('nested', "'hooks.1.nested'"),
+    ],
+)
+def test_an_option_without_its_section_is_refused_with_the_places_that_have_it(cfg, name, hint):
+    with pytest.raises(ValueError) as raised:
+        check_option_names(cfg, {name: 4})
+    assert str(raised.value).endswith(f'{name!r} (did you mean {hint}?)')
+
+
 def test_new_keys_below_a_section_and_keys_of_the_runner_are_allowed(cfg):
     apply_options(cfg, {'train_dataloader.drop_last': True, 'load_from': 'x.pth', 'find_unused_parameters': True})
     assert cfg.train_dataloader.drop_last and cfg.load_from == 'x.pth'

@@ -9,7 +9,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..picture_files import MAX_PIXELS, check_max_pixels, open_picture
 
-_REMEDY = 'Replace it; `python tools/datasets/prepare.py NAME --root DIR --check-images` lists all such pictures'
+_REMEDY = 'Replace it, or take it away'
+_LIST_OF_ALL = '; `python tools/datasets/prepare.py NAME --root DIR --check-images` lists all such pictures of a data set'
 _ALPHA_MODES = ('RGBA', 'LA', 'PA', 'RGBa')
 _LEVELS_PER_8_BIT_LEVEL = 257  # 65535 / 255: full scale of 16 bits is full scale of 8 bits
 
@@ -55,8 +56,9 @@ class LoadRGBImage(BaseTransform):
         except FileNotFoundError:
             raise FileNotFoundError(f'{name} does not exist.') from None
         except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
+            remedy = _REMEDY + (_LIST_OF_ALL if 'gt_label' in results else '')  # others come from no data set
             raise ValueError(
-                f'{name} cannot be read as a picture: {type(error).__name__}: {str(error).rstrip(".")}. {_REMEDY}'
+                f'{name} cannot be read as a picture: {type(error).__name__}: {str(error).rstrip(".")}. {remedy}'
             ) from error
         results['img'] = img
         results['img_shape'] = results['ori_shape'] = img.shape[:2]

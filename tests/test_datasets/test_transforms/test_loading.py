@@ -136,8 +136,10 @@ class TestLoadRGBImage:
     )
     def test_what_is_no_picture_is_named_with_the_reason(self, tmp_path, content, reason):
         (tmp_path / 'a.jpg').write_bytes(content)
-        with pytest.raises(ValueError, match=f'a.jpg cannot be read as a picture: {reason}: '):
+        with pytest.raises(ValueError, match=f'a.jpg cannot be read as a picture: {reason}: .* Replace it, or take it away$'):
             load(tmp_path / 'a.jpg')
+        with pytest.raises(ValueError, match='take it away; `python tools/datasets/prepare.py NAME --root DIR --check-images`'):
+            LoadRGBImage()(dict(img_path=str(tmp_path / 'a.jpg'), gt_label=1))
 
     def test_a_truncated_picture_is_named_with_the_reason(self, tmp_path):
         buffer = io.BytesIO()
