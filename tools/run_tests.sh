@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/_environment.sh
 prepare_environment tests
 
-# The folder is named for its pytest.ini. Files stay whole, since their tests share what is expensive to make; every process needs about 1.5 GB.
+# Files stay whole, since their tests share what is expensive to make; every process needs about 1.5 GB.
 parallel=(-n auto --maxprocesses 8 --dist loadfile)
 if (($# == 0)) || [[ $* == -q ]]; then
   set -- "${parallel[@]}" -m 'not slow' "$@" tests
