@@ -260,7 +260,7 @@ def test_the_verdict_tells_noise_from_a_lead(tmp_path):
         'Whether it is better than b cannot be told from noise.',
         'Of these, b takes the least time, and is as good a choice.',
     ]
-    assert 'on 200 test pictures, of which one is 0.50 points' in words
+    assert 'Tested on 200 pictures: one more that is right is 0.50 points' in words
     study_of(tmp_path, dict(a=[90.0, 92.0, 94.0], c=[80.0, 82.0, 84.0]), dict(a=60.0, c=1.0), zero_shot=99.0)
     assert own_pictures.verdict(tmp_path)[1].startswith('Take zero_shot: 99.00 %')
     study_of(tmp_path, dict(a=[90.0, 92.0, 94.0], c=[80.0, 82.0, 84.0]), dict(a=60.0, c=1.0))

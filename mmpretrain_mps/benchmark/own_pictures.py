@@ -140,8 +140,8 @@ def _in_words(best, equal, means, seconds, seeds, pictures):
     else:
         lines.append('It is better than all others, beyond what the draws of the training pictures explain.')
     lines.append(
-        f'All of it is on {pictures} test pictures, of which one is {100 / pictures:.2f} points: intervals are about the '
-        'draw of the training pictures, not about these. They are per comparison, not corrected for their number.'
+        f'Tested on {pictures} pictures: one more that is right is {100 / pictures:.2f} points. The intervals say how far the choice of '
+        'training pictures matters, not how far other test pictures would. Each is for one comparison, not corrected for their number.'
     )
     return '\n'.join(lines)
 
