@@ -25,6 +25,7 @@ from ..datasets.catalog import DatasetSpec
 from ..datasets.transforms import with_views
 from ..models.classifiers import CLIPClassifier
 from ..models.classifiers.linear_probe_classifier import refuse_losses
+from ..models.classifiers.test_features import TestFeatures
 from ..models.loading.clip_loader import vision_tower_without_weights
 from .files import listed
 
@@ -101,7 +102,7 @@ def _parts_of(cfg):
         yield f'custom_hooks.{index}', _build_hook, hook
     for name in ('val_evaluator', 'test_evaluator'):
         for metric in listed(cfg.get(name) or []):
-            yield name, METRICS.build, metric
+            yield name, _build_metric, metric, cfg['model']['type']
 
 
 def datasets_of(dataset: dict | None) -> list[dict]:
@@ -150,6 +151,14 @@ def _build_hook(hook):
     _check_arguments(hook, HOOKS)
     if _look_up(HOOKS, hook['type']).__module__.startswith(f'{__package__.partition(".")[0]}.'):
         HOOKS.build(hook)
+
+
+def _build_metric(metric, model):
+    """Build a metric; one of the model's features asks no more of them than the model has."""
+    wanted = TestFeatures.of(getattr(METRICS.build(metric), 'test_features', ()))
+    kind = _look_up(MODELS, model)
+    if isinstance(kind, type) and issubclass(kind, CLIPClassifier):
+        kind.refuse_layers(wanted)
 
 
 def _build_optimizer(wrapper):

@@ -11,6 +11,7 @@ from .command import INTERRUPTED, TABLES_LEASE
 from .dry_run import Needs
 from .execution import execution_of
 from .grid import Cell, configs_of
+from .parts import PartsCheck
 from .selection import shows_test_pictures
 from .study import Choice, choose, only, read_study, report_cells, selection_cells
 from .study_results import agreement_of, agreement_text, read_study_results
@@ -38,6 +39,7 @@ def run(arguments: Namespace, report: Report) -> int:
     to_report = report_cells(study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
     refuse_test_pictures(arguments.study, to_select, to_report)
     require_what_is_needed(to_report)
+    refuse_faulty_parts(arguments.study, [*to_select, *to_report])
     results, failures = None, []
     try:
         light = execution._replace(keep_checkpoints=False)
@@ -84,6 +86,14 @@ def require_what_is_needed(cells: list[Cell]) -> None:
     absent = [*needs.missing, *needs.skipped]
     if absent:
         raise FileNotFoundError(f'what the study needs is not all there: {"; ".join(absent)}')
+
+
+def refuse_faulty_parts(study: AnyPath, cells: list[Cell]) -> None:
+    """Refuse a study with a run that would fail when its parts are built, which for some is after hours of others."""
+    check = PartsCheck()
+    faults = {fault: f'{recipe}: {fault}' for (_, recipe), cfg in configs_of(cells).items() for fault in check.faults_of(cfg)}
+    if faults:
+        raise ValueError(f'{study}: these parts of its runs cannot be built: {"; ".join(faults.values())}')
 
 
 def _results(folder, cells, study, execution, report, wanted, failures):

@@ -1,5 +1,6 @@
 """What the command line changes in a config, checked and carried to every place that uses it."""
 
+import copy
 import inspect
 from typing import Any
 
@@ -46,7 +47,7 @@ def apply_options(cfg: Config, options: dict[str, Any] | None) -> None:
     propagate(cfg, options)
     stretch_schedule(cfg, options)
     try:
-        cfg.merge_from_dict(options)
+        cfg.merge_from_dict(copy.deepcopy(options))  # which takes `_delete_` out of what it is given
     except (KeyError, TypeError) as error:
         reason = error.args[0] if error.args else error
         raise ValueError(f'--cfg-options cannot be put into the config: {reason}') from None

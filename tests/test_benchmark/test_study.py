@@ -8,7 +8,6 @@ from mmengine.config import Config
 from tiny_digits import CONFIG_FOLDER
 
 from mmpretrain_mps.benchmark.grid import make_cells, read_cell_config, read_grid_file
-from mmpretrain_mps.benchmark.parts import PartsCheck
 from mmpretrain_mps.benchmark.study import (
     Choice,
     choose,
@@ -21,7 +20,7 @@ from mmpretrain_mps.benchmark.study import (
     selection_cells,
     values_of,
 )
-from mmpretrain_mps.benchmark.study_command import refuse_test_pictures
+from mmpretrain_mps.benchmark.study_command import refuse_faulty_parts, refuse_test_pictures
 from mmpretrain_mps.benchmark.study_results import agreement_of, agreement_text
 from mmpretrain_mps.benchmark.study_tables import (
     claims_table,
@@ -324,29 +323,43 @@ def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlie
     assert one.figures == 1 and '2 means are of one of the two alone' in agreement_text(one, 'x')
 
 
-@pytest.mark.parametrize('name, runs', [('digits', 10 * 9 * 2), ('letters', 6 * 9), ('methods_digits', 13 * 6 * 2)])
+@pytest.mark.parametrize('name, runs', [('digits', 180), ('letters', 54), ('pictogram_things', 36), ('methods_things', 78)])
 def test_the_committed_studies_choose_on_validation_pictures_with_seeds_of_their_own(name, runs):
     path = CONFIG_FOLDER / 'studies' / f'{name}.yaml'
     study = read_study(path)
     to_select = selection_cells(study)
     to_report = report_cells(study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
     assert len(to_select) == runs and len({cell.key for cell in to_select}) == runs
-    assert len({cell.key for cell in to_report}) == len(study.methods) * len(study.report['shots']) * 5
+    assert len({cell.key for cell in to_report}) == len(study.methods) * len(study.report['shots']) * len(study.report['seeds'])
     refuse_test_pictures(path, to_select, to_report)
+    refuse_faulty_parts(path, [*to_select, *to_report])
     assert not {cell.seed for cell in to_select} & {cell.seed for cell in to_report}
     assert {v.verdict for v in verdicts_of(study, [])} == ({'not measured'} if study.claims else set())
 
 
+def test_a_study_with_a_part_that_cannot_be_built_is_refused_before_anything_runs(tmp_path):
+    path = CONFIG_FOLDER / 'studies' / 'pictogram_things.yaml'
+    content = yaml.safe_load(path.read_text())
+    content['config'] = str(CONFIG_FOLDER / 'mps_mini_16shot_pictogram_things.py')
+    del content['methods']['linear_probe']['options']  # it then has the metrics of all others
+    (tmp_path / 'study.yaml').write_text(yaml.safe_dump(content))
+    study = read_study(tmp_path / 'study.yaml')
+    cells = report_cells(study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
+    refuse_faulty_parts(path, selection_cells(study))  # these are the same for all methods
+    with pytest.raises(
+        ValueError, match=r'cannot be built: linear_probe: test_evaluator: ValueError: .* tunes no copy of a layer'
+    ):
+        refuse_faulty_parts(path, cells)
+
+
 def test_a_study_of_methods_runs_each_in_the_place_of_the_method_of_its_config():
-    study = read_study(CONFIG_FOLDER / 'studies' / 'methods_digits.yaml')
+    study = read_study(CONFIG_FOLDER / 'studies' / 'methods_things.yaml')
     assert {method.method for method in study.methods} == set(method_names()) - {'zero_shot'}  # which trains nothing
     cells = {cell.recipe: cell for cell in selection_cells(study)}
     tcp, tip = read_cell_config(cells['tcp.2']), read_cell_config(cells['tip_adapter.1'])
     assert (tcp.model.type, tcp.model.knowledge_weight, tcp.optim_wrapper.optimizer.lr) == ('TCPClassifier', 8, 0.0007)
     assert tip.train_cfg.search is None and tip.val_dataloader is None  # which would see more labels than the others
     assert tcp.train_dataloader.dataset.num_shots == 4 and tcp.test_dataloader.dataset.subset == 'val'
-    parts = PartsCheck()
-    assert {name: parts.faults_of(read_cell_config(cell)) for name, cell in cells.items()} == {name: [] for name in cells}
     choices = study_content(
         study, {method.name: Choice(0, method.candidates[0], [spread_of([1.0])] * study.budget) for method in study.methods}, []
     )['choices']

@@ -1,5 +1,7 @@
 """Options of the command line: misspelt ones are refused, short cuts reach every place."""
 
+import copy
+
 import pytest
 from mmengine.config import Config
 
@@ -54,6 +56,14 @@ def test_a_misspelt_option_is_refused_with_the_nearest_names(cfg):
     with pytest.raises(ValueError, match=r"'train_dataloder\.batch_size' \(did you mean 'train_dataloader'"):
         apply_options(cfg, {'train_dataloder.batch_size': 4})
     assert cfg.num_shots == 16
+
+
+def test_options_stay_as_they_are_and_mean_the_same_when_they_are_applied_again(cfg):
+    options = {'train_dataloader.dataset': dict(_delete_=True, type='Other')}
+    for _ in range(2):
+        again = copy.deepcopy(cfg)
+        apply_options(again, options)
+        assert again.train_dataloader.dataset == dict(type='Other')
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
     """Whether a training step draws random numbers in the model; each epoch then starts from a seed of its own."""
     has_two_towers = False
     """Whether the two branches see different features of a picture; else they are two linear maps of the same."""
+    has_tuned_layers = False
+    """Whether metrics can compare layers and patch tokens of both branches."""
     takes_reference = False
     """Whether the last of the views of a training step is the picture without augmentation, see :class:`DualView`."""
 
@@ -365,11 +367,12 @@ class CLIPClassifier(DescribedModule, ModelOfClasses, TextComparison, BaseClassi
             self.cached_zero_shot.put(indices, features)
         return features
 
-    def refuse_layers(self, wanted: TestFeatures) -> None:
+    @classmethod
+    def refuse_layers(cls, wanted: TestFeatures) -> None:
         """Raise ValueError where a metric asks for layers or patch tokens of a method that has no tuned copies of them."""
-        if wanted.beyond_cls:
+        if wanted.beyond_cls and not cls.has_tuned_layers:
             raise ValueError(
-                f'{type(self).__name__} tunes no copy of a layer: metrics of layers or of patch tokens do not '
+                f'{cls.__name__} tunes no copy of a layer: metrics of layers or of patch tokens do not '
                 'apply to it; leave GramDistortion local=..., ClassSeparability layers=... out'
             )
 

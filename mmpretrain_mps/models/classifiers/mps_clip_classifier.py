@@ -75,7 +75,7 @@ class MPSCLIPClassifier(CLIPClassifier):
 
     method = 'mps'
     default_backbone = 'DualBranchViT'
-    has_two_towers = True
+    has_two_towers = has_tuned_layers = True
     # Checkpoints from before these keys existed do not state them.
     described_by_default = {'method': 'mps', 'tune_stem': False}
 
