@@ -79,8 +79,8 @@ def log_tail(folder: AnyPath, cell: Cell, lines: int = TAIL_LINES) -> str:
 
 
 @contextlib.contextmanager
-def looked_after(folder: AnyPath, share: str = '') -> Iterator[None]:
-    """Hold a grid, or the named share of it, as the only program that starts its cells; SIGTERM counts as Ctrl-C meanwhile.
+def looked_after(folder: AnyPath, shard: str = '') -> Iterator[None]:
+    """Hold a grid, or the named shard of it, as the only program that starts its cells; SIGTERM counts as Ctrl-C meanwhile.
 
     Raises ValueError if the folder cannot be written to, or another program starts the same cells.
     """
@@ -88,9 +88,9 @@ def looked_after(folder: AnyPath, share: str = '') -> Iterator[None]:
     check_writable(folder)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(folder / (f'.lock-{share}' if share else '.lock'), wait=False))
+            stack.enter_context(locked(folder / (f'.lock-{shard}' if shard else '.lock'), wait=False))
         except BlockingIOError:
-            what = f'the share {share} of a grid' if share else 'another grid'
+            what = f'the shard {shard} of a grid' if shard else 'another grid'
             raise ValueError(f'{what} runs in {folder}; wait for it or name another --work-dir') from None
         if threading.current_thread() is threading.main_thread():  # no other may ask for signals
             for number in (signal.SIGINT, signal.SIGTERM):

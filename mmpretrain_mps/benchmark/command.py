@@ -59,7 +59,7 @@ def run(arguments: Namespace, config_folder: AnyPath, report: Report) -> int:
     if execution.is_complete(results, report):
         done = [result for result in results if result is not None]
         folder.mkdir(parents=True, exist_ok=True)
-        with leased(folder / TABLES_LEASE):  # two shares may come last
+        with leased(folder / TABLES_LEASE):  # two shards may come last
             files = [*write_results(folder, cells, done, hopeless + failures, published), *write_curves(folder, done)]
         report('\n' + results_markdown(cells, done, published=published))
     for failure in failures:

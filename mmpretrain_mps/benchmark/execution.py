@@ -1,4 +1,4 @@
-"""Where the cells of a grid run: in processes of this machine or as jobs of Slurm, all of them or a share."""
+"""Where the cells of a grid run: in processes of this machine or as jobs of Slurm, all of them or a shard."""
 
 import argparse
 import re
@@ -21,7 +21,7 @@ SHARD = re.compile(r'([0-9]+)/([0-9]+)')
 
 
 class Shard(NamedTuple):
-    """A share of a grid: every ``count``-th cell."""
+    """A shard of a grid: every ``count``-th cell."""
 
     index: int = 1
     """From 1 on."""
@@ -33,7 +33,7 @@ class Shard(NamedTuple):
         return f'{self.index}-of-{self.count}' if self.count > 1 else ''
 
     def of(self, cells: list[Cell]) -> list[Cell]:
-        """Return the cells of this share; each cell is in exactly one share."""
+        """Return the cells of this shard; each cell is in exactly one shard."""
         return cells[self.index - 1 :: self.count]
 
 
@@ -50,24 +50,24 @@ class Execution(NamedTuple):
     keep_checkpoints: bool = False
 
     def run(self, folder: AnyPath, cells: list[Cell], report: Report) -> list[Failure]:
-        """Run the cells of the share that are not done; return those without a result.
+        """Run the cells of the shard that are not done; return those without a result.
 
         Raises GridInterrupted after Ctrl-C or SIGTERM, when all that was started has ended, and ValueError if the same cells
         are run in the folder by another call, or they cannot be run in this way.
         """
         if self.shard.name:
-            report(f'share {self.shard.index} of {self.shard.count}')
+            report(f'shard {self.shard.index} of {self.shard.count}')
         more = self.resume, self.keep_checkpoints, report, self.shard.name
         if self.slurm is not None:
             return run_on_slurm(folder, cells, self.slurm, self.jobs, *more)
         return run_cells(folder, cells, self.devices, self.jobs, *more)
 
     def is_complete(self, results: list[dict | None], report: Report) -> bool:
-        """Return whether tables can be written: a share leaves them to the last one while results of the grid are missing."""
+        """Return whether tables can be written: a shard leaves them to the last one while results of the grid are missing."""
         left = sum(result is None for result in results) if self.shard.name else 0
         if left:
             found = f'{left} of {len(results)} cells have no result yet'
-            report(f'{found}: the share that comes last goes on, or a call without --shard')
+            report(f'{found}: the shard that comes last goes on, or a call without --shard')
         return not left
 
 
@@ -82,17 +82,17 @@ def add_flags(parser: argparse.ArgumentParser, with_shards: bool = True) -> None
     if with_shards:
         parser.add_argument('--devices', nargs='+', metavar='DEVICE', help='GPU numbers, or cpu; by default all GPUs, else cpu')
         about = (
-            'run the I-th of N shares, 1 to N, which several machines run in one work folder; who comes last, or a call '
+            'run the I-th of N shards, 1 to N, which several machines run in one work folder; who comes last, or a call '
             'without it, writes the tables'
         )
         parser.add_argument('--shard', type=read_shard, default=Shard(), metavar='I/N', help=about)
 
 
 def read_shard(text: str) -> Shard:
-    """Read ``I/N``, the I-th of N shares."""
+    """Read ``I/N``, the I-th of N shards."""
     found = SHARD.fullmatch(text)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(f'{text!r} is no share, expected I/N with I from 1 to N, such as 2/4')
+        raise argparse.ArgumentTypeError(f'{text!r} is no shard, expected I/N with I from 1 to N, such as 2/4')
     return Shard(int(found[1]), int(found[2]))
 
 

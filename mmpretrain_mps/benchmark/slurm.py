@@ -81,7 +81,7 @@ def check_options(options: dict[str, str]) -> None:
         raise ImportError(f'--executor slurm needs the package submitit, which is not installed; {install}')
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
-        hint = 'call it where jobs are submitted from, or run shares of the grid by --shard'
+        hint = 'call it where jobs are submitted from, or run shards of the grid by --shard'
         raise ValueError(f'--executor slurm needs {", ".join(missing)} of Slurm, not found in PATH; {hint}')
     for name in options:
         if not OPTION.fullmatch(name) or name in RESERVED:
@@ -101,7 +101,7 @@ def run_on_slurm(
     resume: bool = True,
     keep_checkpoints: bool = False,
     report: Report = lambda line: None,
-    share: str = '',
+    shard: str = '',
 ) -> list[Failure]:
     """Run all cells that are not done yet, each as a job, and wait for them; return those without a result.
 
@@ -118,7 +118,7 @@ def run_on_slurm(
     todo = [cell for cell, result in zip(cells, results) if result is None]
     progress = Progress(cells, results, jobs or max(1, len(todo)), report)
     failures, running = [], []
-    with looked_after(folder, share):
+    with looked_after(folder, shard):
         try:
             for first in range(0, len(todo), MOST_JOBS):
                 running += _submit(folder, todo[first : first + MOST_JOBS], options, jobs, resume, keep_checkpoints)

@@ -21,7 +21,7 @@ from .study_tables import study_content, study_markdown, verdicts_of, write_stud
 def run(arguments: Namespace, report: Report) -> int:
     """Let every method of a study choose its settings, train and test it with them, and write the tables.
 
-    A share of a study ends where it needs results of others: what is to be reported is known once all have selected.
+    A shard of a study ends where it needs results of others: what is to be reported is known once all have selected.
 
     Returns 0 if all is done, 1 if a run failed or figures do not agree with those of ``--against``, 130 after an interruption.
     Raises FileNotFoundError if the study, the one to compare with, or weights or pictures that it needs, are not there, and
@@ -56,7 +56,7 @@ def run(arguments: Namespace, report: Report) -> int:
     if not results:
         return int(bool(failures))
     content = study_content(study, choices, results)
-    with leased(folder / TABLES_LEASE):  # two shares may come last
+    with leased(folder / TABLES_LEASE):  # two shards may come last
         files = write_study(arguments.out or folder, study, content, selection)
     report('\n' + study_markdown(content))
     report('written: ' + ', '.join(map(str, files)))
@@ -97,7 +97,7 @@ def refuse_faulty_parts(study: AnyPath, cells: list[Cell]) -> None:
 
 
 def _results(folder, cells, study, execution, report, wanted, failures):
-    """Run cells and return the results of all, or None where one failed or is left to another share.
+    """Run cells and return the results of all, or None where one failed or is left to another shard.
 
     The first is run alone, so that a metric that nothing measures is found before the hours of all others.
     """

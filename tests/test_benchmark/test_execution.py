@@ -29,16 +29,16 @@ def test_the_second_of_three_shares_has_every_third_cell_from_the_second_on():
 
 
 @pytest.mark.parametrize('text', ['0/3', '4/3', '1', '1/0', '-1/2', 'a/b', '1/2/3', '²/3'])
-def test_what_is_no_share_is_refused(text, capsys):
+def test_what_is_no_shard_is_refused(text, capsys):
     with pytest.raises(SystemExit):
         parse(f'--shard={text}')
-    assert f'{text!r} is no share, expected I/N with I from 1 to N, such as 2/4' in capsys.readouterr().err
+    assert f'{text!r} is no shard, expected I/N with I from 1 to N, such as 2/4' in capsys.readouterr().err
 
 
 def test_tables_wait_for_the_results_of_other_shares_and_for_nothing_else():
     told = []
     assert not Execution(Shard(1, 2)).is_complete([{}, None, {}], told.append)
-    assert told == ['1 of 3 cells have no result yet: the share that comes last goes on, or a call without --shard']
+    assert told == ['1 of 3 cells have no result yet: the shard that comes last goes on, or a call without --shard']
     assert Execution(Shard(1, 2)).is_complete([{}, {}], told.append) and Execution().is_complete([{}, None], told.append)
 
 

@@ -323,7 +323,9 @@ def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlie
     assert one.figures == 1 and '2 means are of one of the two alone' in agreement_text(one, 'x')
 
 
-@pytest.mark.parametrize('name, runs', [('digits', 180), ('letters', 54), ('pictogram_things', 36), ('methods_things', 78)])
+@pytest.mark.parametrize(
+    'name, runs', [('digits', 180), ('letters', 54), ('pictogram_things', 36), ('methods_things', 78), ('base_to_new_things', 84)]
+)
 def test_the_committed_studies_choose_on_validation_pictures_with_seeds_of_their_own(name, runs):
     path = CONFIG_FOLDER / 'studies' / f'{name}.yaml'
     study = read_study(path)

@@ -87,7 +87,7 @@ def test_shares_of_a_study_report_once_all_have_selected(tmp_path, monkeypatch):
     first, second = Shard(1, 2), Shard(2, 2)
     status, told = run(study, folder, shard=first)
     assert status == 0 and told.endswith(
-        '2 of 4 cells have no result yet: the share that comes last goes on, or a call without --shard'
+        '2 of 4 cells have no result yet: the shard that comes last goes on, or a call without --shard'
     )
     assert len(put_results.ran) == 2 and not (folder / 'report').exists()
     assert run(study, folder, shard=second)[0] == 0  # selects the rest, and has begun to report

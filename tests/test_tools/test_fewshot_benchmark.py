@@ -265,8 +265,8 @@ def test_shares_run_all_cells_once_and_the_one_that_comes_last_writes_the_tables
     monkeypatch.setattr(put_results, 'ran', [])
     grid = dict(config=write_config(tmp_path), work_dir=tmp_path / 'out', shots=[1, 2], seeds=[1, 2, 3])
     status, told = run(**grid, shard=Shard(2, 2))
-    assert status == 0 and told.splitlines()[0] == 'share 2 of 2'
-    assert told.endswith('3 of 6 cells have no result yet: the share that comes last goes on, or a call without --shard')
+    assert status == 0 and told.splitlines()[0] == 'shard 2 of 2'
+    assert told.endswith('3 of 6 cells have no result yet: the shard that comes last goes on, or a call without --shard')
     assert not (tmp_path / 'out' / 'results.md').exists()
     status, told = run(**grid, shard=Shard(1, 2))
     assert status == 0 and 'written: ' in told

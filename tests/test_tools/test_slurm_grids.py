@@ -123,7 +123,7 @@ def test_the_tasks_of_an_array_run_their_shares_and_the_last_one_writes_the_tabl
     script.write_text(f'#!/bin/bash\n#SBATCH --array=1-2 --time=50 --output={tmp_path}/%a.out\n{command}\n')
     subprocess.run(['sbatch', '--wait', str(script)], env=environment(**cluster), timeout=WAIT_SECONDS, check=True)
     told = [(tmp_path / f'{task}.out').read_text() for task in (1, 2)]
-    assert 'share 1 of 2\n2 cells' in told[0] and 'share 2 of 2\n1 cells' in told[1], told
+    assert 'shard 1 of 2\n2 cells' in told[0] and 'shard 2 of 2\n1 cells' in told[1], told
     assert sorted(figures_of(tmp_path / 'out')[0]) == [(1, 1), (1, 2), (1, 3)]
     assert any('written: ' in text for text in told) and (tmp_path / 'out' / 'results.md').is_file()
 
