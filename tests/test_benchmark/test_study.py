@@ -324,7 +324,7 @@ def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlie
 
 
 @pytest.mark.parametrize(
-    'name, runs', [('digits', 180), ('letters', 54), ('pictogram_things', 36), ('methods_things', 78), ('base_to_new_things', 84)]
+    'name, runs', [('digits', 180), ('letters', 54), ('pictogram_things', 54), ('methods_things', 78), ('base_to_new_things', 84)]
 )
 def test_the_committed_studies_choose_on_validation_pictures_with_seeds_of_their_own(name, runs):
     path = CONFIG_FOLDER / 'studies' / f'{name}.yaml'
