@@ -20,13 +20,12 @@ from ..benchmark.files import json_text, write_files
 from ..benchmark.pool import threads_per_process
 from ..benchmark.summary import spread_of
 from ..utils.files import AnyPath
-from ..utils.places import existing_config
+from ..utils.places import existing_config, find_tool
 from .contents import Plot
 from .style import MARKERS, legend_below, panel, plot_files
 from .work_dir import read_work_dir
 
 FIGURES = ('gw/exact', 'gw/bound', 'gw/tightness', 'gw/entropic', 'gw/diagonal', 'gw/bound_p1', 'gram/feature_cosine')
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def settings_of(
@@ -78,7 +77,7 @@ def run_training(config: AnyPath, options: dict[str, Any], work_dir: AnyPath, re
         return
     # The flag reads numbers, truth values and lists as JSON writes them, but not null.
     changes = [f'{name}={"None" if value is None else json.dumps(value)}' for name, value in options.items()]
-    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config), '--work-dir', str(work_dir)]
+    command = [sys.executable, str(find_tool('train.py')), str(config), '--work-dir', str(work_dir)]
     command += ['--cfg-options', *changes, '--overwrite']
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': str(threads)})
     if done.returncode:

@@ -47,6 +47,23 @@ def smallest_told(deviation: float, seeds: int) -> float:
     return float(optimize.brentq(lambda difference: power(difference, deviation, seeds) - POWER, 0, 20 * deviation))
 
 
+def power_rows(rows: list[dict[str, Any]], difference: float) -> tuple[list[str], list[list[str]]]:
+    """Lay out what :func:`power_of_study` returns: the header and the rows of a table."""
+    header = ['method', 'shots', 'seeds', 'difference', 'deviation', 'told at 80 %', f'seeds for {difference:g}']
+    return header, [
+        [
+            row['method'],
+            str(row['shots']),
+            str(row['seeds']),
+            f'{row["mean"]:+.2f}',
+            f'{row["deviation"]:.2f}',
+            f'{row["smallest_told"]:.2f}',
+            f'more than {MOST_SEEDS}' if row['seeds_needed'] is None else str(row['seeds_needed']),
+        ]
+        for row in rows
+    ]
+
+
 def power_of_study(study: dict[str, Any], metric: str, difference: float) -> list[dict[str, Any]]:
     """Look at every method of a study against its baseline.
 

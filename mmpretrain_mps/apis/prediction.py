@@ -61,7 +61,7 @@ def predict_batches(
     loader = DataLoader(_Prepared(pipeline, sources), batch_size, num_workers=num_workers, collate_fn=_collate)
     for places, batch, faults in loader:
         if faults and not tolerant:
-            raise ValueError(f'{faults[0][1]}. `predict_rows` passes over such pictures, and names them')
+            raise ValueError(f'{faults[0][1].rstrip(".")}. `predict_rows` passes over such pictures, and names them')
         yield places, None if batch is None else _predict(model, batch), faults
 
 

@@ -1,9 +1,9 @@
 """Files that describe what to run, each a mapping in YAML, JSON or Python, and files of what came of it."""
 
+import contextlib
 import csv
 import io
 import json
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,9 @@ def listed(value: Any) -> Sequence:
 def check_named_config(config: str, path: AnyPath) -> None:
     """Refuse a config in Python that a file of plain data names, unless it is one of this project or trusted."""
     # A file in Python is the user's program already.
-    if Path(path).suffix != '.py' and Path(config).suffix == '.py' and os.path.isfile(config):
-        check_program(config, path)
+    if Path(path).suffix != '.py' and Path(config).suffix == '.py':
+        with contextlib.suppress(FileNotFoundError):  # which is said when it is read
+            check_program(existing_config(config), path)
 
 
 def json_text(content: Any, indent: int = 1) -> str:

@@ -17,6 +17,7 @@ from ..utils.config_files import read_config_file
 from ..utils.files import AnyPath
 from ..utils.methods import read_method
 from ..utils.option_values import with_values
+from ..utils.places import existing_config
 from .files import check_named_config, read_mapping
 from .selection import apply_selection
 
@@ -125,7 +126,8 @@ def make_cells(
         ValueError: If the grid is empty or has an entry twice, a number is not one of pictures or a seed, an option is
             unknown, or selection would be on test pictures.
     """
-    configs = [entry if isinstance(entry, tuple) else ('', str(entry)) for entry in configs]
+    named = [entry if isinstance(entry, tuple) else ('', entry) for entry in configs]
+    configs = [(variant, str(existing_config(config))) for variant, config in named]
     _check_axis('shots', shots, 1)
     _check_axis('seeds', seeds, 0)
     if not configs:
@@ -138,10 +140,10 @@ def make_cells(
         # Shots and seed go first: a recipe may have the last word on anything but these.
         changed = {**(options or {}), **treatment.changes, 'num_shots': num_shots, 'seed': seed}
         # A grid has hundreds of cells of one file; to read it takes ten times as long as to change it.
-        if config not in contents and Path(config).is_file():
+        if config not in contents:
             contents[config] = read_config_file(config)
         if not treatment.method:  # which puts other values in their place
-            changed = with_values(contents.get(config, {}), changed)
+            changed = with_values(contents[config], changed)
         chosen_by, label = select, label_of(variant, treatment.label)
         if treatment.method and not is_trained(treatment.method):
             if (num_shots, seed) != (shots[0], seeds[0]):
@@ -149,8 +151,8 @@ def make_cells(
             num_shots, chosen_by = 0, 'last'
             changed.pop('num_shots')
         method = dict(method=treatment.method, method_recipe=treatment.recipe)
-        cell = Cell(str(config), label, num_shots, seed, changed, chosen_by, with_targets, **method)
-        cfg = read_cell_config(cell, copy.deepcopy(contents.get(config)))
+        cell = Cell(config, label, num_shots, seed, changed, chosen_by, with_targets, **method)
+        cfg = read_cell_config(cell, copy.deepcopy(contents[config]))
         cell = cell._replace(key=config_key(cfg, chosen_by))
         other = cells.setdefault(cell.folder, cell)
         if other is not cell:

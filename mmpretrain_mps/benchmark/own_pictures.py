@@ -140,8 +140,9 @@ def _in_words(best, equal, means, seconds, seeds, pictures):
     else:
         lines.append('It is better than all others, beyond what the draws of the training pictures explain.')
     lines.append(
-        f'Tested on {pictures} pictures: one more that is right is {100 / pictures:.2f} points. The intervals say how far the choice of '
-        'training pictures matters, not how far other test pictures would. Each is for one comparison, not corrected for their number.'
+        f'Tested on {pictures} pictures: one more that is right is {100 / pictures:.2f} points. The intervals say how far the '
+        'choice of training pictures matters, not how far other test pictures would. Each is for one comparison, not corrected for '
+        'the number of them.'
     )
     return '\n'.join(lines)
 

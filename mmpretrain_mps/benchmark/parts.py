@@ -86,11 +86,13 @@ def _parts_of(cfg):
     if cfg.get('optim_wrapper'):
         yield 'optim_wrapper', _build_optimizer, cfg['optim_wrapper']
     for index, schedule in enumerate(listed(cfg.get('param_scheduler') or [])):
-        yield f'param_scheduler.{index}', _build_schedule, schedule
+        length = (cfg.get('train_cfg') or {}).get('max_epochs' if schedule.get('by_epoch', True) else 'max_iters')
+        yield f'param_scheduler.{index}', _build_schedule, {**({'end': length} if length else {}), **schedule}
     if cfg.get('train_cfg'):
         loop = {**cfg['train_cfg']}
-        default = 'EpochBasedTrainLoop' if loop.pop('by_epoch', True) else 'IterBasedTrainLoop'
-        yield 'train_cfg', _check_arguments, {'type': default, **loop}, LOOPS, 'runner', 'dataloader'
+        if 'type' not in loop:
+            loop['type'] = 'EpochBasedTrainLoop' if loop.pop('by_epoch', True) else 'IterBasedTrainLoop'
+        yield 'train_cfg', _check_arguments, loop, LOOPS, 'runner', 'dataloader'
     for name, default in DEFAULT_LOOPS.items():
         if cfg.get(name) is not None:
             loop = {'type': default, **cfg[name]}
@@ -101,7 +103,9 @@ def _parts_of(cfg):
     for index, hook in enumerate(cfg.get('custom_hooks') or ()):
         yield f'custom_hooks.{index}', _build_hook, hook
     for name in ('val_evaluator', 'test_evaluator'):
-        for metric in listed(cfg.get(name) or []):
+        evaluator = cfg.get(name) or []
+        whole = isinstance(evaluator, dict) and 'metrics' in evaluator
+        for metric in listed(evaluator['metrics'] if whole else evaluator):
             yield name, _build_metric, metric, cfg['model']['type']
 
 
@@ -148,6 +152,7 @@ def _build_views(dataset):
 
 def _build_hook(hook):
     """Build a hook of this package, for what its values are worth; others may want a runner's logger or visualizer."""
+    hook = {name: value for name, value in hook.items() if name != 'priority'}  # which is for the runner
     _check_arguments(hook, HOOKS)
     if _look_up(HOOKS, hook['type']).__module__.startswith(f'{__package__.partition(".")[0]}.'):
         HOOKS.build(hook)
@@ -157,7 +162,8 @@ def _build_metric(metric, model):
     """Build a metric; one of the model's features asks no more of them than the model has."""
     wanted = TestFeatures.of(getattr(METRICS.build(metric), 'test_features', ()))
     kind = _look_up(MODELS, model)
-    if isinstance(kind, type) and issubclass(kind, CLIPClassifier):
+    # A method of one's own may say otherwise what it has, of a model at hand alone.
+    if getattr(getattr(kind, 'refuse_layers', None), '__func__', None) is CLIPClassifier.refuse_layers.__func__:
         kind.refuse_layers(wanted)
 
 
@@ -181,7 +187,7 @@ def _look_up(registry, kind):
 
 def _check_arguments(section, registry, *given):
     """Look a class up and compare the names of its arguments, of which the runner gives some by itself."""
-    arguments = {name: None for name in (*section, *given) if name != 'type'}
+    arguments = {name: None for name in (*section, *given) if name not in ('type', '_scope_')}
     inspect.signature(_look_up(registry, section['type'])).bind(**arguments)
 
 

@@ -30,7 +30,7 @@ def run_cells(
     resume: bool = True,
     keep_checkpoints: bool = False,
     report: Report = lambda line: None,
-    share: str = '',
+    shard: str = '',
 ) -> list[Failure]:
     """Run all cells that are not done yet, and return those without a result.
 
@@ -40,13 +40,13 @@ def run_cells(
 
     Args:
         folder: Of the grid.
-        cells: Of the grid, or of its share of this name.
+        cells: Of the grid, or of its shard of this name.
         devices: GPU numbers, or ``'cpu'``; given to the processes in turn.
         jobs: Processes at a time.
         resume: Go on from the checkpoint of a run that was cut off.
         keep_checkpoints: Keep the checkpoints of finished cells.
         report: Gets lines of progress.
-        share: '' if the cells are all.
+        shard: '' if the cells are all.
 
     Raises:
         GridInterrupted: After Ctrl-C or SIGTERM, when all processes have ended.
@@ -58,7 +58,7 @@ def run_cells(
     progress = Progress(cells, results, len(slots), report)
     threads, runs = threads_per_process(len(slots)), len(slots)
     running, failures = {}, []
-    with looked_after(folder, share):
+    with looked_after(folder, shard):
         try:
             while todo or running:
                 while todo and slots:

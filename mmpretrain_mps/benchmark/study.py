@@ -1,11 +1,12 @@
 """A comparison of methods: each chooses its settings on validation pictures, with the same budget; then all are tested."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..utils.files import AnyPath
 from ..utils.methods import RECIPES, read_method
+from ..utils.places import existing_config
 from .files import check_keys, check_named_config, listed, read_mapping
 from .grid import Cell, Treatment, make_cells
 from .summary import Spread, spread_of
@@ -84,15 +85,15 @@ class Choice(NamedTuple):
 def read_study(path: AnyPath) -> Study:
     """Read the file of a study, and check it.
 
-    It is YAML with ``config`` (relative to the file), ``baseline`` (name of a method), ``options`` (for every run),
-    ``selection`` (``shots``, ``seeds``, ``metric``, ``options``), ``report`` (``shots``, ``seeds``, ``targets``), ``methods``
-    (name -> ``label``, ``options``, ``candidates``, ``config``, and ``method`` with ``recipe`` for another method than the
-    config's, named as for ``--method``) and ``columns`` (``metric``, ``title``, ``better``, ``zero_shot``, ``digits``);
-    optionally ``claims``, see :mod:`.claims`, and ``trade_off``, two metrics of columns. Raises ValueError if a key is unknown
-    or missing, a value is of another kind, methods have different numbers of candidates or equal ones, the baseline is no
-    method, or a seed serves twice.
+    It is YAML with ``config`` (relative to the file, or one of this project's by its name), ``baseline`` (name of a method),
+    ``options`` (for every run), ``selection`` (``shots``, ``seeds``, ``metric``, ``options``), ``report`` (``shots``, ``seeds``,
+    ``targets``), ``methods`` (name -> ``label``, ``options``, ``candidates``, ``config``, and ``method`` with ``recipe`` for another
+    method than the config's, named as for ``--method``; null leaves out one of a file that this one builds on) and ``columns``
+    (``metric``, ``title``, ``better``, ``zero_shot``, ``digits``); optionally ``claims``, see :mod:`.claims`, and ``trade_off``, two
+    metrics of columns. Raises ValueError if a key is unknown or missing, a value is of another kind, methods have different numbers
+    of candidates or equal ones, the baseline is no method, or a seed serves twice.
     """
-    path = Path(path)
+    path = existing_config(path, 'study')
     content = read_mapping(path, 'study', STUDY_KEYS)
     check_keys(path, content, STUDY_KEYS, ('config', 'baseline', 'selection', 'report', 'methods', 'columns'))
     _check_section(f'{path}: selection', content['selection'], SELECTION_KEYS, ('shots', 'seeds', 'metric'))
@@ -104,7 +105,11 @@ def read_study(path: AnyPath) -> Study:
         content.get('options') or {},
         content['selection'],
         content['report'],
-        [_read_method(path, name, method, content['config']) for name, method in content['methods'].items()],
+        [
+            _read_method(path, name, method, content['config'])
+            for name, method in content['methods'].items()
+            if method is not None
+        ],
         [_read_column(path, column) for column in content['columns']],
         content.get('claims') or [],
         content.get('trade_off') or [],
@@ -276,7 +281,7 @@ def _read_method(path, name, method, config):
             equal = f'number {first} and {number}: {candidate}'
             raise ValueError(f'{owner} has equal candidates, {equal}; expected different ones')
     _check_options(owner, method)
-    file = str(path.parent / method.get('config', config))
+    file = str(_config_beside(path, method.get('config', config)))
     check_named_config(file, path)
     label, by, recipe = method.get('label', name), method.get('method', ''), method.get('recipe', RECIPES[0])
     if recipe not in RECIPES or (by and not isinstance(by, str)) or ('recipe' in method and not by):
@@ -292,6 +297,15 @@ def _read_method(path, name, method, config):
             raise ValueError(f'{owner} trains nothing: there is nothing to choose; columns have zero_shot for its figures')
         label = method.get('label', content.method.label)
     return Method(name, label, file, method.get('options') or {}, candidates, by, recipe)
+
+
+def _config_beside(path, config):
+    """Return a config that a study names, relative to itself, or else one of this project's; a missing one as it is named."""
+    beside = path.parent / config
+    if not beside.is_file():
+        with contextlib.suppress(FileNotFoundError):
+            return existing_config(config)
+    return beside
 
 
 def _read_column(path, column):

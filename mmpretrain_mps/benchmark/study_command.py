@@ -13,7 +13,7 @@ from .execution import execution_of
 from .grid import Cell, configs_of
 from .parts import PartsCheck
 from .selection import shows_test_pictures
-from .study import Choice, choose, only, read_study, report_cells, selection_cells
+from .study import Choice, Study, choose, only, read_study, report_cells, selection_cells
 from .study_results import agreement_of, agreement_text, read_study_results
 from .study_tables import study_content, study_markdown, verdicts_of, write_study
 
@@ -39,7 +39,7 @@ def run(arguments: Namespace, report: Report) -> int:
     to_report = report_cells(study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
     refuse_test_pictures(arguments.study, to_select, to_report)
     require_what_is_needed(to_report)
-    refuse_faulty_parts(arguments.study, [*to_select, *to_report])
+    refuse_faulty_parts(study)
     results, failures = None, []
     try:
         light = execution._replace(keep_checkpoints=False)
@@ -88,12 +88,22 @@ def require_what_is_needed(cells: list[Cell]) -> None:
         raise FileNotFoundError(f'what the study needs is not all there: {"; ".join(absent)}')
 
 
-def refuse_faulty_parts(study: AnyPath, cells: list[Cell]) -> None:
-    """Refuse a study with a run that would fail when its parts are built, which for some is after hours of others."""
-    check = PartsCheck()
-    faults = {fault: f'{recipe}: {fault}' for (_, recipe), cfg in configs_of(cells).items() for fault in check.faults_of(cfg)}
+def refuse_faulty_parts(study: Study) -> None:
+    """Refuse a study with a run that would fail when its parts are built, which for some is after hours of others.
+
+    Looked at are all candidates, and what is reported of each of them, with the fewest shots; of the first, with all shots.
+    """
+    check, faults = PartsCheck(), {}
+    once = study._replace(report={**study.report, 'seeds': study.report['seeds'][:1]})
+    laid_out = [selection_cells(once)]
+    for index in range(study.budget):
+        cells = report_cells(once, {method.name: Choice(index, method.candidates[index], []) for method in study.methods})
+        laid_out += [[cell for cell in cells if cell.shots == shots] for shots in study.report['shots'][: 1 if index else None]]
+    for cells in laid_out:
+        for (_, recipe), cfg in configs_of(cells).items():
+            faults.update({fault: f'{recipe}: {fault}' for fault in check.faults_of(cfg) if fault not in faults})
     if faults:
-        raise ValueError(f'{study}: these parts of its runs cannot be built: {"; ".join(faults.values())}')
+        raise ValueError(f'{study.path}: these parts of its runs cannot be built: {"; ".join(faults.values())}')
 
 
 def _results(folder, cells, study, execution, report, wanted, failures):

@@ -180,7 +180,10 @@ def _read_base(name, path, what, above):
         return read_program(Config._get_cfg_path(name, str(path))[0]).to_dict()
     base = path.parent / name
     if not os.path.isfile(base):
-        raise FileNotFoundError(f'{path} builds on {base}, which does not exist')
+        try:
+            base = existing_config(name)
+        except FileNotFoundError:
+            raise FileNotFoundError(f'{path} builds on {base}, which does not exist') from None
     if base.suffix in DATA_ENDINGS:
         return read_data(base, what, above)
     check_program(base, path)

@@ -21,7 +21,8 @@ def existing_config(path: str | Path, what: str = 'config') -> Path:
     """Return the path of a config that a user names: a file, or else one of this project's, by its name alone.
 
     Args:
-        path (str | Path): As given, or relative to the folder of the configs, which works outside a checkout too.
+        path (str | Path): As given, or relative to the folder of the configs, with or without ``configs/`` before it, which
+            works outside a checkout too.
         what (str): What it is, for the message.
 
     Returns:
@@ -30,12 +31,25 @@ def existing_config(path: str | Path, what: str = 'config') -> Path:
     Raises:
         FileNotFoundError: If it is neither.
     """
-    for place in (Path(path), config_folder() / path):
-        if os.path.isfile(place):  # False for names that no system takes, too
-            return place
+    path = Path(path)
+    if os.path.isfile(path):  # False for names that no system takes, too
+        return path
+    if path.is_absolute():
+        raise FileNotFoundError(f'{what} {path} does not exist')
+    folder = config_folder()
+    name = path.relative_to('configs') if path.parts[:1] == ('configs',) else path
+    # Nothing else is found by such a name: what lies elsewhere is named by its path, and may be refused for it.
+    if '..' not in name.parts and os.path.isfile(folder / name):
+        return folder / name
     raise FileNotFoundError(
-        f'{what} {path} does not exist (looked from {Path.cwd()}, and among the configs of mmpretrain_mps in {config_folder()})'
+        f'{what} {path} does not exist (looked from {Path.cwd()}, and among the configs of mmpretrain_mps in {folder})'
     )
+
+
+def find_tool(name: str) -> Path:
+    """Return the path of a script of ``tools/``, inside the installed package or beside it in a checkout; see :data:`CONFIG_FOLDERS`."""
+    places = [folder.parent / 'tools' / name for folder in CONFIG_FOLDERS]
+    return next((place for place in places if place.is_file()), places[-1]).resolve()
 
 
 def find_config(name: str) -> Path:

@@ -155,7 +155,7 @@ def test_no_training_at_a_time_is_refused(config, jobs, monkeypatch):
 
 def test_a_missing_config_is_told_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(bound_study, 'run_training', never)
-    with pytest.raises(FileNotFoundError, match=r'gone\.py does not exist \(looked from '):
+    with pytest.raises(FileNotFoundError, match=r'gone\.py does not exist$'):
         run_trainings(tmp_path / 'gone.py', [({}, 'x')], 1, never)
 
 

@@ -42,7 +42,7 @@ def test_what_is_cleared_is_all_but_the_log_that_is_being_written(tmp_path, cell
     assert [path.name for path in folder.iterdir()] == [LOG_FILE]
 
 
-def test_shares_are_looked_after_beside_each_other_and_none_twice(tmp_path):
+def test_shards_are_looked_after_beside_each_other_and_none_twice(tmp_path):
     with looked_after(tmp_path, '1-of-2'), looked_after(tmp_path, '2-of-2'), looked_after(tmp_path):
         with pytest.raises(ValueError, match='the shard 2-of-2 of a grid runs in .*; wait for it or name another --work-dir'):
             with looked_after(tmp_path, '2-of-2'):

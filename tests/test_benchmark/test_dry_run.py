@@ -118,6 +118,7 @@ def test_the_time_is_estimated_from_a_measured_step_alone(tmp_path):
         ('optim_wrapper.optimizer.momentun', 1, 'optim_wrapper: TypeError'),
         ('optim_wrapper.type', 'NoWrapper', 'optim_wrapper: KeyError'),
         ('param_scheduler.1.T_maxx', 3, 'param_scheduler.1: TypeError'),
+        ('train_cfg', dict(type='EpochBasedTrainLoop', by_epoch=True), "unexpected keyword argument 'by_epoch'"),
         ('train_cfg.max_epoch', 3, "train_cfg: TypeError: got an unexpected keyword argument 'max_epoch'"),
         ('test_cfg.type', 'NoLoop', 'test_cfg: KeyError'),
         ('default_hooks.logger.intervall', 3, 'default_hooks.logger: TypeError'),
@@ -131,6 +132,25 @@ def test_a_part_that_cannot_be_built_is_a_fault(tmp_path, option, value, message
     cfg.merge_from_dict({option: value})  # as the file may say; options that no part takes are refused before
     faults = PartsCheck().faults_of(cfg)
     assert len(faults) == (message is not None) and all(message in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    'option, value',
+    [
+        ('custom_hooks', [dict(type='FiniteLossHook', priority='LOW')]),
+        ('test_evaluator', dict(type='Evaluator', metrics=[dict(type='BranchAccuracy')])),
+        ('test_evaluator', dict(metrics=dict(type='BranchAccuracy'))),
+        ('train_dataloader.sampler._scope_', 'mmpretrain'),
+        ('param_scheduler', [dict(type='CosineAnnealingLR', T_max=30, begin=20)]),  # up to the end of the training
+    ],
+)
+def test_what_the_runner_takes_is_no_fault(tmp_path, option, value):
+    (cell,) = dtd_cells(tmp_path, [1], [1])
+    cfg = read_cell_config(cell)
+    cfg.merge_from_dict({option: value})
+    if option == 'test_evaluator':
+        cfg.test_evaluator = value
+    assert PartsCheck().faults_of(cfg) == []
 
 
 def test_a_fault_of_many_recipes_is_told_once(tmp_path):

@@ -18,9 +18,9 @@ def parse(*flags):
 
 @pytest.mark.parametrize('cells, count', [(7, 3), (6, 3), (2, 5), (0, 2), (4, 1)])
 def test_each_cell_is_in_exactly_one_share_and_shares_are_of_one_size(cells, count):
-    shares = [Shard(index, count).of(list(range(cells))) for index in range(1, count + 1)]
-    assert sorted(cell for share in shares for cell in share) == list(range(cells))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    shards = [Shard(index, count).of(list(range(cells))) for index in range(1, count + 1)]
+    assert sorted(cell for shard in shards for cell in shard) == list(range(cells))
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
 def test_the_second_of_three_shares_has_every_third_cell_from_the_second_on():

@@ -39,7 +39,7 @@ def test_what_a_file_holds_is_read_with_what_it_builds_on(tmp_path, monkeypatch)
         ('_base_: list.yaml', f'list.yaml holds a list; {EXPECTED}'),
         ('_base_: [bad.json]', 'bad.json is no JSON: Expecting'),
         ('_base_: none.yaml', 'none.yaml, which does not exist'),
-        (None, 'grid.yaml does not exist (looked from '),
+        (None, 'grid.yaml does not exist'),
     ],
 )
 def test_what_is_no_mapping_is_refused_in_one_message(tmp_path, text, message):

@@ -2,9 +2,11 @@ import json
 
 import pytest
 from mmengine.config import Config
+from tiny_digits import CONFIG_FOLDER
 
 from mmpretrain_mps.benchmark.grid import find_config, make_cells, read_cell_config, read_grid_file
 from mmpretrain_mps.benchmark.selection import shows_test_pictures
+from mmpretrain_mps.utils.option_values import Typed
 
 CONFIG = """
 num_shots = 16
@@ -41,6 +43,20 @@ def changed(config, *replacements):
     with open(config, 'w') as file:
         file.write(text)
     return config
+
+
+def test_a_config_that_is_named_alone_is_that_of_the_package(tmp_path, monkeypatch):
+    by_path = make_cells(
+        [str(CONFIG_FOLDER / 'mps_mini_16shot_digits.py')], [1, 4], [1], options={'train_cfg.max_epochs': Typed('3')}
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in ('mps_mini_16shot_digits.py', 'configs/mps_mini_16shot_digits.py'):
+        cells = make_cells([name], [1, 4], [1], options={'train_cfg.max_epochs': Typed('3')})
+        assert cells == by_path
+        with pytest.raises(ValueError, match='the config has 50 there, expected a number'):
+            make_cells([name], [1], [1], options={'train_cfg.max_epochs': Typed('abc')})
+    (tmp_path / 'mps_mini_16shot_digits.py').write_text(CONFIG)  # one's own comes first
+    assert make_cells(['mps_mini_16shot_digits.py'], [1], [1])[0].config == 'mps_mini_16shot_digits.py'
 
 
 def test_shots_and_seed_reach_every_place_of_the_config(config):

@@ -39,6 +39,12 @@ def test_relative_links_lead_to_a_file_and_a_heading(page):
             assert not anchor or anchor in anchors_of(target), link
 
 
+def test_every_config_that_a_text_names_is_there():
+    named = {(text.name, path) for text in PAGES for path in re.findall(r'configs/[\w/]+\.(?:py|ya?ml)', text_of(text))}
+    assert len(named) > 50
+    assert [(text, path) for text, path in sorted(named) if not (ROOT / path).is_file() and 'NAME' not in path] == []
+
+
 def test_the_readme_is_short_and_has_at_most_one_small_table_of_methods():
     lines = text_of(ROOT / 'README.md').splitlines()
     assert len(lines) <= 150

@@ -80,7 +80,7 @@ def test_methods_choose_are_tested_and_a_second_call_runs_nothing(tmp_path):
     assert (tmp_path / 'tables' / 'study.md').read_bytes() == (tmp_path / 'out' / 'study.md').read_bytes()
 
 
-def test_shares_of_a_study_report_once_all_have_selected(tmp_path, monkeypatch):
+def test_shards_of_a_study_report_once_all_have_selected(tmp_path, monkeypatch):
     monkeypatch.setattr(execution, 'run_cells', put_results)
     monkeypatch.setattr(put_results, 'ran', [])
     study, folder = write_study(tmp_path), tmp_path / 'out'

@@ -116,7 +116,7 @@ def test_a_job_that_is_cancelled_is_finished_by_a_second_call_with_equal_figures
     assert not list((tmp_path / 'out').rglob('*.lease'))
 
 
-def test_the_tasks_of_an_array_run_their_shares_and_the_last_one_writes_the_tables(tmp_path, cluster):
+def test_the_tasks_of_an_array_run_their_shards_and_the_last_one_writes_the_tables(tmp_path, cluster):
     config = write_config(tmp_path, epochs=1)
     script = tmp_path / 'array.sh'
     command = ' '.join(grid(config, tmp_path / 'out', '--seeds', '1', '2', '3', '--shard', '$SLURM_ARRAY_TASK_ID/2'))

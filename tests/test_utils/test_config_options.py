@@ -71,10 +71,13 @@ def test_options_stay_as_they_are_and_mean_the_same_when_they_are_applied_again(
     [
         ('batch_size', "'train_dataloader.batch_size' or 'test_dataloader.batch_size'"),
         ('dataset.num_shots', "'train_dataloader.dataset.num_shots'"),
-        ('nested', "'hooks.1.nested'"),
+        ('lr', "'optim_wrapper.optimizer.lr'"),  # and neither what a method would change nor a copy that is put in already
     ],
 )
 def test_an_option_without_its_section_is_refused_with_the_places_that_have_it(cfg, name, hint):
+    cfg.optim_wrapper = dict(optimizer=dict(lr=0.1))
+    cfg.method = dict(cases=[dict(set={'train_cfg.lr': 1, 'batch_size': 2})])
+    cfg.train_pipeline = [dict(lr=1)]
     with pytest.raises(ValueError) as raised:
         check_option_names(cfg, {name: 4})
     assert str(raised.value).endswith(f'{name!r} (did you mean {hint}?)')

@@ -22,6 +22,7 @@ from mmpretrain_mps.utils import trust
 from mmpretrain_mps.utils.checkpoint import read_checkpoint
 from mmpretrain_mps.utils.errors import user_message
 from mmpretrain_mps.utils.fetching import local_checkpoint
+from mmpretrain_mps.utils.places import config_folder
 
 TOOLS = ROOT / 'tools'
 TRAIN, TEST, GRID = TOOLS / 'train.py', TOOLS / 'test.py', TOOLS / 'fewshot_benchmark.py'
@@ -200,6 +201,7 @@ def test_configs_that_are_data(folder, capsys, content, name, monkeypatch):
     'content',
     [
         dict(configs=['evil.py']),
+        dict(configs=['../evil.py']),  # nowhere from here, and outside the configs of the package from there
         dict(methods=['evil.py']),
         dict(_base_='evil.py'),
         dict(cfg_options=dict(custom_hooks=[dict(type='os.system', command='mkdir mark')])),
@@ -209,7 +211,18 @@ def test_configs_that_are_data(folder, capsys, content, name, monkeypatch):
 def test_grids(folder, capsys, content, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     plain_yaml(folder / 'grid.yaml', content)
-    assert 'If you trust it' in refused(capsys, GRID, '--grid', 'grid.yaml', '--dry-run')
+    refusal = refused(capsys, GRID, '--grid', 'grid.yaml', '--dry-run')
+    assert 'If you trust it' in refusal or '../evil.py does not exist' in refusal
+
+
+def test_a_name_leads_to_no_program_outside_the_configs_of_the_package(folder, capsys, monkeypatch):
+    outside = os.path.relpath(folder / 'evil.py', config_folder())
+    (folder / 'elsewhere').mkdir(exist_ok=True)
+    monkeypatch.chdir(folder / 'elsewhere')
+    for content in (dict(configs=[outside]), dict(_base_=outside)):
+        plain_yaml(folder / 'elsewhere' / 'grid.yaml', content)
+        assert 'does not exist' in refused(capsys, GRID, '--grid', 'grid.yaml', '--dry-run')
+    assert 'does not exist' in refused(capsys, TRAIN, outside)
 
 
 def test_studies(folder, capsys):

@@ -27,12 +27,13 @@ def test_the_package_comes_first_then_the_checkout(tmp_path, monkeypatch):
 def test_a_config_is_named_by_its_path_or_among_those_of_the_package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = 'mps_mini_16shot_digits.py'
-    assert places.existing_config(name) == places.config_folder() / name
+    assert places.existing_config(name) == places.existing_config(f'configs/{name}') == places.config_folder() / name
     (tmp_path / name).write_text('')  # one's own comes first
     assert places.existing_config(name) == Path(name)
     assert places.existing_config(tmp_path / name) == tmp_path / name
-    for missing in ('no_such.py', tmp_path / 'no_such.py'):
-        with pytest.raises(
-            FileNotFoundError, match=r'grid file .*no_such.py does not exist \(looked from .*, and among the configs'
-        ):
+    for missing in ('no_such.py', '../configs/' + name):
+        with pytest.raises(FileNotFoundError, match=r'grid file .* does not exist \(looked from .*, and among the configs'):
             places.existing_config(missing, 'grid file')
+    with pytest.raises(FileNotFoundError, match='no_such.py does not exist$'):
+        places.existing_config(tmp_path / 'no_such.py')
+    assert places.find_tool('train.py').is_file()

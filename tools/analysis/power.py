@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from mmpretrain_mps.analysis.power import power_of_study
+from mmpretrain_mps.analysis.power import power_of_study, power_rows
 from mmpretrain_mps.benchmark.study_results import read_study_results
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 from mmpretrain_mps.utils.errors import user_errors
@@ -30,20 +30,7 @@ def main():
         parser.error(f'--difference is {arguments.difference}, expected a number above 0')
     with user_errors(arguments.traceback):
         rows = power_of_study(read_study_results(arguments.study), arguments.metric, arguments.difference)
-    header = ['method', 'shots', 'seeds', 'difference', 'deviation', 'told at 80 %', f'seeds for {arguments.difference:g}']
-    cells = [
-        [
-            row['method'],
-            str(row['shots']),
-            str(row['seeds']),
-            f'{row["mean"]:+.2f}',
-            f'{row["deviation"]:.2f}',
-            f'{row["smallest_told"]:.2f}',
-            'more than 1000' if row['seeds_needed'] is None else str(row['seeds_needed']),
-        ]
-        for row in rows
-    ]
-    print(markdown_table(header, cells))
+    print(markdown_table(*power_rows(rows, arguments.difference)))
     if arguments.out:
         content = dict(study=Path(arguments.study).name, metric=arguments.metric, difference=arguments.difference, rows=rows)
         Path(arguments.out).write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
