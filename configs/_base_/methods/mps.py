@@ -34,6 +34,12 @@ mini_letters = {
     'model.sculpt_loss.loss_weight': 1.0,
     'optim_wrapper.optimizer.lr': 0.005,
 }
+mini_things = {
+    'model.head.alpha': 0.6,
+    'model.sculpt_loss.loss_weight': 1.0,
+    'optim_wrapper.optimizer.lr': 0.03,
+    'train_cfg.max_epochs': 6,
+}
 cooler = {'model.sculpt_loss.temperature.start': 0.5, 'model.sculpt_loss.temperature.end': 0.07}
 
 method = dict(
@@ -46,9 +52,10 @@ method = dict(
         dict(
             recipe='default',
             architectures=['mps-mini'],
-            datasets=['PictogramKinds', 'PictogramThings'],
+            datasets=['PictogramKinds'],
             set={'optim_wrapper.optimizer.lr': 0.003},
         ),
+        dict(recipe='default', architectures=['mps-mini'], datasets=['PictogramThings'], set=mini_things),
         dict(recipe='official', set=official),
         dict(recipe='official', datasets=['Caltech101', 'DTD', 'OxfordPets', 'UCF101'], set={'train_cfg.max_epochs': 100}),
         dict(
@@ -64,4 +71,4 @@ method = dict(
         dict(recipe='official', datasets=['OxfordPets', 'Food101', 'DTD', 'EuroSAT', 'UCF101'], set=cooler),
     ],
 )
-del official_schedule, official, mini, mini_letters, cooler
+del official_schedule, official, mini, mini_letters, mini_things, cooler
