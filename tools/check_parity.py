@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
+from mmpretrain_mps.engine.command_line import check_device
 from mmpretrain_mps.evaluation.parity import METHODS, PRECISIONS, compare, method_of_file, unused_arrays
-from mmpretrain_mps.models.computation.devices import check_device
 from mmpretrain_mps.models.computation.precision import STRICT
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 
 from mmpretrain_mps import mini_clip, pictograms
+from mmpretrain_mps.engine.command_line import check_device
 from mmpretrain_mps.mini_clip import byte_pairs, pretraining
-from mmpretrain_mps.models.computation.devices import check_device
 from mmpretrain_mps.pictogram_clip import captions, drawings, scoring
 from mmpretrain_mps.pictogram_clip.batches import PictogramBatches, PictogramRecipe
 from mmpretrain_mps.pictogram_clip.model import model_config

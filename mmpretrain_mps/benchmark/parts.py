@@ -162,8 +162,7 @@ def _build_metric(metric, model):
     """Build a metric; one of the model's features asks no more of them than the model has."""
     wanted = TestFeatures.of(getattr(METRICS.build(metric), 'test_features', ()))
     kind = _look_up(MODELS, model)
-    # A method of one's own may say otherwise what it has, of a model at hand alone.
-    if getattr(getattr(kind, 'refuse_layers', None), '__func__', None) is CLIPClassifier.refuse_layers.__func__:
+    if isinstance(kind, type) and issubclass(kind, CLIPClassifier):
         kind.refuse_layers(wanted)
 
 

@@ -1,12 +1,11 @@
 """A comparison of methods: each chooses its settings on validation pictures, with the same budget; then all are tested."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..utils.files import AnyPath
 from ..utils.methods import RECIPES, read_method
-from ..utils.places import existing_config
+from ..utils.places import config_beside, existing_config
 from .files import check_keys, check_named_config, listed, read_mapping
 from .grid import Cell, Treatment, make_cells
 from .summary import Spread, spread_of
@@ -281,7 +280,7 @@ def _read_method(path, name, method, config):
             equal = f'number {first} and {number}: {candidate}'
             raise ValueError(f'{owner} has equal candidates, {equal}; expected different ones')
     _check_options(owner, method)
-    file = str(_config_beside(path, method.get('config', config)))
+    file = str(config_beside(path, method.get('config', config)))
     check_named_config(file, path)
     label, by, recipe = method.get('label', name), method.get('method', ''), method.get('recipe', RECIPES[0])
     if recipe not in RECIPES or (by and not isinstance(by, str)) or ('recipe' in method and not by):
@@ -297,15 +296,6 @@ def _read_method(path, name, method, config):
             raise ValueError(f'{owner} trains nothing: there is nothing to choose; columns have zero_shot for its figures')
         label = method.get('label', content.method.label)
     return Method(name, label, file, method.get('options') or {}, candidates, by, recipe)
-
-
-def _config_beside(path, config):
-    """Return a config that a study names, relative to itself, or else one of this project's; a missing one as it is named."""
-    beside = path.parent / config
-    if not beside.is_file():
-        with contextlib.suppress(FileNotFoundError):
-            return existing_config(config)
-    return beside
 
 
 def _read_column(path, column):

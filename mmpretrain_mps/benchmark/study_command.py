@@ -39,7 +39,7 @@ def run(arguments: Namespace, report: Report) -> int:
     to_report = report_cells(study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
     refuse_test_pictures(arguments.study, to_select, to_report)
     require_what_is_needed(to_report)
-    refuse_faulty_parts(study)
+    refuse_faulty_parts(study, to_select, to_report)
     results, failures = None, []
     try:
         light = execution._replace(keep_checkpoints=False)
@@ -88,17 +88,19 @@ def require_what_is_needed(cells: list[Cell]) -> None:
         raise FileNotFoundError(f'what the study needs is not all there: {"; ".join(absent)}')
 
 
-def refuse_faulty_parts(study: Study) -> None:
+def refuse_faulty_parts(study: Study, to_select: list[Cell], to_report: list[Cell]) -> None:
     """Refuse a study with a run that would fail when its parts are built, which for some is after hours of others.
 
-    Looked at are all candidates, and what is reported of each of them, with the fewest shots; of the first, with all shots.
+    Looked at are all candidates, ``to_select``; what is reported of the first, ``to_report``, with all shots; and what is reported
+    of the others, with the first number of shots alone.
     """
+    laid_out = [to_select, *([cell for cell in to_report if cell.shots == shots] for shots in study.report['shots'])]
+    once = study._replace(report={key: value[:1] if isinstance(value, list) else value for key, value in study.report.items()})
+    for index in range(1, study.budget):
+        laid_out.append(
+            report_cells(once, {method.name: Choice(index, method.candidates[index], []) for method in study.methods})
+        )
     check, faults = PartsCheck(), {}
-    once = study._replace(report={**study.report, 'seeds': study.report['seeds'][:1]})
-    laid_out = [selection_cells(once)]
-    for index in range(study.budget):
-        cells = report_cells(once, {method.name: Choice(index, method.candidates[index], []) for method in study.methods})
-        laid_out += [[cell for cell in cells if cell.shots == shots] for shots in study.report['shots'][: 1 if index else None]]
     for cells in laid_out:
         for (_, recipe), cfg in configs_of(cells).items():
             faults.update({fault: f'{recipe}: {fault}' for fault in check.faults_of(cfg) if fault not in faults})

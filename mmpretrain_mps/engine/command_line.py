@@ -77,6 +77,17 @@ def add_common_flags(parser: ArgumentParser) -> None:
     parser.add_argument('--traceback', action='store_true', help='show where in the code an input was refused')
 
 
+def check_device(parser: ArgumentParser, device: str) -> None:
+    """End a tool with a message if its ``--device`` is a GPU and there is none.
+
+    Args:
+        parser (ArgumentParser): Of the tool.
+        device (str): As given.
+    """
+    if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
+        parser.error(f'--device is {device}, but PyTorch sees no GPU here')
+
+
 def read_config(path: str, arguments: Namespace, content: Config | None = None) -> Config:
     """Read a config file and apply the flags that training and testing share: ``--method`` first, ``--cfg-options`` last.
 

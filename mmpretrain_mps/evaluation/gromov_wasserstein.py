@@ -57,28 +57,18 @@ def gromov_wasserstein(
     size, rng = len(tuned), np.random.default_rng(seed)
     tuned, zero_shot = tuned.astype(np.float64), zero_shot.astype(np.float64)
     weights, identity = np.full(size, 1 / size), np.eye(size) / size
-    objective = _Objective(tuned, zero_shot)
+    objective, problem = _Objective(tuned, zero_shot), (tuned, zero_shot, weights, weights, 'square_loss')
     bound = objective(identity)
     couplings = _starts(identity, weights, random_starts, rng)
-    smooth = _smooth_coupling(solvers, tuned, zero_shot, weights, epsilon)
+    # Where all similarities are one, any weight will do.
+    smooth = _smooth_coupling(solvers, problem, epsilon * ((tuned.var() + zero_shot.var()) / 2 or 1))
     entropic = float('nan')
     best, exact, values = identity, bound, {'entropic': entropic}
     if np.isfinite(smooth).all() and smooth.sum() > 0:
         couplings['entropic'] = _with_marginals(smooth, weights)
         entropic = objective(couplings['entropic'])
     for name, coupling in couplings.items():
-        found = solvers.gromov_wasserstein(
-            tuned,
-            zero_shot,
-            weights,
-            weights,
-            'square_loss',
-            symmetric=True,
-            G0=coupling,
-            max_iter=1000,
-            tol_rel=1e-9,
-            tol_abs=_ZERO,
-        )
+        found = solvers.gromov_wasserstein(*problem, symmetric=True, G0=coupling, max_iter=1000, tol_rel=1e-9, tol_abs=_ZERO)
         values[name] = objective(found)
         if values[name] < exact:
             best, exact = found, values[name]
@@ -95,24 +85,13 @@ def _starts(identity, weights, random_starts, rng):
     return couplings
 
 
-def _smooth_coupling(solvers, tuned, zero_shot, weights, epsilon):
+def _smooth_coupling(solvers, problem, epsilon):
     """Return the coupling of the entropic problem, whose marginals may be off a little; not finite if the solver failed."""
-    # Where all similarities are one, any weight will do.
-    absolute = epsilon * ((tuned.var() + zero_shot.var()) / 2 or 1)
     with warnings.catch_warnings():
         # That Sinkhorn's iterations were cut short: the marginals are made right by whoever takes it.
         warnings.simplefilter('ignore')
         return solvers.entropic_gromov_wasserstein(
-            tuned,
-            zero_shot,
-            weights,
-            weights,
-            'square_loss',
-            symmetric=True,
-            epsilon=absolute,
-            max_iter=100,
-            tol=1e-7,
-            numItermax=100,
+            *problem, symmetric=True, epsilon=epsilon, max_iter=100, tol=1e-7, numItermax=100
         )
 
 

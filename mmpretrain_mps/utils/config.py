@@ -107,8 +107,8 @@ def check_option_names(cfg: Config, options: dict[str, Any]) -> None:
 def _nearest_names(cfg, name, known):
     """Return where the config has the same key, for its section is easily forgotten, or else what is spelt alike."""
     # Others are copies that were put in already, or what a method would change.
-    built = {key: value for key, value in cfg.items() if key in RUNNER_KEYS | OPTIONAL_KEYS and hasattr(value, '__iter__')}
-    places = [place for place, key, _ in walk(built) if '.' in place and (key == name or place.endswith(f'.{name}'))]
+    built = {key: value for key, value in cfg.items() if key in RUNNER_KEYS | OPTIONAL_KEYS}
+    places = [place for place, *_ in walk(built) if place.endswith(f'.{name}')]
     listed = sorted(places, key=lambda place: place.count('.'))[:3]
     return f' (did you mean {" or ".join(map(repr, listed))}?)' if listed else did_you_mean(name.split('.')[0], sorted(known))
 

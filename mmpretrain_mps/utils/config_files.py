@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from .files import parse_json, parse_yaml, read_text
-from .places import existing_config
+from .places import config_beside, existing_config
 from .trust import SCOPES, check_names, check_program
 
 DATA_ENDINGS = ('.yaml', '.yml', '.json')
@@ -178,12 +178,9 @@ def _read_base(name, path, what, above):
         if name.partition('::')[0] not in SCOPES:
             raise ValueError(f'{path}: _base_ is {name!r}; expected a file, or a config of one of {", ".join(SCOPES)}')
         return read_program(Config._get_cfg_path(name, str(path))[0]).to_dict()
-    base = path.parent / name
+    base = config_beside(path, name)
     if not os.path.isfile(base):
-        try:
-            base = existing_config(name)
-        except FileNotFoundError:
-            raise FileNotFoundError(f'{path} builds on {base}, which does not exist') from None
+        raise FileNotFoundError(f'{path} builds on {base}, which does not exist')
     if base.suffix in DATA_ENDINGS:
         return read_data(base, what, above)
     check_program(base, path)

@@ -36,14 +36,33 @@ def existing_config(path: str | Path, what: str = 'config') -> Path:
         return path
     if path.is_absolute():
         raise FileNotFoundError(f'{what} {path} does not exist')
-    folder = config_folder()
-    name = path.relative_to('configs') if path.parts[:1] == ('configs',) else path
-    # Nothing else is found by such a name: what lies elsewhere is named by its path, and may be refused for it.
-    if '..' not in name.parts and os.path.isfile(folder / name):
-        return folder / name
-    raise FileNotFoundError(
-        f'{what} {path} does not exist (looked from {Path.cwd()}, and among the configs of mmpretrain_mps in {folder})'
-    )
+    found = _config_of_name(path)
+    if found is None:
+        where = f'looked from {Path.cwd()}, and among the configs of mmpretrain_mps in {config_folder()}'
+        raise FileNotFoundError(f'{what} {path} does not exist ({where})')
+    return found
+
+
+def config_beside(file: str | Path, name: str) -> Path:
+    """Return the path of a config that a file names, relative to itself, or else by the name of one of this project's.
+
+    Args:
+        file (str | Path): That names it.
+        name (str): As it stands there.
+
+    Returns:
+        Path: The one beside the file if there is neither.
+    """
+    beside = Path(file).parent / name
+    return beside if os.path.isfile(beside) else _config_of_name(Path(name)) or beside
+
+
+def _config_of_name(name):
+    """Return the config of this project of that name, with or without ``configs/`` before it; None if there is none."""
+    name = name.relative_to('configs') if name.parts[:1] == ('configs',) else name
+    # Nothing else is found by a name: what lies elsewhere is named by its path, and may be refused for it.
+    is_inside = not name.is_absolute() and '..' not in name.parts
+    return config_folder() / name if is_inside and os.path.isfile(config_folder() / name) else None
 
 
 def find_tool(name: str) -> Path:

@@ -17,13 +17,13 @@ def parse(*flags):
 
 
 @pytest.mark.parametrize('cells, count', [(7, 3), (6, 3), (2, 5), (0, 2), (4, 1)])
-def test_each_cell_is_in_exactly_one_share_and_shares_are_of_one_size(cells, count):
+def test_each_cell_is_in_exactly_one_shard_and_shards_are_of_one_size(cells, count):
     shards = [Shard(index, count).of(list(range(cells))) for index in range(1, count + 1)]
     assert sorted(cell for shard in shards for cell in shard) == list(range(cells))
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
-def test_the_second_of_three_shares_has_every_third_cell_from_the_second_on():
+def test_the_second_of_three_shards_has_every_third_cell_from_the_second_on():
     assert parse('--shard', '2/3').shard.of('abcdefgh') == 'beh' and parse().shard.of('abc') == 'abc'
     assert (Shard(2, 3).name, Shard().name) == ('2-of-3', '')
 
@@ -35,7 +35,7 @@ def test_what_is_no_shard_is_refused(text, capsys):
     assert f'{text!r} is no shard, expected I/N with I from 1 to N, such as 2/4' in capsys.readouterr().err
 
 
-def test_tables_wait_for_the_results_of_other_shares_and_for_nothing_else():
+def test_tables_wait_for_the_results_of_other_shards_and_for_nothing_else():
     told = []
     assert not Execution(Shard(1, 2)).is_complete([{}, None, {}], told.append)
     assert told == ['1 of 3 cells have no result yet: the shard that comes last goes on, or a call without --shard']

@@ -232,7 +232,7 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-def test_ctrl_c_stops_the_cells_writes_the_tables_and_two_grids_do_not_shard_a_folder(tmp_path, interruptible):
+def test_ctrl_c_stops_the_cells_writes_the_tables_and_two_grids_do_not_share_a_folder(tmp_path, interruptible):
     config, work_dir = write_config(tmp_path, epochs=100000), tmp_path / 'out'
     refusals, thread_may_interrupt = [], threading.Event()
     thread_may_interrupt.set()
@@ -320,7 +320,7 @@ def test_the_dry_run_of_the_tool_ends_with_one_message_and_its_status(tmp_path):
 
 
 @pytest.mark.slow
-def test_grids_shard_runs_and_have_the_published_figures_in_their_tables(tmp_path):
+def test_grids_share_runs_and_have_the_published_figures_in_their_tables(tmp_path):
     config, runs = write_config(tmp_path, epochs=1), tmp_path / 'runs'
     with open(config, 'a') as file:
         file.write(

@@ -201,7 +201,6 @@ def test_configs_that_are_data(folder, capsys, content, name, monkeypatch):
     'content',
     [
         dict(configs=['evil.py']),
-        dict(configs=['../evil.py']),  # nowhere from here, and outside the configs of the package from there
         dict(methods=['evil.py']),
         dict(_base_='evil.py'),
         dict(cfg_options=dict(custom_hooks=[dict(type='os.system', command='mkdir mark')])),
@@ -211,8 +210,7 @@ def test_configs_that_are_data(folder, capsys, content, name, monkeypatch):
 def test_grids(folder, capsys, content, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     plain_yaml(folder / 'grid.yaml', content)
-    refusal = refused(capsys, GRID, '--grid', 'grid.yaml', '--dry-run')
-    assert 'If you trust it' in refusal or '../evil.py does not exist' in refusal
+    assert 'If you trust it' in refused(capsys, GRID, '--grid', 'grid.yaml', '--dry-run')
 
 
 def test_a_name_leads_to_no_program_outside_the_configs_of_the_package(folder, capsys, monkeypatch):

@@ -33,7 +33,7 @@ from operators import record
 from step import FORMULATIONS, Bench
 from step import parse_arguments as step_arguments
 
-from mmpretrain_mps.models.computation.devices import check_device
+from mmpretrain_mps.engine.command_line import check_device
 from mmpretrain_mps.models.computation.precision import STRICT, TF32, float32_products
 from mmpretrain_mps.utils.errors import user_errors
 

@@ -27,8 +27,8 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 
 import mmpretrain_mps  # noqa: F401  (registers what the configs below name)
+from mmpretrain_mps.engine.command_line import check_device
 from mmpretrain_mps.engine.hooks.device_views_hook import make_bank
-from mmpretrain_mps.models.computation.devices import check_device
 from mmpretrain_mps.models.data_preprocessor import normalisation_of
 from mmpretrain_mps.models.loading.clip_loader import clip_preprocess
 from mmpretrain_mps.utils.errors import user_errors

@@ -39,10 +39,10 @@ from operators import format_profile, profile
 from reference import ReferenceFormulation
 from step_report import FORMULATIONS, format_results, name_of
 
+from mmpretrain_mps.engine.command_line import check_device
 from mmpretrain_mps.models import MPSCLIPClassifier
 from mmpretrain_mps.models.backbones.linear import force_onednn
 from mmpretrain_mps.models.caches.view_bank import BankLayout, ViewBank
-from mmpretrain_mps.models.computation.devices import check_device
 from mmpretrain_mps.models.computation.precision import FLOAT32_PRECISIONS, STRICT, TF32, float32_products
 from mmpretrain_mps.utils.errors import user_errors
 

@@ -1,19 +1,6 @@
 """What lies on a device, and how it gets there."""
 
-import argparse
-
 import torch
-
-
-def check_device(parser: argparse.ArgumentParser, device: str) -> None:
-    """End a tool with a message if its ``--device`` is a GPU and there is none.
-
-    Args:
-        parser (ArgumentParser): Of the tool.
-        device (str): As given.
-    """
-    if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
-        parser.error(f'--device is {device}, but PyTorch sees no GPU here')
 
 
 def send(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
