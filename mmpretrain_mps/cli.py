@@ -256,6 +256,7 @@ def compare(arguments: argparse.Namespace) -> int:
         out=None,
         methods=None,
         against=None,
+        reuse=[],
         jobs=arguments.jobs,
         executor=arguments.executor,
         slurm=arguments.slurm,

@@ -22,6 +22,8 @@ def parse_arguments():
     parser.add_argument(
         '--against', metavar='FOLDER', help='tables of an earlier run, such as results/digits_study: say which figures agree'
     )
+    about = 'tables of earlier studies: runs of theirs that this one has too, with the very same config, are not run again'
+    parser.add_argument('--reuse', nargs='+', default=[], metavar='FOLDER', help=about)
     execution.add_flags(parser)
     parser.add_argument('--keep-checkpoints', action='store_true', help='keep the checkpoints of the reported runs')
     add_trust_flag(parser)

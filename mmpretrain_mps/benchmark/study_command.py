@@ -6,15 +6,16 @@ from pathlib import Path
 from ..utils.files import AnyPath
 from ..utils.locking import leased
 from .cell_process import GridInterrupted, Report
-from .cell_run import read_result
+from .cell_run import RESULT_FILE, read_result
 from .command import INTERRUPTED, TABLES_LEASE
 from .dry_run import Needs
 from .execution import execution_of
+from .files import json_text, write_files
 from .grid import Cell, configs_of
 from .parts import PartsCheck
 from .selection import shows_test_pictures
 from .study import Choice, Study, choose, only, read_study, report_cells, selection_cells
-from .study_results import agreement_of, agreement_text, read_study_results
+from .study_results import agreement_of, agreement_text, finished_runs, read_study_results
 from .study_tables import study_content, study_markdown, verdicts_of, write_study
 
 
@@ -33,6 +34,7 @@ def run(arguments: Namespace, report: Report) -> int:
     # Read and laid out before anything runs, so that a mistake in any method, claim or earlier study shows at once.
     verdicts_of(study, [])
     earlier = read_study_results(arguments.against) if arguments.against else None
+    finished = {folder: finished_runs(folder) for folder in arguments.reuse}
     if arguments.methods:
         study = only(study, arguments.methods)
     to_select = selection_cells(study)
@@ -42,12 +44,14 @@ def run(arguments: Namespace, report: Report) -> int:
     refuse_faulty_parts(study, to_select, to_report)
     results, failures = None, []
     try:
+        take_finished(folder / 'selection', to_select, finished, report)
         light = execution._replace(keep_checkpoints=False)
         selection = _results(folder / 'selection', to_select, study, light, report, [study.selection['metric']], failures)
         if selection:
             choices = choose(study, selection)
             # Every figure that is compared must be one of the baseline: its runs come first.
             to_report = sorted(report_cells(study, choices), key=lambda cell: cell.recipe != study.baseline)
+            take_finished(folder / 'report', to_report, finished, report)
             wanted = [metric for column in study.columns for metric in (column.metric, column.zero_shot) if metric]
             results = _results(folder / 'report', to_report, study, execution, report, wanted, failures)
     except GridInterrupted as interruption:
@@ -65,6 +69,18 @@ def run(arguments: Namespace, report: Report) -> int:
         report(agreement_text(agreement, arguments.against))
         return int(not agreement.is_whole)
     return 0
+
+
+def take_finished(folder: Path, cells: list[Cell], finished: dict[str, dict[str, dict]], report: Report) -> None:
+    """Put results of earlier runs of the same configs where those of cells are looked for.
+
+    ``finished`` holds, for folders of tables, what :func:`finished_runs` found in them.
+    """
+    for source, runs in finished.items():
+        found = [cell for cell in cells if cell.key in runs and read_result(folder, cell) is None]
+        for cell in found:
+            write_files(folder / cell.folder, {RESULT_FILE: json_text(runs[cell.key], indent=2)})
+        report(f'{folder.name}: {len(found)} of {len(cells)} runs are taken from {source}')
 
 
 def refuse_test_pictures(study: AnyPath, to_select: list[Cell], to_report: list[Cell]) -> None:

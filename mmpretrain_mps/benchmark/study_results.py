@@ -10,7 +10,7 @@ from .cell_run import RESULT
 from .study import is_certain, paired_difference, values_of
 from .summary import Spread, spread_of
 
-STUDY_FILE = 'study.json'
+STUDY_FILE, SELECTION_FILE = 'study.json', 'selection.json'
 STUDY_FORMAT = 'mmpretrain_mps-study-1'
 # What the readers of a study count on.
 STUDY = {
@@ -66,6 +66,17 @@ def read_study_results(folder: AnyPath) -> dict[str, Any]:
     if not content['columns'] or not content['summary']:
         raise ValueError(f'{file} has no {"columns" if not content["columns"] else "summary"}; the study has no figures')
     return content
+
+
+def finished_runs(folder: AnyPath) -> dict[str, dict]:
+    """Collect the results of all runs, those of selection included, that a folder of tables holds, by the key of their config."""
+    study, runs = read_study_results(folder), []
+    file = Path(folder, SELECTION_FILE)
+    if file.is_file():
+        content = read_json(file)
+        check_shape(content, {'cells': [RESULT]}, file)
+        runs = content['cells']
+    return {run['hash']: run for run in [*runs, *study['cells']]}
 
 
 def label_of(study: dict, method: str) -> str:

@@ -11,6 +11,7 @@ from .claims import Verdict, judge, read_claims
 from .files import json_text, write_files
 from .study import Choice, Study, edges_of, paired_difference, values_of
 from .study_results import (
+    SELECTION_FILE,
     STUDY_FILE,
     STUDY_FORMAT,
     claimed_difference,
@@ -69,7 +70,7 @@ def write_study(folder: AnyPath, study: Study, content: dict[str, Any], selectio
     """
     chosen = dict(study=study.title, metric=study.selection['metric'], choices=content['choices'], cells=selection)
     texts = {
-        'selection.json': json_text(chosen),
+        SELECTION_FILE: json_text(chosen),
         STUDY_FILE: json_text(content),
         'study.csv': results_csv(content['cells']),
         'study.md': study_markdown(content),

@@ -395,6 +395,14 @@ def test_a_study_of_methods_runs_each_in_the_place_of_the_method_of_its_config()
     assert (choices['tcp']['method'], choices['tcp']['recipe'], choices['tcp']['label']) == ('tcp', 'default', 'TCP')
 
 
+def test_what_is_chosen_for_all_things_is_chosen_by_the_same_runs_as_for_base_to_new_classes():
+    whole, halves = (
+        {cell.recipe: cell.key for cell in selection_cells(read_study(CONFIG_FOLDER / 'studies' / f'{name}.yaml'))}
+        for name in ('methods_things', 'base_to_new_things')
+    )
+    assert {name for name, key in halves.items() if whole.get(name) != key} == {f'ce.{number}' for number in range(1, 7)}
+
+
 @pytest.mark.parametrize(
     'method, message',
     [

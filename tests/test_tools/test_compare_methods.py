@@ -51,6 +51,7 @@ def run(study, work_dir, **flags):
         out=None,
         methods=None,
         against=None,
+        reuse=[],
         jobs=2,
         devices=['cpu'],
         executor='local',
@@ -95,6 +96,30 @@ def test_shards_of_a_study_report_once_all_have_selected(tmp_path, monkeypatch):
     status, told = run(study, folder, shard=first)
     assert status == 0 and 'written: ' in told and len(put_results.ran) == 8
     assert len(json.loads((folder / 'study.json').read_text())['cells']) == 4
+
+
+def test_a_method_is_added_to_an_earlier_study_without_running_the_others_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, 'run_cells', put_results)
+    monkeypatch.setattr(put_results, 'ran', [])
+    assert run(write_study(tmp_path), tmp_path / 'out')[0] == 0 and len(put_results.ran) == 8
+    figures = json.loads((tmp_path / 'out' / 'study.json').read_text())['cells']
+    put_results.ran.clear()
+    full = dict(candidates=[{'model.gram_loss.loss_weight': 2.0}, STUDY['methods']['full']['candidates'][1]])
+    study = write_study(tmp_path, methods={'mine': STUDY['methods']['full'], **STUDY['methods'], 'full': full})
+    # Equal configs are one run by whatever name; of "full", the first candidate is another one, and the one that is chosen.
+    status, told = run(study, tmp_path / 'new', reuse=[str(tmp_path / 'out')])
+    assert status == 0 and [cell.recipe for cell in put_results.ran] == ['full.1', 'full', 'full']
+    assert 'selection: 5 of 6 runs are taken from ' in told and 'report: 4 of 6 runs are taken from ' in told
+    taken = {(cell['recipe'], cell['seed']): cell for cell in json.loads((tmp_path / 'new' / 'study.json').read_text())['cells']}
+    for cell in figures:
+        name = {'ce': 'ce', 'full': 'mine'}[cell['recipe']]
+        assert taken[name, cell['seed']] == {**cell, 'recipe': name}
+
+
+def test_tables_to_take_runs_from_that_are_none_are_refused_before_any_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nothing/study.json does not exist'):
+        run(write_study(tmp_path), tmp_path / 'out', reuse=[str(tmp_path / 'nothing')])
+    assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.slow
