@@ -3,6 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
+from .. import __version__
 from ..utils.files import AnyPath
 from ..utils.locking import leased
 from .cell_process import GridInterrupted, Report
@@ -80,7 +81,10 @@ def take_finished(folder: Path, cells: list[Cell], finished: dict[str, dict[str,
         found = [cell for cell in cells if cell.key in runs and read_result(folder, cell) is None]
         for cell in found:
             write_files(folder / cell.folder, {RESULT_FILE: json_text(runs[cell.key], indent=2)})
-        report(f'{folder.name}: {len(found)} of {len(cells)} runs are taken from {source}')
+        # Equal configs give equal figures as long as the code does the same.
+        made_by = {runs[cell.key].get('versions', {}).get('mmpretrain_mps', 'another version') for cell in found}
+        others = f', made by {", ".join(sorted(made_by))}; this is {__version__}' if made_by - {__version__} else ''
+        report(f'{folder.name}: {len(found)} of {len(cells)} runs are taken from {source}{others}')
 
 
 def refuse_test_pictures(study: AnyPath, to_select: list[Cell], to_report: list[Cell]) -> None:

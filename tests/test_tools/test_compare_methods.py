@@ -11,6 +11,7 @@ import yaml
 from made_up_results import put_results
 from tiny_digits import ROOT, write_config
 
+from mmpretrain_mps import __version__
 from mmpretrain_mps.benchmark import execution, study_command
 from mmpretrain_mps.benchmark.execution import Shard
 
@@ -109,7 +110,9 @@ def test_a_method_is_added_to_an_earlier_study_without_running_the_others_again(
     # Equal configs are one run by whatever name; of "full", the first candidate is another one, and the one that is chosen.
     status, told = run(study, tmp_path / 'new', reuse=[str(tmp_path / 'out')])
     assert status == 0 and [cell.recipe for cell in put_results.ran] == ['full.1', 'full', 'full']
-    assert 'selection: 5 of 6 runs are taken from ' in told and 'report: 4 of 6 runs are taken from ' in told
+    assert 'selection: 5 of 6 runs are taken from ' in told
+    # The results of this test say of no version that they are of it.
+    assert f'report: 4 of 6 runs are taken from {tmp_path / "out"}, made by another version; this is {__version__}\n' in told
     taken = {(cell['recipe'], cell['seed']): cell for cell in json.loads((tmp_path / 'new' / 'study.json').read_text())['cells']}
     for cell in figures:
         name = {'ce': 'ce', 'full': 'mine'}[cell['recipe']]
