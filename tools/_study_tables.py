@@ -1,16 +1,33 @@
 """Tables of what was trained and compared with the mini CLIP, from the files in results/; see fill_readme.py."""
 
 import functools
+from pathlib import Path
 
 from _method_tables import RESULTS, read
 
+from mmpretrain_mps.analysis.power import power_of_study
+from mmpretrain_mps.benchmark.grid import read_grid_file
 from mmpretrain_mps.benchmark.study import paired_difference, values_of
-from mmpretrain_mps.benchmark.study_results import differences_rows, figures_rows, read_study_results, with_half_width
+from mmpretrain_mps.benchmark.study_results import (
+    column_of,
+    difference_at,
+    differences_rows,
+    figures_rows,
+    label_of,
+    plus_minus,
+    read_study_results,
+    spread_at,
+    with_half_width,
+)
 from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
-STUDIES = {'digits': 'digits_study', 'letters': 'letters_study'}
-STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4)}
+STUDIES = {'digits': 'digits_study', 'letters': 'letters_study', 'things': 'things_study'}
+STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4), 'things': (1, 4, 16)}
+GLYPHS, THINGS = ('digits', 'letters'), ('things',)
+# The paper's table of components, and what the study of things calls its lines.
+COMPONENTS = Path(__file__).resolve().parents[1] / 'configs' / 'grids' / 'paper' / 'components.yaml'
+COMPONENTS_HERE = {'ce': 'ce', 'ce_mar': 'mar', 'ce_hms': 'hms', 'full': 'full'}
 NEITHER = 'neither alignment nor sculpting'
 PARTS = (
     ('accuracy/fused', 'fused', 2),
@@ -116,6 +133,52 @@ def letters_table():
     return study_table(figures_rows, 'letters', 4, wanted)
 
 
+def things_table():
+    """Return the comparison on pictograms of things with 16 shots, fewer columns than the study has."""
+    wanted = (
+        'accuracy/fused',
+        'accuracy/tuned',
+        'other_artist/accuracy/fused',
+        'sketch/accuracy/fused',
+        'distorted/accuracy/fused',
+        'gram/global',
+        'separability/tuned/output/silhouette',
+    )
+    return study_table(figures_rows, 'things', 16, wanted)
+
+
+def things_power():
+    """Return how small a difference to the baseline the study of things tells, for its figures of accuracy after fusion."""
+    study = read_study_results(RESULTS / STUDIES['things'])
+    columns = [column for column in study['columns'] if column['metric'].endswith('accuracy/fused')]
+    found = {column['metric']: power_of_study(study, column['metric'], 1.0) for column in columns}
+    rows = []
+    for index, row in enumerate(found['accuracy/fused']):
+        powers = [found[column['metric']][index] for column in columns]
+        cells = [f'{power["smallest_told"]:.1f} ({power["seeds_needed"]})' for power in powers]
+        rows.append([row['method'], str(row['shots']), *cells])
+    return markdown_table(['method', 'shots', *(column['title'] for column in columns)], rows)
+
+
+def things_paper():
+    """Return the paper's table of components beside the same changes on pictograms of things, 16 shots."""
+    published = read_grid_file(COMPONENTS)['published']['recipes']
+    study = read_study_results(RESULTS / STUDIES['things'])
+    ours = [column_of(study, f'{domain}accuracy/fused') for domain in ('', 'other_artist/', 'sketch/', 'distorted/')]
+    rows, base = [], published['ce']
+    for recipe, method in COMPONENTS_HERE.items():
+        there = published[recipe]
+        gains = [there[name][16] - base[name][16] for name in ('ImageNet', 'mean')]
+        cells = [f'{there[name][16]:.2f}' for name in ('ImageNet', 'mean')]
+        cells += ['' if recipe == 'ce' else f'{gain:+.2f}' for gain in gains]
+        found = spread_at(study, method, 16, ours[0])
+        cells.append(plus_minus(found.mean, found.std, ours[0]))
+        cells += ['' if recipe == 'ce' else with_half_width(difference_at(study, method, 16, column), column) for column in ours]
+        rows.append([label_of(study, method), *cells])
+    header = ['method', 'paper: ImageNet', 'mean of eleven', 'over CE, ImageNet', 'over CE, mean', 'things: source']
+    return markdown_table([*header, *(f'over CE, {column["title"].removesuffix(", fused")}' for column in ours)], rows)
+
+
 def study_table(rows_of, name, shots, wanted=None):
     """Return one table of a study as Markdown."""
     study = read_study_results(RESULTS / STUDIES[name])
@@ -129,11 +192,11 @@ def differences(study, shots):
     return differences_rows(study, shots, with_half_width)
 
 
-def claims():
+def claims(names):
     """Count, for every claim, benchmark and part of the model, in how many comparisons it holds."""
-    counts, columns = {}, [(name, part) for name in STUDIES for part in ('fused', 'tuned branch')]
-    for name, folder in STUDIES.items():
-        for claim in read_study_results(RESULTS / folder)['claims']:
+    counts, columns = {}, [(name, part) for name in names for part in ('fused', 'tuned branch')]
+    for name in names:
+        for claim in read_study_results(RESULTS / STUDIES[name])['claims']:
             # Gram matrices and scatter are of the tuned branch's features.
             part = 'fused' if claim['metric'].endswith('/fused') else 'tuned branch'
             counts.setdefault(claim['text'], {}).setdefault((name, part), []).append(claim['verdict'])
@@ -141,16 +204,18 @@ def claims():
     return markdown_table(['claim', *(f'{name}, {part}' for name, part in columns)], rows)
 
 
-def durations():
-    """Return how long the runs of every study took, two at a time."""
+def durations(names):
+    """Return how long the runs of studies took, two at a time."""
     minutes = {
         name: sum(
-            sum(cell['seconds'].values()) for file in ('selection', 'study') for cell in read(f'{folder}/{file}.json')['cells']
+            sum(cell['seconds'].values())
+            for file in ('selection', 'study')
+            for cell in read(f'{STUDIES[name]}/{file}.json')['cells']
         )
         / 120
-        for name, folder in STUDIES.items()
+        for name in names
     }
-    machine = read(f'{STUDIES["digits"]}/study.json')['cells'][0]['machine']
+    machine = read(f'{STUDIES[names[0]]}/study.json')['cells'][0]['machine']
     return (
         f'On {machine["cores"]} cores ({machine["processor"]}), two at a time and with other work beside them, the runs of '
         f'selection and report took {", ".join(f"{value:.0f} minutes ({name})" for name, value in minutes.items())}.'
@@ -266,8 +331,13 @@ STUDY_BLOCKS = dict(
     targets=targets,
     main_table=main_table,
     letters_table=letters_table,
-    claims=claims,
-    durations=durations,
+    things_table=things_table,
+    things_power=things_power,
+    things_paper=things_paper,
+    claims=functools.partial(claims, GLYPHS),
+    things_claims=functools.partial(claims, THINGS),
+    durations=functools.partial(durations, GLYPHS),
+    things_durations=functools.partial(durations, THINGS),
     parts=parts,
     bound=bound,
     view_bank=view_bank,

@@ -26,7 +26,7 @@ from mmpretrain_mps.benchmark.study_results import read_study_results
 from mmpretrain_mps.benchmark.study_tables import study_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ('deployment', 'evidence', 'methods', 'mini_clip', 'own_pictures', 'pictograms', 'speed')
+PAGES = ('deployment', 'evidence', 'evidence_things', 'methods', 'mini_clip', 'own_pictures', 'pictograms', 'speed')
 TEXTS = ('README.md', *(f'docs/{name}.md' for name in PAGES))
 # Folders of plots, and the file that each is drawn from.
 SOURCES = {**{f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}, 'bound': 'bound/bounds.json'}
