@@ -251,9 +251,9 @@ def parts():
     return markdown_table(headings, rows)
 
 
-def bound():
+def bound(folder):
     """Return the Gromov-Wasserstein distance and its bound at the end of training, and how tight it ever was."""
-    content, rows = read('bound/bounds.json'), []
+    content, rows = read(f'{folder}/bounds.json'), []
     for method, seeds in content['courses'].items():
         last = {
             name: [course[name][-1] for course in seeds.values()]
@@ -339,7 +339,8 @@ STUDY_BLOCKS = dict(
     durations=functools.partial(durations, GLYPHS),
     things_durations=functools.partial(durations, THINGS),
     parts=parts,
-    bound=bound,
+    bound=functools.partial(bound, 'bound'),
+    things_bound=functools.partial(bound, 'things_bound'),
     view_bank=view_bank,
     options=options,
     **{

@@ -28,8 +28,10 @@ from mmpretrain_mps.benchmark.study_tables import study_markdown
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ('deployment', 'evidence', 'evidence_things', 'methods', 'mini_clip', 'own_pictures', 'pictograms', 'speed')
 TEXTS = ('README.md', *(f'docs/{name}.md' for name in PAGES))
+BOUNDS = ('bound', 'things_bound')
 # Folders of plots, and the file that each is drawn from.
-SOURCES = {**{f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}, 'bound': 'bound/bounds.json'}
+SOURCES = {f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}
+SOURCES |= {folder: f'{folder}/bounds.json' for folder in BOUNDS}
 
 
 def parity():
@@ -46,9 +48,9 @@ def parity():
 
 def plots():
     """Return the plots of the texts by the folder below results/ that they lie in."""
-    bounds = read('bound/bounds.json')
     drawn = {f'{folder}/plots': study_plots(read_study_results(RESULTS / folder)) for folder in STUDIES.values()}
-    return {**drawn, 'bound': bound_plots(bounds['labels'], bounds['summary'])}
+    bounds = {folder: read(f'{folder}/bounds.json') for folder in BOUNDS}
+    return drawn | {folder: bound_plots(content['labels'], content['summary']) for folder, content in bounds.items()}
 
 
 BLOCKS = {**STUDY_BLOCKS, **SPEED_BLOCKS, **GPU_BLOCKS, **METHOD_BLOCKS, **PICTOGRAM_BLOCKS, 'parity': parity}
