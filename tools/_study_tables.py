@@ -1,15 +1,13 @@
 """Tables of what was trained and compared with the mini CLIP, from the files in results/; see fill_readme.py."""
 
 import functools
-from pathlib import Path
 
 from _method_tables import RESULTS, read
 
-from mmpretrain_mps.analysis.power import power_of_study
+from mmpretrain_mps.analysis.power import power_of_study, power_rows
 from mmpretrain_mps.benchmark.grid import read_grid_file
 from mmpretrain_mps.benchmark.study import paired_difference, values_of
 from mmpretrain_mps.benchmark.study_results import (
-    column_of,
     difference_at,
     differences_rows,
     figures_rows,
@@ -25,9 +23,8 @@ from mmpretrain_mps.engine.loops.domain_report import markdown_table
 STUDIES = {'digits': 'digits_study', 'letters': 'letters_study', 'things': 'things_study'}
 STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4), 'things': (1, 4, 16)}
 GLYPHS, THINGS = ('digits', 'letters'), ('things',)
-# The paper's table of components, and what the study of things calls its lines.
-COMPONENTS = Path(__file__).resolve().parents[1] / 'configs' / 'grids' / 'paper' / 'components.yaml'
-COMPONENTS_HERE = {'ce': 'ce', 'ce_mar': 'mar', 'ce_hms': 'hms', 'full': 'full'}
+# The lines of the paper's table of components, and what the study of things calls them.
+COMPONENTS = {'ce': 'ce', 'ce_mar': 'mar', 'ce_hms': 'hms', 'full': 'full'}
 NEITHER = 'neither alignment nor sculpting'
 PARTS = (
     ('accuracy/fused', 'fused', 2),
@@ -105,68 +102,30 @@ def targets():
     return '\n'.join(lines)
 
 
-def main_table():
-    """Return the comparison on the digits with 16 shots, fewer columns than the study has."""
-    wanted = (
-        'accuracy/fused',
-        'accuracy/tuned',
-        'mnist/accuracy/fused',
-        'symbols/accuracy/fused',
-        'symbols/accuracy/tuned',
-        'gram/global',
-        'separability/tuned/output/silhouette',
-    )
-    return study_table(figures_rows, 'digits', 16, wanted)
-
-
-def letters_table():
-    """Return the comparison on the letters with 4 shots, fewer columns than the study has."""
-    wanted = (
-        'accuracy/fused',
-        'accuracy/tuned',
-        'printed/accuracy/fused',
-        'symbols/accuracy/fused',
-        'symbols/accuracy/tuned',
-        'gram/global',
-        'separability/tuned/output/silhouette',
-    )
-    return study_table(figures_rows, 'letters', 4, wanted)
-
-
-def things_table():
-    """Return the comparison on pictograms of things with 16 shots, fewer columns than the study has."""
-    wanted = (
-        'accuracy/fused',
-        'accuracy/tuned',
-        'other_artist/accuracy/fused',
-        'sketch/accuracy/fused',
-        'distorted/accuracy/fused',
-        'gram/global',
-        'separability/tuned/output/silhouette',
-    )
-    return study_table(figures_rows, 'things', 16, wanted)
+def short_table(name, shots, *others):
+    """Return the comparison of a study with fewer columns than it has: its own domain, some others, and the geometry."""
+    wanted = ('accuracy/fused', 'accuracy/tuned', *others, 'gram/global', 'separability/tuned/output/silhouette')
+    return study_table(figures_rows, name, shots, wanted)
 
 
 def things_power():
     """Return how small a difference to the baseline the study of things tells, for its figures of accuracy after fusion."""
-    study = read_study_results(RESULTS / STUDIES['things'])
-    columns = [column for column in study['columns'] if column['metric'].endswith('accuracy/fused')]
-    found = {column['metric']: power_of_study(study, column['metric'], 1.0) for column in columns}
+    study = study_of('things')
+    columns = fused_columns(study)
     rows = []
-    for index, row in enumerate(found['accuracy/fused']):
-        powers = [found[column['metric']][index] for column in columns]
-        cells = [f'{power["smallest_told"]:.1f} ({power["seeds_needed"]})' for power in powers]
-        rows.append([row['method'], str(row['shots']), *cells])
+    for powers in zip(*(power_rows(power_of_study(study, column['metric'], 1), 1)[1] for column in columns), strict=True):
+        method, shots, *_ = powers[0]
+        rows.append([method, shots, *(f'{told} ({seeds})' for *_, told, seeds in powers)])
     return markdown_table(['method', 'shots', *(column['title'] for column in columns)], rows)
 
 
 def things_paper():
     """Return the paper's table of components beside the same changes on pictograms of things, 16 shots."""
-    published = read_grid_file(COMPONENTS)['published']['recipes']
-    study = read_study_results(RESULTS / STUDIES['things'])
-    ours = [column_of(study, f'{domain}accuracy/fused') for domain in ('', 'other_artist/', 'sketch/', 'distorted/')]
+    published = read_grid_file('grids/paper/components.yaml')['published']['recipes']
+    study = study_of('things')
+    ours = fused_columns(study)
     rows, base = [], published['ce']
-    for recipe, method in COMPONENTS_HERE.items():
+    for recipe, method in COMPONENTS.items():
         there = published[recipe]
         gains = [there[name][16] - base[name][16] for name in ('ImageNet', 'mean')]
         cells = [f'{there[name][16]:.2f}' for name in ('ImageNet', 'mean')]
@@ -179,9 +138,20 @@ def things_paper():
     return markdown_table([*header, *(f'over CE, {column["title"].removesuffix(", fused")}' for column in ours)], rows)
 
 
+def fused_columns(study):
+    """Return the columns of a study with accuracies after fusion, its own domain first."""
+    return [column for column in study['columns'] if column['metric'].endswith('accuracy/fused')]
+
+
+@functools.cache
+def study_of(name):
+    """Read the results of a study, which several blocks show."""
+    return read_study_results(RESULTS / STUDIES[name])
+
+
 def study_table(rows_of, name, shots, wanted=None):
     """Return one table of a study as Markdown."""
-    study = read_study_results(RESULTS / STUDIES[name])
+    study = study_of(name)
     if wanted:
         study = {**study, 'columns': [column for column in study['columns'] if column['metric'] in wanted]}
     return markdown_table(*rows_of(study, shots))
@@ -196,7 +166,7 @@ def claims(names):
     """Count, for every claim, benchmark and part of the model, in how many comparisons it holds."""
     counts, columns = {}, [(name, part) for name in names for part in ('fused', 'tuned branch')]
     for name in names:
-        for claim in read_study_results(RESULTS / STUDIES[name])['claims']:
+        for claim in study_of(name)['claims']:
             # Gram matrices and scatter are of the tuned branch's features.
             part = 'fused' if claim['metric'].endswith('/fused') else 'tuned branch'
             counts.setdefault(claim['text'], {}).setdefault((name, part), []).append(claim['verdict'])
@@ -329,9 +299,15 @@ STUDY_BLOCKS = dict(
     card=card,
     digits=digits,
     targets=targets,
-    main_table=main_table,
-    letters_table=letters_table,
-    things_table=things_table,
+    main_table=functools.partial(
+        short_table, 'digits', 16, 'mnist/accuracy/fused', 'symbols/accuracy/fused', 'symbols/accuracy/tuned'
+    ),
+    letters_table=functools.partial(
+        short_table, 'letters', 4, 'printed/accuracy/fused', 'symbols/accuracy/fused', 'symbols/accuracy/tuned'
+    ),
+    things_table=functools.partial(
+        short_table, 'things', 16, 'other_artist/accuracy/fused', 'sketch/accuracy/fused', 'distorted/accuracy/fused'
+    ),
     things_power=things_power,
     things_paper=things_paper,
     claims=functools.partial(claims, GLYPHS),

@@ -192,6 +192,11 @@ def report_cells(study: Study, choices: Mapping[str, Choice]) -> list[Cell]:
     return cells
 
 
+def report_cells_of(study: Study, index: int) -> list[Cell]:
+    """Lay out the runs that are reported if every method chooses its candidate of this number, from 0 on."""
+    return report_cells(study, {method.name: Choice(index, method.candidates[index], []) for method in study.methods})
+
+
 def values_of(results: Sequence[dict], method: str, shots: int, metric: str) -> dict[int, float]:
     """Collect a figure of a method by seed; runs without the figure are left out."""
     return {

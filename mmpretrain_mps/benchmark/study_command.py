@@ -15,7 +15,7 @@ from .files import json_text, write_files
 from .grid import Cell, configs_of
 from .parts import PartsCheck
 from .selection import shows_test_pictures
-from .study import Choice, Study, choose, only, read_study, report_cells, selection_cells
+from .study import Study, choose, only, read_study, report_cells, report_cells_of, selection_cells
 from .study_results import agreement_of, agreement_text, finished_runs, read_study_results
 from .study_tables import study_content, study_markdown, verdicts_of, write_study
 
@@ -39,7 +39,7 @@ def run(arguments: Namespace, report: Report) -> int:
     if arguments.methods:
         study = only(study, arguments.methods)
     to_select = selection_cells(study)
-    to_report = report_cells(study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
+    to_report = report_cells_of(study, 0)
     refuse_test_pictures(arguments.study, to_select, to_report)
     require_what_is_needed(to_report)
     refuse_faulty_parts(study, to_select, to_report)
@@ -116,10 +116,7 @@ def refuse_faulty_parts(study: Study, to_select: list[Cell], to_report: list[Cel
     """
     laid_out = [to_select, *([cell for cell in to_report if cell.shots == shots] for shots in study.report['shots'])]
     once = study._replace(report={key: value[:1] if isinstance(value, list) else value for key, value in study.report.items()})
-    for index in range(1, study.budget):
-        laid_out.append(
-            report_cells(once, {method.name: Choice(index, method.candidates[index], []) for method in study.methods})
-        )
+    laid_out += [report_cells_of(once, index) for index in range(1, study.budget)]
     check, faults = PartsCheck(), {}
     for cells in laid_out:
         for (_, recipe), cfg in configs_of(cells).items():

@@ -19,6 +19,7 @@ from mmpretrain_mps.benchmark.study import (
     paired_difference,
     read_study,
     report_cells,
+    report_cells_of,
     selection_cells,
     values_of,
 )
@@ -325,11 +326,6 @@ def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlie
     assert one.figures == 1 and '2 means are of one of the two alone' in agreement_text(one, 'x')
 
 
-def first_cells(study):
-    """Lay out what is reported of the first candidates."""
-    return report_cells(study, {method.name: Choice(0, method.candidates[0], []) for method in study.methods})
-
-
 @pytest.mark.parametrize(
     'name, runs', [('digits', 180), ('letters', 54), ('pictogram_things', 54), ('methods_things', 78), ('base_to_new_things', 60)]
 )
@@ -337,7 +333,7 @@ def test_the_committed_studies_choose_on_validation_pictures_with_seeds_of_their
     path = CONFIG_FOLDER / 'studies' / f'{name}.yaml'
     study = read_study(path)
     to_select = selection_cells(study)
-    to_report = first_cells(study)
+    to_report = report_cells_of(study, 0)
     assert len(to_select) == runs and len({cell.key for cell in to_select}) == runs
     assert len({cell.key for cell in to_report}) == len(study.methods) * len(study.report['shots']) * len(study.report['seeds'])
     refuse_test_pictures(path, to_select, to_report)
@@ -358,18 +354,18 @@ def test_a_study_with_a_part_that_cannot_be_built_is_refused_before_anything_run
     with pytest.raises(
         ValueError, match=r'cannot be built: linear_probe: test_evaluator: ValueError: .* tunes no copy of a layer'
     ):
-        refuse_faulty_parts(study, selection_cells(study), first_cells(study))
+        refuse_faulty_parts(study, selection_cells(study), report_cells_of(study, 0))
     content['methods']['linear_probe'] = None
     (tmp_path / 'study.yaml').write_text(yaml.safe_dump(content))
     study = read_study(tmp_path / 'study.yaml')
     assert [method.name for method in study.methods] == ['ce']
-    refuse_faulty_parts(study, selection_cells(study), first_cells(study))
+    refuse_faulty_parts(study, selection_cells(study), report_cells_of(study, 0))
     # A number that only the last candidate has.
     content['methods']['ce']['candidates'][-1]['model.head.alpha'] = 2
     (tmp_path / 'study.yaml').write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match='cannot be built: ce.9: model: ValueError: alpha must lie between 0 and 1'):
         study = read_study(tmp_path / 'study.yaml')
-        refuse_faulty_parts(study, selection_cells(study), first_cells(study))
+        refuse_faulty_parts(study, selection_cells(study), report_cells_of(study, 0))
 
 
 @pytest.mark.slow
