@@ -8,20 +8,6 @@ from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 RESULTS = Path(__file__).resolve().parents[1] / 'results'
-# The lines of the README, and what each method trains.
-SHORT = {
-    'linear_probe': ('linear probe', 'a linear layer on frozen features'),
-    'clip_adapter': ('CLIP-Adapter', 'two layers on frozen features'),
-    'tip_adapter_f': ('Tip-Adapter-F', 'a memory of the training pictures'),
-    'amu_tuning': ('AMU-Tuning', 'a linear layer on features of a second network'),
-    'coop': ('CoOp', 'prompt vectors of the text encoder'),
-    'tcp': ('TCP', 'prompt vectors, and more of them from each class'),
-    'textrefiner': ('TextRefiner', 'prompt vectors, refined by parts of pictures'),
-    'promptsrc': ('PromptSRC', 'prompt vectors in both encoders'),
-    'tac': ('TAC', 'prompt vectors and class clusters in both encoders'),
-    'clip_lora': ('CLIP-LoRA', 'low-rank updates in both encoders'),
-    'mps': ('MPS-Tuning', 'the last blocks of the vision encoder'),
-}
 CONTEXT = {'plain': 'released code', 'fresh': 'new pictures', 'kept': 'cached views'}
 
 
@@ -59,30 +45,6 @@ def methods_digits() -> str:
             f'Accuracy in percent on {cells[0]["test_pictures"]} held-out digits, mean ± standard deviation over the seeds '
             f'{", ".join(map(str, seeds))}, each with its own pictures, the same for all methods; median time of a training '
             f'({machine["processor"]}, {machine["cores"]} cores, with other work beside; torch {cells[0]["versions"]["torch"]}).',
-        ]
-    )
-
-
-def methods_short() -> str:
-    """Return a short table of what the methods train and their accuracy on the digits."""
-    cells = read('methods_digits/results.json')['cells']
-    (zero_shot,) = (cell['metrics']['accuracy/fused'] for cell in cells if not cell['shots'])
-    numbers = sorted({cell['shots'] for cell in cells if cell['shots']})
-    lines = [['zero-shot CLIP', 'nothing', *[f'{zero_shot:.2f}'] * len(numbers)]]
-    for method, (label, trained) in SHORT.items():
-        runs = [
-            [cell['metrics']['accuracy/fused'] for cell in cells if (cell['method'], cell['shots']) == (method, number)]
-            for number in numbers
-        ]
-        lines.append([label, trained, *map(_spread, runs)])
-    header = ['method', 'what is trained', *(f'{number} {"shot" if number == 1 else "shots"}' for number in numbers)]
-    seeds = {cell['seed'] for cell in cells if cell['shots']}
-    return '\n'.join(
-        [
-            markdown_table(header, lines),
-            '',
-            f'Percent on {cells[0]["test_pictures"]} held-out digits, mean ± standard '
-            f'deviation over {len(seeds)} draws of the training pictures, the same for all methods.',
         ]
     )
 
@@ -184,6 +146,4 @@ def _spread(values):
     return f'{found.mean:.2f} ± {found.std:.2f}' if found.std is not None else f'{found.mean:.2f}'
 
 
-METHOD_BLOCKS = {
-    function.__name__: function for function in (methods_digits, methods_short, methods_speed, methods_cost, methods_1000)
-}
+METHOD_BLOCKS = {function.__name__: function for function in (methods_digits, methods_speed, methods_cost, methods_1000)}

@@ -4,27 +4,24 @@ import functools
 
 from _method_tables import RESULTS, read
 
-from mmpretrain_mps.analysis.power import power_of_study, power_rows
-from mmpretrain_mps.benchmark.grid import read_grid_file
 from mmpretrain_mps.benchmark.study import paired_difference, values_of
 from mmpretrain_mps.benchmark.study_results import (
-    difference_at,
     differences_rows,
     figures_rows,
-    label_of,
-    plus_minus,
     read_study_results,
-    spread_at,
     with_half_width,
 )
 from mmpretrain_mps.benchmark.summary import spread_of
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
-STUDIES = {'digits': 'digits_study', 'letters': 'letters_study', 'things': 'things_study'}
-STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4), 'things': (1, 4, 16)}
-GLYPHS, THINGS = ('digits', 'letters'), ('things',)
-# The lines of the paper's table of components, and what the study of things calls them.
-COMPONENTS = {'ce': 'ce', 'ce_mar': 'mar', 'ce_hms': 'hms', 'full': 'full'}
+STUDIES = {
+    'digits': 'digits_study',
+    'letters': 'letters_study',
+    'things': 'things_study',
+    'methods': 'methods_things',
+}
+STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4), 'things': (1, 4, 16), 'methods': (1, 4, 16)}
+GLYPHS, THINGS, METHODS = ('digits', 'letters'), ('things',), ('methods',)
 NEITHER = 'neither alignment nor sculpting'
 PARTS = (
     ('accuracy/fused', 'fused', 2),
@@ -106,36 +103,6 @@ def short_table(name, shots, *others):
     """Return the comparison of a study with fewer columns than it has: its own domain, some others, and the geometry."""
     wanted = ('accuracy/fused', 'accuracy/tuned', *others, 'gram/global', 'separability/tuned/output/silhouette')
     return study_table(figures_rows, name, shots, wanted)
-
-
-def things_power():
-    """Return how small a difference to the baseline the study of things tells, for its figures of accuracy after fusion."""
-    study = study_of('things')
-    columns = fused_columns(study)
-    rows = []
-    for powers in zip(*(power_rows(power_of_study(study, column['metric'], 1), 1)[1] for column in columns), strict=True):
-        method, shots, *_ = powers[0]
-        rows.append([method, shots, *(f'{told} ({seeds})' for *_, told, seeds in powers)])
-    return markdown_table(['method', 'shots', *(column['title'] for column in columns)], rows)
-
-
-def things_paper():
-    """Return the paper's table of components beside the same changes on pictograms of things, 16 shots."""
-    published = read_grid_file('grids/paper/components.yaml')['published']['recipes']
-    study = study_of('things')
-    ours = fused_columns(study)
-    rows, base = [], published['ce']
-    for recipe, method in COMPONENTS.items():
-        there = published[recipe]
-        gains = [there[name][16] - base[name][16] for name in ('ImageNet', 'mean')]
-        cells = [f'{there[name][16]:.2f}' for name in ('ImageNet', 'mean')]
-        cells += ['' if recipe == 'ce' else f'{gain:+.2f}' for gain in gains]
-        found = spread_at(study, method, 16, ours[0])
-        cells.append(plus_minus(found.mean, found.std, ours[0]))
-        cells += ['' if recipe == 'ce' else with_half_width(difference_at(study, method, 16, column), column) for column in ours]
-        rows.append([label_of(study, method), *cells])
-    header = ['method', 'paper: ImageNet', 'mean of eleven', 'over CE, ImageNet', 'over CE, mean', 'things: source']
-    return markdown_table([*header, *(f'over CE, {column["title"].removesuffix(", fused")}' for column in ours)], rows)
 
 
 def fused_columns(study):
@@ -308,11 +275,10 @@ STUDY_BLOCKS = dict(
     things_table=functools.partial(
         short_table, 'things', 16, 'other_artist/accuracy/fused', 'sketch/accuracy/fused', 'distorted/accuracy/fused'
     ),
-    things_power=things_power,
-    things_paper=things_paper,
     claims=functools.partial(claims, GLYPHS),
     things_claims=functools.partial(claims, THINGS),
     durations=functools.partial(durations, GLYPHS),
+    methods_durations=functools.partial(durations, METHODS),
     things_durations=functools.partial(durations, THINGS),
     parts=parts,
     bound=functools.partial(bound, 'bound'),

@@ -17,6 +17,7 @@ from _method_tables import METHOD_BLOCKS, RESULTS, read
 from _pictogram_tables import PICTOGRAM_BLOCKS
 from _speed_tables import SPEED_BLOCKS
 from _study_tables import STUDIES, STUDY_BLOCKS
+from _things_tables import THINGS_BLOCKS
 
 from mmpretrain_mps.analysis.bound_study import bound_plots
 from mmpretrain_mps.analysis.study import study_plots
@@ -26,7 +27,7 @@ from mmpretrain_mps.benchmark.study_results import read_study_results
 from mmpretrain_mps.benchmark.study_tables import study_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ('deployment', 'evidence', 'evidence_things', 'methods', 'mini_clip', 'own_pictures', 'pictograms', 'speed')
+PAGES = ('comparison', 'deployment', 'evidence', 'evidence_things', 'methods', 'mini_clip', 'own_pictures', 'pictograms', 'speed')
 TEXTS = ('README.md', *(f'docs/{name}.md' for name in PAGES))
 BOUNDS = ('bound', 'things_bound')
 # Folders of plots, and the file that each is drawn from.
@@ -53,7 +54,7 @@ def plots():
     return drawn | {folder: bound_plots(content['labels'], content['summary']) for folder, content in bounds.items()}
 
 
-BLOCKS = {**STUDY_BLOCKS, **SPEED_BLOCKS, **GPU_BLOCKS, **METHOD_BLOCKS, **PICTOGRAM_BLOCKS, 'parity': parity}
+BLOCKS = {**STUDY_BLOCKS, **THINGS_BLOCKS, **SPEED_BLOCKS, **GPU_BLOCKS, **METHOD_BLOCKS, **PICTOGRAM_BLOCKS, 'parity': parity}
 
 
 def fill(text):

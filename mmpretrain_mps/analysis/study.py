@@ -47,7 +47,9 @@ def study_plots(study: dict) -> list[Plot]:
     first, most = study['columns'][0], max(shots)
     plots = []
     if len(shots) > 1:
-        shown = list(dict.fromkeys([study['baseline'], *(claim['method'] for claim in study['claims'])]))
+        shown = list(
+            dict.fromkeys([study['baseline'], *(name for claim in study['claims'] for name in (claim['method'], claim['than']))])
+        )
         caption = f'{first["title"]}: mean and standard deviation over seeds.'
         plots.append(Plot('study-shots', caption, partial(_draw_shots, study, first, shown, shots)))
     baseline = label_of(study, study['baseline'])

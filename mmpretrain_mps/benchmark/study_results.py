@@ -106,8 +106,16 @@ def difference_at(study: dict, method: str, shots: int, column: dict) -> Spread 
 
 
 def zero_shot_of(study: dict, column: dict) -> float | None:
-    """Return the figure of the zero-shot model, or None."""
-    values = [cell['metrics'][column['zero_shot']] for cell in study['cells'] if column['zero_shot'] in cell['metrics']]
+    """Return the figure of the zero-shot model, or None.
+
+    It is that of the baseline's runs, if they have it: some methods have a logit scale of their own, and with it another
+    calibration error of the same predictions, so that a mean over methods would be the figure of no model.
+    """
+    found: dict[str, list[float]] = {}
+    for cell in study['cells']:
+        if column['zero_shot'] in cell['metrics']:
+            found.setdefault(cell['recipe'], []).append(cell['metrics'][column['zero_shot']])
+    values = found.get(study['baseline']) or next(iter(found.values()), [])
     return sum(values) / len(values) if values else None
 
 

@@ -24,7 +24,7 @@ from mmpretrain_mps.benchmark.study import (
     values_of,
 )
 from mmpretrain_mps.benchmark.study_command import refuse_faulty_parts, refuse_test_pictures
-from mmpretrain_mps.benchmark.study_results import agreement_of, agreement_text
+from mmpretrain_mps.benchmark.study_results import agreement_of, agreement_text, zero_shot_of
 from mmpretrain_mps.benchmark.study_tables import (
     claims_table,
     study_content,
@@ -130,6 +130,18 @@ def test_differences_are_paired_by_seed():
     assert is_certain(paired_difference({1: 81.0, 2: 61.0}, {1: 80.0, 2: 60.0}))
     assert not is_certain(paired_difference({1: 81.0}, {1: 80.0}))
     assert paired_difference({1: 81.0}, {2: 80.0}) is None
+
+
+def test_zero_shot_is_that_of_the_baseline_where_methods_disagree():
+    # A method with a logit scale of its own is calibrated otherwise before it is trained.
+    column = dict(metric='ece/fused', zero_shot='ece/zero_shot')
+    cells = [
+        dict(recipe=name, metrics={'ece/zero_shot': value}) for name, value in (('lora', 32.0), ('mps', 12.0), ('mps', 13.0))
+    ]
+    study = dict(baseline='mps', cells=cells)
+    assert zero_shot_of(study, column) == 12.5
+    assert zero_shot_of({**study, 'baseline': 'probe'}, column) == 32.0  # the baseline has none
+    assert zero_shot_of({**study, 'cells': []}, column) is None
 
 
 def test_tables_and_files_hold_the_figures(write, tmp_path):

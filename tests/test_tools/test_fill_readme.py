@@ -53,10 +53,18 @@ def test_figures_on_the_digits_are_of_the_split_that_there_is_today(file):
     assert {cell['split_id'] for cell in cells} == {today} and {cell['test_pictures'] for cell in cells} == {899}
 
 
-@pytest.mark.parametrize('name', ['digits', 'letters'])
-def test_figures_of_the_studies_are_of_the_settings_that_the_configs_hold_today(name):
+@pytest.mark.parametrize(
+    'name, folder',
+    [
+        ('digits', 'digits_study'),
+        ('letters', 'letters_study'),
+        ('pictogram_things', 'things_study'),
+        ('methods_things', 'methods_things'),
+    ],
+)
+def test_figures_of_the_studies_are_of_the_settings_that_the_configs_hold_today(name, folder):
     study = read_study(ROOT / 'configs' / 'studies' / f'{name}.yaml')
-    kept = read_study_results(ROOT / 'results' / f'{name}_study')
+    kept = read_study_results(ROOT / 'results' / folder)
     chosen = {method: Choice(0, choice['chosen'], []) for method, choice in kept['choices'].items()}
     assert {method.name: method.candidates for method in study.methods} == {
         method: [candidate['options'] for candidate in choice['candidates']] for method, choice in kept['choices'].items()

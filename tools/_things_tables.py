@@ -1,0 +1,184 @@
+"""Tables of what was compared on pictograms of things, from the files in results/; see fill_readme.py."""
+
+import statistics
+
+from _study_tables import STUDY_SHOTS, fused_columns, study_of
+
+from mmpretrain_mps.analysis.power import power_of_study, power_rows
+from mmpretrain_mps.benchmark.grid import read_grid_file
+from mmpretrain_mps.benchmark.study import is_certain, paired_difference, values_of
+from mmpretrain_mps.benchmark.study_results import (
+    difference_at,
+    label_of,
+    plus_minus,
+    spread_at,
+    with_half_width,
+    zero_shot_of,
+)
+from mmpretrain_mps.engine.loops.domain_report import markdown_table
+
+# The lines of the README, and what each method trains.
+SHORT = {
+    'linear_probe': 'a linear layer on frozen features',
+    'clip_adapter': 'two layers on frozen features',
+    'tip_adapter_f': 'a memory of the training pictures',
+    'amu_tuning': 'a linear layer on features of a second network',
+    'coop': 'prompt vectors of the text encoder',
+    'tcp': 'prompt vectors, and more of them from each class',
+    'textrefiner': 'prompt vectors, refined by parts of pictures',
+    'promptsrc': 'prompt vectors in both encoders',
+    'tac': 'prompt vectors and class clusters in both encoders',
+    'clip_lora': 'low-rank updates in both encoders',
+    'mps': 'the last blocks of the vision encoder',
+}
+# The lines of the paper's table of components, and what the study of losses calls them.
+COMPONENTS = {'ce': 'ce', 'ce_mar': 'mar', 'ce_hms': 'hms', 'full': 'full'}
+SOURCE, TARGETS = 'accuracy/fused', 'mean_of_targets/accuracy/fused'
+PERCENT = {'better': 'higher', 'digits': 2}
+
+
+def methods_short() -> str:
+    """Return what the methods train and their accuracy in the source and in other domains."""
+    study = study_of('methods')
+    shown = (
+        ('source, 1 shot', study, 1, SOURCE),
+        ('source', study, 16, SOURCE),
+        ('other domains', study, 16, TARGETS),
+    )
+    columns = [{**PERCENT, 'metric': metric, 'zero_shot': metric.replace('fused', 'zero_shot')} for *_, metric in shown]
+    zero_shot = [f'{zero_shot_of(one, column):.2f}' for (_, one, *_), column in zip(shown, columns)]
+    rows = [['zero-shot CLIP', 'nothing', *zero_shot]]
+    for method, trained in SHORT.items():
+        figures = [_figure(one, method, shots, column) for (_, one, shots, _), column in zip(shown, columns)]
+        rows.append([label_of(study, method), trained, *figures])
+    return markdown_table(['method', 'what is trained', *(title for title, *_ in shown)], rows)
+
+
+def methods_lead() -> str:
+    """Return by how much MPS-Tuning is ahead of each other method, paired by seed; bold where 95 % intervals leave out 0."""
+    study = study_of('methods')
+    compared = {
+        f'{title}, {_shots(shots)}': (study, shots, metric)
+        for title, metric in (('source', SOURCE), ('other domains', TARGETS))
+        for shots in STUDY_SHOTS['methods']
+    }
+    labels = {name: label_of(one, name) for one in (study,) for name in one['choices'] if name != 'mps'}
+    rows = [
+        [label, *(_lead(one, method, shots, metric) for one, shots, metric in compared.values())]
+        for method, label in labels.items()
+    ]
+    return markdown_table(['over', *compared], rows)
+
+
+def methods_published() -> str:
+    """Return published figures of domain generalisation and of the mean of eleven data sets beside those on things, 16 shots."""
+    shift, main = (_published(name) for name in ('domain_generalization', 'main'))
+    study, rows = study_of('methods'), []
+    sets = ('ImageNet', 'imagenet_v2', 'imagenet_sketch')
+    for method in ('zero_shot', *study['choices']):
+        found = {**_lines(main, method), **_lines(shift, method)}
+        theirs = [_number(found.get(name, {}), 0 if method == 'zero_shot' else 16) for name in (*sets, 'mean')]
+        if set(theirs) != {'-'}:
+            rows.append(
+                [_label(study, method), *theirs, *(_figure(study, method, 16, column) for column in fused_columns(study))]
+            )
+    header = ['method', 'published: ImageNet', 'V2', 'Sketch', 'mean of eleven data sets']
+    return markdown_table([*header, *_titled('things', fused_columns(study))], rows)
+
+
+def methods_training() -> str:
+    """Return the numbers that validation chose for every method, and the median time of a training by shots."""
+    study, numbers, rows = study_of('methods'), STUDY_SHOTS['methods'], []
+    for method, choice in study['choices'].items():
+        seconds = {
+            shots: statistics.median(
+                cell['seconds']['training'] for cell in study['cells'] if (cell['recipe'], cell['shots']) == (method, shots)
+            )
+            for shots in numbers
+        }
+        chosen = ', '.join(f'`{name.split(".")[-1]}` {value}' for name, value in choice['chosen'].items())
+        rows.append([label_of(study, method), chosen, *(f'{value:.0f} s' for value in seconds.values())])
+    return markdown_table(['method', 'chosen', *(f'training, {_shots(shots)}' for shots in numbers)], rows)
+
+
+def things_power() -> str:
+    """Return how small a difference to the baseline the study of losses tells, for its figures of accuracy after fusion."""
+    study = study_of('things')
+    columns = fused_columns(study)
+    rows = []
+    for powers in zip(*(power_rows(power_of_study(study, column['metric'], 1), 1)[1] for column in columns), strict=True):
+        method, shots, *_ = powers[0]
+        rows.append([method, shots, *(f'{told} ({seeds})' for *_, told, seeds in powers)])
+    return markdown_table(['method', 'shots', *(column['title'] for column in columns)], rows)
+
+
+def things_paper() -> str:
+    """Return the paper's table of components beside the same changes on pictograms of things, 16 shots."""
+    published = _published('components')['recipes']
+    study = study_of('things')
+    ours = fused_columns(study)
+    rows, base = [], published['ce']
+    for recipe, method in COMPONENTS.items():
+        there = published[recipe]
+        gains = [there[name][16] - base[name][16] for name in ('ImageNet', 'mean')]
+        cells = [f'{there[name][16]:.2f}' for name in ('ImageNet', 'mean')]
+        cells += ['' if recipe == 'ce' else f'{gain:+.2f}' for gain in gains]
+        cells.append(_figure(study, method, 16, ours[0]))
+        cells += ['' if recipe == 'ce' else with_half_width(difference_at(study, method, 16, column), column) for column in ours]
+        rows.append([label_of(study, method), *cells])
+    header = ['method', 'paper: ImageNet', 'mean of eleven', 'over CE, ImageNet', 'over CE, mean', 'things: source']
+    return markdown_table([*header, *(f'over CE, {column["title"].removesuffix(", fused")}' for column in ours)], rows)
+
+
+def _lead(study, method, shots, metric):
+    lead = paired_difference(*(values_of(study['cells'], name, shots, metric) for name in ('mps', method)))
+    text = with_half_width(lead, {**PERCENT, 'metric': metric})
+    return f'**{text}**' if lead is not None and is_certain(lead) else text
+
+
+def _shots(number):
+    return f'{number} {"shot" if number == 1 else "shots"}'
+
+
+def _published(grid):
+    return read_grid_file(f'grids/paper/{grid}.yaml')['published']
+
+
+def _lines(published, method):
+    """Return the published figures of a method by data set; those of MPS-Tuning and of zero-shot CLIP are in its recipe."""
+    if method in ('mps', 'zero_shot'):
+        return published['recipes']['full']
+    return published['methods'].get(method, {})
+
+
+def _label(study, method):
+    return 'zero-shot' if method == 'zero_shot' else label_of(study, method)
+
+
+def _titled(where, columns):
+    titles = [column['title'].removesuffix(', fused') for column in columns]
+    return [f'{where}: {titles[0]}', *titles[1:]]
+
+
+def _number(values, shots):
+    return f'{values[shots]:.2f}' if shots in values else '-'
+
+
+def _figure(study, method, shots, column):
+    """Write a figure of a method with its standard deviation, the plain one of zero-shot, or '-' where there is none."""
+    if method == 'zero_shot':
+        return f'{zero_shot_of(study, column):.2f}'
+    if method not in study['choices']:
+        return '-'
+    found = spread_at(study, method, shots, column)
+    return '-' if found is None else plus_minus(found.mean, found.std, column)
+
+
+THINGS_BLOCKS = dict(
+    methods_short=methods_short,
+    methods_lead=methods_lead,
+    methods_published=methods_published,
+    methods_training=methods_training,
+    things_power=things_power,
+    things_paper=things_paper,
+)
