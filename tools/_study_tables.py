@@ -19,9 +19,10 @@ STUDIES = {
     'letters': 'letters_study',
     'things': 'things_study',
     'methods': 'methods_things',
+    'base_to_new': 'base_to_new_things',
 }
-STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4), 'things': (1, 4, 16), 'methods': (1, 4, 16)}
-GLYPHS, THINGS, METHODS = ('digits', 'letters'), ('things',), ('methods',)
+STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4), 'things': (1, 4, 16), 'methods': (1, 4, 16), 'base_to_new': (16,)}
+GLYPHS, THINGS, METHODS = ('digits', 'letters'), ('things',), ('methods', 'base_to_new')
 NEITHER = 'neither alignment nor sculpting'
 PARTS = (
     ('accuracy/fused', 'fused', 2),
@@ -142,20 +143,19 @@ def claims(names):
 
 
 def durations(names):
-    """Return how long the runs of studies took, two at a time."""
-    minutes = {
-        name: sum(
-            sum(cell['seconds'].values())
-            for file in ('selection', 'study')
-            for cell in read(f'{STUDIES[name]}/{file}.json')['cells']
-        )
-        / 120
-        for name in names
-    }
+    """Return how long the runs of studies took, two at a time; a run that two of them have counts for the first."""
+    minutes, seen = dict.fromkeys(names, 0.0), set()
+    for name in names:
+        for file in ('selection', 'study'):
+            for cell in read(f'{STUDIES[name]}/{file}.json')['cells']:
+                if cell['hash'] not in seen:
+                    seen.add(cell['hash'])
+                    minutes[name] += sum(cell['seconds'].values()) / 120
     machine = read(f'{STUDIES[names[0]]}/study.json')['cells'][0]['machine']
+    took = ', '.join(f'{value:.0f} minutes ({name.replace("_", " ")})' for name, value in minutes.items())
     return (
         f'On {machine["cores"]} cores ({machine["processor"]}), two at a time and with other work beside them, the runs of '
-        f'selection and report took {", ".join(f"{value:.0f} minutes ({name})" for name, value in minutes.items())}.'
+        f'selection and report took {took}.'
     )
 
 

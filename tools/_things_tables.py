@@ -33,17 +33,18 @@ SHORT = {
 }
 # The lines of the paper's table of components, and what the study of losses calls them.
 COMPONENTS = {'ce': 'ce', 'ce_mar': 'mar', 'ce_hms': 'hms', 'full': 'full'}
-SOURCE, TARGETS = 'accuracy/fused', 'mean_of_targets/accuracy/fused'
+SOURCE, TARGETS, NEW = 'accuracy/fused', 'mean_of_targets/accuracy/fused', 'new/accuracy/fused'
 PERCENT = {'better': 'higher', 'digits': 2}
 
 
 def methods_short() -> str:
-    """Return what the methods train and their accuracy in the source and in other domains."""
-    study = study_of('methods')
+    """Return what the methods train and their accuracy: in the source, in other domains, among new classes."""
+    study, classes = study_of('methods'), study_of('base_to_new')
     shown = (
         ('source, 1 shot', study, 1, SOURCE),
         ('source', study, 16, SOURCE),
         ('other domains', study, 16, TARGETS),
+        ('new classes', classes, 16, NEW),
     )
     columns = [{**PERCENT, 'metric': metric, 'zero_shot': metric.replace('fused', 'zero_shot')} for *_, metric in shown]
     zero_shot = [f'{zero_shot_of(one, column):.2f}' for (_, one, *_), column in zip(shown, columns)]
@@ -56,13 +57,14 @@ def methods_short() -> str:
 
 def methods_lead() -> str:
     """Return by how much MPS-Tuning is ahead of each other method, paired by seed; bold where 95 % intervals leave out 0."""
-    study = study_of('methods')
+    study, classes = study_of('methods'), study_of('base_to_new')
     compared = {
         f'{title}, {_shots(shots)}': (study, shots, metric)
         for title, metric in (('source', SOURCE), ('other domains', TARGETS))
         for shots in STUDY_SHOTS['methods']
     }
-    labels = {name: label_of(one, name) for one in (study,) for name in one['choices'] if name != 'mps'}
+    compared['new classes'] = (classes, 16, NEW)
+    labels = {name: label_of(one, name) for one in (study, classes) for name in one['choices'] if name != 'mps'}
     rows = [
         [label, *(_lead(one, method, shots, metric) for one, shots, metric in compared.values())]
         for method, label in labels.items()
@@ -84,6 +86,18 @@ def methods_published() -> str:
             )
     header = ['method', 'published: ImageNet', 'V2', 'Sketch', 'mean of eleven data sets']
     return markdown_table([*header, *_titled('things', fused_columns(study))], rows)
+
+
+def base_to_new_published() -> str:
+    """Return published figures of base and new classes beside those on things, 16 shots."""
+    published, study = _published('base_to_new')['base_to_new'], study_of('base_to_new')
+    rows = []
+    for method in ('zero_shot', *study['choices']):
+        theirs = published[method]['mean'] if method in published else []
+        ours = [_figure(study, method, 16, column) for column in study['columns']]
+        rows.append([_label(study, method), *(f'{value:.2f}' for value in theirs), *('-' * (3 - len(theirs))), *ours])
+    header = ['method', 'published: base', 'new', 'harmonic mean']
+    return markdown_table([*header, *_titled('things', study['columns'])], rows)
 
 
 def methods_training() -> str:
@@ -178,6 +192,7 @@ THINGS_BLOCKS = dict(
     methods_short=methods_short,
     methods_lead=methods_lead,
     methods_published=methods_published,
+    base_to_new_published=base_to_new_published,
     methods_training=methods_training,
     things_power=things_power,
     things_paper=things_paper,
