@@ -4,7 +4,7 @@ import json
 import statistics
 from pathlib import Path
 
-from mmpretrain_mps.benchmark.summary import spread_of
+from mmpretrain_mps.benchmark.summary import shots_text, spread_of
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 RESULTS = Path(__file__).resolve().parents[1] / 'results'
@@ -35,7 +35,7 @@ def methods_digits() -> str:
     seeds, machine = sorted({cell['seed'] for cell in cells}), cells[0]['machine']
     header = [
         'method',
-        *(f'{number} {"shot" if number == 1 else "shots"}' for number in numbers),
+        *map(shots_text, numbers),
         *(f'training, {number}' for number in numbers),
     ]
     return '\n'.join(

@@ -2,23 +2,27 @@
 
 import statistics
 
-from _study_tables import STUDY_SHOTS, fused_columns, study_of
+from _study_tables import fused_columns, study_of
 
 from mmpretrain_mps.analysis.power import power_of_study, power_rows
 from mmpretrain_mps.benchmark.grid import read_grid_file
-from mmpretrain_mps.benchmark.study import is_certain, paired_difference, values_of
 from mmpretrain_mps.benchmark.study_results import (
+    column_of,
     difference_at,
     label_of,
     plus_minus,
+    shots_of,
     spread_at,
     with_half_width,
+    with_interval,
     zero_shot_of,
 )
+from mmpretrain_mps.benchmark.summary import shots_text
 from mmpretrain_mps.engine.loops.domain_report import markdown_table
 
 # The lines of the README, and what each method trains.
 SHORT = {
+    'zero_shot': 'nothing',
     'linear_probe': 'a linear layer on frozen features',
     'clip_adapter': 'two layers on frozen features',
     'tip_adapter_f': 'a memory of the training pictures',
@@ -34,42 +38,41 @@ SHORT = {
 # The lines of the paper's table of components, and what the study of losses calls them.
 COMPONENTS = {'ce': 'ce', 'ce_mar': 'mar', 'ce_hms': 'hms', 'full': 'full'}
 SOURCE, TARGETS, NEW = 'accuracy/fused', 'mean_of_targets/accuracy/fused', 'new/accuracy/fused'
-PERCENT = {'better': 'higher', 'digits': 2}
 
 
 def methods_short() -> str:
     """Return what the methods train and their accuracy: in the source, in other domains, among new classes."""
     study, classes = study_of('methods'), study_of('base_to_new')
-    shown = (
-        ('source, 1 shot', study, 1, SOURCE),
-        ('source', study, 16, SOURCE),
-        ('other domains', study, 16, TARGETS),
-        ('new classes', classes, 16, NEW),
-    )
-    columns = [{**PERCENT, 'metric': metric, 'zero_shot': metric.replace('fused', 'zero_shot')} for *_, metric in shown]
-    zero_shot = [f'{zero_shot_of(one, column):.2f}' for (_, one, *_), column in zip(shown, columns)]
-    rows = [['zero-shot CLIP', 'nothing', *zero_shot]]
+    shown = {
+        'source, 1 shot': (study, 1, SOURCE),
+        'source': (study, 16, SOURCE),
+        'other domains': (study, 16, TARGETS),
+        'new classes': (classes, 16, NEW),
+    }
+    rows = []
     for method, trained in SHORT.items():
-        figures = [_figure(one, method, shots, column) for (_, one, shots, _), column in zip(shown, columns)]
-        rows.append([label_of(study, method), trained, *figures])
-    return markdown_table(['method', 'what is trained', *(title for title, *_ in shown)], rows)
+        figures = [_figure(one, method, shots, column_of(one, metric)) for one, shots, metric in shown.values()]
+        rows.append([_label(study, method), trained, *figures])
+    return markdown_table(['method', 'what is trained', *shown], rows)
 
 
-def methods_lead() -> str:
-    """Return by how much MPS-Tuning is ahead of each other method, paired by seed; bold where 95 % intervals leave out 0."""
+def methods_behind() -> str:
+    """Return the difference of every other method to MPS-Tuning with its interval: by shots, and among new classes."""
     study, classes = study_of('methods'), study_of('base_to_new')
     compared = {
-        f'{title}, {_shots(shots)}': (study, shots, metric)
+        f'{title}, {shots_text(shots)}': (study, shots, metric)
         for title, metric in (('source', SOURCE), ('other domains', TARGETS))
-        for shots in STUDY_SHOTS['methods']
+        for shots in shots_of(study)
     }
     compared['new classes'] = (classes, 16, NEW)
-    labels = {name: label_of(one, name) for one in (study, classes) for name in one['choices'] if name != 'mps'}
-    rows = [
-        [label, *(_lead(one, method, shots, metric) for one, shots, metric in compared.values())]
-        for method, label in labels.items()
-    ]
-    return markdown_table(['over', *compared], rows)
+    labels = {name: label_of(one, name) for one in (study, classes) for name in one['choices'] if name != one['baseline']}
+    rows = []
+    for method, label in labels.items():
+        columns = [(one, shots, column_of(one, metric)) for one, shots, metric in compared.values()]
+        rows.append(
+            [label, *(with_interval(difference_at(one, method, shots, column), column) for one, shots, column in columns)]
+        )
+    return markdown_table(['method', *compared], rows)
 
 
 def methods_published() -> str:
@@ -93,16 +96,17 @@ def base_to_new_published() -> str:
     published, study = _published('base_to_new')['base_to_new'], study_of('base_to_new')
     rows = []
     for method in ('zero_shot', *study['choices']):
-        theirs = published[method]['mean'] if method in published else []
+        theirs = [f'{value:.2f}' for value in published[method]['mean']] if method in published else ['-'] * 3
         ours = [_figure(study, method, 16, column) for column in study['columns']]
-        rows.append([_label(study, method), *(f'{value:.2f}' for value in theirs), *('-' * (3 - len(theirs))), *ours])
+        rows.append([_label(study, method), *theirs, *ours])
     header = ['method', 'published: base', 'new', 'harmonic mean']
     return markdown_table([*header, *_titled('things', study['columns'])], rows)
 
 
 def methods_training() -> str:
     """Return the numbers that validation chose for every method, and the median time of a training by shots."""
-    study, numbers, rows = study_of('methods'), STUDY_SHOTS['methods'], []
+    study, rows = study_of('methods'), []
+    numbers = shots_of(study)
     for method, choice in study['choices'].items():
         seconds = {
             shots: statistics.median(
@@ -112,7 +116,7 @@ def methods_training() -> str:
         }
         chosen = ', '.join(f'`{name.split(".")[-1]}` {value}' for name, value in choice['chosen'].items())
         rows.append([label_of(study, method), chosen, *(f'{value:.0f} s' for value in seconds.values())])
-    return markdown_table(['method', 'chosen', *(f'training, {_shots(shots)}' for shots in numbers)], rows)
+    return markdown_table(['method', 'chosen', *(f'training, {shots_text(shots)}' for shots in numbers)], rows)
 
 
 def things_power() -> str:
@@ -142,16 +146,6 @@ def things_paper() -> str:
         rows.append([label_of(study, method), *cells])
     header = ['method', 'paper: ImageNet', 'mean of eleven', 'over CE, ImageNet', 'over CE, mean', 'things: source']
     return markdown_table([*header, *(f'over CE, {column["title"].removesuffix(", fused")}' for column in ours)], rows)
-
-
-def _lead(study, method, shots, metric):
-    lead = paired_difference(*(values_of(study['cells'], name, shots, metric) for name in ('mps', method)))
-    text = with_half_width(lead, {**PERCENT, 'metric': metric})
-    return f'**{text}**' if lead is not None and is_certain(lead) else text
-
-
-def _shots(number):
-    return f'{number} {"shot" if number == 1 else "shots"}'
 
 
 def _published(grid):
@@ -190,7 +184,7 @@ def _figure(study, method, shots, column):
 
 THINGS_BLOCKS = dict(
     methods_short=methods_short,
-    methods_lead=methods_lead,
+    methods_behind=methods_behind,
     methods_published=methods_published,
     base_to_new_published=base_to_new_published,
     methods_training=methods_training,

@@ -15,6 +15,7 @@ from ..benchmark.study_results import (
     with_half_width,
     zero_shot_of,
 )
+from ..benchmark.summary import shots_text
 from .contents import Plot, Section, Table
 from .grid import environment_section, runs_section
 from .style import MARKERS, Line, draw_lines, legend_below, panel
@@ -32,7 +33,7 @@ def study_sections(study: dict) -> list[Section]:
     sections.append(Section('comparison', 'Comparison', study_plots(study)))
     for shots in shots_of(study):
         tables = [figures_table(study, shots), differences_table(study, shots)]
-        sections.append(Section(f'shots-{shots}', f'{shots} {"shot" if shots == 1 else "shots"}', tables))
+        sections.append(Section(f'shots-{shots}', shots_text(shots), tables))
     return [
         *sections,
         Section('selection', 'How settings were chosen', [study['selected'], _selection_table(study)]),
@@ -47,9 +48,8 @@ def study_plots(study: dict) -> list[Plot]:
     first, most = study['columns'][0], max(shots)
     plots = []
     if len(shots) > 1:
-        shown = list(
-            dict.fromkeys([study['baseline'], *(name for claim in study['claims'] for name in (claim['method'], claim['than']))])
-        )
+        claimed = (claim[side] for claim in study['claims'] for side in ('method', 'than'))
+        shown = list(dict.fromkeys([study['baseline'], *claimed]))
         caption = f'{first["title"]}: mean and standard deviation over seeds.'
         plots.append(Plot('study-shots', caption, partial(_draw_shots, study, first, shown, shots)))
     baseline = label_of(study, study['baseline'])

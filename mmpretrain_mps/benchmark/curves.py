@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..utils.files import AnyPath
 from .files import write_files
-from .summary import MEAN, Spread, Summary, summarise
+from .summary import MEAN, Spread, Summary, shots_text, summarise
 
 # Okabe and Ito: told apart by all common kinds of colour vision; the markers help in print.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -98,7 +98,7 @@ def _draw_methods(summary, width):
         draw_intervals(axis, range(len(spreads), 0, -1), summary.methods, spreads)
         for zero_shot in set(_zero_shot(summary, panel).values()):
             axis.axvline(zero_shot, color=colour_of(-1), linestyle='--')
-        axis.set_title(f'{_title_of(panel)}, {shots} {"shot" if shots == 1 else "shots"}')
+        axis.set_title(f'{_title_of(panel)}, {shots_text(shots)}')
         axis.set_xlabel('accuracy (%), zero-shot dashed')
         axis.grid(alpha=0.3)
     return figure

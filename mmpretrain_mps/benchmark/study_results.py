@@ -29,7 +29,10 @@ STUDY = {
     },
     'summary': [{'method': str, 'shots': count, 'metric': str, 'mean': number}],
     'claims': [
-        {'text': str, 'method': str, 'metric': str, 'verdict': str, 'difference': or_none(number), 'half_width': or_none(number)}
+        {
+            **dict.fromkeys(('text', 'method', 'than', 'metric', 'shots', 'verdict'), str),
+            **dict.fromkeys(('difference', 'half_width'), or_none(number)),
+        }
     ],
     'cells': [RESULT],
 }
@@ -55,7 +58,7 @@ def read_study_results(folder: AnyPath) -> dict[str, Any]:
     methods, metrics = set(content['choices']), {column['metric'] for column in content['columns']}
     for what, named, known in (
         ('the baseline', [content['baseline']], methods),
-        ('claims', [claim['method'] for claim in content['claims']], methods),
+        ('claims', [claim[side] for claim in content['claims'] for side in ('method', 'than')], methods),
         ('claims', [claim['metric'] for claim in content['claims']], metrics),
         ('trade_off', content['trade_off'], metrics),
     ):

@@ -22,7 +22,7 @@ from .study_results import (
     shots_of,
     with_interval,
 )
-from .summary import spread_of
+from .summary import shots_text, spread_of
 from .tables import results_csv
 
 DIFFERENCE_NOTE = (
@@ -105,7 +105,7 @@ def study_markdown(content: dict[str, Any]) -> str:
     for shots in shots_of(content):
         (first, *titles), rows = differences_rows(content, shots, with_interval)
         parts += [
-            f'## {shots} {"shot" if shots == 1 else "shots"}',
+            f'## {shots_text(shots)}',
             markdown_table(*figures_rows(content, shots)),
             note,
             markdown_table([first, *map(str.__add__, titles, arrows)], rows),

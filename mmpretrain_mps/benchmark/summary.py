@@ -106,6 +106,11 @@ class Summary(NamedTuple):
         return None if value is None else Quote(value, None if spread is None else spread.mean - value)
 
 
+def shots_text(shots: int) -> str:
+    """Write a number of shots, '1 shot' or '4 shots'."""
+    return f'{shots} {"shot" if shots == 1 else "shots"}'
+
+
 def spread_of(values: Collection[float]) -> Spread:
     """Describe the values, at least one, of several seeds."""
     count, mean = len(values), statistics.fmean(values)

@@ -1,5 +1,7 @@
 """Studies in reports."""
 
+import json
+
 import pytest
 from reported import cell, drawn, flags, lines_of, make_study
 
@@ -84,6 +86,23 @@ def test_the_curves_show_the_baseline_and_what_claims_are_about(folder):
     lines = lines_of(plots(read_study_results(folder))['study-shots'])
     assert lines['cross-entropy'][:2] == ([0, 1], [62.5, 65.5]) and lines['CE & MAR'][:2] == ([0, 1], [64.5, 67.5])
     assert lines['zero-shot'] == ([0, 1], [60.0, 60.0], '--')
+
+
+def test_the_curves_show_what_claims_compare_with(folder):
+    study = read_study_results(folder)
+    study['choices']['other'] = dict(study['choices']['mar'], label='another')
+    study['claims'] = [dict(study['claims'][0], method='mar', than='other')]
+    study['cells'] += [cell(shots, 1, 50.0 + shots, 'other') for shots in (1, 4)]
+    lines = lines_of(plots(study)['study-shots'])
+    assert set(lines) == {'cross-entropy', 'CE & MAR', 'another', 'zero-shot'} and lines['another'][:2] == ([0, 1], [51.0, 54.0])
+
+
+def test_a_claim_about_a_method_that_the_study_lacks_is_said(folder):
+    content = json.loads((folder / 'study.json').read_text())
+    content['claims'][0]['than'] = 'lost'
+    (folder / 'study.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="claims names 'lost', which is none of ce, mar"):
+        read_study_results(folder)
 
 
 def test_differences_are_drawn_with_their_intervals_from_the_first_method_down(tmp_path):
