@@ -182,12 +182,15 @@ def _figure(study, method, shots, column):
     return '-' if found is None else plus_minus(found.mean, found.std, column)
 
 
-THINGS_BLOCKS = dict(
-    methods_short=methods_short,
-    methods_behind=methods_behind,
-    methods_published=methods_published,
-    base_to_new_published=base_to_new_published,
-    methods_training=methods_training,
-    things_power=things_power,
-    things_paper=things_paper,
-)
+THINGS_BLOCKS = {
+    function.__name__: function
+    for function in (
+        methods_short,
+        methods_behind,
+        methods_published,
+        base_to_new_published,
+        methods_training,
+        things_power,
+        things_paper,
+    )
+}
