@@ -37,6 +37,8 @@ SHORT = {
 }
 # The lines of the paper's table of components, and what the study of losses calls them.
 COMPONENTS = {'ce': 'ce', 'ce_mar': 'mar', 'ce_hms': 'hms', 'full': 'full'}
+# The lines of the losses from base to new classes.
+LOSSES = ('ce', 'cosine', 'mar', 'hms', 'mps')
 SOURCE, TARGETS, NEW = 'accuracy/fused', 'mean_of_targets/accuracy/fused', 'new/accuracy/fused'
 
 
@@ -65,13 +67,12 @@ def methods_behind() -> str:
         for shots in shots_of(study)
     }
     compared['new classes'] = (classes, 16, NEW)
-    labels = {name: label_of(one, name) for one in (study, classes) for name in one['choices'] if name != one['baseline']}
+    columns = [(one, shots, column_of(one, metric)) for one, shots, metric in compared.values()]
     rows = []
-    for method, label in labels.items():
-        columns = [(one, shots, column_of(one, metric)) for one, shots, metric in compared.values()]
-        rows.append(
-            [label, *(with_interval(difference_at(one, method, shots, column), column) for one, shots, column in columns)]
-        )
+    for method in study['choices']:
+        if method != study['baseline']:
+            found = (with_interval(difference_at(one, method, shots, column), column) for one, shots, column in columns)
+            rows.append([label_of(study, method), *found])
     return markdown_table(['method', *compared], rows)
 
 
@@ -95,12 +96,27 @@ def base_to_new_published() -> str:
     """Return published figures of base and new classes beside those on things, 16 shots."""
     published, study = _published('base_to_new')['base_to_new'], study_of('base_to_new')
     rows = []
-    for method in ('zero_shot', *study['choices']):
+    for method in ('zero_shot', *study_of('methods')['choices']):
+        if method not in ('zero_shot', *study['choices']):
+            continue  # it knows no new classes
         theirs = [f'{value:.2f}' for value in published[method]['mean']] if method in published else ['-'] * 3
         ours = [_figure(study, method, 16, column) for column in study['columns']]
         rows.append([_label(study, method), *theirs, *ours])
     header = ['method', 'published: base', 'new', 'harmonic mean']
     return markdown_table([*header, *_titled('things', study['columns'])], rows)
+
+
+def base_to_new_losses() -> str:
+    """Return what single losses keep of new classes: figures of 16 shots, and differences to cross-entropy, paired by seed."""
+    study = study_of('base_to_new')
+    from_ce = {**study, 'baseline': 'ce'}
+    rows = []
+    for method in LOSSES:
+        differences = [with_half_width(difference_at(from_ce, method, 16, column), column) for column in study['columns']]
+        figures = [_figure(study, method, 16, column) for column in study['columns']]
+        rows.append([label_of(study, method), *figures, *([''] * len(figures) if method == 'ce' else differences)])
+    titles = [column['title'] for column in study['columns']]
+    return markdown_table(['method', *titles, *(f'over CE, {title}' for title in titles)], rows)
 
 
 def methods_training() -> str:
@@ -189,6 +205,7 @@ THINGS_BLOCKS = {
         methods_behind,
         methods_published,
         base_to_new_published,
+        base_to_new_losses,
         methods_training,
         things_power,
         things_paper,

@@ -339,7 +339,7 @@ def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlie
 
 
 @pytest.mark.parametrize(
-    'name, runs', [('digits', 180), ('letters', 54), ('pictogram_things', 54), ('methods_things', 78), ('base_to_new_things', 60)]
+    'name, runs', [('digits', 180), ('letters', 54), ('pictogram_things', 54), ('methods_things', 78), ('base_to_new_things', 78)]
 )
 def test_the_committed_studies_choose_on_validation_pictures_with_seeds_of_their_own(name, runs):
     path = CONFIG_FOLDER / 'studies' / f'{name}.yaml'
@@ -408,7 +408,8 @@ def test_what_is_chosen_for_all_things_is_chosen_by_the_same_runs_as_for_base_to
         {cell.recipe: cell.key for cell in selection_cells(read_study(CONFIG_FOLDER / 'studies' / f'{name}.yaml'))}
         for name in ('methods_things', 'base_to_new_things')
     )
-    assert {name for name, key in halves.items() if whole.get(name) != key} == {f'ce.{number}' for number in range(1, 7)}
+    of_losses = {f'{method}.{number}' for method in ('ce', 'cosine', 'mar', 'hms') for number in range(1, 7)}
+    assert {name for name, key in halves.items() if whole.get(name) != key} == of_losses
 
 
 @pytest.mark.parametrize(
