@@ -339,7 +339,16 @@ def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlie
 
 
 @pytest.mark.parametrize(
-    'name, runs', [('digits', 180), ('letters', 54), ('pictogram_things', 54), ('methods_things', 78), ('base_to_new_things', 78)]
+    'name, runs',
+    [
+        ('digits', 180),
+        ('letters', 54),
+        ('pictogram_things', 54),
+        ('things_seeds', 18),
+        ('methods_things', 78),
+        ('methods_things_longer', 42),
+        ('base_to_new_things', 78),
+    ],
 )
 def test_the_committed_studies_choose_on_validation_pictures_with_seeds_of_their_own(name, runs):
     path = CONFIG_FOLDER / 'studies' / f'{name}.yaml'
@@ -410,6 +419,32 @@ def test_what_is_chosen_for_all_things_is_chosen_by_the_same_runs_as_for_base_to
     )
     of_losses = {f'{method}.{number}' for method in ('ce', 'cosine', 'mar', 'hms') for number in range(1, 7)}
     assert {name for name, key in halves.items() if whole.get(name) != key} == of_losses
+
+
+def test_more_seeds_of_the_losses_have_the_settings_that_were_chosen_for_five():
+    few, many = (read_study(CONFIG_FOLDER / 'studies' / f'{name}.yaml') for name in ('pictogram_things', 'things_seeds'))
+    assert not set(few.report['seeds']) & set(many.report['seeds'])
+    assert (many.selection, many.options) == (few.selection, few.options)
+    assert [method.name for method in many.methods if method in few.methods] == ['ce', 'full']
+
+
+def test_longer_trainings_of_methods_differ_in_their_length_alone():
+    short, long = (
+        {method.name: method for method in read_study(CONFIG_FOLDER / 'studies' / f'{name}.yaml').methods}
+        for name in ('methods_things', 'methods_things_longer')
+    )
+    lengths = {'train_cfg', 'train_cfg.max_epochs', 'param_scheduler'}
+    averaged = {f'default_hooks.epoch_average.weights.{name}' for name in ('mean', 'std')}
+    for name, method in long.items():
+        assert method.candidates == short[name].candidates
+        changed = {key for key, value in method.options.items() if value != short[name].options[key]}
+        assert changed <= lengths | averaged and set(method.options) == set(short[name].options)
+        assert ({6, 24} <= {_passes(short[name]), _passes(method)}) == (name != 'linear_probe')
+    assert long['promptsrc'].options['default_hooks.epoch_average.weights.mean'] == 4 * 3.6
+
+
+def _passes(method):
+    return method.options.get('train_cfg.max_epochs', method.options.get('train_cfg', {}).get('max_epochs'))
 
 
 @pytest.mark.parametrize(
