@@ -95,10 +95,9 @@ def methods_published() -> str:
 def base_to_new_published() -> str:
     """Return published figures of base and new classes beside those on things, 16 shots."""
     published, study = _published('base_to_new')['base_to_new'], study_of('base_to_new')
+    known = [method for method in study_of('methods')['choices'] if method in study['choices']]  # the others know no new classes
     rows = []
-    for method in ('zero_shot', *study_of('methods')['choices']):
-        if method not in ('zero_shot', *study['choices']):
-            continue  # it knows no new classes
+    for method in ('zero_shot', *known):
         theirs = [f'{value:.2f}' for value in published[method]['mean']] if method in published else ['-'] * 3
         ours = [_figure(study, method, 16, column) for column in study['columns']]
         rows.append([_label(study, method), *theirs, *ours])
