@@ -347,6 +347,7 @@ def test_figures_agree_with_earlier_ones_where_their_mean_lies_within_the_earlie
         ('things_seeds', 18),
         ('methods_things', 78),
         ('methods_things_longer', 42),
+        ('methods_things_wider', 54),
         ('base_to_new_things', 78),
     ],
 )
@@ -445,6 +446,17 @@ def test_longer_trainings_of_methods_differ_in_their_length_alone():
         assert all(scheduler['T_max'] == scheduler['end'] == 24 for scheduler in schedulers)
     averages = [methods['promptsrc'].options for methods in (short, long)]
     assert all(averages[1][key] == 4 * averages[0][key] for key in averaged)
+
+
+def test_wider_candidates_of_methods_are_those_that_there_were_and_three_more():
+    six, nine = (
+        {method.name: method for method in read_study(CONFIG_FOLDER / 'studies' / f'{name}.yaml').methods}
+        for name in ('methods_things_longer', 'methods_things_wider')
+    )
+    assert six.keys() - nine.keys() == {'coop'}
+    for name, method in nine.items():
+        assert method.candidates[:6] == six[name].candidates and len(method.candidates) == 9
+        assert method.options == six[name].options
 
 
 def _passes(method):
