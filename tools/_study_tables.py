@@ -20,9 +20,17 @@ STUDIES = {
     'things': 'things_study',
     'methods': 'methods_things',
     'base_to_new': 'base_to_new_things',
+    'longer': 'methods_things_longer',
 }
-STUDY_SHOTS = {'digits': (4, 16), 'letters': (1, 4), 'things': (1, 4, 16), 'methods': (1, 4, 16), 'base_to_new': (16,)}
-GLYPHS, THINGS, METHODS = ('digits', 'letters'), ('things',), ('methods', 'base_to_new')
+STUDY_SHOTS = {
+    'digits': (4, 16),
+    'letters': (1, 4),
+    'things': (1, 4, 16),
+    'methods': (1, 4, 16),
+    'base_to_new': (16,),
+    'longer': (4,),
+}
+GLYPHS, THINGS, METHODS = ('digits', 'letters'), ('things',), ('methods', 'base_to_new', 'longer')
 NEITHER = 'neither alignment nor sculpting'
 PARTS = (
     ('accuracy/fused', 'fused', 2),
@@ -276,7 +284,7 @@ STUDY_BLOCKS = dict(
         short_table, 'things', 16, 'other_artist/accuracy/fused', 'sketch/accuracy/fused', 'distorted/accuracy/fused'
     ),
     claims=functools.partial(claims, GLYPHS),
-    things_claims=functools.partial(claims, THINGS),
+    things_claims=functools.partial(claims, ('things',)),
     durations=functools.partial(durations, GLYPHS),
     methods_durations=functools.partial(durations, METHODS),
     things_durations=functools.partial(durations, THINGS),

@@ -76,6 +76,23 @@ def methods_behind() -> str:
     return markdown_table(['method', *compared], rows)
 
 
+def longer_passes() -> str:
+    """Return what was chosen for 24 passes, and accuracy with 4 shots beside that of six passes, with MPS-Tuning's lead."""
+    six, longer = study_of('methods'), study_of('longer')
+    compared = [(one, column_of(one, metric)) for metric in (SOURCE, TARGETS) for one in (six, longer)]
+    rows = []
+    for method in longer['choices']:
+        figures = [_figure(one, method, 4, column) for one, column in compared]
+        leads = [
+            '' if method == one['baseline'] else with_half_width(difference_at(one, method, 4, column), column)
+            for one, column in compared
+        ]
+        cells = [cell for pair in zip(figures, leads, strict=True) for cell in pair]
+        rows.append([label_of(longer, method), _chosen(longer['choices'][method]), *cells])
+    titles = [f'{where}, {passes} passes' for where in ('source', 'other domains') for passes in ('six', '24')]
+    return markdown_table(['method', 'chosen for 24', *(part for title in titles for part in (title, 'to MPS'))], rows)
+
+
 def methods_published() -> str:
     """Return published figures of domain generalisation and of the mean of eleven data sets beside those on things, 16 shots."""
     shift, main = (_published(name) for name in ('domain_generalization', 'main'))
@@ -129,8 +146,7 @@ def methods_training() -> str:
             )
             for shots in numbers
         }
-        chosen = ', '.join(f'`{name.split(".")[-1]}` {value}' for name, value in choice['chosen'].items())
-        rows.append([label_of(study, method), chosen, *(f'{value:.0f} s' for value in seconds.values())])
+        rows.append([label_of(study, method), _chosen(choice), *(f'{value:.0f} s' for value in seconds.values())])
     return markdown_table(['method', 'chosen', *(f'training, {shots_text(shots)}' for shots in numbers)], rows)
 
 
@@ -178,6 +194,10 @@ def _label(study, method):
     return 'zero-shot' if method == 'zero_shot' else label_of(study, method)
 
 
+def _chosen(choice):
+    return ', '.join(f'`{name.split(".")[-1]}` {value}' for name, value in choice['chosen'].items())
+
+
 def _titled(where, columns):
     titles = [column['title'].removesuffix(', fused') for column in columns]
     return [f'{where}: {titles[0]}', *titles[1:]]
@@ -202,6 +222,7 @@ THINGS_BLOCKS = {
     for function in (
         methods_short,
         methods_behind,
+        longer_passes,
         methods_published,
         base_to_new_published,
         base_to_new_losses,
