@@ -21,6 +21,7 @@ STUDIES = {
     'methods': 'methods_things',
     'base_to_new': 'base_to_new_things',
     'longer': 'methods_things_longer',
+    'wider': 'methods_things_wider',
     'seeds': 'things_seeds',
 }
 STUDY_SHOTS = {
@@ -30,9 +31,10 @@ STUDY_SHOTS = {
     'methods': (1, 4, 16),
     'base_to_new': (16,),
     'longer': (4,),
+    'wider': (4,),
     'seeds': (16,),
 }
-GLYPHS, THINGS, METHODS = ('digits', 'letters'), ('things', 'seeds'), ('methods', 'base_to_new', 'longer')
+GLYPHS, THINGS, METHODS = ('digits', 'letters'), ('things', 'seeds'), ('methods', 'base_to_new', 'longer', 'wider')
 NEITHER = 'neither alignment nor sculpting'
 PARTS = (
     ('accuracy/fused', 'fused', 2),

@@ -77,20 +77,13 @@ def methods_behind() -> str:
 
 
 def longer_passes() -> str:
-    """Return what was chosen for 24 passes, and accuracy with 4 shots beside that of six passes, with MPS-Tuning's lead."""
-    six, longer = study_of('methods'), study_of('longer')
-    compared = [(one, column_of(one, metric)) for metric in (SOURCE, TARGETS) for one in (six, longer)]
-    rows = []
-    for method in longer['choices']:
-        figures = [_figure(one, method, 4, column) for one, column in compared]
-        leads = [
-            '' if method == one['baseline'] else with_half_width(difference_at(one, method, 4, column), column)
-            for one, column in compared
-        ]
-        cells = [cell for pair in zip(figures, leads, strict=True) for cell in pair]
-        rows.append([label_of(longer, method), _chosen(longer['choices'][method]), *cells])
-    titles = [f'{where}, {passes} passes' for where in ('source', 'other domains') for passes in ('six', '24')]
-    return markdown_table(['method', 'chosen for 24', *(part for title in titles for part in (title, 'to MPS'))], rows)
+    """Return what was chosen for 24 passes, and accuracy with 4 shots beside that of six passes."""
+    return _before_and_after({'six passes': study_of('methods'), '24 passes': study_of('longer')})
+
+
+def wider_candidates() -> str:
+    """Return what was chosen among nine candidates for 24 passes, and accuracy with 4 shots beside that of six candidates."""
+    return _before_and_after({'six candidates': study_of('longer'), 'nine candidates': study_of('wider')})
 
 
 def methods_published() -> str:
@@ -179,6 +172,24 @@ def things_paper() -> str:
     return markdown_table([*header, *(f'over CE, {column["title"].removesuffix(", fused")}' for column in ours)], rows)
 
 
+def _before_and_after(studies):
+    """Lay out two studies of the same runs with 4 shots: what the second one chose, accuracies, and the differences to MPS-Tuning."""
+    *_, (title, after) = studies.items()
+    compared = {
+        f'{where}, {name}': (study, column_of(study, metric))
+        for where, metric in (('source', SOURCE), ('other domains', TARGETS))
+        for name, study in studies.items()
+    }
+    rows = []
+    for method, choice in after['choices'].items():
+        cells = [label_of(after, method), _chosen(choice)]
+        for study, column in compared.values():
+            lead = '' if method == 'mps' else with_half_width(difference_at(study, method, 4, column), column)
+            cells += [_figure(study, method, 4, column), lead]
+        rows.append(cells)
+    return markdown_table(['method', f'chosen: {title}', *(part for name in compared for part in (name, 'to MPS'))], rows)
+
+
 def _published(grid):
     return read_grid_file(f'grids/paper/{grid}.yaml')['published']
 
@@ -223,6 +234,7 @@ THINGS_BLOCKS = {
         methods_short,
         methods_behind,
         longer_passes,
+        wider_candidates,
         methods_published,
         base_to_new_published,
         base_to_new_losses,

@@ -62,6 +62,7 @@ def test_figures_on_the_digits_are_of_the_split_that_there_is_today(file):
         ('methods_things', 'methods_things'),
         ('base_to_new_things', 'base_to_new_things'),
         ('methods_things_longer', 'methods_things_longer'),
+        ('methods_things_wider', 'methods_things_wider'),
         ('things_seeds', 'things_seeds'),
     ],
 )
