@@ -9,6 +9,7 @@ from mmpretrain_mps.benchmark.study_results import (
     differences_rows,
     figures_rows,
     read_study_results,
+    shots_of,
     with_half_width,
 )
 from mmpretrain_mps.benchmark.summary import spread_of
@@ -23,16 +24,6 @@ STUDIES = {
     'longer': 'methods_things_longer',
     'wider': 'methods_things_wider',
     'seeds': 'things_seeds',
-}
-STUDY_SHOTS = {
-    'digits': (4, 16),
-    'letters': (1, 4),
-    'things': (1, 4, 16),
-    'methods': (1, 4, 16),
-    'base_to_new': (16,),
-    'longer': (4,),
-    'wider': (4,),
-    'seeds': (16,),
 }
 GLYPHS, THINGS, METHODS = ('digits', 'letters'), ('things', 'seeds'), ('methods', 'base_to_new', 'longer', 'wider')
 NEITHER = 'neither alignment nor sculpting'
@@ -299,8 +290,8 @@ STUDY_BLOCKS = dict(
     options=options,
     **{
         f'{name}_{kind}_{shots}': functools.partial(study_table, rows_of, name, shots)
-        for name, numbers in STUDY_SHOTS.items()
-        for shots in numbers
+        for name in STUDIES
+        for shots in shots_of(study_of(name))
         for kind, rows_of in (('figures', figures_rows), ('differences', differences))
     },
 )

@@ -121,9 +121,8 @@ def base_to_new_losses() -> str:
     from_ce = {**study, 'baseline': 'ce'}
     rows = []
     for method in LOSSES:
-        differences = [with_half_width(difference_at(from_ce, method, 16, column), column) for column in study['columns']]
         figures = [_figure(study, method, 16, column) for column in study['columns']]
-        rows.append([label_of(study, method), *figures, *([''] * len(figures) if method == 'ce' else differences)])
+        rows.append([label_of(study, method), *figures, *(_over(from_ce, method, 16, column) for column in study['columns'])])
     titles = [column['title'] for column in study['columns']]
     return markdown_table(['method', *titles, *(f'over CE, {title}' for title in titles)], rows)
 
@@ -166,7 +165,7 @@ def things_paper() -> str:
         cells = [f'{there[name][16]:.2f}' for name in ('ImageNet', 'mean')]
         cells += ['' if recipe == 'ce' else f'{gain:+.2f}' for gain in gains]
         cells.append(_figure(study, method, 16, ours[0]))
-        cells += ['' if recipe == 'ce' else with_half_width(difference_at(study, method, 16, column), column) for column in ours]
+        cells += [_over(study, method, 16, column) for column in ours]
         rows.append([label_of(study, method), *cells])
     header = ['method', 'paper: ImageNet', 'mean of eleven', 'over CE, ImageNet', 'over CE, mean', 'things: source']
     return markdown_table([*header, *(f'over CE, {column["title"].removesuffix(", fused")}' for column in ours)], rows)
@@ -184,8 +183,7 @@ def _before_and_after(studies):
     for method, choice in after['choices'].items():
         cells = [label_of(after, method), _chosen(choice)]
         for study, column in compared.values():
-            lead = '' if method == 'mps' else with_half_width(difference_at(study, method, 4, column), column)
-            cells += [_figure(study, method, 4, column), lead]
+            cells += [_figure(study, method, 4, column), _over(study, method, 4, column)]
         rows.append(cells)
     return markdown_table(['method', f'chosen: {title}', *(part for name in compared for part in (name, 'to MPS'))], rows)
 
@@ -203,6 +201,11 @@ def _lines(published, method):
 
 def _label(study, method):
     return 'zero-shot' if method == 'zero_shot' else label_of(study, method)
+
+
+def _over(study, method, shots, column):
+    """Write the difference to the baseline with half of its interval, and nothing for the baseline itself."""
+    return '' if method == study['baseline'] else with_half_width(difference_at(study, method, shots, column), column)
 
 
 def _chosen(choice):

@@ -30,8 +30,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ('comparison', 'deployment', 'evidence', 'evidence_things', 'methods', 'mini_clip', 'own_pictures', 'pictograms', 'speed')
 TEXTS = ('README.md', *(f'docs/{name}.md' for name in PAGES))
 BOUNDS = ('bound', 'things_bound')
-# Folders of plots, and the file that each is drawn from.
-SOURCES = {f'{folder}/plots': f'{folder}/study.json' for folder in STUDIES.values()}
+# Studies with a plot in a text; folders of plots, and the file that each is drawn from.
+SHOWN = [
+    folder
+    for folder in STUDIES.values()
+    if any(f'results/{folder}/plots/' in (ROOT / name).read_text(encoding='utf-8') for name in TEXTS)
+]
+SOURCES = {f'{folder}/plots': f'{folder}/study.json' for folder in SHOWN}
 SOURCES |= {folder: f'{folder}/bounds.json' for folder in BOUNDS}
 
 
@@ -49,7 +54,7 @@ def parity():
 
 def plots():
     """Return the plots of the texts by the folder below results/ that they lie in."""
-    drawn = {f'{folder}/plots': study_plots(read_study_results(RESULTS / folder)) for folder in STUDIES.values()}
+    drawn = {f'{folder}/plots': study_plots(read_study_results(RESULTS / folder)) for folder in SHOWN}
     bounds = {folder: read(f'{folder}/bounds.json') for folder in BOUNDS}
     return drawn | {folder: bound_plots(content['labels'], content['summary']) for folder, content in bounds.items()}
 

@@ -11,7 +11,7 @@ from .grid import Cell, Treatment, make_cells
 from .summary import Spread, spread_of
 
 STUDY_KEYS = ('title', 'config', 'baseline', 'options', 'selection', 'report', 'methods', 'columns', 'claims', 'trade_off')
-METHOD_KEYS = ('label', 'config', 'method', 'recipe', 'options', 'candidates')
+METHOD_KEYS = ('label', 'config', 'method', 'recipe', 'options', 'candidates', 'more_candidates')
 SELECTION_KEYS = ('shots', 'seeds', 'metric', 'options')
 REPORT_KEYS = ('shots', 'seeds', 'targets')
 DIRECTIONS = ('higher', 'lower', '')
@@ -86,11 +86,12 @@ def read_study(path: AnyPath) -> Study:
 
     It is YAML with ``config`` (relative to the file, or one of this project's by its name), ``baseline`` (name of a method),
     ``options`` (for every run), ``selection`` (``shots``, ``seeds``, ``metric``, ``options``), ``report`` (``shots``, ``seeds``,
-    ``targets``), ``methods`` (name -> ``label``, ``options``, ``candidates``, ``config``, and ``method`` with ``recipe`` for another
-    method than the config's, named as for ``--method``; null leaves out one of a file that this one builds on) and ``columns``
-    (``metric``, ``title``, ``better``, ``zero_shot``, ``digits``); optionally ``claims``, see :mod:`.claims`, and ``trade_off``, two
-    metrics of columns. Raises ValueError if a key is unknown or missing, a value is of another kind, methods have different numbers
-    of candidates or equal ones, the baseline is no method, or a seed serves twice.
+    ``targets``), ``methods`` (name -> ``label``, ``options``, ``candidates``, ``more_candidates`` to add to those of a file that
+    this one builds on, ``config``, and ``method`` with ``recipe`` for another method than the config's, named as for ``--method``;
+    null leaves out one of that file) and ``columns`` (``metric``, ``title``, ``better``, ``zero_shot``, ``digits``); optionally
+    ``claims``, see :mod:`.claims`, and ``trade_off``, two metrics of columns. Raises ValueError if a key is unknown or missing, a
+    value is of another kind, methods have different numbers of candidates or equal ones, the baseline is no method, or a seed
+    serves twice.
     """
     path = existing_config(path, 'study')
     content = read_mapping(path, 'study', STUDY_KEYS)
@@ -276,9 +277,13 @@ def _check_switch(what, value):
 def _read_method(path, name, method, config):
     owner = f'{path}: method {name!r}'
     _check_section(owner, method, METHOD_KEYS, ('candidates',))
-    candidates = method['candidates']
-    if not isinstance(candidates, list) or not candidates or not all(isinstance(entry, dict) for entry in candidates):
-        raise ValueError(f'{owner} needs a list of candidates, each a mapping of config names to values, but has {candidates!r}')
+    candidates = []
+    for key in ('candidates', 'more_candidates'):
+        if key in method:
+            entries = method[key]
+            if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+                raise ValueError(f'{owner} needs a list of {key}, each a mapping of config names to values, but has {entries!r}')
+            candidates += entries
     for number, candidate in enumerate(candidates, 1):
         first = candidates.index(candidate) + 1
         if first < number:
